@@ -1,0 +1,237 @@
+// The bodies of ledger entries. contracts/SPEC.md gives each member. Every body
+// is one canonical JSON object with the common members author, market, nonce
+// (ledger/entry) and its own; unknown members are refused.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/clock.h"
+#include "ledger/base/named.h"
+#include "ledger/codec/json.h"
+#include "ledger/entry/entry.h"
+
+namespace souk::contracts {
+
+// Minor units of the one currency that genesis names.
+using Minor = int64_t;
+
+// Renyi divergence at the eight orders of policy/privacy/budget.h, in 1e-9, rounded up.
+using Charges = std::array<int64_t, 8>;
+
+// An enclave's evidence: kind and bytes as trainer/attest reads them, and the
+// claims whose SHA-256 the evidence binds.
+struct Evidence {
+  std::string kind;    // "insecure-sim"
+  std::string claims;  // canonical JSON text
+  Bytes proof;
+  friend bool operator==(const Evidence&, const Evidence&) = default;
+};
+Json to_json(const Evidence& evidence);
+Result<Evidence> evidence_from_json(const Json& json);
+// SHA-256 over canonical JSON of the evidence.
+Digest evidence_digest(const Evidence& evidence);
+
+// seq 0, signed by the ledger key. The market id is SHA-256 of its payload; its
+// own `market` member is "".
+struct Genesis {
+  static constexpr const char* kType = "application/vnd.souk.genesis+json";
+  std::string origin;      // checkpoint origin and name of the ledger key
+  std::string ledger_key;  // signed-note verification key
+  PublicKey treasury;
+  std::string currency;    // "EUR"
+  struct Root { std::string kind; PublicKey key; friend bool operator==(const Root&, const Root&) = default; };
+  std::vector<Root> evidence_roots;
+  std::vector<Digest> measurements;  // of souk-enclave
+};
+
+// Each start of the keeper: fresh evidence for its signing and KEM keys. Signed
+// by the keeper key itself; counts only if the evidence appraises under genesis.
+struct KeeperBoot {
+  static constexpr const char* kType = "application/vnd.souk.keeper-boot+json";
+  SealingKey kem;
+  Evidence evidence;
+};
+
+struct Deposit {
+  static constexpr const char* kType = "application/vnd.souk.treasury-deposit+json";
+  PublicKey account;
+  Minor minor = 0;
+};
+
+struct Column {
+  std::string name;
+  friend bool operator==(const Column&, const Column&) = default;
+};
+
+// What a dataset is. DatasetId = SHA-256 of canonical(manifest).
+struct Manifest {
+  std::string name;
+  std::string provider_name;
+  int64_t rows = 0;
+  std::vector<uint32_t> feature_shape;
+  std::vector<std::string> feature_names;  // tabular data; else empty
+  std::vector<std::string> class_names;
+  std::string label;
+  Digest ciphertext{};      // SHA-256 of the whole age file, the blob's name
+  int64_t size = 0;         // bytes of it
+  std::string policy;       // Lua source, <= 32 kB
+  Minor price = 0;          // list price of one contract
+  int64_t budget_epsilon_micro = 0;
+  int64_t budget_delta_pico = 0;
+  Charges budget_caps{};    // policy/privacy/budget.h caps_for(budget)
+  std::string salt;         // 32 hex: two equal datasets stay two
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+Json to_json(const Manifest& manifest);
+Result<Manifest> manifest_from_json(const Json& json);
+DatasetId dataset_id(const Manifest& manifest);
+Digest policy_hash(const std::string& source);
+
+struct DatasetOffer {
+  static constexpr const char* kType = "application/vnd.souk.dataset-offer+json";
+  Manifest manifest;
+  Bytes wrap;               // HPKE to the keeper's KEM key: the age file key
+  Digest keeper_evidence{}; // evidence the provider appraised before it wrapped
+};
+// The HPKE info of a dataset wrap: purpose, market, dataset, policy, evidence.
+std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
+                              const Digest& policy, const Digest& keeper_evidence);
+
+struct DatasetRevoke {
+  static constexpr const char* kType = "application/vnd.souk.dataset-revoke+json";
+  DatasetId dataset;
+};
+
+// Consumer's offer to train. ContractId = SHA-256 of its payload.
+struct ContractSubmit {
+  static constexpr const char* kType = "application/vnd.souk.contract-submit+json";
+  TrainingSpec spec;
+  std::vector<DatasetId> datasets;
+  std::string purpose;
+  std::string region;
+  Minor offered = 0;             // the most the consumer pays
+  int64_t deadline_minutes = 0;  // from the entry's time to job.result
+  std::string recipient;         // age1... of the consumer
+  std::vector<std::string> credentials;  // DSSE envelopes (canonical JSON text)
+};
+
+// A credential: DSSE statement by an issuer, presented inside a contract.
+struct Credential {
+  static constexpr const char* kType = "application/vnd.souk.credential+json";
+  PublicKey subject;
+  std::string type;
+  TimeMs expires_ms = 0;
+};
+
+// One dataset's part of a decision.
+struct Grant {
+  DatasetId dataset;
+  Minor price = 0;
+  Charges charges{};          // reserved now; all zero when privacy is waived
+  int64_t epsilon_micro = 0;  // of this run alone, at its delta
+  bool waived = false;        // the provider's policy waived privacy by name
+  friend bool operator==(const Grant&, const Grant&) = default;
+};
+
+// Authored by the keeper. allow: escrows `price`, reserves every grant's charges.
+struct ContractDecision {
+  static constexpr const char* kType = "application/vnd.souk.contract-decision+json";
+  ContractId contract;
+  bool allow = false;
+  std::string status;                // policy/decide status names, or "unfunded", "budget_exhausted", ...
+  Json reasons = Json::Array{};      // [{code,message,provider,dataset,path,got,need}]
+  Json obligations = Json::Object{}; // the meet over all providers
+  Json inputs = Json::Object{};      // hashes: policies, requests, engine, gas, read sets
+  Minor price = 0;
+  std::vector<Grant> grants;
+  uint64_t head_size = 0;            // the ledger the decision read
+  Digest head_root{};
+};
+
+// One dataset's key, wrapped to the trainer.
+struct Wrap {
+  DatasetId dataset;
+  Bytes sealed;
+  friend bool operator==(const Wrap&, const Wrap&) = default;
+};
+
+// Authored by the keeper, exactly one per contract.
+struct JobStart {
+  static constexpr const char* kType = "application/vnd.souk.job-start+json";
+  ContractId contract;
+  Digest decision{};         // payload hash of the allowing decision
+  Evidence trainer;          // appraised by the keeper
+  PublicKey receipt_key;     // of that trainer, from its claims
+  SealingKey trainer_kem;
+  Digest spec{};             // SHA-256 of canonical(spec)
+  std::string recipient;
+  Json obligations = Json::Object{};
+  struct Input { DatasetId dataset; Digest ciphertext; int64_t size; int64_t rows; friend bool operator==(const Input&, const Input&) = default; };
+  std::vector<Input> inputs;
+  std::vector<Wrap> wraps;
+};
+std::string trainer_wrap_info(const MarketId& market, const ContractId& contract,
+                              const DatasetId& dataset, const Digest& trainer_evidence);
+
+// An in-toto Statement v1 signed by the trainer's receipt key; its predicate is
+// this record. subject: the model's age file.
+struct JobResult {
+  static constexpr const char* kType = "application/vnd.in-toto+json";
+  ContractId contract;
+  Digest job_start{};          // payload hash
+  Digest model{};              // SHA-256 of the plaintext safetensors
+  Digest payload{};            // SHA-256 of the age payload (the blob)
+  int64_t payload_size = 0;
+  Digest header{};             // SHA-256 of the age header the keeper emits
+  uint32_t steps = 0;
+  int64_t epsilon_micro = 0;   // spent; 0 when waived
+  int64_t delta_pico = 0;
+  Digest spec{};
+  Digest trainer_evidence{};
+  Bytes sealed_header;         // HPKE to the keeper's KEM key
+};
+std::string header_wrap_info(const MarketId& market, const ContractId& contract);
+
+// Authored by the keeper: the trainer is gone. Money returns, epsilon commits.
+struct JobAbort {
+  static constexpr const char* kType = "application/vnd.souk.job-abort+json";
+  ContractId contract;
+  std::string reason;  // "trainer_died", "result_refused"
+};
+
+// Authored by the keeper: lets time pass, so that deadlines act.
+struct Tick {
+  static constexpr const char* kType = "application/vnd.souk.tick+json";
+};
+
+using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke,
+                            ContractSubmit, ContractDecision, JobStart, JobResult, JobAbort, Tick>;
+
+// The record an authentic entry carries. kMalformed names the member.
+Result<Record> record_of(const ledger::AuthenticEntry& entry);
+
+// The payload of a record, ready to be signed. `nonce`: 32 hex digits.
+template <class R>
+Bytes payload_of(const R& record, const PublicKey& author, const std::string& market_hex,
+                 const std::string& nonce);
+
+// Signs a record: fresh nonce unless given.
+template <class R>
+ledger::Envelope sign_record(const R& record, const ledger::SigningKey& key, const MarketId& market,
+                             std::string nonce = {});
+ledger::Envelope sign_genesis(const Genesis& genesis, const ledger::SigningKey& key);
+std::string fresh_nonce();
+MarketId market_id(ByteView genesis_payload);
+
+ledger::Envelope sign_credential(const Credential& credential, const ledger::SigningKey& issuer,
+                                 const MarketId& market);
+struct VerifiedCredential { PublicKey issuer; Credential credential; };
+// Signature, market and form; the caller compares subject and expiry.
+Result<VerifiedCredential> verify_credential(std::string_view envelope_json, const MarketId& market);
+
+}  // namespace souk::contracts
