@@ -1,0 +1,92 @@
+// The third rung: an authentic entry that is in the ledger, at a place, under a
+// checkpoint its log signed.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/base/clock.h"
+#include "ledger/entry/entry.h"
+#include "ledger/entry/leaf.h"
+#include "ledger/proof/merkle.h"
+#include "ledger/proof/note.h"
+
+namespace souk::ledger {
+
+class RecordedEntry {
+ public:
+  const AuthenticEntry& entry() const { return entry_; }
+  uint64_t seq() const { return seq_; }
+  TimeMs time() const { return time_; }
+  const Digest& leaf_hash() const { return leaf_hash_; }
+
+ private:
+  friend class ChainReader;
+  friend Result<RecordedEntry> confirm_one(ByteView leaf_bytes, std::string_view tlog_proof,
+                                           const NoteKey& vkey, const std::string& origin);
+  RecordedEntry(AuthenticEntry entry, uint64_t seq, TimeMs time, const Digest& leaf_hash)
+      : entry_(std::move(entry)), seq_(seq), time_(time), leaf_hash_(leaf_hash) {}
+
+  AuthenticEntry entry_;
+  uint64_t seq_;
+  TimeMs time_;
+  Digest leaf_hash_;
+};
+
+// Follows a whole ledger, leaf by leaf in order. Leaves are pending until a
+// checkpoint over exactly what was added confirms them. A failed call changes nothing.
+class ChainReader {
+ public:
+  static ChainReader start(std::string origin, NoteKey vkey);
+  // Goes on from what seal_state() returned. The caller vouches for the state.
+  static Result<ChainReader> restore(std::string origin, NoteKey vkey, ByteView state);
+
+  // kMalformed or kUnauthentic when the leaf or its envelope is; kConflict when
+  // seq, prev, time or market is not what must follow here: seq 0 is a genesis with
+  // an empty market, and every later entry names the market the genesis payload's
+  // SHA-256 is.
+  Status add(ByteView leaf_bytes);
+
+  // The pending leaves, now recorded. kUnauthentic when the checkpoint is not this
+  // log's, kConflict when its size is not size() or its root not root().
+  Result<std::vector<RecordedEntry>> confirm(std::string_view checkpoint_note);
+
+  // Back to the last confirmed state.
+  void discard_pending();
+
+  // Of all that was added, pending included.
+  uint64_t size() const { return added_.tree.size(); }
+  Digest root() const { return added_.tree.root(); }
+  TimeMs last_time() const { return added_.time; }
+  const Digest& last_leaf() const { return added_.last_leaf; }
+
+  uint64_t confirmed_size() const { return confirmed_.tree.size(); }
+  Digest confirmed_root() const { return confirmed_.tree.root(); }
+
+  // What was confirmed, as canonical JSON; pending leaves are not in it.
+  Bytes seal_state() const;
+
+ private:
+  struct State {
+    CompactTree tree;
+    Digest last_leaf{};
+    TimeMs time = 0;
+    std::string market;  // hex; empty before the genesis
+  };
+  ChainReader(std::string origin, NoteKey vkey) : origin_(std::move(origin)), vkey_(std::move(vkey)) {}
+
+  std::string origin_;
+  NoteKey vkey_;
+  State confirmed_;
+  State added_;
+  std::vector<RecordedEntry> pending_;
+};
+
+// One entry by its own proof. The caller learns that it is in the log, not what
+// else is.
+Result<RecordedEntry> confirm_one(ByteView leaf_bytes, std::string_view tlog_proof,
+                                  const NoteKey& vkey, const std::string& origin);
+
+}  // namespace souk::ledger
