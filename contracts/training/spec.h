@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ledger/base/named.h"
@@ -92,6 +93,11 @@ struct ModelShape {
   uint64_t parameters = 0;
 };
 
+// "linear", "conv2d", ...: the names in JSON, in Lua and in messages.
+std::string op_name(Node::Op op);
+std::optional<Node::Op> op_from_name(std::string_view name);
+
+// CHECKs that every real is finite, as check_spec does politely.
 Json to_json(const TrainingSpec& spec);
 // Strict: unknown members, out-of-range numbers and impossible shapes are kMalformed.
 Result<TrainingSpec> training_spec_from_json(const Json& json);
