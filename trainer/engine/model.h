@@ -1,0 +1,46 @@
+// Named parameters of a network. Names are "<node index>.weight" and
+// "<node index>.bias", where node i of spec.model has index i + 1. Shapes:
+// linear [out, in]; conv [out, in / groups, kernel, kernel]; group norm [channels].
+// A linear layer behind a flatten reads its inputs in channel, row, column order.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/result.h"
+
+namespace souk::trainer {
+
+struct NamedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<float> values;  // row major
+  friend bool operator==(const NamedTensor&, const NamedTensor&) = default;
+};
+
+struct Model {
+  std::vector<NamedTensor> tensors;  // in node order, weight before bias
+  friend bool operator==(const Model&, const Model&) = default;
+};
+
+// Examples, one after another, each in the order of spec.input_shape.
+using Features = std::variant<std::span<const float>, std::span<const uint8_t>>;
+
+// Borrowed; must outlive whoever was given it.
+struct DatasetView {
+  Features features;
+  std::span<const int64_t> labels;  // one for each row, 0 <= label < classes
+};
+
+// The weights before the first step, a function of spec.model and spec.seed alone.
+Result<Model> initial_model(const contracts::TrainingSpec& spec);
+
+// kMalformed unless `model` has exactly the tensors, in name, order and shape, that
+// `spec` describes.
+Status check_model(const contracts::TrainingSpec& spec, const Model& model);
+
+}  // namespace souk::trainer
