@@ -1,0 +1,73 @@
+// The whole conversation between host and enclave. One frame is
+//   length (4 bytes, big endian, of what follows) | kind (1 byte) | body
+// with a canonical JSON body, or raw bytes for kBytes. Frames are at most
+// kMaxFrame; the host speaks first and every request has one answer, except the
+// progress of a running job. What leaves an enclave is declared here and nowhere
+// else. trainer/SPEC.md, Wire.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "contracts/records/records.h"
+#include "ledger/base/bytes.h"
+#include "ledger/codec/json.h"
+
+namespace souk::trainer {
+
+inline constexpr size_t kMaxFrame = 4 << 20;
+inline constexpr size_t kPieceBytes = 1 << 20;  // of ciphertext in one kBytes frame
+
+enum class Kind : uint8_t {
+  // host -> keeper
+  kBegin = 1,      // {genesis: b64 leaf, sealed: b64 or ""}          -> kReady
+  kLeaves = 2,     // {leaves: [b64]}                                  -> kDone
+  kConfirm = 3,    // {checkpoint}                                     -> kConfirmed
+  kAttest = 4,     // {nonce}                                          -> kEvidence
+  kBoot = 5,       // {}                                               -> kEnvelope
+  kDecide = 6,     // {contract}                                       -> kEnvelope
+  kQuote = 7,      // {consumer, submit}                               -> kDecision
+  kStart = 8,      // {contract, evidence}                             -> kEnvelope
+  kAbort = 9,      // {contract, reason}                               -> kEnvelope
+  kTick = 10,      // {}                                               -> kEnvelope
+  kRelease = 11,   // {contract}                                       -> kBytes
+  kChallenge = 12, // {contract}                                       -> kNonce
+  // host -> trainer (kLeaves and kConfirm too)
+  kPrepare = 32,   // {genesis, contract, nonce}                       -> kEvidence
+  kDataset = 33,   // {dataset}; then kBytes frames; the last is empty -> kDone
+  kTrain = 34,     // {}                 -> kProgress ..., kBytes ..., kResult
+  // enclave -> host
+  kReady = 64,     // {measurement, sandbox}
+  kDone = 65,      // {}
+  kConfirmed = 66, // {size, sealed}
+  kEvidence = 67,  // {evidence}
+  kEnvelope = 68,  // {envelope, sealed}
+  kDecision = 69,  // {decision}
+  kNonce = 70,     // {nonce}
+  kProgress = 71,  // {step, epsilon_micro}: on a schedule fixed by the spec
+  kResult = 72,    // {envelope}
+  kRefused = 73,   // {code, message}; a trainer's message is always ""
+  // both ways
+  kBytes = 96,
+};
+
+struct Frame {
+  Kind kind = Kind::kRefused;
+  Bytes body;
+};
+
+Frame frame(Kind kind, const Json& body);
+Frame frame_of_bytes(ByteView bytes);
+Frame refusal(const Error& error);
+// The body of `frame` as JSON when it has this kind; the error it carries when it
+// is kRefused; kMalformed otherwise.
+Result<Json> expect(const Frame& frame, Kind kind);
+
+Bytes encode(const Frame& frame);
+// How many bytes the header at the start of `bytes` (>= 4) announces in all;
+// kMalformed for a length outside 1 ... kMaxFrame.
+Result<size_t> frame_length(ByteView bytes);
+// Exactly one frame: length, a known kind, canonical JSON where JSON belongs.
+Result<Frame> decode(ByteView bytes);
+
+}  // namespace souk::trainer
