@@ -1,0 +1,63 @@
+#include "market_api/transport/message.h"
+
+#include <gtest/gtest.h>
+
+namespace souk::market {
+namespace {
+
+TEST(Message, AProblemSaysItsCodeAndDetailAsRfc9457) {
+  auto response = problem(409, "conflict", "Someone was first", "expected another offset");
+  EXPECT_EQ(response.status, 409);
+  EXPECT_EQ(response.content_type, "application/problem+json");
+  EXPECT_EQ(as_text(response.body),
+            R"({"code":"conflict","detail":"expected another offset","status":409,)"
+            R"("title":"Someone was first","type":"about:blank"})");
+}
+
+TEST(Message, EveryErrorSurvivesTheJourneyThroughAProblem) {
+  for (Code code : {Code::kMalformed, Code::kUnauthentic, Code::kRefused, Code::kNotFound,
+                    Code::kConflict, Code::kExhausted, Code::kTryAgain, Code::kBroken}) {
+    auto back = error_from(problem(Error(code, "expected this")));
+    EXPECT_EQ(back.code(), code);
+    EXPECT_EQ(back.expected(), "expected this");
+  }
+}
+
+TEST(Message, AnAnswerThatIsNoProblemDocumentIsBroken) {
+  Response html{.status = 502, .content_type = "text/html", .body = to_bytes("<html>"),
+                .headers = {}, .file = {}};
+  EXPECT_EQ(error_from(html).code(), Code::kBroken);
+  EXPECT_EQ(error_from(json_response(404, Json::Array{})).code(), Code::kBroken);
+}
+
+TEST(Message, AnUnknownCodeIsReadByItsStatus) {
+  EXPECT_EQ(error_from(problem(404, "gone_fishing", "", "x")).code(), Code::kNotFound);
+  EXPECT_EQ(error_from(problem(413, "too_large", "", "x")).code(), Code::kRefused);
+}
+
+TEST(Message, QueriesDecodeOnce) {
+  auto query = parse_query("a=1&b=x%20y+z&c&d=%2526=");
+  ASSERT_TRUE(query);
+  EXPECT_EQ(*query, (std::map<std::string, std::string>{
+                        {"a", "1"}, {"b", "x y z"}, {"c", ""}, {"d", "%26="}}));
+  EXPECT_TRUE(parse_query("")->empty());
+}
+
+TEST(Message, QueriesRefuseBadEscapesAndRepeatedNames) {
+  for (auto* text : {"a=%", "a=%2", "a=%zz", "a=1&a=2", "a=1&%61=2"}) {
+    auto query = parse_query(text);
+    ASSERT_FALSE(query) << text;
+    EXPECT_EQ(query.error().code(), Code::kMalformed);
+  }
+}
+
+TEST(Message, PercentEncodingComesBackAsItWas) {
+  std::string all;
+  for (int c = 0; c < 256; ++c) all.push_back(static_cast<char>(c));
+  auto query = parse_query("v=" + percent_encode(all));
+  ASSERT_TRUE(query);
+  EXPECT_EQ((*query)["v"], all);
+}
+
+}  // namespace
+}  // namespace souk::market
