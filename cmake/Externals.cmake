@@ -23,7 +23,7 @@ souk_external(ext_dnnl pure DNNL::dnnl)
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)
 souk_external(ext_nlohmann net nlohmann_json::nlohmann_json)
-souk_external(ext_cpprest net cpprestsdk::cpprest)
+souk_external(ext_cpprest net cpprestsdk::cpprest OpenSSL::SSL OpenSSL::Crypto)  # its headers call OpenSSL
 souk_external(ext_spdlog host spdlog::spdlog)
 souk_external(ext_cli11 client CLI11::CLI11)
 souk_external(ext_cli11_host host CLI11::CLI11)

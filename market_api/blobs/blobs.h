@@ -40,8 +40,9 @@ class BlobStore {
   // Bytes held so far. kNotFound if never begun.
   Result<uint64_t> offset(const UploadId& upload) const;
 
-  // All bytes here and SHA-256 as announced -> durable and visible under its digest. kConflict while bytes
-  // are missing. kUnauthentic if the digest is another: nothing is kept and the upload is gone.
+  // All bytes here and SHA-256 as announced -> durable and visible under its digest. kConflict
+  // while bytes are missing. kUnauthentic if the digest is another: nothing is kept and the upload
+  // is gone.
   Result<Digest> commit(const UploadId& upload);
 
   // Forgets an upload and its bytes. Done also if there is none.

@@ -30,8 +30,7 @@ class HttpClient::Impl {
   explicit Impl(web::uri base) : base_(std::move(base)) {}
 
   Result<Response> send(const std::string& method, const std::string& path_and_query, ByteView body,
-                        const std::string& content_type, int timeout_seconds,
-                        size_t max_response) {
+                        const std::string& content_type, int timeout_seconds, size_t max_response) {
     if (path_and_query.empty() || path_and_query[0] != '/') {
       return Error(Code::kMalformed, "expected a path that begins with '/'");
     }
@@ -104,7 +103,8 @@ class HttpClient::Impl {
     }
     from.content_ready().get();  // throws if the connection ended early
     if (has_length && announced != to.body.size()) {
-      return Error(Code::kTryAgain, "expected the whole announced answer, the connection ended early");
+      return Error(Code::kTryAgain,
+                   "expected the whole announced answer, the connection ended early");
     }
     return to;
   }

@@ -12,7 +12,8 @@ namespace souk::market {
 
 class HttpClient {
  public:
-  // "http://127.0.0.1:8080" or "https://market.example/prefix". kMalformed otherwise. Connects lazily.
+  // "http://127.0.0.1:8080" or "https://market.example/prefix". kMalformed otherwise. Connects
+  // lazily.
   static Result<HttpClient> open(const std::string& base_url);
   ~HttpClient();
   HttpClient(HttpClient&&) noexcept;

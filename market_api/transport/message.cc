@@ -11,28 +11,44 @@ constexpr std::array kCodes = {Code::kMalformed, Code::kUnauthentic, Code::kRefu
 
 int status_of(Code code) {
   switch (code) {
-    case Code::kMalformed: return 400;
-    case Code::kUnauthentic: return 401;
-    case Code::kRefused: return 403;
-    case Code::kNotFound: return 404;
-    case Code::kConflict: return 409;
-    case Code::kExhausted: return 403;  // not 429: waiting does not bring a spent budget back
-    case Code::kTryAgain: return 503;
-    case Code::kBroken: return 500;
+    case Code::kMalformed:
+      return 400;
+    case Code::kUnauthentic:
+      return 401;
+    case Code::kRefused:
+      return 403;
+    case Code::kNotFound:
+      return 404;
+    case Code::kConflict:
+      return 409;
+    case Code::kExhausted:
+      return 403;  // not 429: waiting does not bring a spent budget back
+    case Code::kTryAgain:
+      return 503;
+    case Code::kBroken:
+      return 500;
   }
   return 500;
 }
 
 const char* title_of(Code code) {
   switch (code) {
-    case Code::kMalformed: return "The request is not well formed";
-    case Code::kUnauthentic: return "The signature or proof does not hold";
-    case Code::kRefused: return "The rules say no";
-    case Code::kNotFound: return "Not found";
-    case Code::kConflict: return "Someone was first, or the state has moved on";
-    case Code::kExhausted: return "A budget, quota or balance is spent";
-    case Code::kTryAgain: return "Try again later";
-    case Code::kBroken: return "A fault of the server";
+    case Code::kMalformed:
+      return "The request is not well formed";
+    case Code::kUnauthentic:
+      return "The signature or proof does not hold";
+    case Code::kRefused:
+      return "The rules say no";
+    case Code::kNotFound:
+      return "Not found";
+    case Code::kConflict:
+      return "Someone was first, or the state has moved on";
+    case Code::kExhausted:
+      return "A budget, quota or balance is spent";
+    case Code::kTryAgain:
+      return "Try again later";
+    case Code::kBroken:
+      return "A fault of the server";
   }
   return "A fault of the server";
 }

@@ -31,9 +31,10 @@ Result<std::string> loopback_address(const std::string& host) {
   if (::inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127) {
     return host;
   }
-  return Error(Code::kRefused,
-               "expected localhost or a 127.x.y.z address to listen on: this server must not face a "
-               "network; put a reverse proxy in front of it");
+  return Error(
+      Code::kRefused,
+      "expected localhost or a 127.x.y.z address to listen on: this server must not face a "
+      "network; put a reverse proxy in front of it");
 }
 
 // A port that was free a moment ago, or 0.
@@ -133,11 +134,13 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
     for (int attempt = 0; attempt < kPortTries; ++attempt) {
       port_ = port != 0 ? port : free_port(address);
       try {
-        http_listener listener(
-            web::uri("http://" + address + ":" + std::to_string(port_) + "/"));
-        listener.support([self = shared_from_this()](const http_request& request) {
+        http_listener listener(web::uri("http://" + address + ":" + std::to_string(port_) + "/"));
+        auto receive = [self = shared_from_this()](const http_request& request) {
           self->receive(request);
-        });
+        };
+        listener.support(receive);
+        listener.support("TRACE", receive);  // the library would echo and advertise by itself
+        listener.support("OPTIONS", receive);
         listener.open().get();
         listener_ = std::move(listener);
         for (size_t i = 0; i < std::max<size_t>(1, limits_.workers); ++i) {
@@ -189,7 +192,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
         return;
       }
     } catch (...) {
-      request._reply_if_not_already(web::http::status_codes::InternalError);
+      send(request, problem(Error(Code::kBroken, "the request could not be handled")), [] {});
       return;
     }
     auto self = shared_from_this();
@@ -217,8 +220,9 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
     if (auto refusal = refuse_body(request, limits_)) return refusal;
     std::lock_guard lock(mutex_);
     if (stopping_ || under_way_ >= limits_.max_waiting) {
-      auto refusal = problem(503, "try_again", "Try again later",
-                             stopping_ ? "the server is stopping" : "too many requests are waiting");
+      auto refusal =
+          problem(503, "try_again", "Try again later",
+                  stopping_ ? "the server is stopping" : "too many requests are waiting");
       refusal.headers["Retry-After"] = "1";
       return refusal;
     }
@@ -317,8 +321,14 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(std::string host, uint16_t
 }
 
 HttpServer::HttpServer(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-HttpServer::~HttpServer() { stop(); }
-uint16_t HttpServer::port() const { return impl_->port(); }
-void HttpServer::stop() { impl_->stop(); }
+HttpServer::~HttpServer() {
+  stop();
+}
+uint16_t HttpServer::port() const {
+  return impl_->port();
+}
+void HttpServer::stop() {
+  impl_->stop();
+}
 
 }  // namespace souk::market

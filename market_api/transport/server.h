@@ -39,8 +39,8 @@ class HttpServer {
 
   uint16_t port() const;
 
-  // Refuses new requests with 503, lets those under way finish (up to 5 s), closes. Safe to call twice;
-  // not from a handler.
+  // Refuses new requests with 503, lets those under way finish (up to 5 s), closes. Safe to call
+  // twice; not from a handler.
   void stop();
 
  private:

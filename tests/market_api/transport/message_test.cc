@@ -24,8 +24,11 @@ TEST(Message, EveryErrorSurvivesTheJourneyThroughAProblem) {
 }
 
 TEST(Message, AnAnswerThatIsNoProblemDocumentIsBroken) {
-  Response html{.status = 502, .content_type = "text/html", .body = to_bytes("<html>"),
-                .headers = {}, .file = {}};
+  Response html{.status = 502,
+                .content_type = "text/html",
+                .body = to_bytes("<html>"),
+                .headers = {},
+                .file = {}};
   EXPECT_EQ(error_from(html).code(), Code::kBroken);
   EXPECT_EQ(error_from(json_response(404, Json::Array{})).code(), Code::kBroken);
 }

@@ -27,7 +27,10 @@ namespace {
 using namespace std::chrono_literals;
 
 Response text(int status, std::string_view body) {
-  return {.status = status, .content_type = "text/plain", .body = to_bytes(body), .headers = {},
+  return {.status = status,
+          .content_type = "text/plain",
+          .body = to_bytes(body),
+          .headers = {},
           .file = {}};
 }
 
@@ -235,11 +238,13 @@ TEST_F(ServerTest, ABodyFarBeyondTheLimitIsNotKeptInMemory) {
 
 TEST_F(ServerTest, ABodyWithoutAPlainContentLengthIs411) {
   for (auto* headers : {
-           "",                                                          // none
-           "Transfer-Encoding: chunked\r\n",                            // chunked
-           "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",       // both
-           "Content-Length: +5\r\n", "Content-Length: 5, 5\r\n",        // odd numbers
-           "Content-Length: 0x5\r\n", "Content-Length: 5 5\r\n",
+           "",                                                     // none
+           "Transfer-Encoding: chunked\r\n",                       // chunked
+           "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",  // both
+           "Content-Length: +5\r\n",
+           "Content-Length: 5, 5\r\n",  // odd numbers
+           "Content-Length: 0x5\r\n",
+           "Content-Length: 5 5\r\n",
        }) {
     int before = handled_;
     auto head = raw(std::string("POST /echo HTTP/1.1\r\nHost: x\r\n") + headers +
@@ -320,8 +325,8 @@ TEST_F(ServerTest, PartsOfAFileAreStreamedExactly) {
   };
   for (auto [offset, length] : {Part{0, 3000000}, Part{1, 1}, Part{2999999, 1}, Part{12345, 70001},
                                 Part{0, 0}, Part{3000000, 0}}) {
-    auto response = http.send("GET", "/file?offset=" + std::to_string(offset) +
-                                         "&length=" + std::to_string(length));
+    auto response = http.send(
+        "GET", "/file?offset=" + std::to_string(offset) + "&length=" + std::to_string(length));
     ASSERT_TRUE(response) << response.error().expected();
     EXPECT_EQ(response->status, 200);
     auto first = content.begin() + static_cast<std::ptrdiff_t>(offset);
@@ -411,8 +416,8 @@ TEST_F(ServerTest, StopLetsTheHandlerFinishAndThenNobodyConnects) {
 }
 
 TEST_F(ServerTest, ATakenPortIsAConflict) {
-  auto second = HttpServer::start(
-      "127.0.0.1", server_->port(), [](const Request&) { return Response{}; });
+  auto second =
+      HttpServer::start("127.0.0.1", server_->port(), [](const Request&) { return Response{}; });
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code(), Code::kConflict);
 }
@@ -460,7 +465,8 @@ TEST(Server, ListensOnLoopbackOnly) {
 }
 
 TEST(Client, WantsAPlainWebUrl) {
-  for (auto* url : {"", "localhost:1", "ftp://x/", "http://", "http://x/?q=1", "http://u@x/", "/"}) {
+  for (auto* url :
+       {"", "localhost:1", "ftp://x/", "http://", "http://x/?q=1", "http://u@x/", "/"}) {
     auto http = HttpClient::open(url);
     ASSERT_FALSE(http) << url;
     EXPECT_EQ(http.error().code(), Code::kMalformed);
