@@ -1,0 +1,71 @@
+// One provider's answer to one training contract. policy/SPEC.md, Decision.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/base/bytes.h"
+#include "ledger/base/named.h"
+#include "ledger/base/result.h"
+#include "ledger/codec/json.h"
+#include "policy/decide/obligations.h"
+#include "policy/decide/request.h"
+#include "policy/decide/source.h"
+#include "policy/lua/sandbox.h"
+
+namespace souk::policy {
+
+// Everything but kAllowed denies.
+enum class DecisionStatus : uint8_t {
+  kAllowed,
+  kDenied,           // the policy said no
+  kError,            // the policy failed, or its answer was not a decision
+  kLimit,            // gas, memory, output, or time
+  kInvalidRequest,   // refused by the schema; the policy did not run
+  kInvalidPolicy,    // the text is not an acceptable policy
+  kPublishRejected,  // the same, found at publication
+};
+const char* status_name(DecisionStatus status);  // "allowed", "denied", "error", "limit", "invalid_request", ...
+
+struct Reason {
+  std::string code;      // a-z 0-9 _ - ., e.g. "max_epsilon"
+  std::string message;
+  std::string provider;  // name, as the dataset gives it
+  std::string dataset;   // name
+  std::string path;      // "request.dp.epsilon_micro", or empty
+  std::string got, need;
+  friend bool operator==(const Reason&, const Reason&) = default;
+};
+Json to_json(const Reason& reason);
+Result<Reason> reason_from_json(const Json& json);
+
+struct PolicyDecision {
+  DecisionStatus status = DecisionStatus::kError;
+  std::vector<Reason> reasons;        // never empty unless allowed
+  int64_t price_minor = 0;            // 0 unless allowed
+  Obligations obligations;            // those of an allowing policy
+  std::vector<std::string> read_set;  // what of the request, dataset and context was looked at
+  uint64_t gas = 0;
+  Digest policy_hash{};               // SHA-256 of the source text
+  Digest request_hash{};              // SHA-256 of canonical {"ctx":…,"dataset":…,"request":…}
+  bool allowed() const { return status == DecisionStatus::kAllowed; }
+
+  Json to_json() const;
+  static Result<PolicyDecision> from_json(const Json& json);
+  Digest hash() const;  // SHA-256 of canonical(to_json())
+  friend bool operator==(const PolicyDecision&, const PolicyDecision&) = default;
+};
+
+// Total and deterministic. Runs Lua in this process: outside tests, call it
+// through evaluate_jailed (policy/jail/worker.h).
+PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx,
+                        const Limits& limits = {});
+
+// What evaluate answers without running the policy, if anything: the refusals of
+// source and schema. Used where the evaluation happens elsewhere.
+PolicyDecision refusal(DecisionStatus status, std::string code, std::string message, std::string_view policy_source,
+                       const Json& request, const Json& dataset, const Json& ctx);
+
+}  // namespace souk::policy

@@ -1,0 +1,41 @@
+// What an allowed run must still respect: closed, typed, and composed by taking
+// the strictest. policy/SPEC.md, Obligations.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/result.h"
+#include "ledger/codec/json.h"
+
+namespace souk::policy {
+
+struct Obligations {
+  std::optional<int64_t> max_epsilon_micro;
+  std::optional<int64_t> max_delta_pico;
+  std::optional<int64_t> min_noise_micro;   // noise multiplier in millionths
+  std::optional<int64_t> max_steps;
+  std::optional<int64_t> max_parameters;
+  std::optional<std::vector<std::string>> allowed_algorithms;  // sorted, each once
+  enum class OutputForm : uint8_t { kWeights };
+  std::optional<OutputForm> output_form;
+  bool waive_privacy = false;  // only by name may a run go without differential privacy
+  friend bool operator==(const Obligations&, const Obligations&) = default;
+};
+
+Json to_json(const Obligations& obligations);  // absent members are left out
+Result<Obligations> obligations_from_json(const Json& json);
+
+// The strictest of both: nothing that either refuses is accepted. Commutative,
+// associative, idempotent. Fold from the first provider's; there is no identity
+// to start from, because `Obligations{}` does not waive privacy.
+Obligations meet(const Obligations& a, const Obligations& b);
+
+// kRefused names each thing that is weaker than obliged. More noise, fewer
+// steps, a smaller model are fine.
+Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations);
+
+}  // namespace souk::policy

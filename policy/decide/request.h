@@ -1,0 +1,66 @@
+// What a policy is asked: three JSON values of integers and texts whose shape is
+// checked before any policy runs. policy/SPEC.md, Request.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/clock.h"
+#include "ledger/base/named.h"
+#include "ledger/base/result.h"
+#include "ledger/codec/json.h"
+
+namespace souk::policy {
+
+struct CredentialFact {
+  std::string type;
+  PublicKey issuer;
+  TimeMs expires_ms = 0;
+};
+
+struct RequestFacts {
+  ContractId id;
+  PublicKey consumer;
+  std::string purpose;
+  std::string region;  // may be empty
+  int64_t payment_minor = 0;
+  std::string currency;
+  uint64_t rows_total = 0;  // over all datasets of the contract
+  uint32_t datasets = 1;
+  std::vector<CredentialFact> credentials;
+};
+
+struct DatasetFacts {
+  DatasetId id;
+  std::string name;
+  PublicKey provider;
+  std::string provider_name;
+  uint64_t rows = 0;
+  int64_t price_minor = 0;
+  int64_t budget_epsilon_micro = 0;
+  int64_t budget_delta_pico = 0;
+};
+
+struct ContextFacts {
+  TimeMs now_ms = 0;  // ledger time
+  int64_t spent_epsilon_micro = 0;
+  int64_t runs = 0;
+  int64_t head = 0;   // ledger size the question was asked at
+};
+
+// "logreg" (one linear layer and nothing else to train), "mlp", or "cnn" (any convolution).
+std::string algorithm_name(const contracts::TrainingSpec& spec);
+
+// The spec must have passed check_spec; otherwise kMalformed.
+Result<Json> build_request(const contracts::TrainingSpec& spec, const RequestFacts& facts);
+Json build_dataset(const DatasetFacts& facts);
+Json build_context(const ContextFacts& facts);
+
+// kMalformed names the member and what was expected. Nothing optional, nothing extra.
+Status validate_request(const Json& request);
+Status validate_dataset(const Json& dataset);
+Status validate_context(const Json& ctx);
+
+}  // namespace souk::policy

@@ -1,0 +1,17 @@
+// What a policy's text must be before anyone runs or reads it.
+#pragma once
+
+#include <string_view>
+
+#include "ledger/base/result.h"
+
+namespace souk::policy {
+
+inline constexpr size_t kMaxSourceBytes = 32 << 10;
+
+// UTF-8, at most 32 kB, no control, invisible, direction-changing or look-alike
+// characters (kRefused names the character and the line), parses as Lua
+// (kMalformed names the line).
+Status check_source(std::string_view text);
+
+}  // namespace souk::policy

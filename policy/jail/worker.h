@@ -1,0 +1,31 @@
+// Policies and contracts evaluated in the nursery. A dead or hanging worker is an
+// error or a limit, never an allow.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/decide/decide.h"
+#include "policy/jail/nursery.h"
+#include "policy/lua/elaborate.h"
+
+namespace souk::policy {
+
+inline constexpr int kPolicyWallMs = 1000;
+inline constexpr int kContractWallMs = 20000;
+
+// The job of such a nursery; answers both evaluate_jailed and elaborate_jailed.
+std::string lua_job(std::string_view request);
+inline Result<std::unique_ptr<Nursery>> start_lua_nursery() { return Nursery::start(lua_job); }
+
+// Source and schema are checked here, the policy runs there.
+PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request, const Json& dataset,
+                               const Json& ctx, const Limits& limits = {}, int wall_ms = kPolicyWallMs);
+
+Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
+                                    const Calibrate& calibrate, const Limits& limits = kContractLimits,
+                                    int wall_ms = kContractWallMs);
+
+}  // namespace souk::policy

@@ -1,0 +1,61 @@
+// A training contract is a small Lua program. Elaboration runs it once and keeps
+// the closed specification it describes; the program itself is then forgotten.
+// contracts/SPEC.md, Training contracts.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/named.h"
+#include "ledger/base/result.h"
+#include "ledger/codec/json.h"
+#include "policy/lua/sandbox.h"
+
+namespace souk::policy {
+
+// What the market says about one dataset on offer.
+struct CatalogEntry {
+  DatasetId id;
+  std::string name;
+  uint64_t rows = 0;
+  std::vector<uint32_t> feature_shape;  // {features} or {channels, height, width}
+  uint32_t classes = 2;
+  std::string label;
+  std::vector<std::string> feature_names;
+  friend bool operator==(const CatalogEntry&, const CatalogEntry&) = default;
+};
+Json to_json(const std::vector<CatalogEntry>& catalog);
+Result<std::vector<CatalogEntry>> catalog_from_json(const Json& json);
+
+struct Elaborated {
+  contracts::TrainingSpec spec;      // check_spec has accepted it
+  std::vector<DatasetId> datasets;   // in the order the contract names them, each once
+  uint64_t rows_total = 0;
+  std::string purpose;
+  std::string region;                // may be empty
+  int64_t offered_minor = 0;
+  int64_t deadline_minutes = 60;
+  bool noise_calibrated = false;     // noise_multiplier came from `calibrate`
+};
+
+// The least noise multiplier that keeps `epsilon` at `delta` for Poisson rate q
+// over `steps` (policy/privacy supplies it).
+using Calibrate = std::function<Result<double>(double epsilon, double delta, double q, uint32_t steps)>;
+
+inline constexpr Limits kContractLimits{.gas = 100'000'000, .memory_bytes = 64 << 20, .output_bytes = 4 << 20};
+
+// Both steps, in this process. Errors name the field and what was expected.
+Result<Elaborated> elaborate(std::string_view source, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate,
+                             const Limits& limits = kContractLimits);
+
+// Step 1, the only one that runs Lua (so the one for the jail): the table the
+// contract returned, with reals as decimal strings and schedules as run lengths.
+Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntry>& catalog, const Limits& limits);
+// Step 2, plain C++ over data.
+Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate);
+
+}  // namespace souk::policy
