@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -17,10 +18,15 @@
 
 namespace souk::contracts {
 
-// Minor units of the one currency that genesis names.
+// Minor units of the one currency that genesis names: 0 ... kMaxJsonInteger.
 using Minor = int64_t;
 
-// Renyi divergence at the eight orders of policy/privacy/budget.h, in 1e-9, rounded up.
+inline constexpr size_t kMaxDatasets = 16;              // of one contract
+inline constexpr int64_t kMaxDeadlineMinutes = 10'080;  // a week
+inline constexpr size_t kMaxPolicyBytes = 32'768;
+
+// Renyi divergence at the eight orders of policy/privacy/budget.h, in 1e-9, rounded
+// up, at most kMaxJsonInteger. In caps, -1 is a dead order: it admits nothing.
 using Charges = std::array<int64_t, 8>;
 
 // An enclave's evidence: kind and bytes as trainer/attest reads them, and the
@@ -44,9 +50,14 @@ struct Genesis {
   std::string ledger_key;  // signed-note verification key
   PublicKey treasury;
   std::string currency;    // "EUR"
-  struct Root { std::string kind; PublicKey key; friend bool operator==(const Root&, const Root&) = default; };
+  struct Root {
+    std::string kind;
+    PublicKey key;
+    friend bool operator==(const Root&, const Root&) = default;
+  };
   std::vector<Root> evidence_roots;
   std::vector<Digest> measurements;  // of souk-enclave
+  friend bool operator==(const Genesis&, const Genesis&) = default;
 };
 
 // Each start of the keeper: fresh evidence for its signing and KEM keys. Signed
@@ -55,17 +66,14 @@ struct KeeperBoot {
   static constexpr const char* kType = "application/vnd.souk.keeper-boot+json";
   SealingKey kem;
   Evidence evidence;
+  friend bool operator==(const KeeperBoot&, const KeeperBoot&) = default;
 };
 
 struct Deposit {
   static constexpr const char* kType = "application/vnd.souk.treasury-deposit+json";
   PublicKey account;
   Minor minor = 0;
-};
-
-struct Column {
-  std::string name;
-  friend bool operator==(const Column&, const Column&) = default;
+  friend bool operator==(const Deposit&, const Deposit&) = default;
 };
 
 // What a dataset is. DatasetId = SHA-256 of canonical(manifest).
@@ -97,6 +105,7 @@ struct DatasetOffer {
   Manifest manifest;
   Bytes wrap;               // HPKE to the keeper's KEM key: the age file key
   Digest keeper_evidence{}; // evidence the provider appraised before it wrapped
+  friend bool operator==(const DatasetOffer&, const DatasetOffer&) = default;
 };
 // The HPKE info of a dataset wrap: purpose, market, dataset, policy, evidence.
 std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
@@ -105,6 +114,7 @@ std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
 struct DatasetRevoke {
   static constexpr const char* kType = "application/vnd.souk.dataset-revoke+json";
   DatasetId dataset;
+  friend bool operator==(const DatasetRevoke&, const DatasetRevoke&) = default;
 };
 
 // Consumer's offer to train. ContractId = SHA-256 of its payload.
@@ -118,6 +128,7 @@ struct ContractSubmit {
   int64_t deadline_minutes = 0;  // from the entry's time to job.result
   std::string recipient;         // age1... of the consumer
   std::vector<std::string> credentials;  // DSSE envelopes (canonical JSON text)
+  friend bool operator==(const ContractSubmit&, const ContractSubmit&) = default;
 };
 
 // A credential: DSSE statement by an issuer, presented inside a contract.
@@ -126,6 +137,7 @@ struct Credential {
   PublicKey subject;
   std::string type;
   TimeMs expires_ms = 0;
+  friend bool operator==(const Credential&, const Credential&) = default;
 };
 
 // One dataset's part of a decision.
@@ -151,6 +163,7 @@ struct ContractDecision {
   std::vector<Grant> grants;
   uint64_t head_size = 0;            // the ledger the decision read
   Digest head_root{};
+  friend bool operator==(const ContractDecision&, const ContractDecision&) = default;
 };
 
 // One dataset's key, wrapped to the trainer.
@@ -171,17 +184,25 @@ struct JobStart {
   Digest spec{};             // SHA-256 of canonical(spec)
   std::string recipient;
   Json obligations = Json::Object{};
-  struct Input { DatasetId dataset; Digest ciphertext; int64_t size; int64_t rows; friend bool operator==(const Input&, const Input&) = default; };
+  struct Input {
+    DatasetId dataset;
+    Digest ciphertext{};
+    int64_t size = 0;
+    int64_t rows = 0;
+    friend bool operator==(const Input&, const Input&) = default;
+  };
   std::vector<Input> inputs;
   std::vector<Wrap> wraps;
+  friend bool operator==(const JobStart&, const JobStart&) = default;
 };
 std::string trainer_wrap_info(const MarketId& market, const ContractId& contract,
                               const DatasetId& dataset, const Digest& trainer_evidence);
 
 // An in-toto Statement v1 signed by the trainer's receipt key; its predicate is
-// this record. subject: the model's age file.
+// this record. Subjects: the age payload and the plaintext model.
 struct JobResult {
   static constexpr const char* kType = "application/vnd.in-toto+json";
+  static constexpr const char* kPredicateType = "urn:souk:job-result:v1";
   ContractId contract;
   Digest job_start{};          // payload hash
   Digest model{};              // SHA-256 of the plaintext safetensors
@@ -194,6 +215,7 @@ struct JobResult {
   Digest spec{};
   Digest trainer_evidence{};
   Bytes sealed_header;         // HPKE to the keeper's KEM key
+  friend bool operator==(const JobResult&, const JobResult&) = default;
 };
 std::string header_wrap_info(const MarketId& market, const ContractId& contract);
 
@@ -202,11 +224,13 @@ struct JobAbort {
   static constexpr const char* kType = "application/vnd.souk.job-abort+json";
   ContractId contract;
   std::string reason;  // "trainer_died", "result_refused"
+  friend bool operator==(const JobAbort&, const JobAbort&) = default;
 };
 
 // Authored by the keeper: lets time pass, so that deadlines act.
 struct Tick {
   static constexpr const char* kType = "application/vnd.souk.tick+json";
+  friend bool operator==(const Tick&, const Tick&) = default;
 };
 
 using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke,
@@ -215,22 +239,31 @@ using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetR
 // The record an authentic entry carries. kMalformed names the member.
 Result<Record> record_of(const ledger::AuthenticEntry& entry);
 
-// The payload of a record, ready to be signed. `nonce`: 32 hex digits.
-template <class R>
-Bytes payload_of(const R& record, const PublicKey& author, const std::string& market_hex,
+// The members a record adds to author, market and nonce, and back: for messages
+// that carry a record which nobody has signed (quotes). `payload_type` as in kType.
+Json members_json(const Record& record);
+Result<Record> members_from_json(std::string_view payload_type, const Json& json);
+
+// The payload of a record, ready to be signed. `nonce`: 32 hex digits. CHECKs that
+// integers are in the range of canonical JSON.
+Bytes payload_of(const Record& record, const PublicKey& author, const std::string& market_hex,
                  const std::string& nonce);
 
-// Signs a record: fresh nonce unless given.
-template <class R>
-ledger::Envelope sign_record(const R& record, const ledger::SigningKey& key, const MarketId& market,
-                             std::string nonce = {});
+// Signs a record: fresh nonce unless given. A genesis is signed by sign_genesis.
+ledger::Envelope sign_record(const Record& record, const ledger::SigningKey& key,
+                             const MarketId& market, std::string nonce = {});
 ledger::Envelope sign_genesis(const Genesis& genesis, const ledger::SigningKey& key);
 std::string fresh_nonce();
 MarketId market_id(ByteView genesis_payload);
+ContractId contract_id(ByteView submit_payload);
+Digest spec_hash(const TrainingSpec& spec);  // SHA-256 of its canonical JSON
 
 ledger::Envelope sign_credential(const Credential& credential, const ledger::SigningKey& issuer,
                                  const MarketId& market);
-struct VerifiedCredential { PublicKey issuer; Credential credential; };
+struct VerifiedCredential {
+  PublicKey issuer;
+  Credential credential;
+};
 // Signature, market and form; the caller compares subject and expiry.
 Result<VerifiedCredential> verify_credential(std::string_view envelope_json, const MarketId& market);
 

@@ -1,0 +1,143 @@
+// job.start, job.result, job.abort.
+#include <limits>
+
+#include "contracts/records/codec.h"
+
+namespace souk::contracts {
+
+std::string trainer_wrap_info(const MarketId& market, const ContractId& contract,
+                              const DatasetId& dataset, const Digest& trainer_evidence) {
+  return canonical(Json::Object{{"purpose", "urn:souk:wrap:trainer:v1"},
+                                {"market", market},
+                                {"contract", contract},
+                                {"dataset", dataset},
+                                {"trainer_evidence", trainer_evidence}});
+}
+
+std::string header_wrap_info(const MarketId& market, const ContractId& contract) {
+  return canonical(Json::Object{
+      {"purpose", "urn:souk:wrap:header:v1"}, {"market", market}, {"contract", contract}});
+}
+
+namespace codec {
+namespace {
+
+Json to_json(const JobStart::Input& input) {
+  return Json::Object{{"dataset", input.dataset},
+                      {"ciphertext", input.ciphertext},
+                      {"size", input.size},
+                      {"rows", input.rows}};
+}
+
+Result<JobStart::Input> input_from_json(const Json& json) {
+  auto fields = TRY(Fields::of(json, "job.start.inputs"));
+  JobStart::Input input;
+  input.dataset = TRY(fields.named<DatasetId>("dataset"));
+  input.ciphertext = TRY(fields.digest("ciphertext"));
+  input.size = TRY(fields.integer("size", 1));
+  input.rows = TRY(fields.integer("rows", 1, kMaxRows));
+  TRY(fields.done());
+  return input;
+}
+
+Json to_json(const Wrap& wrap) {
+  return Json::Object{{"dataset", wrap.dataset}, {"sealed", to_base64(wrap.sealed)}};
+}
+
+Result<Wrap> wrap_from_json(const Json& json) {
+  auto fields = TRY(Fields::of(json, "job.start.wraps"));
+  Wrap wrap;
+  wrap.dataset = TRY(fields.named<DatasetId>("dataset"));
+  wrap.sealed = TRY(sealed_bytes(fields, "sealed"));
+  TRY(fields.done());
+  return wrap;
+}
+
+}  // namespace
+
+template <>
+const char* name_of<JobStart>() { return "job.start"; }
+template <>
+const char* name_of<JobResult>() { return "job.result"; }
+template <>
+const char* name_of<JobAbort>() { return "job.abort"; }
+
+Json::Object members(const JobStart& record) {
+  Json::Array inputs;
+  for (const auto& input : record.inputs) inputs.push_back(to_json(input));
+  Json::Array wraps;
+  for (const auto& wrap : record.wraps) wraps.push_back(to_json(wrap));
+  return {{"contract", record.contract},
+          {"decision", record.decision},
+          {"trainer", contracts::to_json(record.trainer)},
+          {"receipt_key", record.receipt_key},
+          {"trainer_kem", record.trainer_kem},
+          {"spec", record.spec},
+          {"recipient", record.recipient},
+          {"obligations", record.obligations},
+          {"inputs", std::move(inputs)},
+          {"wraps", std::move(wraps)}};
+}
+
+Result<JobStart> read(Fields& fields, Of<JobStart>) {
+  JobStart record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.decision = TRY(fields.digest("decision"));
+  const Json* trainer = TRY(fields.any("trainer"));
+  record.trainer = TRY(evidence_from_json(*trainer));
+  record.receipt_key = TRY(fields.named<PublicKey>("receipt_key"));
+  record.trainer_kem = TRY(fields.named<SealingKey>("trainer_kem"));
+  record.spec = TRY(fields.digest("spec"));
+  record.recipient = TRY(fields.text("recipient", 62));
+  record.obligations = TRY(object_member(fields, "obligations"));
+  record.inputs = TRY(list_member<JobStart::Input>(fields, "inputs", 1, kMaxDatasets, input_from_json));
+  record.wraps = TRY(list_member<Wrap>(fields, "wraps", 1, kMaxDatasets, wrap_from_json));
+  return record;
+}
+
+Json::Object members(const JobResult& record) {
+  return {{"contract", record.contract},
+          {"job_start", record.job_start},
+          {"model", record.model},
+          {"payload", record.payload},
+          {"payload_size", record.payload_size},
+          {"header", record.header},
+          {"steps", record.steps},
+          {"epsilon_micro", record.epsilon_micro},
+          {"delta_pico", record.delta_pico},
+          {"spec", record.spec},
+          {"trainer_evidence", record.trainer_evidence},
+          {"sealed_header", to_base64(record.sealed_header)}};
+}
+
+Result<JobResult> read(Fields& fields, Of<JobResult>) {
+  JobResult record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.job_start = TRY(fields.digest("job_start"));
+  record.model = TRY(fields.digest("model"));
+  record.payload = TRY(fields.digest("payload"));
+  record.payload_size = TRY(fields.integer("payload_size", 1));
+  record.header = TRY(fields.digest("header"));
+  auto steps = TRY(fields.integer("steps", 0, std::numeric_limits<uint32_t>::max()));
+  record.steps = static_cast<uint32_t>(steps);
+  record.epsilon_micro = TRY(fields.integer("epsilon_micro"));
+  record.delta_pico = TRY(fields.integer("delta_pico", 0, kMaxDeltaPico));
+  record.spec = TRY(fields.digest("spec"));
+  record.trainer_evidence = TRY(fields.digest("trainer_evidence"));
+  record.sealed_header = TRY(sealed_bytes(fields, "sealed_header"));
+  return record;
+}
+
+Json::Object members(const JobAbort& record) {
+  return {{"contract", record.contract}, {"reason", record.reason}};
+}
+
+Result<JobAbort> read(Fields& fields, Of<JobAbort>) {
+  JobAbort record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.reason = TRY(shown_text(fields, "reason", 1, 64));
+  return record;
+}
+
+}  // namespace codec
+}  // namespace souk::contracts
