@@ -2,7 +2,6 @@
 // Other rooms include records.h.
 #pragma once
 
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>

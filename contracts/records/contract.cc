@@ -69,7 +69,6 @@ Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {
   ContractSubmit record;
   const Json* spec = TRY(fields.any("spec"));
   record.spec = TRY(training_spec_from_json(*spec));
-  TRY(check_spec(record.spec));
   record.datasets =
       TRY(list_member<DatasetId>(fields, "datasets", 1, kMaxDatasets, name_item<DatasetId>));
   std::set<DatasetId> distinct(record.datasets.begin(), record.datasets.end());
