@@ -1,12 +1,10 @@
 // Ciphertext by digest: DIR/blob/<hex>, written once and never changed. What is not yet
-// complete is DIR/partial/<hex>; its size is the upload's offset, so a restart loses nothing
-// that reached the disk.
+// complete is DIR/partial/<hex>.<announced size>; its length is the offset, so a restart loses
+// nothing that reached the disk.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "ledger/base/bytes.h"

@@ -1,0 +1,401 @@
+#include "market_api/blobs/blobs.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "ledger/crypto/hash.h"
+
+namespace souk::market {
+namespace {
+
+constexpr size_t kPiece = size_t{1} << 20;
+constexpr uint64_t kMaxBlob = uint64_t{1} << 50;
+
+class Fd {
+ public:
+  explicit Fd(int fd = -1) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+// A full disk is for the operator to mend and for the client to wait out; all else is ours.
+Error disk_error(const char* action) {
+  if (errno == ENOSPC || errno == EDQUOT) {
+    return Error(Code::kTryAgain, std::string("expected room on the disk to ") + action);
+  }
+  return Error(Code::kBroken, std::string("expected the disk to ") + action);
+}
+
+Fd open_file(const std::string& path, int flags) {
+  return Fd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+std::optional<uint64_t> file_size(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return static_cast<uint64_t>(info.st_size);
+}
+
+Status make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return disk_error("make a directory");
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return Error(Code::kBroken, "expected a directory for blobs");
+  }
+  return Done{};
+}
+
+// Renames and removals inside it survive a power cut after this.
+Status sync_directory(const std::string& path) {
+  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) return disk_error("keep a directory");
+  return Done{};
+}
+
+Status write_at(int fd, uint64_t offset, ByteView bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return disk_error("take the bytes");
+    offset += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return Done{};
+}
+
+Status read_at(int fd, uint64_t offset, std::span<uint8_t> to) {
+  while (!to.empty()) {
+    ssize_t n = ::pread(fd, to.data(), to.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return Error(Code::kBroken, "expected the disk to give back what it took");
+    offset += static_cast<uint64_t>(n);
+    to = to.subspan(static_cast<size_t>(n));
+  }
+  return Done{};
+}
+
+Result<bool> holds(int fd, uint64_t offset, ByteView bytes) {
+  std::vector<uint8_t> buffer(std::min(bytes.size(), kPiece));
+  while (!bytes.empty()) {
+    auto piece = std::span(buffer).first(std::min(bytes.size(), kPiece));
+    TRY(read_at(fd, offset, piece));
+    if (!std::equal(piece.begin(), piece.end(), bytes.begin())) return false;
+    offset += piece.size();
+    bytes = bytes.subspan(piece.size());
+  }
+  return true;
+}
+
+Result<Digest> hash_file(int fd, uint64_t size) {
+  ledger::Sha256 hash;
+  std::vector<uint8_t> buffer(static_cast<size_t>(std::min<uint64_t>(size, kPiece)));
+  for (uint64_t at = 0; at < size;) {
+    auto piece =
+        std::span(buffer).first(static_cast<size_t>(std::min<uint64_t>(size - at, kPiece)));
+    TRY(read_at(fd, at, piece));
+    hash.update(piece);
+    at += piece.size();
+  }
+  return hash.finish();
+}
+
+std::string hex_of(const Digest& digest) {
+  return to_hex(ByteView(digest));
+}
+
+struct PartialName {
+  std::string hex;
+  uint64_t size;
+};
+
+// "<64 hex>.<decimal size>", as partial_path() writes it.
+std::optional<PartialName> parse_partial_name(const std::string& name) {
+  if (name.size() < 66 || name[64] != '.') return std::nullopt;
+  auto hex = name.substr(0, 64);
+  if (!from_hex(hex)) return std::nullopt;
+  uint64_t size = 0;
+  const char* end = name.data() + name.size();
+  auto [stop, failure] = std::from_chars(name.data() + 65, end, size);
+  if (failure != std::errc() || stop != end || std::to_string(size) != name.substr(65)) {
+    return std::nullopt;
+  }
+  return PartialName{hex, size};
+}
+
+}  // namespace
+
+struct BlobStore::Impl {
+  // One upload under way. Its bytes are in the file; this is who may touch it.
+  struct Upload {
+    explicit Upload(uint64_t announced) : size(announced) {}
+    const uint64_t size;
+    std::mutex mutex;
+    bool ended = false;  // Guarded by mutex: committed or abandoned by another thread.
+  };
+  using Held = std::shared_ptr<Upload>;
+
+  std::string blob_path(const std::string& hex) const { return directory + "/blob/" + hex; }
+  std::string partial_path(const std::string& hex, uint64_t size) const {
+    return directory + "/partial/" + hex + "." + std::to_string(size);
+  }
+
+  Held find(const UploadId& upload) {
+    std::lock_guard lock(mutex);
+    auto found = uploads.find(upload);
+    return found == uploads.end() ? nullptr : found->second;
+  }
+  void forget(const UploadId& upload, Upload& held) {
+    held.ended = true;
+    std::lock_guard lock(mutex);
+    uploads.erase(upload);
+  }
+
+  // What an earlier process left: partial uploads go on, everything else is rubbish.
+  Status recover() {
+    std::string partial = directory + "/partial";
+    DIR* listing = ::opendir(partial.c_str());
+    if (listing == nullptr) return disk_error("list partial uploads");
+    std::vector<std::string> rubbish;
+    while (auto* item = ::readdir(listing)) {
+      std::string name = item->d_name;
+      if (name == "." || name == "..") continue;
+      auto parsed = parse_partial_name(name);
+      auto length = file_size(partial + "/" + name);
+      bool good = parsed && length && *length <= parsed->size &&
+                  !file_size(blob_path(parsed->hex));  // else: died between the last two steps
+      if (good && uploads.emplace(parsed->hex, std::make_shared<Upload>(parsed->size)).second) {
+        continue;
+      }
+      rubbish.push_back(partial + "/" + name);
+    }
+    ::closedir(listing);
+    for (const auto& path : rubbish) ::unlink(path.c_str());
+    return Done{};
+  }
+
+  // `file` is complete and has the bytes of `hex`. A crash before the rename leaves the
+  // partial upload; between rename and sync either; after it the blob.
+  Status publish(const Fd& file, const std::string& from, const std::string& hex) {
+    if (::fsync(file.get()) != 0) {
+      // The kernel may have dropped the pages: a second fsync would lie. Start again.
+      ::unlink(from.c_str());
+      return Error(Code::kBroken, "expected the disk to keep the bytes; begin the upload again");
+    }
+    if (::rename(from.c_str(), blob_path(hex).c_str()) != 0) return disk_error("name the blob");
+    TRY(sync_directory(directory + "/blob"));
+    return sync_directory(directory + "/partial");
+  }
+
+  // Set once in open().
+  std::string directory;
+  Fd lock_file;
+
+  std::mutex mutex;
+  std::map<UploadId, Held> uploads;  // Guarded by mutex.
+  uint64_t puts = 0;                 // Guarded by mutex.
+};
+
+BlobStore::BlobStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+BlobStore::~BlobStore() = default;
+BlobStore::BlobStore(BlobStore&&) noexcept = default;
+BlobStore& BlobStore::operator=(BlobStore&&) noexcept = default;
+
+Result<BlobStore> BlobStore::open(const std::string& directory) {
+  auto impl = std::make_unique<Impl>();
+  impl->directory = directory;
+  TRY(make_directory(directory));
+  TRY(make_directory(directory + "/blob"));
+  TRY(make_directory(directory + "/partial"));
+  TRY(sync_directory(directory));
+  impl->lock_file = open_file(directory + "/lock", O_RDWR | O_CREAT);
+  if (!impl->lock_file) return disk_error("make the lock file");
+  if (::flock(impl->lock_file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return Error(Code::kConflict, "expected no other process to have this blob store open");
+  }
+  TRY(impl->recover());
+  return BlobStore(std::move(impl));
+}
+
+Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
+  auto hex = hex_of(expected);
+  if (size > kMaxBlob) return Error(Code::kRefused, "expected a blob of at most 2^50 bytes");
+  std::lock_guard lock(impl_->mutex);
+  if (auto present = file_size(impl_->blob_path(hex))) {
+    if (*present != size) {
+      return Error(Code::kConflict, "expected the size the blob with this digest has");
+    }
+    return hex;
+  }
+  if (auto found = impl_->uploads.find(hex); found != impl_->uploads.end()) {
+    if (found->second->size != size) {
+      return Error(Code::kConflict, "expected the size this upload was begun with");
+    }
+    return hex;
+  }
+  auto file = open_file(impl_->partial_path(hex, size), O_WRONLY | O_CREAT | O_EXCL);
+  if (!file) return disk_error("begin an upload");
+  impl_->uploads.emplace(hex, std::make_shared<Impl::Upload>(size));
+  return hex;
+}
+
+Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteView bytes) {
+  auto gone = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
+  auto held = impl_->find(upload);
+  if (!held) return this->offset(upload);  // complete already, or never begun
+  std::lock_guard lock(held->mutex);
+  if (held->ended) return gone();
+  auto path = impl_->partial_path(upload, held->size);
+  auto file = open_file(path, O_RDWR);
+  auto present = file_size(path);
+  if (!file || !present) return disk_error("open the upload");
+  if (offset > held->size || bytes.size() > held->size - offset) {
+    return Error(Code::kRefused, "expected no more bytes than announced");
+  }
+  if (offset > *present) {
+    return Error(Code::kConflict, "expected offset " + std::to_string(*present));
+  }
+  auto again =
+      bytes.first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), *present - offset)));
+  if (!TRY(holds(file.get(), offset, again))) {
+    return Error(Code::kConflict, "expected the same bytes as before at this offset");
+  }
+  auto fresh = bytes.subspan(again.size());
+  TRY(write_at(file.get(), offset + again.size(), fresh));
+  return *present + fresh.size();
+}
+
+Result<uint64_t> BlobStore::offset(const UploadId& upload) const {
+  auto not_found = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
+  if (auto held = impl_->find(upload)) {
+    if (auto present = file_size(impl_->partial_path(upload, held->size))) return *present;
+  }
+  auto bytes = from_hex(upload);
+  if (!bytes || bytes->size() != sizeof(Digest)) return not_found();
+  if (auto complete = file_size(impl_->blob_path(upload))) return *complete;
+  return not_found();
+}
+
+Result<Digest> BlobStore::commit(const UploadId& upload) {
+  auto not_found = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
+  auto bytes = from_hex(upload);
+  if (!bytes) return not_found();
+  auto expected = fixed<sizeof(Digest)>(*bytes);
+  if (!expected) return not_found();
+  auto held = impl_->find(upload);
+  if (!held) return has(*expected) ? Result<Digest>(*expected) : not_found();
+  std::lock_guard lock(held->mutex);
+  if (held->ended) return has(*expected) ? Result<Digest>(*expected) : not_found();
+
+  auto path = impl_->partial_path(upload, held->size);
+  auto file = open_file(path, O_RDWR);
+  auto present = file_size(path);
+  if (!file || !present) return disk_error("open the upload");
+  if (*present < held->size) {
+    return Error(Code::kConflict, "expected " + std::to_string(held->size - *present) +
+                                      " more bytes from offset " + std::to_string(*present));
+  }
+  auto digest = TRY(hash_file(file.get(), held->size));
+  if (digest != *expected) {
+    ::unlink(path.c_str());
+    impl_->forget(upload, *held);
+    return Error(Code::kUnauthentic, "expected bytes with the announced SHA-256");
+  }
+  auto published = impl_->publish(file, path, upload);
+  if (!published && file_size(path)) return std::move(published).take_error();  // may try again
+  impl_->forget(upload, *held);
+  if (!published) return std::move(published).take_error();
+  return digest;
+}
+
+Status BlobStore::abandon(const UploadId& upload) {
+  auto held = impl_->find(upload);
+  if (!held) return Done{};
+  std::lock_guard lock(held->mutex);
+  if (held->ended) return Done{};
+  if (::unlink(impl_->partial_path(upload, held->size).c_str()) != 0 && errno != ENOENT) {
+    return disk_error("remove the upload");
+  }
+  impl_->forget(upload, *held);
+  return Done{};
+}
+
+bool BlobStore::has(const Digest& digest) const {
+  return file_size(impl_->blob_path(hex_of(digest))).has_value();
+}
+
+Result<uint64_t> BlobStore::size(const Digest& digest) const {
+  auto size = file_size(impl_->blob_path(hex_of(digest)));
+  if (!size) return Error(Code::kNotFound, "expected a blob this store holds");
+  return *size;
+}
+
+Result<std::string> BlobStore::path(const Digest& digest) const {
+  TRY(size(digest));
+  return impl_->blob_path(hex_of(digest));
+}
+
+Result<Bytes> BlobStore::read(const Digest& digest, uint64_t offset, uint64_t length) const {
+  auto file = open_file(impl_->blob_path(hex_of(digest)), O_RDONLY);
+  if (!file) return Error(Code::kNotFound, "expected a blob this store holds");
+  auto held = TRY(size(digest));
+  if (offset > held || length > held - offset) {
+    return Error(Code::kRefused, "expected a range within the blob");
+  }
+  Bytes bytes(static_cast<size_t>(length));
+  TRY(read_at(file.get(), offset, bytes));
+  return bytes;
+}
+
+Result<Digest> BlobStore::put(ByteView bytes) {
+  auto digest = ledger::sha256(bytes);
+  if (has(digest)) return digest;
+  std::string path;
+  {
+    std::lock_guard lock(impl_->mutex);
+    path = impl_->directory + "/partial/put-" + std::to_string(impl_->puts++);
+  }
+  auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  if (!file) return disk_error("take a blob");
+  auto written = write_at(file.get(), 0, bytes);
+  auto published = written ? impl_->publish(file, path, hex_of(digest)) : std::move(written);
+  if (!published) {
+    ::unlink(path.c_str());
+    return std::move(published).take_error();
+  }
+  return digest;
+}
+
+Status BlobStore::erase(const Digest& digest) {
+  if (::unlink(impl_->blob_path(hex_of(digest)).c_str()) != 0) {
+    if (errno == ENOENT) return Done{};
+    return disk_error("remove a blob");
+  }
+  return sync_directory(impl_->directory + "/blob");
+}
+
+}  // namespace souk::market
