@@ -264,11 +264,10 @@ Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
 }
 
 Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteView bytes) {
-  auto gone = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
   auto held = impl_->find(upload);
   if (!held) return this->offset(upload);  // complete already, or never begun
   std::lock_guard lock(held->mutex);
-  if (held->ended) return gone();
+  if (held->ended) return this->offset(upload);
   auto path = impl_->partial_path(upload, held->size);
   auto file = open_file(path, O_RDWR);
   auto present = file_size(path);
