@@ -87,11 +87,13 @@ function(souk_test name)
 endfunction()
 
 # souk_fuzz(NAME SOURCE DEPS): a libFuzzer target, built with the fuzz preset only.
+add_custom_target(fuzz_targets)
 function(souk_fuzz name source)
   if(NOT SOUK_FUZZ)
     return()
   endif()
   add_executable(${name} ${source})
+  add_dependencies(fuzz_targets ${name})
   target_link_libraries(${name} PRIVATE ${ARGN} souk_flags)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   add_test(NAME ${name} COMMAND ${name} -max_total_time=${SOUK_FUZZ_SECONDS} -rss_limit_mb=2048 -max_len=70000)
