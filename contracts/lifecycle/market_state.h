@@ -2,31 +2,37 @@
 // RecordedEntry). Host, keeper and every auditor fold the same entries through
 // it and reach the same state. Total and integer-only: an authentic but
 // impossible entry is void, without effect; nothing here fails or reads a clock.
-// The state machine of a contract is the table in contracts/SPEC.md.
+// The state machine of a contract is the table in contracts/SPEC.md, which also
+// lists the codes of voids. Values: copied and compared freely, one thread at a time.
 #pragma once
 
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "contracts/records/records.h"
+#include "ledger/proof/merkle.h"
 #include "ledger/proof/recorded.h"
 
 namespace souk::contracts {
 
 struct Account {
   Minor balance = 0;
+  uint64_t changed = 0;  // seq of the entry that last changed it
   friend bool operator==(const Account&, const Account&) = default;
 };
 
-// Privacy money of one dataset.
+// Privacy money of one dataset. Sums stop at kMaxJsonInteger; one that has reached
+// it admits nothing more.
 struct Budget {
   Charges caps{};
-  Charges reserved{};
+  Charges reserved{};   // over the contracts in `holders`
   Charges committed{};
-  int64_t runs = 0;
+  std::set<ContractId> holders;  // escrowed or running on this dataset
+  int64_t runs = 0;              // committed ones
   int64_t epsilon_micro_committed = 0;  // plain sum, shown to people; admission uses charges
   int64_t epsilon_micro_reserved = 0;
   friend bool operator==(const Budget&, const Budget&) = default;
@@ -40,7 +46,8 @@ struct Dataset {
   Digest keeper_evidence{};
   Budget budget;
   bool revoked = false;
-  uint64_t seq = 0;
+  uint64_t seq = 0;      // of its offer
+  uint64_t changed = 0;  // seq of the entry that last changed it or its budget
   friend bool operator==(const Dataset&, const Dataset&) = default;
 };
 
@@ -59,6 +66,7 @@ struct Contract {
   ContractId id;
   PublicKey consumer;
   ContractSubmit submit;
+  Digest spec_hash{};
   Phase phase = Phase::kSubmitted;
   TimeMs deadline = 0;
   Minor escrow = 0;
@@ -67,8 +75,9 @@ struct Contract {
   std::optional<JobStart> start;
   Digest start_hash{};
   std::optional<JobResult> result;
-  std::string ended_because;  // reason of a refund
+  std::string ended_because;  // status of a refusal, reason of an abort, or "deadline"
   uint64_t submit_seq = 0, decision_seq = 0, start_seq = 0, result_seq = 0;
+  friend bool operator==(const Contract&, const Contract&) = default;
 };
 
 struct Keeper {
@@ -76,7 +85,8 @@ struct Keeper {
   SealingKey kem;
   Digest evidence{};
   Evidence evidence_record;
-  uint64_t seq = 0;
+  uint64_t seq = 0;  // of its newest boot
+  friend bool operator==(const Keeper&, const Keeper&) = default;
 };
 
 // Whether evidence for these claims is acceptable under genesis. trainer/attest
@@ -100,7 +110,10 @@ class MarketState {
   // Every appraised boot ever seen: a wrap may name an older evidence digest.
   const std::set<Digest>& keeper_evidence() const { return keeper_evidence_; }
   TimeMs time() const { return time_; }
-  uint64_t size() const { return size_; }
+  uint64_t size() const { return tree_.size(); }
+  // Merkle root of the entries folded: a decision made on this state names size()
+  // and root() as its head.
+  Digest root() const { return tree_.root(); }
 
   Minor balance(const PublicKey& account) const;
   Minor escrow_total() const;
@@ -111,12 +124,13 @@ class MarketState {
   const Dataset* dataset(const DatasetId& id) const;
   const Contract* contract(const ContractId& id) const;
 
-  // seq -> why the entry had no effect.
+  // seq -> code of why the entry had no effect.
   const std::map<uint64_t, std::string>& voids() const { return voids_; }
 
+  friend bool operator==(const MarketState&, const MarketState&) = default;
+
  private:
-  friend MarketState apply(MarketState state, const ledger::RecordedEntry& entry);
-  friend class Folding;
+  friend class Folding;  // one apply()
 
   Appraiser appraiser_;
   std::optional<Genesis> genesis_;
@@ -124,24 +138,30 @@ class MarketState {
   std::optional<Keeper> keeper_;
   std::set<Digest> keeper_evidence_;
   TimeMs time_ = 0;
-  uint64_t size_ = 0;
   Minor minted_ = 0;
   std::map<PublicKey, Account> accounts_;
   std::map<DatasetId, Dataset> datasets_;
   std::map<ContractId, Contract> contracts_;
-  std::set<ContractId> open_;                            // contracts with a deadline to watch
+  std::set<std::pair<TimeMs, ContractId>> open_;         // deadlines of contracts that are not final
   std::set<std::pair<PublicKey, std::string>> nonces_;   // (author, nonce) seen
   std::map<uint64_t, std::string> voids_;
+  ledger::CompactTree tree_;           // of the entries folded
+  std::set<uint64_t> undecided_;       // submit_seq of contracts in kSubmitted
+  std::map<uint64_t, Digest> heads_;   // size -> root, since the oldest undecided contract
 };
 
-// The next state. `apply` moves its argument: a fold costs no copies.
+// The next state: state = apply(std::move(state), entry) costs no copies. Entries
+// come in order from seq 0: CHECKs entry.seq() == state.size().
 MarketState apply(MarketState state, const ledger::RecordedEntry& entry);
 
 // What the rules of money, budget and time say about an allowing decision in this
 // state, before it is recorded: nullopt, or the code of the first obstacle
 // ("unfunded", "budget_exhausted", "revoked", "unknown_dataset", "expired", ...).
 // The keeper asks it before signing; apply asks it again.
-struct Obstacle { std::string code, dataset, got, need; };
+// `decision.allow` and its head are not looked at.
+struct Obstacle {
+  std::string code, dataset, got, need;
+};
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision);
 
 // Provider payouts of a settled contract: grants summed by provider. Sums to `price`.

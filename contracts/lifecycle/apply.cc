@@ -1,0 +1,373 @@
+// The fold. Each `on` reads like its paragraph of contracts/SPEC.md: first every
+// reason to be void, then the effect, which cannot fail.
+#include <algorithm>
+
+#include "contracts/lifecycle/budget.h"
+
+namespace souk::contracts {
+
+class Folding {
+ public:
+  Folding(MarketState& state, const ledger::RecordedEntry& recorded)
+      : state_(state), recorded_(recorded), entry_(recorded.entry()), seq_(recorded.seq()) {}
+
+  void run() {
+    CHECK(seq_ == state_.size());
+    state_.time_ = std::max(state_.time_, recorded_.time());
+    sweep();
+    if (auto why = fold()) state_.voids_.emplace(seq_, *why);
+    remember_head();
+  }
+
+ private:
+  using Void = std::optional<std::string>;  // the code of why there is no effect
+  static constexpr auto kEffect = std::nullopt;
+
+  // Every open contract whose deadline has come leaves its phase by itself.
+  void sweep() {
+    std::vector<ContractId> due;
+    for (const auto& [deadline, id] : state_.open_) {
+      if (deadline > state_.time_) break;
+      due.push_back(id);
+    }
+    std::sort(due.begin(), due.end());
+    for (const auto& id : due) {
+      Contract& contract = state_.contracts_.at(id);
+      contract.ended_because = "deadline";
+      switch (contract.phase) {
+        case Phase::kSubmitted:
+          end(contract, Phase::kExpired);
+          break;
+        case Phase::kEscrowed:
+          give_back(contract);
+          free_reservation(contract);
+          end(contract, Phase::kRefunded);
+          break;
+        case Phase::kRunning:
+          give_back(contract);
+          commit_reservation(contract);  // what ran may have seen everything
+          end(contract, Phase::kRefunded);
+          break;
+        case Phase::kRefused:
+        case Phase::kSettled:
+        case Phase::kRefunded:
+        case Phase::kExpired:
+          CHECK(false);  // end() takes final contracts off the list
+      }
+    }
+  }
+
+  Void fold() {
+    if (seq_ != 0) {
+      if (!state_.genesis_) return "no_genesis";
+      if (entry_.market() != to_hex(state_.market_)) return "other_market";
+    }
+    // A void entry uses its nonce up too: nobody can bring it again on a better day.
+    if (!state_.nonces_.emplace(entry_.author(), entry_.nonce()).second) return "replayed";
+    auto record = record_of(entry_);
+    if (!record) return "malformed";
+    if (seq_ == 0 && !std::holds_alternative<Genesis>(*record)) return "no_genesis";
+    return std::visit([this](auto& known) { return on(known); }, *record);
+  }
+
+  Void on(Genesis& genesis) {
+    if (seq_ != 0) return "second_genesis";
+    if (!entry_.market().empty()) return "other_market";
+    auto key = ledger::NoteKey::parse(genesis.ledger_key);
+    if (!key || key->name() != genesis.origin || key->public_key() != entry_.author()) {
+      return "not_the_ledger";
+    }
+    state_.market_ = MarketId(entry_.payload_hash());
+    state_.genesis_ = std::move(genesis);
+    return kEffect;
+  }
+
+  Void on(KeeperBoot& boot) {
+    auto keys = appraise(boot.evidence, "keeper");
+    if (!keys) return "unappraised";
+    if (keys->signing != entry_.author() || keys->kem != boot.kem) return "wrong_keys";
+    Digest digest = evidence_digest(boot.evidence);
+    state_.keeper_evidence_.insert(digest);
+    state_.keeper_ = Keeper{entry_.author(), boot.kem, digest, std::move(boot.evidence), seq_};
+    return kEffect;
+  }
+
+  Void on(const Deposit& deposit) {
+    if (entry_.author() != state_.genesis_->treasury) return "not_the_treasury";
+    // Every balance is part of what was minted: this bound is the bound of all sums.
+    if (deposit.minor > kMaxJsonInteger - state_.minted_) return "overflow";
+    state_.minted_ += deposit.minor;
+    pay(deposit.account, deposit.minor);
+    return kEffect;
+  }
+
+  Void on(DatasetOffer& offer) {
+    if (state_.keeper_evidence_.count(offer.keeper_evidence) == 0) return "unknown_keeper_evidence";
+    DatasetId id = dataset_id(offer.manifest);
+    if (state_.dataset(id)) return "already_offered";
+    Dataset dataset;
+    dataset.id = id;
+    dataset.provider = entry_.author();
+    dataset.budget.caps = offer.manifest.budget_caps;
+    dataset.manifest = std::move(offer.manifest);
+    dataset.wrap = std::move(offer.wrap);
+    dataset.keeper_evidence = offer.keeper_evidence;
+    dataset.seq = seq_;
+    dataset.changed = seq_;
+    state_.datasets_.emplace(id, std::move(dataset));
+    return kEffect;
+  }
+
+  Void on(const DatasetRevoke& revoke) {
+    auto it = state_.datasets_.find(revoke.dataset);
+    if (it == state_.datasets_.end()) return "unknown_dataset";
+    if (it->second.provider != entry_.author()) return "not_the_provider";
+    if (it->second.revoked) return "revoked";
+    it->second.revoked = true;
+    it->second.changed = seq_;
+    return kEffect;
+  }
+
+  Void on(ContractSubmit& submit) {
+    for (const auto& id : submit.datasets) {
+      if (!state_.dataset(id)) return "unknown_dataset";
+    }
+    TimeMs lifetime = submit.deadline_minutes * 60'000;
+    if (state_.time_ > kMaxJsonInteger - lifetime) return "overflow";
+    Contract contract;
+    contract.id = ContractId(entry_.payload_hash());
+    contract.consumer = entry_.author();
+    contract.spec_hash = spec_hash(submit.spec);
+    contract.submit = std::move(submit);
+    contract.deadline = state_.time_ + lifetime;
+    contract.submit_seq = seq_;
+    state_.open_.emplace(contract.deadline, contract.id);
+    state_.undecided_.insert(seq_);
+    state_.contracts_.emplace(contract.id, std::move(contract));
+    return kEffect;
+  }
+
+  Void on(ContractDecision& decision) {
+    if (!by_keeper()) return "not_the_keeper";
+    Contract* contract = find(decision.contract);
+    if (!contract) return "unknown_contract";
+    if (contract->phase != Phase::kSubmitted) return "not_submitted";
+    if (auto why = head_void(*contract, decision)) return why;
+    if (decision.allow) {
+      if (auto found = obstacle(state_, decision)) return found->code;
+    }
+
+    state_.undecided_.erase(contract->submit_seq);
+    contract->decision_hash = entry_.payload_hash();
+    contract->decision_seq = seq_;
+    contract->decision = std::move(decision);
+    if (!contract->decision->allow) {
+      contract->ended_because = contract->decision->status;
+      end(*contract, Phase::kRefused);
+      return kEffect;
+    }
+    contract->escrow = contract->decision->price;
+    Account& consumer = state_.accounts_[contract->consumer];
+    consumer.balance -= contract->escrow;
+    consumer.changed = seq_;
+    reserve(*contract);
+    contract->phase = Phase::kEscrowed;
+    return kEffect;
+  }
+
+  Void on(JobStart& start) {
+    if (!by_keeper()) return "not_the_keeper";
+    Contract* contract = find(start.contract);
+    if (!contract) return "unknown_contract";
+    if (contract->phase != Phase::kEscrowed) return "not_escrowed";
+    if (start.decision != contract->decision_hash) return "wrong_decision";
+    if (start.spec != contract->spec_hash) return "wrong_spec";
+    if (start.recipient != contract->submit.recipient) return "wrong_recipient";
+    if (start.obligations != contract->decision->obligations) return "wrong_obligations";
+    if (auto why = inputs_void(*contract, start)) return why;
+    auto keys = appraise(start.trainer, "trainer");
+    if (!keys) return "unappraised";
+    if (keys->signing != start.receipt_key || keys->kem != start.trainer_kem) return "wrong_keys";
+
+    contract->start_hash = entry_.payload_hash();
+    contract->start_seq = seq_;
+    contract->start = std::move(start);
+    contract->phase = Phase::kRunning;
+    return kEffect;
+  }
+
+  Void on(JobResult& result) {
+    Contract* contract = find(result.contract);
+    if (!contract) return "unknown_contract";
+    if (contract->phase != Phase::kRunning) return "not_running";
+    if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
+    if (result.job_start != contract->start_hash) return "wrong_start";
+    if (result.spec != contract->spec_hash) return "wrong_spec";
+    if (result.trainer_evidence != evidence_digest(contract->start->trainer)) return "wrong_evidence";
+    if (result.steps > contract->submit.spec.steps) return "too_many_steps";
+
+    for (const auto& [provider, amount] : payouts(state_, *contract)) pay(provider, amount);
+    contract->escrow = 0;
+    commit_reservation(*contract);
+    contract->result_seq = seq_;
+    contract->result = std::move(result);
+    end(*contract, Phase::kSettled);
+    return kEffect;
+  }
+
+  Void on(JobAbort& abort) {
+    if (!by_keeper()) return "not_the_keeper";
+    Contract* contract = find(abort.contract);
+    if (!contract) return "unknown_contract";
+    bool started = contract->phase == Phase::kRunning;
+    if (!started && contract->phase != Phase::kEscrowed) return "not_escrowed";
+
+    give_back(*contract);
+    if (started) {
+      commit_reservation(*contract);
+    } else {
+      free_reservation(*contract);
+    }
+    contract->ended_because = std::move(abort.reason);
+    end(*contract, Phase::kRefunded);
+    return kEffect;
+  }
+
+  Void on(const Tick&) {
+    if (!by_keeper()) return "not_the_keeper";
+    return kEffect;  // the sweep has been
+  }
+
+  // A decision stands on the ledger it names: a prefix of this one, long enough to
+  // hold the contract, with nothing after it that touches what the decision read.
+  Void head_void(const Contract& contract, const ContractDecision& decision) const {
+    uint64_t size = decision.head_size;
+    if (size > seq_) return "wrong_head";
+    if (size <= contract.submit_seq) return "stale";
+    if (state_.heads_.at(size) != decision.head_root) return "wrong_head";
+    if (state_.keeper_->seq >= size) return "stale";
+    if (auto it = state_.accounts_.find(contract.consumer); it != state_.accounts_.end()) {
+      if (it->second.changed >= size) return "stale";
+    }
+    for (const auto& id : contract.submit.datasets) {
+      if (state_.dataset(id)->changed >= size) return "stale";
+    }
+    return std::nullopt;
+  }
+
+  // Inputs and wraps: exactly the contract's datasets, in its order.
+  Void inputs_void(const Contract& contract, const JobStart& start) const {
+    const auto& wanted = contract.submit.datasets;
+    if (start.inputs.size() != wanted.size()) return "wrong_inputs";
+    if (start.wraps.size() != wanted.size()) return "wrong_wraps";
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const Dataset& dataset = *state_.dataset(wanted[i]);
+      const Manifest& manifest = dataset.manifest;
+      JobStart::Input expected{wanted[i], manifest.ciphertext, manifest.size, manifest.rows};
+      if (start.inputs[i] != expected) return "wrong_inputs";
+      if (start.wraps[i].dataset != wanted[i]) return "wrong_wraps";
+      if (dataset.revoked) return "revoked";  // allowed once, but its key was not yet out
+    }
+    return std::nullopt;
+  }
+
+  bool by_keeper() const { return state_.keeper_ && entry_.author() == state_.keeper_->key; }
+
+  std::optional<AppraisedKeys> appraise(const Evidence& evidence, const char* role) const {
+    if (!state_.appraiser_) return std::nullopt;
+    auto keys = state_.appraiser_(evidence, *state_.genesis_, state_.market_, role);
+    if (!keys) return std::nullopt;
+    return *keys;
+  }
+
+  Contract* find(const ContractId& id) {
+    auto it = state_.contracts_.find(id);
+    return it == state_.contracts_.end() ? nullptr : &it->second;
+  }
+
+  void pay(const PublicKey& to, Minor amount) {
+    Account& account = state_.accounts_[to];
+    account.balance += amount;
+    account.changed = seq_;
+  }
+
+  void give_back(Contract& contract) {
+    pay(contract.consumer, contract.escrow);
+    contract.escrow = 0;
+  }
+
+  void end(Contract& contract, Phase phase) {
+    state_.open_.erase({contract.deadline, contract.id});
+    state_.undecided_.erase(contract.submit_seq);
+    contract.phase = phase;
+  }
+
+  void reserve(const Contract& contract) {
+    for (const auto& grant : contract.decision->grants) {
+      Dataset& dataset = state_.datasets_.at(grant.dataset);
+      dataset.budget.holders.insert(contract.id);
+      hold(dataset.budget, grant);
+      dataset.changed = seq_;
+    }
+  }
+
+  void free_reservation(const Contract& contract) {
+    for (const auto& grant : contract.decision->grants) {
+      Dataset& dataset = state_.datasets_.at(grant.dataset);
+      dataset.budget.holders.erase(contract.id);
+      sum_holders(dataset);
+      dataset.changed = seq_;
+    }
+  }
+
+  void commit_reservation(const Contract& contract) {
+    free_reservation(contract);
+    for (const auto& grant : contract.decision->grants) {
+      Budget& budget = state_.datasets_.at(grant.dataset).budget;
+      budget.committed = saturating_sum(budget.committed, grant.charges);
+      budget.epsilon_micro_committed =
+          saturating_sum(budget.epsilon_micro_committed, grant.epsilon_micro);
+      ++budget.runs;
+    }
+  }
+
+  static void hold(Budget& budget, const Grant& grant) {
+    budget.reserved = saturating_sum(budget.reserved, grant.charges);
+    budget.epsilon_micro_reserved = saturating_sum(budget.epsilon_micro_reserved, grant.epsilon_micro);
+  }
+
+  // Saturated sums cannot be subtracted from: what is held is added up afresh.
+  void sum_holders(Dataset& dataset) {
+    dataset.budget.reserved = Charges{};
+    dataset.budget.epsilon_micro_reserved = 0;
+    for (const auto& holder : dataset.budget.holders) {
+      for (const auto& grant : state_.contracts_.at(holder).decision->grants) {
+        if (grant.dataset == dataset.id) hold(dataset.budget, grant);
+      }
+    }
+  }
+
+  // Roots are kept only as far back as a decision yet to come may point.
+  void remember_head() {
+    state_.tree_.append(recorded_.leaf_hash());
+    if (state_.undecided_.empty()) {
+      state_.heads_.clear();
+      return;
+    }
+    state_.heads_.emplace(state_.tree_.size(), state_.tree_.root());
+    auto oldest = state_.heads_.upper_bound(*state_.undecided_.begin());
+    state_.heads_.erase(state_.heads_.begin(), oldest);
+  }
+
+  MarketState& state_;
+  const ledger::RecordedEntry& recorded_;
+  const ledger::AuthenticEntry& entry_;
+  const uint64_t seq_;
+};
+
+MarketState apply(MarketState state, const ledger::RecordedEntry& entry) {
+  Folding(state, entry).run();
+  return state;
+}
+
+}  // namespace souk::contracts

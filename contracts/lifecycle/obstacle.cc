@@ -1,0 +1,113 @@
+// The rules of an allowing decision, asked by the keeper before it signs and by
+// apply when it is recorded. contracts/SPEC.md, "Admission".
+#include "contracts/lifecycle/budget.h"
+
+namespace souk::contracts {
+namespace {
+
+bool in_range(int64_t value) { return value >= 0 && value <= kMaxJsonInteger; }
+
+bool in_range(const Charges& charges) {
+  return std::all_of(charges.begin(), charges.end(), [](int64_t c) { return in_range(c); });
+}
+
+// The best order's figures, for people: what is free and what was asked there.
+Obstacle exhausted(const Dataset& dataset, const Grant& grant) {
+  Obstacle obstacle{"budget_exhausted", to_hex(grant.dataset), "none", "an order with room"};
+  int64_t least_missing = kMaxJsonInteger;
+  for (size_t order = 0; order < grant.charges.size(); ++order) {
+    const Budget& budget = dataset.budget;
+    if (budget.caps[order] < 0) continue;
+    int64_t spent = saturating_sum(budget.committed[order], budget.reserved[order]);
+    int64_t free = std::max<int64_t>(0, budget.caps[order] - spent);
+    int64_t missing = grant.charges[order] - free;
+    if (missing >= least_missing) continue;
+    least_missing = missing;
+    obstacle.got = std::to_string(free);
+    obstacle.need = std::to_string(grant.charges[order]);
+  }
+  return obstacle;
+}
+
+std::optional<Obstacle> price_obstacle(const MarketState& state, const Contract& contract,
+                                       const ContractDecision& decision) {
+  Minor sum = 0;  // of at most 16 prices below 2^53
+  for (const auto& grant : decision.grants) {
+    if (!in_range(grant.price)) return Obstacle{"overflow", to_hex(grant.dataset), "", ""};
+    sum += grant.price;
+  }
+  if (!in_range(sum)) return Obstacle{"overflow", "", "", ""};
+  if (sum != decision.price) {
+    return Obstacle{"wrong_price", "", std::to_string(decision.price), std::to_string(sum)};
+  }
+  if (sum > contract.submit.offered) {
+    return Obstacle{"over_offer", "", std::to_string(contract.submit.offered), std::to_string(sum)};
+  }
+  Minor balance = state.balance(contract.consumer);
+  if (balance < sum) {
+    return Obstacle{"unfunded", "", std::to_string(balance), std::to_string(sum)};
+  }
+  return std::nullopt;
+}
+
+std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const Contract& contract,
+                                         const Grant& grant) {
+  std::string id = to_hex(grant.dataset);
+  bool is_private = contract.submit.spec.privacy.has_value();
+  if (grant.waived) {
+    if (is_private) return Obstacle{"needless_waiver", id, "waived", "charges"};
+    if (grant.charges != Charges{}) return Obstacle{"charged_waiver", id, "charges", "none"};
+    return std::nullopt;
+  }
+  if (!is_private) return Obstacle{"privacy_required", id, "none", "differential privacy"};
+  if (!in_range(grant.charges) || !in_range(grant.epsilon_micro)) {
+    return Obstacle{"overflow", id, "", ""};
+  }
+  if (!has_room(dataset.budget, grant.charges)) return exhausted(dataset, grant);
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision) {
+  const Contract* contract = state.contract(decision.contract);
+  if (!contract) return Obstacle{"unknown_contract", "", "", ""};
+  if (contract->phase != Phase::kSubmitted) {
+    return Obstacle{"not_submitted", "", phase_name(contract->phase), "submitted"};
+  }
+  if (contract->deadline <= state.time()) {
+    return Obstacle{"expired", "", std::to_string(contract->deadline), std::to_string(state.time())};
+  }
+
+  const auto& wanted = contract->submit.datasets;
+  bool one_each = std::equal(wanted.begin(), wanted.end(), decision.grants.begin(),
+                             decision.grants.end(), [](const DatasetId& id, const Grant& grant) {
+                               return id == grant.dataset;
+                             });
+  if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
+  for (const auto& id : wanted) {
+    const Dataset* dataset = state.dataset(id);
+    if (!dataset) return Obstacle{"unknown_dataset", to_hex(id), "", ""};
+    if (dataset->revoked) return Obstacle{"revoked", to_hex(id), "", ""};
+  }
+
+  if (auto found = price_obstacle(state, *contract, decision)) return found;
+  for (const auto& grant : decision.grants) {
+    auto found = privacy_obstacle(*state.dataset(grant.dataset), *contract, grant);
+    if (found) return found;
+  }
+  return std::nullopt;
+}
+
+std::map<PublicKey, Minor> payouts(const MarketState& state, const Contract& contract) {
+  std::map<PublicKey, Minor> out;
+  if (!contract.decision || !contract.decision->allow) return out;
+  for (const auto& grant : contract.decision->grants) {
+    const Dataset* dataset = state.dataset(grant.dataset);
+    CHECK(dataset);  // a dataset is never forgotten
+    out[dataset->provider] += grant.price;
+  }
+  return out;
+}
+
+}  // namespace souk::contracts
