@@ -56,7 +56,8 @@ std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const Contract&
   bool is_private = contract.submit.spec.privacy.has_value();
   if (grant.waived) {
     if (is_private) return Obstacle{"needless_waiver", id, "waived", "charges"};
-    if (grant.charges != Charges{}) return Obstacle{"charged_waiver", id, "charges", "none"};
+    bool charged = grant.charges != Charges{} || grant.epsilon_micro != 0;
+    if (charged) return Obstacle{"charged_waiver", id, "charges", "none"};
     return std::nullopt;
   }
   if (!is_private) return Obstacle{"privacy_required", id, "none", "differential privacy"};
