@@ -1,0 +1,56 @@
+#include "market_api/verbs/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace souk::market {
+
+bool file_exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+
+Result<Bytes> read_file(const std::string& path, size_t max_bytes) {
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error(Code::kNotFound, "expected a readable file at " + path);
+  Bytes out;
+  uint8_t buffer[65536];
+  while (true) {
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n < 0 || out.size() > max_bytes) {
+      close(fd);
+      return Error(Code::kBroken, "expected to read " + path);
+    }
+    if (n == 0) break;
+    out.insert(out.end(), buffer, buffer + n);
+  }
+  close(fd);
+  return out;
+}
+
+Status write_file(const std::string& path, ByteView bytes) {
+  std::string temporary = path + ".new";
+  Error failed(Code::kBroken, "expected to write " + path);
+  int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return failed;
+  size_t written = 0;
+  while (written < bytes.size()) {
+    ssize_t n = write(fd, bytes.data() + written, bytes.size() - written);
+    if (n <= 0) {
+      close(fd);
+      return failed;
+    }
+    written += static_cast<size_t>(n);
+  }
+  bool synced = fsync(fd) == 0;
+  close(fd);
+  if (!synced || rename(temporary.c_str(), path.c_str()) != 0) return failed;
+  auto slash = path.rfind('/');
+  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
+  int dir = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0) return failed;
+  synced = fsync(dir) == 0;
+  close(dir);
+  if (!synced) return failed;
+  return Done{};
+}
+
+}  // namespace souk::market

@@ -1,0 +1,107 @@
+#include "market_api/verbs/keeper_link.h"
+
+#include "ledger/proof/checkpoint.h"
+#include "market_api/verbs/files.h"
+
+namespace souk::market {
+namespace {
+
+using trainer::Frame;
+using trainer::Kind;
+
+constexpr int kAnswerMs = 60'000;
+constexpr size_t kFeedBytes = 1 << 20;
+
+}  // namespace
+
+Result<Frame> KeeperLink::talk(const Frame& request) {
+  auto answer = process_->ask(request, kAnswerMs);
+  if (!answer) {
+    process_.reset();
+    return std::move(answer).take_error().within("keeper");
+  }
+  return answer;
+}
+
+Status KeeperLink::keep_sealed(const std::string& base64) {
+  auto sealed = TRY(from_base64(base64));
+  return write_file(config_.sealed, sealed);
+}
+
+// Leaves in pieces, then the checkpoint that covers exactly them.
+Status KeeperLink::feed() {
+  std::string note = ledger_.checkpoint();
+  auto checkpoint = TRY(ledger::open_checkpoint(note, ledger_.log_key()));
+  if (checkpoint.size == fed_) return Done{};
+  uint64_t next = fed_;
+  while (next < checkpoint.size) {
+    Json::Array piece;
+    size_t bytes = 0;
+    while (next < checkpoint.size && bytes < kFeedBytes) {
+      auto leaf = TRY(ledger_.leaf(next));
+      bytes += leaf.size();
+      piece.push_back(to_base64(leaf));
+      ++next;
+    }
+    auto answer = TRY(talk(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}})));
+    TRY(trainer::expect(answer, Kind::kDone));
+  }
+  auto answer = TRY(talk(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}})));
+  auto body = TRY(trainer::expect(answer, Kind::kConfirmed));
+  auto fields = TRY(Fields::of(body, "confirmed"));
+  auto sealed = TRY(fields.text("sealed", 1 << 20));
+  fed_ = checkpoint.size;
+  return keep_sealed(sealed);
+}
+
+Result<uint64_t> KeeperLink::append(const Frame& answer) {
+  auto body = TRY(trainer::expect(answer, Kind::kEnvelope));
+  auto fields = TRY(Fields::of(body, "envelope"));
+  auto envelope = TRY(fields.base64("envelope"));
+  auto sealed = TRY(fields.text("sealed", 1 << 20));
+  // Sealed first: a keeper that forgot what it signed could sign another.
+  TRY(keep_sealed(sealed));
+  auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  auto receipt = TRY(ledger_.append(std::move(entry)));
+  return receipt.seq;
+}
+
+Status KeeperLink::ensure() {
+  if (process_ && process_->alive()) return feed();
+  fed_ = 0;
+  process_ = TRY(trainer::EnclaveProcess::start(config_.program, "keeper", config_.platform_key));
+  std::string sealed;
+  if (file_exists(config_.sealed)) {
+    auto bytes = TRY(read_file(config_.sealed));
+    sealed = to_base64(bytes);
+  }
+  auto genesis = TRY(ledger_.leaf(0));
+  auto ready = TRY(talk(trainer::frame(
+      Kind::kBegin, Json::Object{{"genesis", to_base64(genesis)}, {"sealed", sealed}})));
+  TRY(trainer::expect(ready, Kind::kReady));
+  // A keeper that refuses its ledger is of no use: drop it, say why.
+  auto fed = feed();
+  if (!fed) {
+    process_.reset();
+    return fed;
+  }
+  auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
+  TRY(append(boot));
+  return feed();
+}
+
+Result<Frame> KeeperLink::ask(const Frame& request) {
+  std::lock_guard lock(mutex_);
+  TRY(ensure());
+  return talk(request);
+}
+
+Result<uint64_t> KeeperLink::record(const Frame& request) {
+  std::lock_guard lock(mutex_);
+  TRY(ensure());
+  auto answer = TRY(talk(request));
+  return append(answer);
+}
+
+}  // namespace souk::market

@@ -1,0 +1,44 @@
+// The host's line to the keeper: starts the process, feeds it the ledger, carries
+// questions and keeps its sealed state. What it cannot do is decide.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "ledger/sequencer/sequencer.h"
+#include "trainer/host/process.h"
+
+namespace souk::market {
+
+class KeeperLink {
+ public:
+  struct Config {
+    std::string program;       // souk-enclave
+    std::string platform_key;  // file of the simulated platform's seed
+    std::string sealed;        // file for the keeper's sealed state
+  };
+  KeeperLink(Config config, ledger::Sequencer& ledger) : config_(std::move(config)), ledger_(ledger) {}
+
+  // Makes sure a keeper runs, has followed the ledger to its end and has its boot
+  // entry recorded; then asks. kTryAgain when the keeper died: the next call starts a
+  // new one.
+  Result<trainer::Frame> ask(const trainer::Frame& request);
+  // Asks for an envelope and records it; answers its seq.
+  Result<uint64_t> record(const trainer::Frame& request);
+
+ private:
+  Status ensure();                      // Guarded by mutex_.
+  Status feed();                        // Guarded by mutex_.
+  Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
+  Result<uint64_t> append(const trainer::Frame& answer);
+  Status keep_sealed(const std::string& base64);
+
+  const Config config_;
+  ledger::Sequencer& ledger_;
+  std::mutex mutex_;
+  std::unique_ptr<trainer::EnclaveProcess> process_;  // Guarded by mutex_.
+  uint64_t fed_ = 0;                                  // Guarded by mutex_.
+};
+
+}  // namespace souk::market

@@ -1,0 +1,196 @@
+#include "market_api/verbs/market.h"
+
+#include <sys/stat.h>
+
+#include "ledger/crypto/hash.h"
+#include "ledger/crypto/random.h"
+#include "ledger/entry/leaf.h"
+#include "ledger/store/store.h"
+#include "market_api/verbs/files.h"
+#include "trainer/attest/appraisal.h"
+
+namespace souk::market {
+namespace {
+
+using contracts::Phase;
+
+constexpr size_t kFeedLeaves = 500;
+
+Result<ledger::SigningKey> read_key(const std::string& path) {
+  auto seed = TRY(read_file(path, 32));
+  return ledger::SigningKey::from_seed(seed);
+}
+
+Status write_key(const std::string& path, const ledger::SigningKey& key) {
+  auto seed = key.seed(SecretAccess{});
+  return write_file(path, seed.bytes(SecretAccess{}));
+}
+
+// A new market: keys, then genesis. The ledger file appears last, so a crash before
+// that starts over with the same keys.
+Status found(const MarketConfig& config, Clock& clock) {
+  if (!config.treasury) {
+    return Error(Code::kRefused, "a new market needs the treasury's public key");
+  }
+  const std::string& dir = config.directory;
+  for (const char* name : {"/ledger.key", "/platform.key"}) {
+    if (file_exists(dir + name)) continue;
+    TRY(write_key(dir + name, ledger::SigningKey::generate()));
+  }
+  auto key = TRY(read_key(dir + "/ledger.key"));
+  auto platform = TRY(read_key(dir + "/platform.key"));
+  auto program = TRY(read_file(config.enclave_program, size_t{1} << 30));
+
+  contracts::Genesis genesis;
+  genesis.origin = "souk-market/" + to_hex(ByteView(key.public_key().value()).first(6));
+  auto note_key = TRY(ledger::NoteKey::of(genesis.origin, key.public_key()));
+  genesis.ledger_key = note_key.vkey();
+  genesis.treasury = *config.treasury;
+  genesis.currency = config.currency;
+  genesis.evidence_roots.push_back({trainer::kInsecureSim, platform.public_key()});
+  genesis.measurements.push_back(ledger::sha256(program));
+
+  auto envelope = canonical(ledger::to_json(contracts::sign_genesis(genesis, key)));
+  auto signed_entry = TRY(ledger::SignedEntry::decode(as_bytes(envelope)));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  std::string path = dir + "/ledger.db";
+  auto store = file_exists(path) ? TRY(ledger::LedgerStore::open(path))
+                                 : TRY(ledger::LedgerStore::create(path));
+  auto sequencer =
+      TRY(ledger::Sequencer::start(std::move(store), std::move(key), genesis.origin, clock));
+  if (sequencer->size() == 0) TRY(sequencer->append(std::move(entry)));
+  return Done{};
+}
+
+Result<bool> founded(const std::string& directory) {
+  std::string path = directory + "/ledger.db";
+  if (!file_exists(path)) return false;
+  auto store = TRY(ledger::LedgerStore::open(path));
+  return store.size() > 0;
+}
+
+bool from_participants(const contracts::Record& record) {
+  return std::holds_alternative<contracts::Deposit>(record) ||
+         std::holds_alternative<contracts::DatasetOffer>(record) ||
+         std::holds_alternative<contracts::DatasetRevoke>(record) ||
+         std::holds_alternative<contracts::ContractSubmit>(record);
+}
+
+}  // namespace
+
+bool Market::exists(const std::string& directory) {
+  auto answer = founded(directory);
+  return answer && *answer;
+}
+
+Result<std::unique_ptr<Market>> Market::open(MarketConfig config, Clock& clock) {
+  mkdir(config.directory.c_str(), 0700);
+  bool there = TRY(founded(config.directory));
+  if (!there) TRY(found(config, clock));
+  std::unique_ptr<Market> market(new Market(std::move(config), clock));
+  TRY(market->open_parts());
+  return market;
+}
+
+Status Market::open_parts() {
+  const std::string& dir = config_.directory;
+  auto key = TRY(read_key(dir + "/ledger.key"));
+  auto store = TRY(ledger::LedgerStore::open(dir + "/ledger.db"));
+  auto genesis = TRY(store.leaf(0));
+  genesis_leaf_ = to_base64(genesis);
+  follower_ = TRY(contracts::Follower::pin(genesis, std::nullopt, &trainer::appraise_for_market));
+  id_ = follower_->market();
+  ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
+                                         follower_->genesis().origin, clock_));
+  auto blobs = TRY(BlobStore::open(dir + "/blobs"));
+  blobs_ = std::make_unique<BlobStore>(std::move(blobs));
+  keeper_ = std::make_unique<KeeperLink>(
+      KeeperLink::Config{config_.enclave_program, dir + "/platform.key", dir + "/keeper.sealed"},
+      *ledger_);
+  TRY(follow());
+  // The keeper boots before anyone is served: a market without one is of no use.
+  TRY(keeper_->ask(trainer::frame(trainer::Kind::kAttest,
+                                  Json::Object{{"nonce", std::string(64, '0')}})));
+  TRY(follow());
+  decider_ = std::thread([this] { decide_loop(); });
+  trainer_ = std::thread([this] { train_loop(); });
+  return Done{};
+}
+
+Market::~Market() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (decider_.joinable()) decider_.join();
+  if (trainer_.joinable()) trainer_.join();
+}
+
+Status Market::follow() {
+  std::lock_guard lock(follow_mutex_);
+  while (true) {
+    std::string note = ledger_->checkpoint();
+    auto checkpoint = TRY(ledger::open_checkpoint(note, ledger_->log_key()));
+    if (checkpoint.size <= follower_->confirmed_size()) return Done{};
+    for (uint64_t seq = follower_->size(); seq < checkpoint.size;) {
+      auto leaves = TRY(ledger_->leaves(seq, std::min<uint64_t>(kFeedLeaves, checkpoint.size - seq)));
+      for (const auto& leaf : leaves) TRY(follower_->add(leaf));
+      seq += leaves.size();
+    }
+    TRY(follower_->confirm(note));
+  }
+}
+
+contracts::MarketState Market::state() {
+  auto followed = follow();
+  (void)followed;  // the newest state that can be had
+  std::lock_guard lock(follow_mutex_);
+  return follower_->state();
+}
+
+Result<ledger::Receipt> Market::record(ByteView envelope) {
+  auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  auto record = TRY(contracts::record_of(entry));
+  if (!from_participants(record)) {
+    return Error(Code::kRefused, "expected a deposit, an offer, a revocation or a contract");
+  }
+  if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
+    auto size = blobs_->size(offer->manifest.ciphertext);
+    if (!size || *size != static_cast<uint64_t>(offer->manifest.size)) {
+      return Error(Code::kNotFound, "expected the ciphertext of this offer to be uploaded first");
+    }
+  }
+  auto receipt = TRY(ledger_->append(std::move(entry)));
+  wake();
+  TRY(follow());
+  std::lock_guard lock(follow_mutex_);
+  const auto& voids = follower_->state().voids();
+  if (auto it = voids.find(receipt.seq); it != voids.end()) {
+    return Error(Code::kConflict,
+                 "recorded as entry " + std::to_string(receipt.seq) + " without effect: " + it->second);
+  }
+  return receipt;
+}
+
+JobProgress Market::progress(const ContractId& contract) {
+  std::lock_guard lock(mutex_);
+  auto it = progress_.find(contract);
+  return it == progress_.end() ? JobProgress{} : it->second;
+}
+
+void Market::note_progress(const ContractId& contract, JobProgress progress) {
+  std::lock_guard lock(mutex_);
+  progress_[contract] = std::move(progress);
+}
+
+void Market::wake() {
+  {
+    std::lock_guard lock(mutex_);
+    ++news_;
+  }
+  changed_.notify_all();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,97 @@
+// The host's side of the market: ledger, blobs, keeper and jobs under one
+// directory. Everything here may be done wrong by a dishonest operator; nothing
+// here is believed by the keeper, a client or an auditor.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "contracts/lifecycle/follower.h"
+#include "ledger/base/clock.h"
+#include "ledger/sequencer/sequencer.h"
+#include "market_api/blobs/blob_store.h"
+#include "market_api/verbs/keeper_link.h"
+
+namespace souk::market {
+
+struct MarketConfig {
+  std::string directory;                // created if missing
+  std::string enclave_program;          // souk-enclave
+  std::optional<PublicKey> treasury;    // needed when the market is new
+  std::string currency = "EUR";
+};
+
+struct JobProgress {
+  int64_t step = 0;
+  int64_t epsilon_micro = 0;
+  std::string detail;
+};
+
+class Market {
+ public:
+  // Opens the market in the directory; a new one gets its keys and its genesis.
+  // kRefused when it is new and no treasury is named.
+  static Result<std::unique_ptr<Market>> open(MarketConfig config, Clock& clock);
+  static bool exists(const std::string& directory);
+  ~Market();
+  Market(const Market&) = delete;
+  Market& operator=(const Market&) = delete;
+
+  const MarketId& id() const { return id_; }
+  const std::string& genesis_leaf() const { return genesis_leaf_; }  // base64
+  ledger::Sequencer& ledger() { return *ledger_; }
+  BlobStore& blobs() { return *blobs_; }
+  KeeperLink& keeper() { return *keeper_; }
+
+  // Records what a participant signed: dataset.offer (its blob must be here),
+  // dataset.revoke, contract.submit, treasury.deposit. kConflict when it was recorded
+  // and is void: the message says why.
+  Result<ledger::Receipt> record(ByteView envelope);
+
+  // The host's own view of the market, for answering and queueing.
+  contracts::MarketState state();
+  JobProgress progress(const ContractId& contract);
+
+ private:
+  Market(MarketConfig config, Clock& clock) : config_(std::move(config)), clock_(clock) {}
+  Status open_parts();
+  Status follow();
+  void decide_loop();
+  void train_loop();
+  bool decide_once();
+  bool train_once();
+  Status run_job(const contracts::Contract& contract);
+  void note_progress(const ContractId& contract, JobProgress progress);
+  void wake();
+
+  const MarketConfig config_;
+  Clock& clock_;
+
+  // Set once in open().
+  MarketId id_;
+  std::string genesis_leaf_;
+  std::unique_ptr<ledger::Sequencer> ledger_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<KeeperLink> keeper_;
+
+  std::mutex follow_mutex_;
+  std::optional<contracts::Follower> follower_;  // Guarded by follow_mutex_.
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;                          // Guarded by mutex_.
+  uint64_t news_ = 0;                              // Guarded by mutex_.
+  std::optional<ContractId> training_;             // Guarded by mutex_.
+  std::map<ContractId, JobProgress> progress_;     // Guarded by mutex_.
+  std::map<ContractId, int> failures_;             // Owned by the train thread.
+
+  std::thread decider_;
+  std::thread trainer_;
+};
+
+}  // namespace souk::market
