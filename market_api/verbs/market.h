@@ -14,7 +14,7 @@
 #include "contracts/lifecycle/follower.h"
 #include "ledger/base/clock.h"
 #include "ledger/sequencer/sequencer.h"
-#include "market_api/blobs/blob_store.h"
+#include "market_api/blobs/blobs.h"
 #include "market_api/verbs/keeper_link.h"
 
 namespace souk::market {

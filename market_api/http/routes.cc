@@ -1,0 +1,244 @@
+#include "market_api/http/routes.h"
+
+#include <algorithm>
+#include <charconv>
+#include <vector>
+
+#include "ledger/proof/checkpoint.h"
+
+namespace souk::market {
+namespace {
+
+using trainer::Kind;
+
+constexpr size_t kMaxLeaves = 1000;
+constexpr size_t kMaxLeafBytes = 4 << 20;
+constexpr size_t kMaxPiece = 8 << 20;
+
+std::vector<std::string> parts_of(const std::string& path) {
+  std::vector<std::string> parts;
+  size_t at = 1;
+  while (at <= path.size()) {
+    size_t slash = std::min(path.find('/', at), path.size());
+    parts.push_back(path.substr(at, slash - at));
+    at = slash + 1;
+  }
+  return parts;
+}
+
+Result<uint64_t> number(const Request& request, const std::string& name,
+                        std::optional<uint64_t> otherwise = std::nullopt) {
+  auto it = request.query.find(name);
+  if (it == request.query.end()) {
+    if (otherwise) return *otherwise;
+    return Error(Code::kMalformed, "?" + name + "=: expected this number");
+  }
+  uint64_t value = 0;
+  const auto& text = it->second;
+  auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (status != std::errc() || end != text.data() + text.size() || text.empty()) {
+    return Error(Code::kMalformed, "?" + name + "=: expected a whole number");
+  }
+  return value;
+}
+
+template <class Name>
+Result<Name> id_of(const std::string& text) {
+  auto id = named_from_hex<Name>(text);
+  if (!id) return Error(Code::kMalformed, "path: expected 64 lower-case hex digits");
+  return id;
+}
+
+Response of_bytes(Bytes bytes, const char* type) {
+  Response response;
+  response.content_type = type;
+  response.body = std::move(bytes);
+  return response;
+}
+
+Result<Response> market_page(Market& market) {
+  const auto& key = market.ledger().log_key();
+  return json_response(200, Json::Object{{"market", market.id()},
+                                         {"ledger_key", key.vkey()},
+                                         {"vkey", key.vkey()},
+                                         {"origin", key.name()},
+                                         {"genesis", market.genesis_leaf()}});
+}
+
+Result<Response> entries(Market& market, const Request& request) {
+  uint64_t from = TRY(number(request, "from", 0));
+  uint64_t max = TRY(number(request, "max", kMaxLeaves));
+  std::string note = market.ledger().checkpoint();
+  auto checkpoint = TRY(ledger::open_checkpoint(note, market.ledger().log_key()));
+  Json::Array leaves;
+  size_t bytes = 0;
+  for (uint64_t seq = from; seq < checkpoint.size && leaves.size() < std::min<uint64_t>(max, kMaxLeaves) &&
+                            bytes < kMaxLeafBytes;
+       ++seq) {
+    auto leaf = TRY(market.ledger().leaf(seq));
+    bytes += leaf.size();
+    leaves.push_back(to_base64(leaf));
+  }
+  return json_response(200, Json::Object{{"size", checkpoint.size},
+                                         {"checkpoint", note},
+                                         {"leaves", std::move(leaves)}});
+}
+
+Result<Response> proof(Market& market, const Request& request) {
+  uint64_t seq = TRY(number(request, "seq"));
+  auto receipt = TRY(market.ledger().prove(seq));
+  auto leaf = TRY(market.ledger().leaf(seq));
+  return json_response(200, Json::Object{{"leaf", to_base64(leaf)}, {"tlog_proof", receipt.tlog_proof}});
+}
+
+Result<Response> consistency(Market& market, const Request& request) {
+  uint64_t from = TRY(number(request, "old"));
+  uint64_t to = TRY(number(request, "new"));
+  auto hashes = TRY(market.ledger().consistency(from, to));
+  Json::Array out;
+  for (const auto& hash : hashes) out.push_back(Json(hash));
+  return json_response(200, Json::Object{{"proof", std::move(out)}});
+}
+
+Result<Response> append_entry(Market& market, const Request& request) {
+  auto receipt = TRY(market.record(request.body));
+  return json_response(201, Json::Object{{"seq", receipt.seq},
+                                         {"leaf_hash", receipt.leaf_hash},
+                                         {"checkpoint", receipt.checkpoint},
+                                         {"tlog_proof", receipt.tlog_proof}});
+}
+
+Result<Response> keeper(Market& market, const Request& request) {
+  auto it = request.query.find("nonce");
+  if (it == request.query.end() || it->second.size() != 64 || !from_hex(it->second)) {
+    return Error(Code::kMalformed, "?nonce=: expected 64 lower-case hex digits");
+  }
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kAttest, Json::Object{{"nonce", it->second}})));
+  auto body = TRY(trainer::expect(answer, Kind::kEvidence));
+  return json_response(200, body);
+}
+
+Result<Response> begin_upload(Market& market, const Request& request) {
+  auto json = TRY(parse_json(as_text(request.body)));
+  auto fields = TRY(Fields::of(json, "upload"));
+  auto digest = TRY(fields.digest("digest"));
+  auto size = TRY(fields.integer("size", 1, int64_t{1} << 40));
+  TRY(fields.done());
+  auto upload = TRY(market.blobs().begin(digest, static_cast<uint64_t>(size)));
+  auto offset = TRY(market.blobs().offset(upload));
+  return json_response(200, Json::Object{{"upload", upload}, {"offset", offset}});
+}
+
+Result<Response> upload_piece(Market& market, const Request& request, const std::string& upload) {
+  TRY(id_of<ContractId>(upload));
+  if (request.body.size() > kMaxPiece) {
+    return Error(Code::kMalformed, "expected a piece of at most 8 MiB");
+  }
+  uint64_t at = TRY(number(request, "offset"));
+  auto offset = TRY(market.blobs().write(upload, at, request.body));
+  return json_response(200, Json::Object{{"offset", offset}});
+}
+
+Result<Response> commit_upload(Market& market, const std::string& upload) {
+  TRY(id_of<ContractId>(upload));
+  auto digest = TRY(market.blobs().commit(upload));
+  return json_response(201, Json::Object{{"digest", digest}});
+}
+
+Result<Response> blob(Market& market, const Request& request, const std::string& name) {
+  auto id = TRY(id_of<ContractId>(name));
+  uint64_t size = TRY(market.blobs().size(id.value()));
+  uint64_t offset = TRY(number(request, "offset", 0));
+  if (offset > size) return Error(Code::kMalformed, "?offset=: expected at most the blob's size");
+  uint64_t length = TRY(number(request, "length", size - offset));
+  auto path = TRY(market.blobs().path(id.value()));
+  Response response;
+  response.content_type = "application/octet-stream";
+  response.file = FilePart{path, offset, std::min(length, size - offset)};
+  return response;
+}
+
+Result<Response> quote(Market& market, const Request& request) {
+  auto json = TRY(parse_json(as_text(request.body)));
+  auto fields = TRY(Fields::of(json, "quote"));
+  auto consumer = TRY(fields.named<PublicKey>("consumer"));
+  const Json* submit = TRY(fields.any("submit"));
+  TRY(fields.done());
+  auto answer = TRY(market.keeper().ask(trainer::frame(
+      Kind::kQuote, Json::Object{{"consumer", consumer}, {"submit", *submit}})));
+  auto body = TRY(trainer::expect(answer, Kind::kDecision));
+  const Json* decision = body.find("decision");
+  return json_response(200, decision ? *decision : body);
+}
+
+Result<Response> job(Market& market, const std::string& name) {
+  auto id = TRY(id_of<ContractId>(name));
+  auto state = market.state();
+  const auto* contract = state.contract(id);
+  if (!contract) return Error(Code::kNotFound, "expected a contract on this ledger");
+  auto progress = market.progress(id);
+  if (contract->result) {
+    progress.step = contract->result->steps;
+    progress.epsilon_micro = contract->result->epsilon_micro;
+  }
+  return json_response(200, Json::Object{{"contract", id},
+                                         {"phase", contracts::phase_name(contract->phase)},
+                                         {"step", progress.step},
+                                         {"steps", contract->submit.spec.steps},
+                                         {"epsilon_micro", progress.epsilon_micro},
+                                         {"detail", progress.detail}});
+}
+
+Result<Response> header(Market& market, const std::string& name) {
+  auto id = TRY(id_of<ContractId>(name));
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kRelease, Json::Object{{"contract", id}})));
+  if (answer.kind != Kind::kBytes) {
+    TRY(trainer::expect(answer, Kind::kBytes));
+    return Error(Code::kBroken, "expected a header from the keeper");
+  }
+  return of_bytes(std::move(answer.body), "application/octet-stream");
+}
+
+Result<Response> dispatch(Market& market, const Request& request) {
+  auto parts = parts_of(request.path);
+  bool get = request.method == "GET";
+  bool post = request.method == "POST";
+  if (get && request.path == "/healthz") return json_response(200, Json::Object{{"ok", true}});
+  if (parts.size() < 2 || parts[0] != "v1") return Error(Code::kNotFound, "expected a path under /v1");
+  const std::string& noun = parts[1];
+  if (parts.size() == 2) {
+    if (get && noun == "market") return market_page(market);
+    if (get && noun == "entries") return entries(market, request);
+    if (post && noun == "entries") return append_entry(market, request);
+    if (get && noun == "checkpoint") {
+      return of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
+    }
+    if (get && noun == "proof") return proof(market, request);
+    if (get && noun == "consistency") return consistency(market, request);
+    if (get && noun == "keeper") return keeper(market, request);
+    if (post && noun == "uploads") return begin_upload(market, request);
+    if (post && noun == "quotes") return quote(market, request);
+  }
+  if (parts.size() == 3) {
+    if (request.method == "PUT" && noun == "uploads") return upload_piece(market, request, parts[2]);
+    if (get && noun == "blobs") return blob(market, request, parts[2]);
+    if (get && noun == "jobs") return job(market, parts[2]);
+  }
+  if (parts.size() == 4) {
+    if (post && noun == "uploads" && parts[3] == "commit") return commit_upload(market, parts[2]);
+    if (get && noun == "jobs" && parts[3] == "header") return header(market, parts[2]);
+  }
+  return Error(Code::kNotFound, "expected a path and method of this API");
+}
+
+}  // namespace
+
+Response route(Market& market, const Request& request) {
+  auto response = dispatch(market, request);
+  if (!response) return problem(response.error());
+  return std::move(response).take();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,316 @@
+#include "trainer/session/session.h"
+
+#include <algorithm>
+#include <map>
+
+#include "ledger/crypto/hash.h"
+#include "ledger/crypto/random.h"
+#include "policy/decide/decide.h"
+#include "policy/privacy/accountant.h"
+#include "trainer/data/age.h"
+#include "trainer/data/safetensors.h"
+#include "trainer/data/table.h"
+#include "trainer/engine/engine.h"
+
+namespace souk::trainer {
+namespace {
+
+constexpr uint32_t kProgressReports = 20;
+
+// The rows of all datasets, one after another in the contract's order.
+struct Pool {
+  std::vector<float> floats;
+  std::vector<uint8_t> bytes;
+  bool of_bytes = false;
+  std::vector<int64_t> labels;
+  std::vector<std::string> classes;
+};
+
+class Session {
+ public:
+  Session(Channel& channel, const EnclaveSelf& self, Workers& workers)
+      : channel_(channel),
+        self_(self),
+        workers_(workers),
+        receipt_key_(ledger::SigningKey::generate()),
+        kem_(ledger::KemKey::generate()) {}
+
+  Status run() {
+    TRY(prepare());
+    TRY(follow_ledger());
+    auto work = find_work();
+    if (!work) return refuse(std::move(work).take_error());
+    for (const auto& input : work->start->inputs) {
+      auto loaded = load(*work, input);
+      if (!loaded) return refuse(std::move(loaded).take_error());
+      TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
+    }
+    auto message = TRY(channel_.receive());
+    TRY(expect(message, Kind::kTrain));
+    auto trained = train(*work);
+    if (!trained) return refuse(std::move(trained).take_error());
+    return Done{};
+  }
+
+ private:
+  // What the ledger says this process is to do. Points into the follower's state.
+  struct Work {
+    const contracts::Contract* contract;
+    const contracts::JobStart* start;
+    SealingKey recipient;
+    SealingKey keeper_kem;
+  };
+
+  // The host learns a code and nothing else.
+  Status refuse(Error error) {
+    auto sent = channel_.send(refusal(Error(error.code(), "")));
+    (void)sent;  // there is nobody else to tell
+    return error;
+  }
+
+  Status prepare() {
+    auto message = TRY(channel_.receive());
+    auto body = TRY(expect(message, Kind::kPrepare));
+    auto fields = TRY(Fields::of(body, "prepare"));
+    auto genesis = TRY(fields.base64("genesis"));
+    contract_ = TRY(fields.named<ContractId>("contract"));
+    auto nonce = TRY(fields.text("nonce", 64));
+    TRY(fields.done());
+    follower_.emplace(TRY(contracts::Follower::pin(genesis, std::nullopt, &appraise_for_market)));
+
+    Claims claims;
+    claims.role = "trainer";
+    claims.signing = receipt_key_.public_key();
+    claims.kem = kem_.public_key();
+    claims.market = to_hex(follower_->market());
+    claims.contract = to_hex(contract_);
+    claims.nonce = nonce;
+    claims.boot = to_hex(ByteView(ledger::random_array<16>()));
+    claims.measurement = self_.measurement;
+    claims.sandbox = self_.sandbox;
+    evidence_ = simulate_evidence(self_.platform, claims);
+    return channel_.send(
+        frame(Kind::kEvidence, Json::Object{{"evidence", contracts::to_json(evidence_)}}));
+  }
+
+  Status follow_ledger() {
+    while (true) {
+      auto message = TRY(channel_.receive());
+      if (message.kind == Kind::kLeaves) {
+        auto added = add_leaves(message);
+        if (!added) return refuse(std::move(added).take_error());
+        TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
+        continue;
+      }
+      auto body = TRY(expect(message, Kind::kConfirm));
+      auto fields = TRY(Fields::of(body, "confirm"));
+      auto note = TRY(fields.text("checkpoint", 1 << 16));
+      auto confirmed = follower_->confirm(note);
+      if (!confirmed) return refuse(std::move(confirmed).take_error());
+      return channel_.send(frame(
+          Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}}));
+    }
+  }
+
+  Status add_leaves(const Frame& message) {
+    auto body = TRY(expect(message, Kind::kLeaves));
+    auto fields = TRY(Fields::of(body, "leaves"));
+    const auto* leaves = TRY(fields.array("leaves", 1 << 20));
+    for (const auto& item : *leaves) {
+      if (!item.string()) return Error(Code::kMalformed, "leaves: expected base64");
+      auto leaf = TRY(from_base64(*item.string()));
+      TRY(follower_->add(leaf));
+    }
+    return Done{};
+  }
+
+  // The job.start on this ledger must be ours in every part, and the specification no
+  // weaker than what the decision obliges to.
+  Result<Work> find_work() {
+    const auto& state = follower_->state();
+    const auto* contract = state.contract(contract_);
+    if (!contract || contract->phase != contracts::Phase::kRunning || !contract->start) {
+      return Error(Code::kRefused, "expected a running contract with its job.start recorded");
+    }
+    const auto& start = *contract->start;
+    if (start.receipt_key != receipt_key_.public_key() || start.trainer_kem != kem_.public_key() ||
+        contracts::evidence_digest(start.trainer) != contracts::evidence_digest(evidence_)) {
+      return Error(Code::kRefused, "expected a job.start that names this process");
+    }
+    Digest spec = ledger::sha256(as_bytes(canonical(contracts::to_json(contract->submit.spec))));
+    if (start.spec != spec || start.recipient != contract->submit.recipient) {
+      return Error(Code::kRefused, "expected the contract's specification and recipient");
+    }
+    auto obligations = TRY(policy::obligations_from_json(start.obligations));
+    TRY(policy::check_obligations(contract->submit.spec, obligations));
+    auto recipient = TRY(recipient_from_text(start.recipient));
+    if (!state.keeper()) return Error(Code::kRefused, "expected an appraised keeper");
+    return Work{contract, &*contract->start, recipient, state.keeper()->kem};
+  }
+
+  // One dataset, read once, from its first byte to its last.
+  Status load(const Work& work, const contracts::JobStart::Input& input) {
+    auto message = TRY(channel_.receive());
+    auto body = TRY(expect(message, Kind::kDataset));
+    auto fields = TRY(Fields::of(body, "dataset"));
+    auto id = TRY(fields.named<DatasetId>("dataset"));
+    TRY(fields.done());
+    if (id != input.dataset) return Error(Code::kRefused, "expected the contract's datasets in order");
+
+    auto wrap = std::find_if(work.start->wraps.begin(), work.start->wraps.end(),
+                             [&](const auto& w) { return w.dataset == id; });
+    if (wrap == work.start->wraps.end()) return Error(Code::kNotFound, "expected a wrap of this dataset");
+    auto info = contracts::trainer_wrap_info(follower_->market(), contract_, id,
+                                             contracts::evidence_digest(evidence_));
+    auto key_bytes = TRY(ledger::hpke_open(kem_, as_bytes(info), {}, wrap->sealed));
+    auto key_array = TRY(fixed<16>(key_bytes));
+    auto file_key = FileKey::copy_of(key_array);
+
+    ledger::Sha256 digest;
+    Bytes header;
+    bool header_done = false;
+    Bytes plain;
+    auto keep = [&](ByteView piece) { append(plain, piece); };
+    auto decryptor = PayloadDecryptor::start(file_key);
+    while (true) {
+      auto piece = TRY(channel_.receive());
+      if (piece.kind != Kind::kBytes) return Error(Code::kMalformed, "expected ciphertext");
+      if (piece.body.empty()) break;
+      digest.update(piece.body);
+      if (header_done) {
+        TRY(decryptor.update(piece.body, keep));
+        continue;
+      }
+      append(header, piece.body);
+      auto length = find_header_length(header);
+      if (!length && length.error().code() == Code::kTryAgain) continue;
+      if (!length) return std::move(length).take_error();
+      Bytes rest(header.begin() + static_cast<ptrdiff_t>(*length), header.end());
+      header.resize(*length);
+      TRY(verify_header(header, file_key));
+      header_done = true;
+      TRY(decryptor.update(rest, keep));
+    }
+    TRY(decryptor.finish(keep));
+    if (digest.finish() != input.ciphertext) {
+      return Error(Code::kUnauthentic, "expected the ciphertext that job.start names");
+    }
+    auto dataset = TRY(dataset_from_safetensors(plain));
+    sodium_wipe(plain);
+    return add_to_pool(work, input, std::move(dataset));
+  }
+
+  static void sodium_wipe(Bytes& bytes) {
+    volatile uint8_t* p = bytes.data();
+    for (size_t i = 0; i < bytes.size(); ++i) p[i] = 0;
+    bytes.clear();
+  }
+
+  Status add_to_pool(const Work& work, const contracts::JobStart::Input& input, Dataset dataset) {
+    const auto& spec = work.contract->submit.spec;
+    if (dataset.rows() != static_cast<uint64_t>(input.rows)) {
+      return Error(Code::kMalformed, "expected as many rows as the offer says");
+    }
+    uint64_t features = 1;
+    for (uint32_t side : spec.input_shape) features *= side;
+    if (dataset.feature_count() != features || dataset.schema.classes.size() != spec.classes) {
+      return Error(Code::kMalformed, "expected rows of the specification's shape and classes");
+    }
+    bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset.features);
+    if (pool_.labels.empty()) {
+      pool_.of_bytes = bytes;
+      pool_.classes = dataset.schema.classes;
+    } else if (pool_.of_bytes != bytes || pool_.classes != dataset.schema.classes) {
+      return Error(Code::kMalformed, "expected datasets of one kind with the same classes");
+    }
+    auto& f = dataset.features;
+    if (bytes) {
+      const auto& more = std::get<std::vector<uint8_t>>(f);
+      pool_.bytes.insert(pool_.bytes.end(), more.begin(), more.end());
+    } else {
+      const auto& more = std::get<std::vector<float>>(f);
+      pool_.floats.insert(pool_.floats.end(), more.begin(), more.end());
+    }
+    pool_.labels.insert(pool_.labels.end(), dataset.labels.begin(), dataset.labels.end());
+    return Done{};
+  }
+
+  Status train(const Work& work) {
+    const auto& spec = work.contract->submit.spec;
+    Rows rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
+                             : Features(std::span<const float>(pool_.floats)),
+              pool_.labels};
+    auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_));
+    uint32_t every = std::max(1u, spec.steps / kProgressReports);
+    while (run.steps_done() < spec.steps) {
+      TRY(run.step());
+      if (run.steps_done() % every == 0) {
+        int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
+        TRY(channel_.send(frame(Kind::kProgress, Json::Object{{"step", run.steps_done()},
+                                                              {"epsilon_micro", spent}})));
+      }
+    }
+    int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
+    auto model = TRY(run.finish());
+    return deliver(work, model, spent);
+  }
+
+  // The age payload to the host, its header sealed to the keeper, the receipt signed.
+  Status deliver(const Work& work, const Model& model, int64_t spent) {
+    std::vector<Tensor> tensors;
+    for (const auto& tensor : model.tensors) {
+      TensorShape shape;
+      for (int64_t side : tensor.shape) shape.push_back(static_cast<uint64_t>(side));
+      tensors.push_back({tensor.name, Dtype::kF32, shape,
+                         ByteView(reinterpret_cast<const uint8_t*>(tensor.values.data()),
+                                  tensor.values.size() * sizeof(float))});
+    }
+    auto plain = TRY(write_safetensors(tensors, {{"contract", to_hex(contract_)}}));
+    auto file_key = FileKey::random();
+    auto header = TRY(make_header(file_key, std::span(&work.recipient, 1)));
+    Bytes payload = encrypt_payload(file_key, plain);
+
+    contracts::JobResult result;
+    result.contract = contract_;
+    result.job_start = work.contract->start_hash;
+    result.model = ledger::sha256(plain);
+    result.payload = ledger::sha256(payload);
+    result.payload_size = static_cast<int64_t>(payload.size());
+    result.header = header_digest(header);
+    result.steps = work.contract->submit.spec.steps;
+    result.epsilon_micro = spent;
+    result.delta_pico =
+        work.contract->submit.spec.privacy ? work.contract->submit.spec.privacy->delta_pico : 0;
+    result.spec = work.start->spec;
+    result.trainer_evidence = contracts::evidence_digest(evidence_);
+    auto info = contracts::header_wrap_info(follower_->market(), contract_);
+    result.sealed_header = TRY(ledger::hpke_seal(work.keeper_kem, as_bytes(info), {}, header));
+
+    for (size_t at = 0; at < payload.size(); at += kPieceBytes) {
+      TRY(channel_.send(frame_of_bytes(
+          ByteView(payload).subspan(at, std::min(kPieceBytes, payload.size() - at)))));
+    }
+    auto envelope = contracts::sign_record(result, receipt_key_, follower_->market());
+    std::string text = canonical(ledger::to_json(envelope));
+    return channel_.send(
+        frame(Kind::kResult, Json::Object{{"envelope", to_base64(as_bytes(text))}}));
+  }
+
+  Channel& channel_;
+  const EnclaveSelf& self_;
+  Workers& workers_;
+  ledger::SigningKey receipt_key_;
+  ledger::KemKey kem_;
+  ContractId contract_;
+  contracts::Evidence evidence_;
+  std::optional<contracts::Follower> follower_;
+  Pool pool_;
+};
+
+}  // namespace
+
+Status run_trainer(Channel& channel, const EnclaveSelf& self, Workers& workers) {
+  return Session(channel, self, workers).run();
+}
+
+}  // namespace souk::trainer
