@@ -1,0 +1,254 @@
+#include "trainer/keeper/decision.h"
+
+#include <algorithm>
+
+#include "ledger/crypto/hash.h"
+#include "policy/decide/request.h"
+#include "policy/privacy/accountant.h"
+#include "policy/privacy/budget.h"
+
+namespace souk::trainer {
+namespace {
+
+using contracts::ContractDecision;
+using contracts::ContractSubmit;
+using contracts::Dataset;
+using contracts::Grant;
+using contracts::MarketState;
+using policy::PolicyDecision;
+using policy::Reason;
+
+constexpr size_t kMaxReasons = 64;
+
+class Judge {
+ public:
+  Judge(const MarketState& state, ContractDecision& out) : state_(state), out_(out) {}
+
+  void reason(Reason reason) {
+    auto& list = *out_.reasons.array();
+    if (list.size() < kMaxReasons) list.push_back(policy::to_json(reason));
+  }
+  void refuse(const std::string& status, Reason why) {
+    if (out_.status.empty() || out_.status == "allowed") out_.status = status;
+    reason(std::move(why));
+  }
+
+  // What the run costs: one event, the same for every dataset, since all rows are
+  // sampled at one rate and clipped to one bound.
+  bool account(const ContractSubmit& submit) {
+    if (!submit.spec.privacy) return true;
+    const auto& privacy = *submit.spec.privacy;
+    event_ = policy::Event{policy::rate_from_threshold(submit.spec.sampling_threshold),
+                           privacy.noise_multiplier, submit.spec.steps};
+    auto epsilon = policy::epsilon_upper(event_, static_cast<double>(privacy.delta_pico) * 1e-12);
+    if (!epsilon) {
+      refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "",
+                        "request.dp", "", "a finite epsilon"});
+      return false;
+    }
+    epsilon_micro_ = policy::epsilon_micro_up(*epsilon);
+    if (epsilon_micro_ > privacy.epsilon_micro) {
+      refuse("denied",
+             {"epsilon_understated", "the run spends more than the contract claims", "", "",
+              "request.dp.epsilon_micro", std::to_string(privacy.epsilon_micro),
+              "at least " + std::to_string(epsilon_micro_)});
+      return false;
+    }
+    charges_ = policy::charges_for(event_);
+    return true;
+  }
+
+  std::vector<policy::CredentialFact> credentials(const PublicKey& consumer,
+                                                  const ContractSubmit& submit) {
+    std::vector<policy::CredentialFact> facts;
+    for (const auto& text : submit.credentials) {
+      auto verified = contracts::verify_credential(text, state_.market());
+      if (!verified || verified->credential.subject != consumer ||
+          verified->credential.expires_ms <= state_.time()) {
+        reason({"credential_ignored", "a credential is not valid for this consumer now", "", "",
+                "request.credentials", "", "a signed, unexpired credential of this consumer"});
+        continue;
+      }
+      facts.push_back({verified->credential.type, verified->issuer, verified->credential.expires_ms});
+    }
+    return facts;
+  }
+
+  // One provider's answer; false when it is not an allow.
+  bool ask(const Dataset& dataset, const Json& request, const ContractSubmit& submit,
+           const EvaluatePolicy& evaluate, uint64_t head_size) {
+    policy::DatasetFacts facts;
+    facts.id = dataset.id;
+    facts.name = dataset.manifest.name;
+    facts.provider = dataset.provider;
+    facts.provider_name = dataset.manifest.provider_name;
+    facts.rows = static_cast<uint64_t>(dataset.manifest.rows);
+    facts.price_minor = dataset.manifest.price;
+    facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
+    facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
+    policy::ContextFacts context;
+    context.now_ms = state_.time();
+    context.spent_epsilon_micro = dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
+    context.runs = dataset.budget.runs;
+    context.head = static_cast<int64_t>(head_size);
+    PolicyDecision answer = evaluate(dataset.manifest.policy, request, policy::build_dataset(facts),
+                                     policy::build_context(context));
+    Json::Array read_set;
+    for (const auto& path : answer.read_set) read_set.push_back(path);
+    inputs_.push_back(Json::Object{{"dataset", dataset.id},
+                                   {"policy", answer.policy_hash},
+                                   {"request", answer.request_hash},
+                                   {"status", policy::status_name(answer.status)},
+                                   {"gas", answer.gas},
+                                   {"decision", answer.hash()},
+                                   {"read_set", ledger::sha256(as_bytes(canonical(Json(std::move(read_set)))))}});
+    for (Reason why : answer.reasons) {
+      why.provider = dataset.manifest.provider_name;
+      why.dataset = dataset.manifest.name;
+      if (answer.allowed()) {
+        reason(std::move(why));
+      } else {
+        refuse(policy::status_name(answer.status), std::move(why));
+      }
+    }
+    if (!answer.allowed()) {
+      if (answer.reasons.empty()) {
+        refuse(policy::status_name(answer.status),
+               {"denied", "the policy gave no reason", dataset.manifest.provider_name,
+                dataset.manifest.name, "", "", ""});
+      }
+      return false;
+    }
+    auto kept = policy::check_obligations(submit.spec, answer.obligations);
+    if (!kept) {
+      refuse("denied", {"obligation_not_met", kept.error().expected(), dataset.manifest.provider_name,
+                        dataset.manifest.name, "request", "", ""});
+      return false;
+    }
+    met_ = met_ ? policy::meet(*met_, answer.obligations) : answer.obligations;
+
+    Grant grant;
+    grant.dataset = dataset.id;
+    // A policy that names no price of its own charges the list price.
+    grant.price = answer.price_minor > 0 ? answer.price_minor : dataset.manifest.price;
+    if (submit.spec.privacy) {
+      grant.charges = charges_;
+      grant.epsilon_micro = epsilon_micro_;
+      // The offer's caps are the provider's arithmetic; ours are the rule.
+      auto caps = policy::caps_for(dataset.manifest.budget_epsilon_micro,
+                                   dataset.manifest.budget_delta_pico);
+      for (size_t order = 0; order < caps.size(); ++order) {
+        caps[order] = std::min(caps[order], dataset.manifest.budget_caps[order]);
+      }
+      auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
+      if (!policy::admits(caps, spent, charges_)) {
+        refuse("budget_exhausted",
+               {"budget_exhausted", "the dataset's privacy budget has no room for this run",
+                dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
+                std::to_string(epsilon_micro_),
+                "what is left of " + std::to_string(dataset.manifest.budget_epsilon_micro) +
+                    " after " + std::to_string(context.spent_epsilon_micro)});
+        return false;
+      }
+    } else {
+      grant.waived = true;
+    }
+    out_.grants.push_back(grant);
+    return true;
+  }
+
+  void finish(const ContractSubmit& submit) {
+    for (const auto& grant : out_.grants) {
+      if (grant.price > kMaxJsonInteger - out_.price) {
+        refuse("denied", {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
+        return;
+      }
+      out_.price += grant.price;
+    }
+    if (met_) out_.obligations = policy::to_json(*met_);
+    if (out_.price > submit.offered) {
+      refuse("denied", {"price", "the offer is below the sum of the prices", "", "",
+                        "request.payment", std::to_string(submit.offered),
+                        std::to_string(out_.price)});
+    }
+  }
+
+  Json::Array inputs_;
+
+ private:
+  const MarketState& state_;
+  ContractDecision& out_;
+  policy::Event event_;
+  policy::Charges charges_{};
+  int64_t epsilon_micro_ = 0;
+  std::optional<policy::Obligations> met_;
+};
+
+}  // namespace
+
+ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
+                                 const Digest& head_root, const ContractId& id,
+                                 const PublicKey& consumer, const ContractSubmit& submit,
+                                 const EvaluatePolicy& evaluate) {
+  ContractDecision out;
+  out.contract = id;
+  out.head_size = head_size;
+  out.head_root = head_root;
+  out.status = "allowed";
+  Judge judge(state, out);
+
+  std::vector<const Dataset*> datasets;
+  uint64_t rows = 0;
+  for (const auto& dataset_id : submit.datasets) {
+    const Dataset* dataset = state.dataset(dataset_id);
+    if (!dataset || dataset->revoked) {
+      judge.refuse("denied", {dataset ? "revoked" : "unknown_dataset", "expected a dataset on offer",
+                              dataset ? dataset->manifest.provider_name : "", to_hex(dataset_id),
+                              "request.datasets", "", ""});
+      continue;
+    }
+    datasets.push_back(dataset);
+    rows += static_cast<uint64_t>(dataset->manifest.rows);
+  }
+  bool judged = out.status == "allowed" && judge.account(submit);
+  if (judged) {
+    policy::RequestFacts facts;
+    facts.id = id;
+    facts.consumer = consumer;
+    facts.purpose = submit.purpose;
+    facts.region = submit.region;
+    facts.payment_minor = submit.offered;
+    facts.currency = state.genesis() ? state.genesis()->currency : "";
+    facts.rows_total = rows;
+    facts.datasets = static_cast<uint32_t>(datasets.size());
+    facts.credentials = judge.credentials(consumer, submit);
+    auto request = policy::build_request(submit.spec, facts);
+    if (!request) {
+      judge.refuse("invalid_request", {"invalid_request", request.error().expected(), "", "", "request", "", ""});
+    } else {
+      // Every provider is asked, so that one answer tells everything there is to change.
+      for (const Dataset* dataset : datasets) {
+        judge.ask(*dataset, *request, submit, evaluate, head_size);
+      }
+    }
+  }
+  if (out.status == "allowed") judge.finish(submit);
+  out.inputs = Json::Object{{"engine", "souk-policy/1"}, {"policies", std::move(judge.inputs_)}};
+  out.allow = out.status == "allowed";
+  if (out.allow) {
+    if (auto blocked = contracts::obstacle(state, out)) {
+      judge.refuse(blocked->code == "unfunded" ? "unfunded" : "denied",
+                   {blocked->code, "the ledger's state stands against it", "", blocked->dataset,
+                    "request.payment", blocked->got, blocked->need});
+      out.status = blocked->code;
+      out.allow = false;
+    }
+  }
+  if (!out.allow) {
+    out.grants.clear();
+    out.obligations = Json::Object{};
+  }
+  return out;
+}
+
+}  // namespace souk::trainer

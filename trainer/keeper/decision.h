@@ -1,0 +1,23 @@
+// The decision on one contract: every provider's policy, the privacy budget, the
+// money. Pure but for the policies, which run where `evaluate` runs them.
+#pragma once
+
+#include <functional>
+
+#include "contracts/lifecycle/market_state.h"
+#include "policy/decide/decide.h"
+
+namespace souk::trainer {
+
+using EvaluatePolicy = std::function<policy::PolicyDecision(
+    std::string_view source, const Json& request, const Json& dataset, const Json& ctx)>;
+
+// What `submit` by `consumer` is worth in this state, at this head. Never fails: what
+// cannot be judged is denied, with a reason.
+contracts::ContractDecision decide_contract(const contracts::MarketState& state, uint64_t head_size,
+                                            const Digest& head_root, const ContractId& id,
+                                            const PublicKey& consumer,
+                                            const contracts::ContractSubmit& submit,
+                                            const EvaluatePolicy& evaluate);
+
+}  // namespace souk::trainer

@@ -1,0 +1,317 @@
+#include "trainer/keeper/keeper.h"
+
+#include "ledger/crypto/aead.h"
+#include "ledger/crypto/hash.h"
+#include "ledger/crypto/kdf.h"
+#include "ledger/crypto/random.h"
+#include "trainer/data/age.h"
+#include "trainer/keeper/permit.h"
+#include "trainer/pipe/channel.h"
+
+namespace souk::trainer {
+namespace {
+
+constexpr std::string_view kSealContext = "souk/keeper-seal/v1\n";
+
+Frame done() { return frame(Kind::kDone, Json::Object{}); }
+
+Result<ContractId> contract_in(const Json& body) {
+  auto fields = TRY(Fields::of(body, "request"));
+  return fields.named<ContractId>("contract");
+}
+
+}  // namespace
+
+Keeper::Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate)
+    : self_(self),
+      evaluate_(std::move(evaluate)),
+      boot_(to_hex(ByteView(ledger::random_array<16>()))),
+      key_(ledger::SigningKey::generate()),
+      kem_(ledger::KemKey::generate()) {}
+
+Status Keeper::serve(Channel& channel) {
+  while (true) {
+    auto request = channel.receive();
+    if (!request) return std::move(request).take_error();
+    TRY(channel.send(answer(*request)));
+  }
+}
+
+Frame Keeper::answer(const Frame& request) {
+  auto out = handle(request);
+  if (!out) return refusal(out.error());
+  return std::move(out).take();
+}
+
+Result<Frame> Keeper::handle(const Frame& request) {
+  auto body = TRY(parse_canonical(as_text(request.body), kMaxFrame));
+  if (request.kind == Kind::kBegin) return begin(body);
+  TRY(ready());
+  switch (request.kind) {
+    case Kind::kLeaves: return leaves(body);
+    case Kind::kConfirm: return confirm(body);
+    case Kind::kAttest: return attest(body);
+    case Kind::kBoot: return boot();
+    case Kind::kDecide: return decide(body);
+    case Kind::kQuote: return quote(body);
+    case Kind::kChallenge: return challenge(body);
+    case Kind::kStart: return start(body);
+    case Kind::kAbort: return abort_job(body);
+    case Kind::kTick: return tick();
+    case Kind::kRelease: return release(body);
+    default: return Error(Code::kMalformed, "expected a request to a keeper");
+  }
+}
+
+Status Keeper::ready() const {
+  if (!follower_) return Error(Code::kConflict, "expected kBegin first");
+  return Done{};
+}
+
+Result<Frame> Keeper::begin(const Json& body) {
+  if (follower_) return Error(Code::kConflict, "expected kBegin once");
+  auto fields = TRY(Fields::of(body, "begin"));
+  auto genesis = TRY(fields.base64("genesis"));
+  auto sealed = TRY(fields.base64("sealed"));
+  TRY(fields.done());
+  auto follower = TRY(contracts::Follower::pin(genesis, std::nullopt, &appraise_for_market));
+  follower_.emplace(std::move(follower));
+  if (!sealed.empty()) {
+    auto opened = unseal(sealed);
+    if (!opened) {
+      follower_.reset();
+      return std::move(opened).take_error();
+    }
+  }
+  return frame(Kind::kReady,
+               Json::Object{{"measurement", self_.measurement}, {"sandbox", self_.sandbox}});
+}
+
+// The ledger must pass exactly through what was sealed: the same root at the same size.
+Result<Frame> Keeper::leaves(const Json& body) {
+  auto fields = TRY(Fields::of(body, "leaves"));
+  const auto* list = TRY(fields.array("leaves", 1 << 20));
+  for (const auto& item : *list) {
+    if (!item.string()) return Error(Code::kMalformed, "leaves: expected base64");
+    auto leaf = TRY(from_base64(*item.string()));
+    TRY(follower_->add(leaf));
+    if (follower_->size() == memory_.size && follower_->root() != memory_.root) {
+      return Error(Code::kUnauthentic,
+                   "ledger: at size " + std::to_string(memory_.size) +
+                       " expected the history this keeper has confirmed before");
+    }
+  }
+  return done();
+}
+
+Result<Frame> Keeper::confirm(const Json& body) {
+  auto fields = TRY(Fields::of(body, "confirm"));
+  auto note = TRY(fields.text("checkpoint", 1 << 16));
+  if (follower_->size() < memory_.size) {
+    return Error(Code::kUnauthentic, "ledger: expected at least " + std::to_string(memory_.size) +
+                                         " entries, as confirmed before");
+  }
+  TRY(follower_->confirm(note));
+  memory_.size = follower_->confirmed_size();
+  memory_.root = follower_->confirmed_root();
+  for (auto it = memory_.starts.begin(); it != memory_.starts.end();) {
+    const auto* contract = follower_->state().contract(it->first);
+    bool open = contract && contract->phase == contracts::Phase::kEscrowed;
+    it = open ? std::next(it) : memory_.starts.erase(it);
+  }
+  return frame(Kind::kConfirmed, Json::Object{{"size", memory_.size}, {"sealed", seal()}});
+}
+
+contracts::Evidence Keeper::evidence(const std::string& nonce) const {
+  Claims claims;
+  claims.role = "keeper";
+  claims.signing = key_.public_key();
+  claims.kem = kem_.public_key();
+  claims.market = to_hex(follower_->market());
+  claims.nonce = nonce;
+  claims.boot = boot_;
+  claims.measurement = self_.measurement;
+  claims.sandbox = self_.sandbox;
+  return simulate_evidence(self_.platform, claims);
+}
+
+Result<Frame> Keeper::attest(const Json& body) {
+  auto fields = TRY(Fields::of(body, "attest"));
+  auto nonce = TRY(fields.text("nonce", 64));
+  return frame(Kind::kEvidence,
+               Json::Object{{"evidence", contracts::to_json(evidence(nonce))}});
+}
+
+Frame Keeper::envelope(const ledger::Envelope& envelope) {
+  std::string text = canonical(ledger::to_json(envelope));
+  return frame(Kind::kEnvelope,
+               Json::Object{{"envelope", to_base64(as_bytes(text))}, {"sealed", seal()}});
+}
+
+Result<Frame> Keeper::boot() {
+  contracts::KeeperBoot record;
+  record.kem = kem_.public_key();
+  record.evidence = evidence(to_hex(ByteView(ledger::random_array<32>())));
+  return envelope(contracts::sign_record(record, key_, follower_->market()));
+}
+
+Result<Frame> Keeper::decide(const Json& body) {
+  auto id = TRY(contract_in(body));
+  const auto& state = follower_->state();
+  const auto* contract = state.contract(id);
+  if (!contract || contract->phase != contracts::Phase::kSubmitted) {
+    return Error(Code::kConflict, "expected a contract that waits for its decision");
+  }
+  auto decision = decide_contract(state, follower_->confirmed_size(), follower_->confirmed_root(),
+                                  id, contract->consumer, contract->submit, evaluate_);
+  return envelope(contracts::sign_record(decision, key_, follower_->market()));
+}
+
+Result<Frame> Keeper::quote(const Json& body) {
+  auto fields = TRY(Fields::of(body, "quote"));
+  auto consumer = TRY(fields.named<PublicKey>("consumer"));
+  const Json* submit_json = TRY(fields.any("submit"));
+  TRY(fields.done());
+  auto submit = TRY(contracts::contract_submit_from_json(*submit_json));
+  Digest digest = ledger::sha256(as_bytes(canonical(*submit_json)));
+  auto decision = decide_contract(follower_->state(), follower_->confirmed_size(),
+                                  follower_->confirmed_root(), ContractId(digest), consumer, submit,
+                                  evaluate_);
+  return frame(Kind::kDecision, Json::Object{{"decision", contracts::to_json(decision)}});
+}
+
+Result<Frame> Keeper::challenge(const Json& body) {
+  auto id = TRY(contract_in(body));
+  TRY(permit(follower_->state(), id));
+  std::string nonce = to_hex(ByteView(ledger::random_array<32>()));
+  challenges_[id] = nonce;
+  return frame(Kind::kNonce, Json::Object{{"nonce", nonce}});
+}
+
+// Keys leave here: with a permit, to an appraised trainer, once for a contract.
+Result<Frame> Keeper::start(const Json& body) {
+  auto fields = TRY(Fields::of(body, "start"));
+  auto id = TRY(fields.named<ContractId>("contract"));
+  const Json* evidence_json = TRY(fields.any("evidence"));
+  TRY(fields.done());
+  auto presented = TRY(contracts::evidence_from_json(*evidence_json));
+  const auto& state = follower_->state();
+  auto allowed = TRY(permit(state, id));
+  auto challenge = challenges_.find(id);
+  if (challenge == challenges_.end()) return Error(Code::kConflict, "expected kChallenge first");
+  if (memory_.starts.count(id) != 0) {
+    return Error(Code::kConflict, "expected the job.start that was signed before to be recorded");
+  }
+  auto trainer = TRY(appraise(presented, Expected{follower_->genesis(), follower_->market(),
+                                                  "trainer", challenge->second, id}));
+  challenges_.erase(challenge);
+
+  const auto& contract = *state.contract(id);
+  contracts::JobStart record;
+  record.contract = id;
+  record.decision = allowed.decision();
+  record.trainer = presented;
+  record.receipt_key = trainer.claims().signing;
+  record.trainer_kem = trainer.claims().kem;
+  record.spec = ledger::sha256(as_bytes(canonical(contracts::to_json(contract.submit.spec))));
+  record.recipient = contract.submit.recipient;
+  record.obligations = contract.decision->obligations;
+  for (const auto& dataset_id : contract.submit.datasets) {
+    const auto* dataset = state.dataset(dataset_id);
+    if (!dataset) return Error(Code::kBroken, "expected the dataset of an escrowed contract");
+    record.inputs.push_back({dataset_id, dataset->manifest.ciphertext, dataset->manifest.size,
+                             dataset->manifest.rows});
+    record.wraps.push_back(TRY(release_key(allowed, trainer, state, dataset_id, kem_)));
+  }
+  memory_.starts[id] = to_hex(ByteView(trainer.evidence_digest()));
+  return envelope(contracts::sign_record(record, key_, follower_->market()));
+}
+
+Result<Frame> Keeper::abort_job(const Json& body) {
+  auto fields = TRY(Fields::of(body, "abort"));
+  contracts::JobAbort record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.reason = TRY(fields.text("reason", 64));
+  TRY(fields.done());
+  const auto* contract = follower_->state().contract(record.contract);
+  if (!contract || (contract->phase != contracts::Phase::kRunning &&
+                    contract->phase != contracts::Phase::kEscrowed)) {
+    return Error(Code::kConflict, "expected a job that is under way");
+  }
+  return envelope(contracts::sign_record(record, key_, follower_->market()));
+}
+
+Result<Frame> Keeper::tick() {
+  return envelope(contracts::sign_record(contracts::Tick{}, key_, follower_->market()));
+}
+
+// Idempotent: the header of a settled contract, to whoever asks; only its recipient
+// can use it.
+Result<Frame> Keeper::release(const Json& body) {
+  auto id = TRY(contract_in(body));
+  const auto* contract = follower_->state().contract(id);
+  if (!contract) return Error(Code::kNotFound, "expected this contract on the ledger");
+  if (contract->phase != contracts::Phase::kSettled || !contract->result) {
+    return Error(Code::kConflict, std::string("expected a settled contract, this one is ") +
+                                      contracts::phase_name(contract->phase));
+  }
+  auto info = contracts::header_wrap_info(follower_->market(), id);
+  auto header = TRY(ledger::hpke_open(kem_, as_bytes(info), {}, contract->result->sealed_header));
+  if (header_digest(header) != contract->result->header) {
+    return Error(Code::kUnauthentic, "expected the header that job.result names");
+  }
+  return frame_of_bytes(header);
+}
+
+Bytes Keeper::sealing_key() const {
+  auto seed = self_.platform.seed(SecretAccess{});
+  return ledger::hkdf(seed.bytes(SecretAccess{}), ByteView(self_.measurement),
+                      as_bytes(kSealContext), 32);
+}
+
+std::string Keeper::seal() {
+  Json::Object starts;
+  for (const auto& [id, evidence_hex] : memory_.starts) starts[to_hex(id)] = evidence_hex;
+  auto key = key_.seed(SecretAccess{});
+  auto kem = kem_.secret(SecretAccess{});
+  std::string plain = canonical(Json::Object{
+      {"key", to_hex(ByteView(key.bytes(SecretAccess{})))},
+      {"kem", to_hex(ByteView(kem.bytes(SecretAccess{})))},
+      {"size", memory_.size},
+      {"root", memory_.root},
+      {"starts", std::move(starts)}});
+  auto nonce = ledger::random_array<12>();
+  Bytes out(nonce.begin(), nonce.end());
+  append(out, ledger::seal(sealing_key(), nonce, as_bytes(to_hex(follower_->market())), as_bytes(plain)));
+  return to_base64(out);
+}
+
+Status Keeper::unseal(ByteView sealed) {
+  if (sealed.size() < 28) return Error(Code::kMalformed, "expected sealed keeper state");
+  auto plain = ledger::open(sealing_key(), sealed.first(12),
+                            as_bytes(to_hex(follower_->market())), sealed.subspan(12));
+  if (!plain) {
+    return Error(Code::kUnauthentic,
+                 "expected state sealed by this program on this platform for this market");
+  }
+  auto json = TRY(parse_canonical(as_text(*plain), 1 << 24));
+  auto fields = TRY(Fields::of(json, "sealed"));
+  auto key = TRY(fields.hex("key"));
+  auto kem = TRY(fields.hex("kem"));
+  Memory memory;
+  memory.size = static_cast<uint64_t>(TRY(fields.integer("size")));
+  memory.root = TRY(fields.digest("root"));
+  const Json* starts = TRY(fields.any("starts"));
+  TRY(fields.done());
+  if (!starts->object()) return Error(Code::kMalformed, "sealed.starts: expected an object");
+  for (const auto& [id, evidence_hex] : *starts->object()) {
+    if (!evidence_hex.string()) return Error(Code::kMalformed, "sealed.starts: expected texts");
+    memory.starts[TRY(named_from_hex<ContractId>(id))] = *evidence_hex.string();
+  }
+  key_ = TRY(ledger::SigningKey::from_seed(key));
+  kem_ = TRY(ledger::KemKey::from_bytes(kem));
+  memory_ = std::move(memory);
+  return Done{};
+}
+
+}  // namespace souk::trainer

@@ -1,0 +1,70 @@
+// The holder of dataset keys. It follows the whole ledger itself and answers the
+// host's questions from what it has confirmed there, never from what the host says.
+// trainer/SPEC.md, Keeper.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "contracts/lifecycle/follower.h"
+#include "ledger/crypto/hpke.h"
+#include "ledger/crypto/sign.h"
+#include "trainer/keeper/decision.h"
+#include "trainer/session/session.h"
+#include "trainer/wire/messages.h"
+
+namespace souk::trainer {
+
+class Keeper {
+ public:
+  // `self` is borrowed. `evaluate` runs a policy in the jail.
+  Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate);
+
+  // One request, one answer. Refusals change nothing.
+  Frame answer(const Frame& request);
+
+  // Answers until the channel closes.
+  Status serve(class Channel& channel);
+
+ private:
+  // What survives a restart, sealed to platform and measurement.
+  struct Memory {
+    uint64_t size = 0;  // highest confirmed
+    Digest root{};
+    // job.starts signed and perhaps not yet recorded: never a second one.
+    std::map<ContractId, std::string> starts;
+  };
+
+  Result<Frame> handle(const Frame& request);
+  Result<Frame> begin(const Json& body);
+  Result<Frame> leaves(const Json& body);
+  Result<Frame> confirm(const Json& body);
+  Result<Frame> attest(const Json& body);
+  Result<Frame> boot();
+  Result<Frame> decide(const Json& body);
+  Result<Frame> quote(const Json& body);
+  Result<Frame> challenge(const Json& body);
+  Result<Frame> start(const Json& body);
+  Result<Frame> abort_job(const Json& body);
+  Result<Frame> tick();
+  Result<Frame> release(const Json& body);
+
+  contracts::Evidence evidence(const std::string& nonce) const;
+  Status ready() const;
+  Frame envelope(const ledger::Envelope& envelope);
+  std::string seal();
+  Status unseal(ByteView sealed);
+  Bytes sealing_key() const;
+
+  const EnclaveSelf& self_;
+  EvaluatePolicy evaluate_;
+  std::string boot_;
+  ledger::SigningKey key_;
+  ledger::KemKey kem_;
+  std::optional<contracts::Follower> follower_;
+  Memory memory_;
+  std::map<ContractId, std::string> challenges_;
+};
+
+}  // namespace souk::trainer
