@@ -100,6 +100,7 @@ Status Market::open_parts() {
   genesis_leaf_ = to_base64(genesis);
   follower_ = TRY(contracts::Follower::pin(genesis, std::nullopt, &trainer::appraise_for_market));
   id_ = follower_->market();
+  treasury_ = follower_->genesis().treasury;
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs"));

@@ -43,6 +43,7 @@ class Market {
   Market& operator=(const Market&) = delete;
 
   const MarketId& id() const { return id_; }
+  const PublicKey& treasury() const { return treasury_; }
   const std::string& genesis_leaf() const { return genesis_leaf_; }  // base64
   ledger::Sequencer& ledger() { return *ledger_; }
   BlobStore& blobs() { return *blobs_; }
@@ -74,6 +75,7 @@ class Market {
 
   // Set once in open().
   MarketId id_;
+  PublicKey treasury_;
   std::string genesis_leaf_;
   std::unique_ptr<ledger::Sequencer> ledger_;
   std::unique_ptr<BlobStore> blobs_;

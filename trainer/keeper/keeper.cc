@@ -172,12 +172,13 @@ Result<Frame> Keeper::quote(const Json& body) {
   auto consumer = TRY(fields.named<PublicKey>("consumer"));
   const Json* submit_json = TRY(fields.any("submit"));
   TRY(fields.done());
-  auto submit = TRY(contracts::contract_submit_from_json(*submit_json));
+  auto read = TRY(contracts::members_from_json(contracts::ContractSubmit::kType, *submit_json));
+  const auto& submit = std::get<contracts::ContractSubmit>(read);
   Digest digest = ledger::sha256(as_bytes(canonical(*submit_json)));
   auto decision = decide_contract(follower_->state(), follower_->confirmed_size(),
                                   follower_->confirmed_root(), ContractId(digest), consumer, submit,
                                   evaluate_);
-  return frame(Kind::kDecision, Json::Object{{"decision", contracts::to_json(decision)}});
+  return frame(Kind::kDecision, Json::Object{{"decision", contracts::members_json(decision)}});
 }
 
 Result<Frame> Keeper::challenge(const Json& body) {
@@ -213,7 +214,7 @@ Result<Frame> Keeper::start(const Json& body) {
   record.trainer = presented;
   record.receipt_key = trainer.claims().signing;
   record.trainer_kem = trainer.claims().kem;
-  record.spec = ledger::sha256(as_bytes(canonical(contracts::to_json(contract.submit.spec))));
+  record.spec = contracts::spec_hash(contract.submit.spec);
   record.recipient = contract.submit.recipient;
   record.obligations = contract.decision->obligations;
   for (const auto& dataset_id : contract.submit.datasets) {

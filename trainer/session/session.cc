@@ -5,7 +5,7 @@
 
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
-#include "policy/decide/decide.h"
+#include "policy/decide/obligations.h"
 #include "policy/privacy/accountant.h"
 #include "trainer/data/age.h"
 #include "trainer/data/safetensors.h"
@@ -137,7 +137,7 @@ class Session {
         contracts::evidence_digest(start.trainer) != contracts::evidence_digest(evidence_)) {
       return Error(Code::kRefused, "expected a job.start that names this process");
     }
-    Digest spec = ledger::sha256(as_bytes(canonical(contracts::to_json(contract->submit.spec))));
+    Digest spec = contracts::spec_hash(contract->submit.spec);
     if (start.spec != spec || start.recipient != contract->submit.recipient) {
       return Error(Code::kRefused, "expected the contract's specification and recipient");
     }

@@ -1,0 +1,99 @@
+// souk-enclave keeper | trainer: one measured program, two roles. Started by soukd
+// with descriptor 3, the channel, and descriptor 4, the key of the simulated
+// platform. It reads no environment variable and no argument but its role.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string_view>
+#include <thread>
+
+#include "ledger/crypto/hash.h"
+#include "policy/jail/jail.h"
+#include "policy/jail/worker.h"
+#include "trainer/engine/engine.h"
+#include "trainer/keeper/keeper.h"
+#include "trainer/session/session.h"
+
+namespace souk::trainer {
+namespace {
+
+constexpr int kChannelFd = 3;
+constexpr int kPlatformFd = 4;
+
+Result<Bytes> read_all(int fd) {
+  Bytes out;
+  uint8_t buffer[65536];
+  while (true) {
+    ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n < 0) return Error(Code::kBroken, "expected to read a descriptor");
+    if (n == 0) return out;
+    out.insert(out.end(), buffer, buffer + n);
+  }
+}
+
+Result<ledger::SigningKey> read_platform() {
+  auto seed = TRY(read_all(kPlatformFd));
+  close(kPlatformFd);
+  return ledger::SigningKey::from_seed(seed);
+}
+
+// SHA-256 of the running program, as genesis lists it.
+Result<Digest> measure() {
+  int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error(Code::kBroken, "expected /proc/self/exe");
+  auto program = read_all(fd);
+  close(fd);
+  if (!program) return std::move(program).take_error();
+  return ledger::sha256(*program);
+}
+
+Result<std::string> confine(policy::JailProfile profile, std::vector<int> keep) {
+  policy::LockDown options;
+  options.profile = profile;
+  options.keep_fds = std::move(keep);
+  auto report = TRY(policy::lock_down(options));
+  return report.claim();
+}
+
+Status run_keeper() {
+  auto platform = TRY(read_platform());
+  auto measurement = TRY(measure());
+  auto nursery = TRY(policy::start_lua_nursery());
+  auto sandbox = TRY(confine(policy::JailProfile::kEnclave, {0, 1, 2, kChannelFd, nursery->fd()}));
+  EnclaveSelf self{std::move(platform), measurement, sandbox};
+  Channel channel(kChannelFd);
+  Keeper keeper(self, [&](std::string_view source, const Json& request, const Json& dataset,
+                          const Json& context) {
+    return policy::evaluate_jailed(*nursery, source, request, dataset, context);
+  });
+  return keeper.serve(channel);
+}
+
+Status run_one_job() {
+  auto platform = TRY(read_platform());
+  auto measurement = TRY(measure());
+  auto workers = TRY(Workers::start(std::max(1u, std::thread::hardware_concurrency())));
+  TRY(warm_up(*workers));
+  auto sandbox = TRY(confine(policy::JailProfile::kTrainer, {0, 1, 2, kChannelFd}));
+  EnclaveSelf self{std::move(platform), measurement, sandbox};
+  Channel channel(kChannelFd);
+  return run_trainer(channel, self, *workers);
+}
+
+}  // namespace
+}  // namespace souk::trainer
+
+int main(int argc, char** argv) {
+  using namespace souk;
+  std::string_view role = argc == 2 ? argv[1] : "";
+  if (role != "keeper" && role != "trainer") {
+    std::fputs("souk-enclave keeper|trainer: started by soukd, not by hand\n", stderr);
+    return 2;
+  }
+  auto ended = role == "keeper" ? trainer::run_keeper() : trainer::run_one_job();
+  if (ended || ended.error().code() == Code::kTryAgain) return 0;  // the host closed the channel
+  // The code alone: a message could tell about data.
+  std::fprintf(stderr, "souk-enclave %s: %s\n", argv[1], code_name(ended.error().code()));
+  return 4;
+}
