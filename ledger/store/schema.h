@@ -1,0 +1,47 @@
+// The tables of a ledger file; ledger/SPEC.md, "Store". Private to this room.
+#pragma once
+
+namespace souk::ledger {
+
+inline constexpr int kApplicationId = 0x534f554b;  // "SOUK"
+inline constexpr int kSchemaVersion = 1;
+inline constexpr int kTileHashes = 256;
+
+inline constexpr char kCreateSchema[] = R"sql(
+PRAGMA application_id = 1397708107;
+PRAGMA user_version = 1;
+CREATE TABLE log(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  vkey TEXT NOT NULL) STRICT;
+CREATE TABLE head(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  size INTEGER NOT NULL CHECK(size >= 0),
+  root BLOB NOT NULL CHECK(length(root) = 32),
+  last_leaf BLOB NOT NULL CHECK(length(last_leaf) = 32),
+  time INTEGER NOT NULL,
+  checkpoint TEXT NOT NULL) STRICT;
+CREATE TABLE entry(
+  seq INTEGER PRIMARY KEY,
+  leaf BLOB NOT NULL CHECK(length(leaf) <= 65535)) STRICT;
+CREATE TABLE tile(
+  id INTEGER PRIMARY KEY,
+  hashes BLOB NOT NULL CHECK(length(hashes) = 8192)) STRICT;
+CREATE TABLE nonce(
+  author BLOB NOT NULL CHECK(length(author) = 32),
+  nonce TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY(author, nonce)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER log_no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER log_no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER head_grows BEFORE UPDATE ON head WHEN NEW.size < OLD.size OR NEW.time < OLD.time
+  BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER head_no_delete BEFORE DELETE ON head BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER tile_no_update BEFORE UPDATE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER tile_no_delete BEFORE DELETE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER nonce_no_update BEFORE UPDATE ON nonce BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER nonce_no_delete BEFORE DELETE ON nonce BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+)sql";
+
+}  // namespace souk::ledger
