@@ -6,6 +6,7 @@
 //   a deadline passed    -> a tick, so that the state machine sees the time
 #include <algorithm>
 
+#include "ledger/proof/checkpoint.h"
 #include "market_api/verbs/market.h"
 #include "trainer/host/process.h"
 

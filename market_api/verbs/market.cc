@@ -2,9 +2,12 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "ledger/entry/leaf.h"
+#include "ledger/proof/checkpoint.h"
 #include "ledger/store/store.h"
 #include "market_api/verbs/files.h"
 #include "trainer/attest/appraisal.h"
