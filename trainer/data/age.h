@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@
 #include "ledger/base/named.h"
 #include "ledger/base/result.h"
 #include "ledger/base/secret.h"
+#include "ledger/crypto/hpke.h"
 
 namespace souk::trainer {
 
@@ -45,19 +47,16 @@ Result<SealingKey> recipient_from_text(std::string_view text);
 class AgeIdentity {
  public:
   static AgeIdentity generate();
-  // Any 32 bytes are a scalar: X25519 clamps.
-  static AgeIdentity from_secret(Secret<32> scalar);
+  explicit AgeIdentity(ledger::KemKey key) : key_(std::move(key)) {}
   // "AGE-SECRET-KEY-1…" (bech32, upper case), without white space around it.
   static Result<AgeIdentity> from_text(std::string_view text);
 
-  SealingKey recipient() const { return recipient_; }
+  SealingKey recipient() const { return key_.public_key(); }
   std::string text(SecretAccess) const;
-  const Secret<32>& scalar() const { return scalar_; }
+  const ledger::KemKey& key() const { return key_; }
 
  private:
-  AgeIdentity(Secret<32> scalar, SealingKey recipient);
-  Secret<32> scalar_;
-  SealingKey recipient_;
+  ledger::KemKey key_;
 };
 
 // ---- header -------------------------------------------------------------------
@@ -107,7 +106,7 @@ class PayloadEncryptor {
   void update(ByteView plain, const ByteSink& sink);
   void finish(const ByteSink& sink);
 
-  PayloadEncryptor(PayloadEncryptor&&) noexcept;
+  PayloadEncryptor(PayloadEncryptor&&) noexcept = default;
   PayloadEncryptor& operator=(PayloadEncryptor&&) = delete;
   ~PayloadEncryptor();  // wipes the buffered plaintext
 
@@ -141,11 +140,11 @@ class PayloadDecryptor {
   Status open(ByteView sealed, bool last, const ByteSink& sink);
 
   FileKey file_key_;
-  Bytes nonce_;     // complete when it has kAgeNonceBytes
-  Secret<32> key_;  // of the payload; meaningful once the nonce is complete
-  Bytes buffer_;    // at most one sealed chunk
+  Bytes nonce_;                    // complete when it has kAgeNonceBytes
+  std::optional<Secret<32>> key_;  // of the payload; there once the nonce is complete
+  Bytes buffer_;                   // at most one sealed chunk
   uint64_t counter_ = 0;
-  bool failed_ = false;  // or finished
+  bool over_ = false;  // finished, or failed
 };
 
 // The whole payload at once.
