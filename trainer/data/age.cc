@@ -25,10 +25,16 @@ constexpr size_t kWrappedKeyBytes = 16 + kAgeTagBytes;
 constexpr size_t kSealedChunkBytes = kAgeChunkBytes + kAgeTagBytes;
 constexpr std::array<uint8_t, ledger::kAeadNonceBytes> kZeroNonce{};
 
-Error bad(const std::string& expected) { return Error(Code::kMalformed, "age: " + expected); }
+Error bad(const std::string& expected) {
+  return Error(Code::kMalformed, "age: " + expected);
+}
 
-void wipe(std::span<uint8_t> bytes) { sodium_memzero(bytes.data(), bytes.size()); }
-void wipe(std::string& text) { sodium_memzero(text.data(), text.size()); }
+void wipe(std::span<uint8_t> bytes) {
+  sodium_memzero(bytes.data(), bytes.size());
+}
+void wipe(std::string& text) {
+  sodium_memzero(text.data(), text.size());
+}
 
 Secret<32> derive(ByteView key, ByteView salt, std::string_view info) {
   auto bytes = ledger::hkdf(key, salt, as_bytes(info), 32);
@@ -37,7 +43,8 @@ Secret<32> derive(ByteView key, ByteView salt, std::string_view info) {
   return secret;
 }
 
-Secret<32> wrap_key(const Secret<32>& shared, const SealingKey& share, const SealingKey& recipient) {
+Secret<32> wrap_key(const Secret<32>& shared, const SealingKey& share,
+                    const SealingKey& recipient) {
   Bytes salt;
   append(salt, share.value());
   append(salt, recipient.value());
@@ -197,7 +204,9 @@ Result<SealingKey> recipient_from_text(std::string_view text) {
   return SealingKey(point);
 }
 
-AgeIdentity AgeIdentity::generate() { return AgeIdentity(ledger::KemKey::generate()); }
+AgeIdentity AgeIdentity::generate() {
+  return AgeIdentity(ledger::KemKey::generate());
+}
 
 Result<AgeIdentity> AgeIdentity::from_text(std::string_view text) {
   std::string lower;
@@ -271,8 +280,8 @@ Result<Bytes> make_header(const FileKey& file_key, std::span<const SealingKey> r
     auto share = ephemeral.public_key();
     auto key = wrap_key(*shared, share, recipient);
     // A zero nonce is right here: the wrap key is used once.
-    auto body = ledger::seal(key.bytes(SecretAccess()), kZeroNonce, {},
-                             file_key.bytes(SecretAccess()));
+    auto body =
+        ledger::seal(key.bytes(SecretAccess()), kZeroNonce, {}, file_key.bytes(SecretAccess()));
     write_stanza(share, body, text);
   }
   text += kMacStart;
@@ -304,7 +313,9 @@ Status verify_header(ByteView header, const FileKey& file_key) {
   return check_mac(header, parsed, file_key);
 }
 
-Digest header_digest(ByteView header) { return ledger::sha256(header); }
+Digest header_digest(ByteView header) {
+  return ledger::sha256(header);
+}
 
 uint64_t payload_size(uint64_t plain_bytes) {
   uint64_t chunks = plain_bytes == 0 ? 1 : (plain_bytes - 1) / kAgeChunkBytes + 1;
@@ -327,7 +338,9 @@ PayloadEncryptor::PayloadEncryptor(Secret<32> key, Bytes nonce)
   buffer_.reserve(kAgeChunkBytes);
 }
 
-PayloadEncryptor::~PayloadEncryptor() { wipe(buffer_); }
+PayloadEncryptor::~PayloadEncryptor() {
+  wipe(buffer_);
+}
 
 PayloadEncryptor PayloadEncryptor::start(const FileKey& file_key) {
   Bytes nonce(kAgeNonceBytes);
@@ -379,8 +392,7 @@ PayloadDecryptor PayloadDecryptor::start(const FileKey& file_key) {
 }
 
 Status PayloadDecryptor::open(ByteView sealed, bool last, const ByteSink& sink) {
-  auto plain =
-      ledger::open(key_->bytes(SecretAccess()), chunk_nonce(counter_, last), {}, sealed);
+  auto plain = ledger::open(key_->bytes(SecretAccess()), chunk_nonce(counter_, last), {}, sealed);
   if (!plain) {
     over_ = true;
     return Error(Code::kUnauthentic,

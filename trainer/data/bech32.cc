@@ -78,7 +78,8 @@ Result<Bytes> bech32_decode(std::string_view prefix, std::string_view text) {
   }
   auto summed = expand(prefix);
   append(summed, digits);
-  if (polymod(summed) != 1) return bad("bech32: expected another checksum; is there a typing error?");
+  if (polymod(summed) != 1)
+    return bad("bech32: expected another checksum; is there a typing error?");
   digits.resize(digits.size() - kChecksumDigits);
 
   Bytes out;
@@ -93,7 +94,8 @@ Result<Bytes> bech32_decode(std::string_view prefix, std::string_view text) {
     }
     carry &= 255;
   }
-  if (bits >= 5 || (carry & ((1u << bits) - 1)) != 0) return bad("bech32: expected zero padding bits");
+  if (bits >= 5 || (carry & ((1u << bits) - 1)) != 0)
+    return bad("bech32: expected zero padding bits");
   return out;
 }
 

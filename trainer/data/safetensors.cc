@@ -96,8 +96,12 @@ Result<Entry> read_entry(const std::string& name, const Json& json) {
 
 }  // namespace
 
-size_t dtype_bytes(Dtype dtype) { return row_of(dtype).bytes; }
-std::string_view dtype_name(Dtype dtype) { return row_of(dtype).name; }
+size_t dtype_bytes(Dtype dtype) {
+  return row_of(dtype).bytes;
+}
+std::string_view dtype_name(Dtype dtype) {
+  return row_of(dtype).name;
+}
 
 std::optional<Dtype> dtype_from_name(std::string_view name) {
   for (const auto& row : kDtypes) {
@@ -143,7 +147,8 @@ Result<Bytes> write_safetensors(std::span<const Tensor> tensors, const TensorMet
   for (const Tensor* tensor : order) {
     Json::Array shape;
     for (uint64_t extent : tensor->shape) {
-      if (extent > static_cast<uint64_t>(kMaxJsonInteger)) return bad("expected extents below 2^53");
+      if (extent > static_cast<uint64_t>(kMaxJsonInteger))
+        return bad("expected extents below 2^53");
       shape.emplace_back(extent);
     }
     Json::Array offsets{Json(offset), Json(offset + tensor->bytes.size())};
@@ -213,7 +218,8 @@ Result<SafeTensors> SafeTensors::read(ByteView file) {
   std::vector<size_t> order(entries.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::pair(entries[a].begin, entries[a].end) < std::pair(entries[b].begin, entries[b].end);
+    return std::pair(entries[a].begin, entries[a].end) <
+           std::pair(entries[b].begin, entries[b].end);
   });
   uint64_t at = 0;
   for (size_t i : order) {

@@ -17,7 +17,9 @@ constexpr char kFeatures[] = "features";
 constexpr char kLabels[] = "labels";
 constexpr size_t kMaxMetadataTextBytes = kMaxSafeTensorsHeaderBytes;
 
-Error bad(const std::string& expected) { return Error(Code::kMalformed, "dataset: " + expected); }
+Error bad(const std::string& expected) {
+  return Error(Code::kMalformed, "dataset: " + expected);
+}
 
 // A name a person can read: UTF-8 without control characters. (canonical JSON of it
 // reads back only if it is UTF-8.)
