@@ -24,10 +24,10 @@ inline constexpr size_t kMaxImportBytes = size_t{4} << 30;  // after gunzip
 enum class FeatureType : uint8_t { kF32, kU8 };
 
 struct CsvOptions {
-  std::string label;              // required: the name of the label's column
-  std::vector<std::string> drop;  // columns to leave out; each must exist
-  std::vector<std::string> classes;
-  TensorShape feature_shape;                     // empty: {number of feature columns}
+  std::string label = {};              // required: the name of the label's column
+  std::vector<std::string> drop = {};  // columns to leave out; each must exist
+  std::vector<std::string> classes = {};
+  TensorShape feature_shape = {};                // empty: {number of feature columns}
   FeatureType feature_type = FeatureType::kF32;  // kU8: every feature an integer 0…255
 };
 // RFC 4180 with a header row; LF or CRLF; a UTF-8 byte order mark and blank lines
@@ -36,7 +36,7 @@ struct CsvOptions {
 Result<Dataset> import_csv(ByteView file, const CsvOptions& options);
 
 struct IdxOptions {
-  std::vector<std::string> classes;
+  std::vector<std::string> classes = {};
   std::string label_name = "label";
 };
 // The MNIST format: images u8 or f32 [rows, …], labels u8 [rows]; either file may be
@@ -46,10 +46,10 @@ Result<Dataset> import_idx(ByteView images, ByteView labels, const IdxOptions& o
 struct NpyOptions {
   // Without a labels file: the column of a [rows, columns] features array. Negative
   // counts from the end, as in numpy.
-  std::optional<int64_t> label_column;
-  std::vector<std::string> classes;
+  std::optional<int64_t> label_column = {};
+  std::vector<std::string> classes = {};
   std::string label_name = "label";
-  TensorShape feature_shape;  // empty: the array's shape after the rows
+  TensorShape feature_shape = {};  // empty: the array's shape after the rows
 };
 // NPY 1.0 and 2.0, C order, little-endian f4, f8, u1, i8. Labels are integers (a float
 // that is one will do). u1 features stay bytes, all others become f32.
@@ -62,7 +62,7 @@ struct ImageFile {
   ByteView bytes;
 };
 struct ImageOptions {
-  std::vector<std::string> classes;
+  std::vector<std::string> classes = {};
   std::string label_name = "class";
 };
 // Binary PGM (P5) or PPM (P6), maxval 255, all of one size and kind. Rows are in order

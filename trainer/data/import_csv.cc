@@ -9,12 +9,19 @@
 namespace souk::trainer {
 namespace {
 
-std::string line_place(size_t line) {
-  return "line " + std::to_string(line);
+Error bad(size_t line, const std::string& expected) {
+  return Error(Code::kMalformed, "line " + std::to_string(line) + ": " + expected);
 }
 
-Error bad(size_t line, const std::string& expected) {
-  return Error(Code::kMalformed, line_place(line) + ": " + expected);
+// `column` counts from 1.
+Error bad(size_t line, size_t column, const std::string& expected) {
+  return Error(Code::kMalformed, "line " + std::to_string(line) + ", column " +
+                                     std::to_string(column) + ": " + expected);
+}
+
+Error bad(size_t line, size_t column, const std::string& name, const std::string& expected) {
+  return Error(Code::kMalformed, "line " + std::to_string(line) + ", column " +
+                                     std::to_string(column) + " (" + name + "): " + expected);
 }
 
 // The records of an RFC 4180 text.
@@ -45,17 +52,13 @@ class CsvReader {
   }
 
  private:
-  Error bad_field(size_t column, const std::string& expected) const {
-    return bad(line_, "column " + std::to_string(column) + ": " + expected);
-  }
-
   Status read_field(std::string& out, size_t column) {
     out.clear();
     if (at_ < text_.size() && text_[at_] == '"') return read_quoted(out, column);
     auto end = std::min(text_.find_first_of(",\r\n", at_), text_.size());
     auto field = text_.substr(at_, end - at_);
     if (field.find('"') != std::string_view::npos) {
-      return bad_field(column, "expected a quote only around a whole field");
+      return bad(line_, column, "expected a quote only around a whole field");
     }
     at_ = end;
     auto first = std::min(field.find_first_not_of(" \t"), field.size());
@@ -80,14 +83,14 @@ class CsvReader {
         return Done{};
       }
     }
-    return bad(opened_on, "column " + std::to_string(column) + ": expected a closing quote");
+    return bad(opened_on, column, "expected a closing quote");
   }
 
   Status read_line_end(size_t column) {
     if (at_ == text_.size()) return Done{};
     if (text_[at_] == '\r') ++at_;
     if (at_ == text_.size() || text_[at_] != '\n') {
-      return bad_field(column, "expected a comma or the end of the line");
+      return bad(line_, column, "expected a comma or the end of the line");
     }
     ++at_;
     ++line_;
@@ -137,14 +140,13 @@ Result<Columns> read_columns(CsvReader& reader, const CsvOptions& options) {
   if (!some) return bad(1, "expected a header row with the names of the columns");
   for (size_t i = 0; i < columns.names.size(); ++i) {
     const auto& name = columns.names[i];
-    auto place = "column " + std::to_string(i + 1) + ": ";
-    if (name.empty()) return bad(1, place + "expected a column name");
+    if (name.empty()) return bad(1, i + 1, "expected a column name");
     if (std::count(columns.names.begin(), columns.names.end(), name) != 1) {
-      return bad(1, place + "expected each column name once");
+      return bad(1, i + 1, "expected each column name once");
     }
     bool dropped = std::find(options.drop.begin(), options.drop.end(), name) != options.drop.end();
     if (name == options.label) {
-      if (dropped) return bad(1, place + "expected the label not to be dropped");
+      if (dropped) return bad(1, i + 1, "expected the label not to be dropped");
       columns.roles.push_back(Columns::Role::kLabel);
     } else if (dropped) {
       columns.roles.push_back(Columns::Role::kDropped);
@@ -194,8 +196,7 @@ Result<Dataset> import_csv(ByteView file, const CsvOptions& options) {
     }
     for (size_t i = 0; i < fields.size(); ++i) {
       auto bad_value = [&](const std::string& expected) {
-        return bad(reader.line(),
-                   "column " + std::to_string(i + 1) + " (" + columns.names[i] + "): " + expected);
+        return bad(reader.line(), i + 1, columns.names[i], expected);
       };
       if (columns.roles[i] == Columns::Role::kDropped) continue;
       if (columns.roles[i] == Columns::Role::kLabel) {

@@ -51,8 +51,8 @@ std::optional<uint64_t> element_count(const TensorShape& shape);
 struct Tensor {
   std::string name;
   Dtype dtype = Dtype::kF32;
-  TensorShape shape;
-  ByteView bytes;
+  TensorShape shape = {};
+  ByteView bytes = {};
 };
 
 using TensorMetadata = std::map<std::string, std::string>;

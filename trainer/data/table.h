@@ -22,10 +22,10 @@ inline constexpr size_t kMaxNameBytes = 256;
 
 // What both forms of a dataset say about their rows.
 struct DatasetSchema {
-  TensorShape feature_shape;               // of one row: {30}, {1, 28, 28} (channel, height, width)
-  std::vector<std::string> feature_names;  // empty, or one per feature
-  std::string label_name;
-  std::vector<std::string> classes;  // label i is classes[i]
+  TensorShape feature_shape = {};  // of one row: {30}, {1, 28, 28} (channel, height, width)
+  std::vector<std::string> feature_names = {};  // empty, or one per feature
+  std::string label_name = {};
+  std::vector<std::string> classes = {};  // label i is classes[i]
 
   friend bool operator==(const DatasetSchema&, const DatasetSchema&) = default;
 };

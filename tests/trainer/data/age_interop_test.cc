@@ -44,7 +44,7 @@ class AgeProgram : public ::testing::Test {
     if (!folder_.empty()) fs::remove_all(folder_);
   }
   bool run(const std::string& command) {
-    return std::system(("cd '" + folder_.string() + "' && " + command + " 2>messages").c_str()) ==
+    return std::system(("cd '" + folder_.string() + "' && (" + command + ") 2>messages").c_str()) ==
            0;
   }
   std::string first_line(const std::string& name) {

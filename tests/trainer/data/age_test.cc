@@ -2,7 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <cctype>
 
 #include "ledger/crypto/hash.h"
 
@@ -52,8 +53,8 @@ TEST(AgeIdentity, RoundTripsThroughItsTextAndRefusesLowerCaseAndSpace) {
   auto text = identity.text(SecretAccess());
   EXPECT_EQ(AgeIdentity::from_text(text)->recipient(), identity.recipient());
   auto lower = text;
-  lower.back() = static_cast<char>(std::tolower(lower.back()));
-  if (lower != text) EXPECT_FALSE(AgeIdentity::from_text(lower));
+  lower[0] = 'a';
+  EXPECT_FALSE(AgeIdentity::from_text(lower));
   EXPECT_FALSE(AgeIdentity::from_text(text + "\n"));
   EXPECT_FALSE(AgeIdentity::from_text(" " + text));
   EXPECT_FALSE(AgeIdentity::from_text(recipient_text(identity.recipient())));

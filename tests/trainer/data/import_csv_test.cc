@@ -84,13 +84,13 @@ TEST(ImportCsv, NamesLineAndColumnOfWhatIsWrong) {
             "line 2: expected 3 columns as in the header, found 4");
   EXPECT_EQ(error_of("x,kind\n\n1,a\n"), "line 2: expected 2 columns as in the header, found 1");
   EXPECT_EQ(error_of("x,kind\n1,\n"), "line 2, column 2 (kind): expected a class, found nothing");
-  EXPECT_EQ(error_of("x,kind\n1,\"a\n"), "line 2: column 2: expected a closing quote");
+  EXPECT_EQ(error_of("x,kind\n1,\"a\n"), "line 2, column 2: expected a closing quote");
   EXPECT_EQ(error_of("x,kind\n1,a\"b\n"),
-            "line 2: column 2: expected a quote only around a whole field");
+            "line 2, column 2: expected a quote only around a whole field");
   EXPECT_EQ(error_of("x,kind\n1,\"a\"b\n"),
-            "line 2: column 2: expected a comma or the end of the line");
+            "line 2, column 2: expected a comma or the end of the line");
   EXPECT_EQ(error_of("x,kind\n1,a\r2,b\n"),
-            "line 2: column 2: expected a comma or the end of the line");
+            "line 2, column 2: expected a comma or the end of the line");
 }
 
 TEST(ImportCsv, RefusesValuesThatAreNotFiniteNumbers) {
@@ -106,13 +106,13 @@ TEST(ImportCsv, RefusesHeadersThatDoNotNameTheColumns) {
   EXPECT_EQ(error_of(""), "line 1: expected a header row with the names of the columns");
   EXPECT_EQ(error_of("\n\n"), "line 1: expected a header row with the names of the columns");
   EXPECT_EQ(error_of("x,y\n1,2\n"), "line 1: expected a column named \"kind\" for the label");
-  EXPECT_EQ(error_of("x,,kind\n1,2,3\n"), "line 1: column 2: expected a column name");
-  EXPECT_EQ(error_of("x,x,kind\n1,2,3\n"), "line 1: column 1: expected each column name once");
+  EXPECT_EQ(error_of("x,,kind\n1,2,3\n"), "line 1, column 2: expected a column name");
+  EXPECT_EQ(error_of("x,x,kind\n1,2,3\n"), "line 1, column 1: expected each column name once");
   EXPECT_EQ(error_of("kind\na\n"), "line 1: expected a column beside the label");
   EXPECT_EQ(error_of("x,kind\n1,a\n", {.label = "kind", .drop = {"id"}}),
             "line 1: expected a column named \"id\" to drop");
   EXPECT_EQ(error_of("x,kind\n1,a\n", {.label = "kind", .drop = {"kind"}}),
-            "line 1: column 2: expected the label not to be dropped");
+            "line 1, column 2: expected the label not to be dropped");
   EXPECT_EQ(error_of("x,kind\n"), "line 2: expected a row of data after the header");
 }
 
