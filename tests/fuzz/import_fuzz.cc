@@ -11,15 +11,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto second = bytes.subspan(first.size());
   auto import = [&]() -> Result<Dataset> {
     switch (data[0] % 5) {
-      case 0: return import_csv(bytes, {.label = "y"});
+      case 0:
+        return import_csv(bytes, {.label = "y"});
       case 1: {
         // Small packed files may unpack to much; that is gunzip's own limit to test.
         if (second.size() >= 2 && second[0] == 0x1f) return Error(Code::kRefused, "gzip");
         if (first.size() >= 2 && first[0] == 0x1f) return Error(Code::kRefused, "gzip");
         return import_idx(first, second, {});
       }
-      case 2: return import_npy(first, second, {});
-      case 3: return import_npy(bytes, std::nullopt, {.label_column = -1});
+      case 2:
+        return import_npy(first, second, {});
+      case 3:
+        return import_npy(bytes, std::nullopt, {.label_column = -1});
       default: {
         const ImageFile files[] = {{"a", "1", first}, {"b", "2", second}};
         return import_images(files, {});
