@@ -99,7 +99,8 @@ Result<Secret<32>> KemKey::shared_secret(const SealingKey& with) const {
 Result<Bytes> hpke_seal(const SealingKey& to, ByteView info, ByteView aad, ByteView plain) {
   auto ephemeral = KemKey::generate();
   auto dh = TRY(ephemeral.shared_secret(to));
-  Bytes out(ephemeral.public_key().value().begin(), ephemeral.public_key().value().end());
+  Bytes out;
+  append(out, ephemeral.public_key().value());
   auto context = schedule(dh, out, to, info);
   append(out, seal(context.key, context.nonce, aad, plain));
   return out;

@@ -153,7 +153,7 @@ Result<Note> parse_note(std::string_view note) {
   return out;
 }
 
-std::string to_text(const Note& note) {
+std::string encode_note(const Note& note) {
   std::string out = note.text + "\n";
   for (const auto& signature : note.signatures) out += signature_line(signature);
   return out;

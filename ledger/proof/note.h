@@ -61,7 +61,7 @@ std::string sign_note(std::string_view text, const NoteKey& as, const SigningKey
 
 // Well formed only; nothing is verified.
 Result<Note> parse_note(std::string_view note);
-std::string to_text(const Note& note);
+std::string encode_note(const Note& note);
 
 // At least one of `keys` signed, and no signature in the name of one of them is
 // false. Others are ignored, as the specification demands. kUnauthentic otherwise.

@@ -55,6 +55,7 @@ Result<std::vector<RecordedEntry>> ChainReader::confirm(std::string_view checkpo
     return out_of_place("expected a checkpoint with the root of the entries that were read");
   }
   confirmed_ = added_;
+  checkpoint_ = checkpoint_note;
   return std::exchange(pending_, {});
 }
 
@@ -66,27 +67,27 @@ void ChainReader::discard_pending() {
 Bytes ChainReader::seal_state() const {
   Json::Array frontier;
   for (const auto& hash : confirmed_.tree.frontier()) frontier.push_back(Json(hash));
-  return to_bytes(canonical(Json::Object{{"frontier", std::move(frontier)},
+  return to_bytes(canonical(Json::Object{{"checkpoint", checkpoint_},
+                                         {"frontier", std::move(frontier)},
                                          {"kind", kStateKind},
                                          {"last_leaf", confirmed_.last_leaf},
                                          {"market", confirmed_.market},
                                          {"origin", origin_},
-                                         {"root", confirmed_.tree.root()},
                                          {"size", confirmed_.tree.size()},
                                          {"time", confirmed_.time}}));
 }
 
 Result<ChainReader> ChainReader::restore(std::string origin, NoteKey vkey, ByteView state) {
-  auto json = TRY(parse_canonical(as_text(state)));
+  auto json = TRY(parse_canonical(as_text(state), 2 * kMaxNoteBytes));
   auto fields = TRY(Fields::of(json, "chain state"));
+  ChainReader reader(std::move(origin), std::move(vkey));
+  reader.checkpoint_ = TRY(fields.text("checkpoint", kMaxNoteBytes));
   auto* hashes = TRY(fields.array("frontier", 64));
   auto kind = TRY(fields.text("kind"));
-  ChainReader reader(std::move(origin), std::move(vkey));
   State& at = reader.confirmed_;
   at.last_leaf = TRY(fields.digest("last_leaf"));
   at.market = TRY(fields.text("market", 64));
   auto named_origin = TRY(fields.text("origin"));
-  auto root = TRY(fields.digest("root"));
   auto size = TRY(fields.integer("size"));
   at.time = TRY(fields.integer("time"));
   TRY(fields.done());
@@ -103,7 +104,12 @@ Result<ChainReader> ChainReader::restore(std::string origin, NoteKey vkey, ByteV
     frontier.push_back(digest);
   }
   at.tree = TRY(CompactTree::of(static_cast<uint64_t>(size), std::move(frontier)));
-  if (at.tree.root() != root) return Error(Code::kMalformed, "chain state: expected its own root");
+  if (size != 0) {
+    auto checkpoint = TRY(open_checkpoint(reader.checkpoint_, reader.vkey_));
+    if (checkpoint.size != at.tree.size() || checkpoint.root != at.tree.root()) {
+      return Error(Code::kMalformed, "chain state: expected what its checkpoint says");
+    }
+  }
   bool market_known = at.market.size() == 64 && from_hex(at.market);
   if (size == 0 ? !at.market.empty() : !market_known) {
     return Error(Code::kMalformed, "chain state.market: expected a market after the genesis");

@@ -40,7 +40,8 @@ class RecordedEntry {
 class ChainReader {
  public:
   static ChainReader start(std::string origin, NoteKey vkey);
-  // Goes on from what seal_state() returned. The caller vouches for the state.
+  // Goes on from what seal_state() returned. Size and root are checked against the
+  // checkpoint in it; for the rest, and for its being the newest, the caller vouches.
   static Result<ChainReader> restore(std::string origin, NoteKey vkey, ByteView state);
 
   // kMalformed or kUnauthentic when the leaf or its envelope is; kConflict when
@@ -65,7 +66,10 @@ class ChainReader {
   uint64_t confirmed_size() const { return confirmed_.tree.size(); }
   Digest confirmed_root() const { return confirmed_.tree.root(); }
 
-  // What was confirmed, as canonical JSON; pending leaves are not in it.
+  // The note that confirmed it; empty before the first.
+  const std::string& checkpoint() const { return checkpoint_; }
+
+  // What was confirmed, with its checkpoint, as canonical JSON; pending leaves are not in it.
   Bytes seal_state() const;
 
  private:
@@ -80,6 +84,7 @@ class ChainReader {
   std::string origin_;
   NoteKey vkey_;
   State confirmed_;
+  std::string checkpoint_;
   State added_;
   std::vector<RecordedEntry> pending_;
 };
