@@ -348,6 +348,18 @@ TEST_F(ServerTest, AFileThatShrinksEndsTheConnectionAndNotTheServer) {
   EXPECT_EQ(client().send("GET", "/echo")->status, 200);
 }
 
+TEST_F(ServerTest, DownloadsThatAreLeftHalfWayHoldUpNobody) {
+  ASSERT_EQ(::ftruncate(file_, 64 << 20), 0);
+  for (int i = 0; i < 40; ++i) {
+    RawConnection connection(server_->port());
+    connection.send("GET /file?offset=0&length=67108864 HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(connection.read_until("\r\n\r\n").substr(0, 12), "HTTP/1.1 200");
+  }
+  auto response = client().send("GET", "/file?offset=0&length=1000000");
+  ASSERT_TRUE(response) << response.error().expected();
+  EXPECT_EQ(response->body, Bytes(1000000));
+}
+
 TEST_F(ServerTest, ManyRequestsAtOnceEachGetTheirOwnAnswer) {
   std::atomic<int> good{0};
   std::vector<std::jthread> threads;
