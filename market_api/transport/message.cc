@@ -9,6 +9,7 @@ constexpr std::array kCodes = {Code::kMalformed, Code::kUnauthentic, Code::kRefu
                                Code::kNotFound,  Code::kConflict,    Code::kExhausted,
                                Code::kTryAgain,  Code::kBroken};
 
+// market_api/SPEC.md
 int status_of(Code code) {
   switch (code) {
     case Code::kMalformed:
