@@ -23,7 +23,7 @@ int status_of(Code code) {
     case Code::kConflict:
       return 409;
     case Code::kExhausted:
-      return 403;  // not 429: waiting does not bring a spent budget back
+      return 429;
     case Code::kTryAgain:
       return 503;
     case Code::kBroken:

@@ -23,6 +23,17 @@ TEST(Message, EveryErrorSurvivesTheJourneyThroughAProblem) {
   }
 }
 
+TEST(Message, EachCodeHasTheStatusOfTheSpec) {
+  EXPECT_EQ(problem(Error(Code::kMalformed, "")).status, 400);
+  EXPECT_EQ(problem(Error(Code::kUnauthentic, "")).status, 401);
+  EXPECT_EQ(problem(Error(Code::kRefused, "")).status, 403);
+  EXPECT_EQ(problem(Error(Code::kNotFound, "")).status, 404);
+  EXPECT_EQ(problem(Error(Code::kConflict, "")).status, 409);
+  EXPECT_EQ(problem(Error(Code::kExhausted, "")).status, 429);
+  EXPECT_EQ(problem(Error(Code::kTryAgain, "")).status, 503);
+  EXPECT_EQ(problem(Error(Code::kBroken, "")).status, 500);
+}
+
 TEST(Message, AnAnswerThatIsNoProblemDocumentIsBroken) {
   Response html{.status = 502,
                 .content_type = "text/html",
