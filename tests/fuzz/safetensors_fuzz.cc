@@ -1,5 +1,5 @@
 // Whatever SafeTensors::read accepts can be written again and reads back the same;
-// whatever DatasetView accepts is a dataset.
+// whatever DatasetFile accepts is a dataset.
 #include "trainer/data/table.h"
 
 using namespace souk;

@@ -174,9 +174,9 @@ Result<Bytes> dataset_to_safetensors(const Dataset& dataset) {
                                      {"feature_names", names_text(dataset.schema.feature_names)}});
 }
 
-Result<DatasetView> DatasetView::of(ByteView safetensors) {
+Result<DatasetFile> DatasetFile::of(ByteView safetensors) {
   auto file = TRY(SafeTensors::read(safetensors));
-  DatasetView view;
+  DatasetFile view;
   view.schema_ = TRY(schema_from_metadata(file.metadata()));
 
   const Tensor* features = file.find(kFeatures);
@@ -205,7 +205,7 @@ Result<DatasetView> DatasetView::of(ByteView safetensors) {
   return view;
 }
 
-void DatasetView::copy_row(uint64_t row, std::span<float> out) const {
+void DatasetFile::copy_row(uint64_t row, std::span<float> out) const {
   CHECK(row < rows_ && out.size() == feature_count_);
   if (feature_dtype_ == Dtype::kF32) {
     std::memcpy(out.data(), features_.data() + row * feature_count_ * sizeof(float),
@@ -217,13 +217,13 @@ void DatasetView::copy_row(uint64_t row, std::span<float> out) const {
                  [](uint8_t byte) { return static_cast<float>(byte); });
 }
 
-int64_t DatasetView::label(uint64_t row) const {
+int64_t DatasetFile::label(uint64_t row) const {
   CHECK(row < rows_);
   return load<int64_t>(labels_, row);
 }
 
 Result<Dataset> dataset_from_safetensors(ByteView file) {
-  auto view = TRY(DatasetView::of(file));
+  auto view = TRY(DatasetFile::of(file));
   Dataset dataset;
   dataset.schema = view.schema();
   dataset.labels.resize(view.rows());

@@ -45,12 +45,12 @@ struct Dataset {
 
 // A validated dataset inside the bytes of its file, which it borrows: for the
 // enclave, whose rows stay where they were decrypted.
-class DatasetView {
+class DatasetFile {
  public:
   // kMalformed says what was expected: exactly the tensors "features" (F32 or U8)
   // and "labels" (I64), exactly the metadata of this version, finite floats, labels
   // in range. Each value is looked at once, in order.
-  static Result<DatasetView> of(ByteView safetensors);
+  static Result<DatasetFile> of(ByteView safetensors);
 
   uint64_t rows() const { return rows_; }
   uint64_t feature_count() const { return feature_count_; }
@@ -62,7 +62,7 @@ class DatasetView {
   int64_t label(uint64_t row) const;
 
  private:
-  DatasetView() = default;
+  DatasetFile() = default;
 
   uint64_t rows_ = 0;
   uint64_t feature_count_ = 0;

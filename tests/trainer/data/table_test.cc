@@ -44,9 +44,9 @@ TEST(Dataset, HasTheHeaderOfTheSpecification) {
   EXPECT_EQ(text.substr(8, header.size()), header);
 }
 
-TEST(DatasetView, ReadsRowsWhereTheyLie) {
+TEST(DatasetFile, ReadsRowsWhereTheyLie) {
   auto file = dataset_to_safetensors(two_patients()).take();
-  auto view = DatasetView::of(file).take();
+  auto view = DatasetFile::of(file).take();
   EXPECT_EQ(view.rows(), 2u);
   EXPECT_EQ(view.feature_count(), 2u);
   EXPECT_EQ(view.schema(), two_patients().schema);
@@ -56,20 +56,20 @@ TEST(DatasetView, ReadsRowsWhereTheyLie) {
   EXPECT_EQ(view.label(1), 1);
 }
 
-TEST(DatasetView, GivesBytesAsUnscaledFloats) {
+TEST(DatasetFile, GivesBytesAsUnscaledFloats) {
   auto file = dataset_to_safetensors(two_images()).take();
-  auto view = DatasetView::of(file).take();
+  auto view = DatasetFile::of(file).take();
   std::vector<float> row(4);
   view.copy_row(0, row);
   EXPECT_EQ(row, (std::vector<float>{0.0f, 255.0f, 7.0f, 8.0f}));
   EXPECT_EQ(view.feature_dtype(), Dtype::kU8);
 }
 
-TEST(DatasetView, ReadsBytesThatAreNotAligned) {
+TEST(DatasetFile, ReadsBytesThatAreNotAligned) {
   auto file = dataset_to_safetensors(two_patients()).take();
   Bytes shifted(1);
   append(shifted, file);
-  auto view = DatasetView::of(ByteView(shifted).subspan(1)).take();
+  auto view = DatasetFile::of(ByteView(shifted).subspan(1)).take();
   std::vector<float> row(2);
   view.copy_row(0, row);
   EXPECT_EQ(row, (std::vector<float>{1.5f, -2.0f}));
@@ -146,8 +146,8 @@ struct Parts {
   Parts& operator=(const Parts&) = delete;
   bool accepted() const {
     auto file = write_safetensors(tensors, metadata).take();
-    EXPECT_EQ(bool(DatasetView::of(file)), bool(dataset_from_safetensors(file)));
-    return bool(DatasetView::of(file));
+    EXPECT_EQ(bool(DatasetFile::of(file)), bool(dataset_from_safetensors(file)));
+    return bool(DatasetFile::of(file));
   }
 };
 
