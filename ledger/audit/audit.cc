@@ -53,8 +53,7 @@ class Auditor {
       if (seq != static_cast<int64_t>(next)) return bad(next, "expected a row with this number");
       auto added = reader.add(leaf);
       if (!added && only_link_broken(reader, leaf) && vouched_for(leaf, next, head)) {
-        report_.entries = next - 1;
-        report_.root = tree_root(std::span(hashes_).first(next - 1));
+        keep(next - 1);
         return bad(next - 1, "expected the leaf that its successor names");
       }
       if (!added) return bad(next, added.error().expected());
@@ -89,6 +88,12 @@ class Auditor {
   }
 
   static bool equal(const Digest& a, ByteView b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+
+  // Only the first `count` entries were good after all.
+  void keep(uint64_t count) {
+    report_.entries = count;
+    report_.root = tree_root(std::span(hashes_).first(count));
+  }
 
   Status compare_tiles() {
     size_t tiles = 0;
@@ -130,6 +135,7 @@ class Auditor {
     bool same_root = equal(reader.root(), head.root);
     bool same_last = equal(reader.last_leaf(), head.last_leaf);
     if (!same_root && !same_last && reader.size() > 0) {
+      keep(reader.size() - 1);
       return bad(reader.size() - 1, "expected the leaf that the head names");
     }
     if (!same_root) return Error(Code::kBroken, "expected the head to have the root of the entries");

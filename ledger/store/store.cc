@@ -46,6 +46,7 @@ Result<Writer> open_writer(const std::string& path) {
   auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE));
   TRY(connection.execute("PRAGMA journal_mode = WAL"));
   TRY(connection.execute("PRAGMA synchronous = FULL"));
+  TRY(connection.execute("PRAGMA foreign_keys = ON"));
   TRY(connection.execute("PRAGMA trusted_schema = OFF"));
   TRY(connection.execute("PRAGMA cell_size_check = ON"));
   auto entry = TRY(connection.prepare("INSERT INTO entry(seq, leaf) VALUES(?1, ?2)"));

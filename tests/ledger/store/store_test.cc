@@ -1,0 +1,199 @@
+#include "ledger/store/store.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ledger/ledger_fixture.h"
+#include "tests/ledger/raw_file.h"
+
+namespace souk::ledger {
+namespace {
+
+using test::chain;
+using test::Folder;
+using test::key_of;
+using test::kOrigin;
+using test::log_note_key;
+using test::raw_sql;
+
+// The batch that adds leaves [store.size(), to) of the chain.
+Batch batch_to(const LedgerStore& store, const std::vector<Bytes>& leaves, uint64_t to) {
+  Batch batch{.old_size = store.size(), .old_root = store.root(), .entries = {}, .checkpoint = {}};
+  auto tree = store.tree();
+  for (uint64_t seq = batch.old_size; seq < to; ++seq) {
+    batch.entries.push_back({leaves[seq], test::entry(seq).author(), test::entry(seq).nonce()});
+    tree.append(leaf_hash(leaves[seq]));
+    batch.time = static_cast<TimeMs>(1000 + seq);
+  }
+  batch.new_size = to;
+  batch.new_root = tree.root();
+  batch.checkpoint = sign_checkpoint({.origin = kOrigin, .size = to, .root = batch.new_root}, log_note_key(), key_of(9));
+  return batch;
+}
+
+class StoreTest : public testing::Test {
+ protected:
+  std::string path() const { return folder_.file("ledger.db"); }
+  LedgerStore filled(uint64_t count) {
+    auto store = LedgerStore::create(path()).take();
+    auto leaves = chain(count);
+    CHECK(store.append_batch(batch_to(store, leaves, count)));
+    return store;
+  }
+  Code refusal_to_open() {
+    auto store = LedgerStore::open(path());
+    EXPECT_FALSE(store);
+    return store ? Code::kNotFound : store.error().code();
+  }
+  Folder folder_;
+};
+
+TEST_F(StoreTest, GivesBackWhatItWasGivenAlsoAfterReopening) {
+  auto leaves = chain(600);
+  {
+    auto store = LedgerStore::create(path()).take();
+    EXPECT_EQ(store.size(), 0u);
+    EXPECT_EQ(store.root(), empty_root());
+    for (uint64_t to : {1u, 2u, 255u, 256u, 257u, 600u}) {
+      auto appended = store.append_batch(batch_to(store, leaves, to));
+      ASSERT_TRUE(appended) << appended.error().expected();
+      ASSERT_EQ(store.size(), to);
+    }
+  }
+  auto store = LedgerStore::open(path());
+  ASSERT_TRUE(store) << store.error().expected();
+  ASSERT_EQ(store->size(), 600u);
+  EXPECT_EQ(store->last_time(), 1599);
+  EXPECT_EQ(store->last_leaf(), leaf_hash(leaves[599]));
+  auto all = store->leaves(0, 1000);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(*all, leaves);
+  EXPECT_EQ(store->leaves(598, 10)->size(), 2u);
+  EXPECT_TRUE(store->leaves(600, 10)->empty());
+  EXPECT_EQ(store->leaf(600).error().code(), Code::kNotFound);
+  EXPECT_EQ(*store->leaf(599), leaves[599]);
+  for (auto [from, count] : {std::pair<uint64_t, uint64_t>{0, 600}, {0, 0}, {255, 2}, {256, 256}, {511, 89}, {512, 88}, {599, 1}, {600, 0}, {10, 5}}) {
+    auto hashes = store->leaf_hashes(from, count);
+    ASSERT_TRUE(hashes);
+    ASSERT_EQ(hashes->size(), count);
+    for (uint64_t i = 0; i < count; ++i) ASSERT_EQ((*hashes)[i], leaf_hash(leaves[from + i])) << from << " " << i;
+  }
+  EXPECT_FALSE(store->leaf_hashes(600, 1));
+  auto found = store->find_nonce(test::entry(3).author(), test::entry(3).nonce());
+  ASSERT_TRUE(found);
+  EXPECT_EQ(*found, std::optional<uint64_t>(3));
+  EXPECT_EQ(*store->find_nonce(key_of(77).public_key(), test::entry(3).nonce()), std::nullopt);
+  EXPECT_EQ(*store->find_nonce(test::entry(3).author(), test::nonce_of(9999)), std::nullopt);
+}
+
+TEST_F(StoreTest, NeverCreatesOverAFileNorOpensNone) {
+  EXPECT_EQ(refusal_to_open(), Code::kNotFound);
+  ASSERT_TRUE(LedgerStore::create(path()));
+  EXPECT_EQ(LedgerStore::create(path()).error().code(), Code::kConflict);
+}
+
+TEST_F(StoreTest, RefusesABatchForAHeadThatHasMoved) {
+  auto store = LedgerStore::create(path()).take();
+  auto leaves = chain(4);
+  auto first = batch_to(store, leaves, 2);
+  ASSERT_TRUE(store.append_batch(first));
+  EXPECT_EQ(store.append_batch(first).error().code(), Code::kConflict);
+  EXPECT_EQ(store.size(), 2u);
+  EXPECT_TRUE(store.append_batch(batch_to(store, leaves, 4)));
+}
+
+TEST_F(StoreTest, RefusesTheBatchOfASecondWriterOnTheSameFile) {
+  auto leaves = chain(4);
+  auto store = LedgerStore::create(path()).take();
+  auto other = LedgerStore::open(path()).take();
+  auto mine = batch_to(store, leaves, 2);
+  auto theirs = batch_to(other, leaves, 3);
+  ASSERT_TRUE(store.append_batch(mine));
+  EXPECT_EQ(other.append_batch(theirs).error().code(), Code::kConflict);
+  EXPECT_EQ(other.size(), 0u);
+  EXPECT_EQ(LedgerStore::open(path())->size(), 2u);
+  EXPECT_TRUE(store.append_batch(batch_to(store, leaves, 4)));
+}
+
+TEST_F(StoreTest, RefusesAUsedNonceAndKeepsTheRest) {
+  auto store = filled(3);
+  auto leaves = chain(5);
+  auto batch = batch_to(store, leaves, 5);
+  batch.entries[1].nonce = test::entry(2).nonce();
+  EXPECT_EQ(store.append_batch(batch).error().code(), Code::kConflict);
+  EXPECT_EQ(store.size(), 3u);
+  EXPECT_TRUE(store.append_batch(batch_to(store, leaves, 5)));
+  EXPECT_EQ(LedgerStore::open(path())->size(), 5u);
+}
+
+TEST_F(StoreTest, RefusesABatchThatDoesNotAddUp) {
+  auto store = filled(3);
+  auto leaves = chain(5);
+  auto good = batch_to(store, leaves, 5);
+  auto refused = [&](Batch batch) { return store.append_batch(batch).error().code() == Code::kMalformed; };
+  auto lie = good;
+  lie.entries.pop_back();
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  std::swap(lie.entries[0], lie.entries[1]);
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  lie.entries[0].leaf[20] ^= 1;
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  lie.new_root[0] ^= 1;
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  lie.new_size = 6;
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  lie.checkpoint = store.checkpoint();
+  EXPECT_TRUE(refused(lie));
+  lie = good;
+  lie.time = 5;
+  EXPECT_TRUE(refused(lie));
+  EXPECT_TRUE(store.append_batch(good));
+}
+
+TEST_F(StoreTest, BindsOneLogKeyForEver) {
+  auto store = filled(1);
+  ASSERT_TRUE(store.bind_log_key(log_note_key().vkey()));
+  EXPECT_TRUE(store.bind_log_key(log_note_key().vkey()));
+  EXPECT_EQ(store.bind_log_key("other").error().code(), Code::kConflict);
+  EXPECT_EQ(LedgerStore::open(path())->log_key(), log_note_key().vkey());
+}
+
+TEST_F(StoreTest, TheTablesRefuseToForget) {
+  { filled(300); }
+  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 1", "DELETE FROM entry WHERE seq = 299", "UPDATE tile SET id = 7",
+                    "DELETE FROM tile", "DELETE FROM head", "UPDATE head SET size = size - 1", "UPDATE nonce SET seq = 0",
+                    "DELETE FROM nonce WHERE seq = 5"}) {
+    EXPECT_FALSE(raw_sql(path(), sql)) << sql;
+  }
+  EXPECT_TRUE(LedgerStore::open(path()));
+}
+
+TEST_F(StoreTest, OpensNoFileWhoseHeadTilesEdgeOrCheckpointWereAltered) {
+  auto leaves = chain(300);
+  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 299", "UPDATE entry SET leaf = x'00' WHERE seq = 256", "DELETE FROM entry WHERE seq = 299",
+                    "DELETE FROM entry WHERE seq = 5", "INSERT INTO entry VALUES(300, x'00')", "DELETE FROM tile",
+                    "UPDATE tile SET hashes = zeroblob(8192)", "UPDATE head SET root = zeroblob(32)", "UPDATE head SET size = 299",
+                    "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET time = 7", "UPDATE head SET checkpoint = ''",
+                    "UPDATE head SET checkpoint = replace(checkpoint, '300', '301')", "DELETE FROM head", "PRAGMA user_version = 2",
+                    "PRAGMA application_id = 1"}) {
+    Folder folder;
+    auto file = folder.file("ledger.db");
+    {
+      auto store = LedgerStore::create(file).take();
+      ASSERT_TRUE(store.append_batch(batch_to(store, leaves, 300)));
+    }
+    ASSERT_TRUE(raw_sql(file, test::kDropGuards));
+    ASSERT_TRUE(LedgerStore::open(file));
+    ASSERT_TRUE(raw_sql(file, sql)) << sql;
+    auto store = LedgerStore::open(file);
+    ASSERT_FALSE(store) << sql;
+    EXPECT_EQ(store.error().code(), Code::kBroken) << sql;
+  }
+}
+
+}  // namespace
+}  // namespace souk::ledger
