@@ -41,7 +41,10 @@ inline Bytes envelope_of(const SigningKey& key, const std::string& market, uint6
 }
 
 inline AuthenticEntry genesis() { return climb(envelope_of(key_of(1), "", 0)); }
-inline std::string market() { return to_hex(ByteView(genesis().payload_hash())); }
+inline const std::string& market() {
+  static const std::string market = to_hex(ByteView(genesis().payload_hash()));
+  return market;
+}
 
 inline AuthenticEntry entry(uint64_t number, uint8_t author = 2) {
   return number == 0 ? genesis() : climb(envelope_of(key_of(author), market(), number));
