@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,9 +64,14 @@ struct PolicyDecision {
 PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx,
                         const Limits& limits = {});
 
-// What evaluate answers without running the policy, if anything: the refusals of
-// source and schema. Used where the evaluation happens elsewhere.
-PolicyDecision refusal(DecisionStatus status, std::string code, std::string message, std::string_view policy_source,
-                       const Json& request, const Json& dataset, const Json& ctx);
+// evaluate in three steps, for callers that run the middle one elsewhere:
+// the refusals of text and schema, without running anything; ...
+std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request, const Json& dataset,
+                                           const Json& ctx);
+// ... run_confined(policy_program(...), limits); ...
+Program policy_program(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx);
+// ... and what the result means. Obligations the request already breaks deny it.
+PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_source, const Json& request,
+                     const Json& dataset, const Json& ctx);
 
 }  // namespace souk::policy

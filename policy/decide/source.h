@@ -13,5 +13,7 @@ inline constexpr size_t kMaxSourceBytes = 32 << 10;
 // characters (kRefused names the character and the line), parses as Lua
 // (kMalformed names the line).
 Status check_source(std::string_view text);
+// The part of it that needs no parser.
+Status check_characters(std::string_view text);
 
 }  // namespace souk::policy

@@ -19,7 +19,7 @@ namespace souk::policy {
 struct Limits {
   uint64_t gas = 5'000'000;            // VM instructions + bytes allocated / 16 + library work
   uint64_t memory_bytes = 32 << 20;    // everything ever allocated: there is no garbage collection
-  uint64_t output_bytes = 64 << 10;    // names and texts of the result
+  uint64_t output_bytes = 16 << 10;    // names and texts of the result
 };
 
 inline constexpr uint64_t kMaxSandboxTextBytes = 16 << 10;  // any one string inside

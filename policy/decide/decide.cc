@@ -1,0 +1,281 @@
+#include "policy/decide/decide.h"
+
+#include <array>
+
+#include "ledger/crypto/hash.h"
+#include "policy/decide/weaker.h"
+#include "policy/lua/utf8.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr size_t kMaxReasons = 64;
+constexpr size_t kMaxMessageBytes = 4096;
+constexpr size_t kMaxDetailBytes = 512;
+constexpr std::array<const char*, 7> kStatusNames = {"allowed",         "denied",         "error",           "limit",
+                                                     "invalid_request", "invalid_policy", "publish_rejected"};
+
+bool is_code(std::string_view text) {
+  if (text.empty() || text.size() > 64) return false;
+  for (char c : text) {
+    bool fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+    if (!fine) return false;
+  }
+  return true;
+}
+
+std::string name_of(const Json& dataset, const char* member) {
+  const Json* value = dataset.find(member);
+  return value && value->string() ? one_line(*value->string(), 256) : std::string();
+}
+
+// The parts of a decision that do not depend on how it went.
+struct Question {
+  std::string_view source;
+  const Json& request;
+  const Json& dataset;
+  const Json& ctx;
+
+  PolicyDecision start() const {
+    PolicyDecision decision;
+    decision.policy_hash = ledger::sha256(as_bytes(source));
+    decision.request_hash = ledger::sha256(as_bytes(canonical(Json::Object{{"request", request}, {"dataset", dataset}, {"ctx", ctx}})));
+    return decision;
+  }
+  Reason reason(std::string code, std::string message) const {
+    Reason out;
+    out.code = std::move(code);
+    out.message = one_line(message, kMaxMessageBytes);
+    out.provider = name_of(dataset, "provider_name");
+    out.dataset = name_of(dataset, "name");
+    return out;
+  }
+  PolicyDecision no(DecisionStatus status, std::string code, std::string message) const {
+    PolicyDecision decision = start();
+    decision.status = status;
+    decision.reasons.push_back(reason(std::move(code), std::move(message)));
+    return decision;
+  }
+};
+
+Result<std::string> optional_text(Fields& fields, const std::string& name, size_t max_bytes) {
+  if (!fields.has(name)) return std::string();
+  auto text = TRY(fields.text(name, max_bytes));
+  return one_line(text, max_bytes);
+}
+
+Result<Reason> read_reason(const Json& value, const Question& question) {
+  if (auto* text = value.string()) {
+    if (text->size() > kMaxMessageBytes) return Error(Code::kMalformed, "reasons: expected texts of at most 4096 bytes");
+    return question.reason("policy", *text);
+  }
+  auto fields = TRY(Fields::of(value, "reasons"));
+  auto code = TRY(optional_text(fields, "code", 64));
+  if (!code.empty() && !is_code(code)) return Error(Code::kMalformed, "reasons.code: expected a-z, 0-9 and _.-");
+  auto message = TRY(optional_text(fields, "message", kMaxMessageBytes));
+  Reason reason = question.reason(code.empty() ? "policy" : code, message);
+  reason.path = TRY(optional_text(fields, "path", kMaxDetailBytes));
+  reason.got = TRY(optional_text(fields, "got", kMaxDetailBytes));
+  reason.need = TRY(optional_text(fields, "need", kMaxDetailBytes));
+  TRY(fields.done());
+  return reason;
+}
+
+struct Answer {
+  bool allow = false;
+  std::optional<int64_t> price;
+  std::vector<Reason> reasons;
+  Obligations obligations;
+};
+
+Result<Answer> read_answer(const Json& value, const Question& question) {
+  auto fields = TRY(Fields::of(value, "decision"));
+  Answer answer;
+  answer.allow = TRY(fields.boolean("allow"));
+  if (fields.has("price")) answer.price = TRY(fields.integer("price"));
+  if (fields.has("reason")) {
+    auto text = TRY(fields.text("reason", kMaxMessageBytes));
+    answer.reasons.push_back(question.reason("policy", text));
+  }
+  if (fields.has("reasons")) {
+    const Json::Array* list = TRY(fields.array("reasons", kMaxReasons));
+    for (const Json& item : *list) {
+      auto reason = TRY(read_reason(item, question));
+      answer.reasons.push_back(std::move(reason));
+    }
+  }
+  if (fields.has("obligations")) {
+    const Json* obligations = TRY(fields.any("obligations"));
+    bool none = obligations->array() && obligations->array()->empty();
+    if (!none) answer.obligations = TRY(obligations_from_json(*obligations));
+  }
+  TRY(fields.done());
+  return answer;
+}
+
+int64_t whole(const Json& value, const char* outer, const char* inner = nullptr) {
+  const Json* member = value.find(outer);
+  if (member && inner) member = member->find(inner);
+  return member && member->integer() ? *member->integer() : 0;
+}
+
+// From a request that validate_request has accepted.
+RunFacts run_of(const Json& request) {
+  RunFacts run;
+  const Json* dp = request.find("dp");
+  const Json* enabled = dp ? dp->find("enabled") : nullptr;
+  run.private_run = enabled && enabled->boolean() && *enabled->boolean();
+  run.epsilon_micro = whole(request, "dp", "epsilon_micro");
+  run.delta_pico = whole(request, "dp", "delta_pico");
+  run.noise_micro = whole(request, "dp", "noise_micro");
+  run.steps = whole(request, "steps");
+  run.parameters = whole(request, "model", "parameters");
+  run.algorithm = *request.find("algorithm")->string();
+  return run;
+}
+
+PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Question& question) {
+  decision.reasons = std::move(answer.reasons);
+  if (!answer.allow) {
+    decision.status = DecisionStatus::kDenied;
+    if (decision.reasons.empty()) decision.reasons.push_back(question.reason("denied", "the policy denies this without a reason"));
+    return decision;
+  }
+  auto weak = weaknesses(run_of(question.request), answer.obligations);
+  if (!weak.empty()) {
+    decision.status = DecisionStatus::kDenied;
+    decision.reasons.clear();
+    for (auto& weakness : weak) {
+      Reason reason = question.reason(weakness.obligation, "the run is weaker than the policy obliges it to be");
+      reason.path = std::move(weakness.path);
+      reason.got = std::move(weakness.got);
+      reason.need = std::move(weakness.need);
+      decision.reasons.push_back(std::move(reason));
+    }
+    return decision;
+  }
+  decision.status = DecisionStatus::kAllowed;
+  decision.price_minor = answer.price ? *answer.price : whole(question.dataset, "price");
+  decision.obligations = std::move(answer.obligations);
+  return decision;
+}
+
+}  // namespace
+
+const char* status_name(DecisionStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
+
+Json to_json(const Reason& reason) {
+  return Json::Object{{"code", reason.code}, {"message", reason.message}, {"provider", reason.provider}, {"dataset", reason.dataset},
+                      {"path", reason.path}, {"got", reason.got},         {"need", reason.need}};
+}
+
+Result<Reason> reason_from_json(const Json& json) {
+  auto fields = TRY(Fields::of(json, "reason"));
+  Reason reason;
+  reason.code = TRY(fields.text("code", 64));
+  reason.message = TRY(fields.text("message", kMaxMessageBytes));
+  reason.provider = TRY(fields.text("provider", 256));
+  reason.dataset = TRY(fields.text("dataset", 256));
+  reason.path = TRY(fields.text("path", kMaxDetailBytes));
+  reason.got = TRY(fields.text("got", kMaxDetailBytes));
+  reason.need = TRY(fields.text("need", kMaxDetailBytes));
+  TRY(fields.done());
+  if (!is_code(reason.code)) return Error(Code::kMalformed, "reason.code: expected a-z, 0-9 and _.-");
+  return reason;
+}
+
+Json PolicyDecision::to_json() const {
+  Json::Array reason_list, reads;
+  for (const auto& reason : reasons) reason_list.push_back(policy::to_json(reason));
+  for (const auto& path : read_set) reads.push_back(path);
+  return Json::Object{
+      {"status", status_name(status)},
+      {"reasons", std::move(reason_list)},
+      {"price_minor", price_minor},
+      {"obligations", policy::to_json(obligations)},
+      {"read_set", std::move(reads)},
+      {"gas", gas},
+      {"policy_hash", policy_hash},
+      {"request_hash", request_hash},
+  };
+}
+
+Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
+  auto fields = TRY(Fields::of(json, "decision"));
+  PolicyDecision decision;
+  auto name = TRY(fields.text("status", 32));
+  size_t status = 0;
+  while (status < kStatusNames.size() && name != kStatusNames[status]) ++status;
+  if (status == kStatusNames.size()) return Error(Code::kMalformed, "decision.status: expected a known status");
+  decision.status = static_cast<DecisionStatus>(status);
+  const Json::Array* reason_list = TRY(fields.array("reasons", kMaxReasons + 1));
+  for (const Json& item : *reason_list) {
+    auto reason = TRY(reason_from_json(item));
+    decision.reasons.push_back(std::move(reason));
+  }
+  decision.price_minor = TRY(fields.integer("price_minor"));
+  const Json* obligations = TRY(fields.any("obligations"));
+  decision.obligations = TRY(obligations_from_json(*obligations));
+  const Json::Array* reads = TRY(fields.array("read_set"));
+  for (const Json& path : *reads) {
+    if (!path.string()) return Error(Code::kMalformed, "decision.read_set: expected paths");
+    decision.read_set.push_back(*path.string());
+  }
+  decision.gas = static_cast<uint64_t>(TRY(fields.integer("gas")));
+  decision.policy_hash = TRY(fields.digest("policy_hash"));
+  decision.request_hash = TRY(fields.digest("request_hash"));
+  TRY(fields.done());
+  if (!decision.allowed() && decision.price_minor != 0) return Error(Code::kMalformed, "decision.price_minor: expected 0 unless allowed");
+  if (!decision.allowed() && decision.reasons.empty()) return Error(Code::kMalformed, "decision.reasons: expected one unless allowed");
+  return decision;
+}
+
+Digest PolicyDecision::hash() const { return ledger::sha256(as_bytes(canonical(to_json()))); }
+
+std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
+  Question question{policy_source, request, dataset, ctx};
+  if (auto text = check_characters(policy_source); !text) {
+    return question.no(DecisionStatus::kInvalidPolicy, "invalid_policy", text.error().expected());
+  }
+  for (const Status& shape : {validate_request(request), validate_dataset(dataset), validate_context(ctx)}) {
+    if (!shape) return question.no(DecisionStatus::kInvalidRequest, "invalid_request", shape.error().expected());
+  }
+  return std::nullopt;
+}
+
+Program policy_program(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
+  Program program;
+  program.source = policy_source;
+  program.inputs = {{"request", &request}, {"dataset", &dataset}, {"ctx", &ctx}};
+  return program;
+}
+
+PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
+  Question question{policy_source, request, dataset, ctx};
+  using Outcome = Evaluation::Outcome;
+  PolicyDecision decision = question.start();
+  decision.gas = evaluation.gas;
+  decision.read_set = evaluation.read_set;
+  auto failed = [&](DecisionStatus status, std::string code, std::string message) {
+    decision.status = status;
+    decision.reasons = {question.reason(std::move(code), std::move(message))};
+    return decision;
+  };
+  switch (evaluation.outcome) {
+    case Outcome::kLimit: return failed(DecisionStatus::kLimit, "limit", evaluation.error);
+    case Outcome::kSyntax: return failed(DecisionStatus::kInvalidPolicy, "invalid_policy", evaluation.error);
+    case Outcome::kError: return failed(DecisionStatus::kError, "error", evaluation.error);
+    case Outcome::kValue: break;
+  }
+  auto answer = read_answer(evaluation.value, question);
+  if (!answer) return failed(DecisionStatus::kError, "error", answer.error().expected());
+  return decide_answer(std::move(*answer), std::move(decision), question);
+}
+
+PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx, const Limits& limits) {
+  if (auto refused = refuse_early(policy_source, request, dataset, ctx)) return *std::move(refused);
+  Evaluation evaluation = run_confined(policy_program(policy_source, request, dataset, ctx), limits);
+  return judge(evaluation, policy_source, request, dataset, ctx);
+}
+
+}  // namespace souk::policy

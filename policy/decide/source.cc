@@ -1,0 +1,94 @@
+#include "policy/decide/source.h"
+
+#include <cstdio>
+#include <string>
+
+#include "policy/lua/sandbox.h"
+#include "policy/lua/utf8.h"
+
+namespace souk::policy {
+namespace {
+
+struct Range {
+  uint32_t first, last;
+  const char* what;
+};
+
+// Characters that change the direction of the text, cannot be seen, or look like
+// ASCII. Unicode Standard Annex 9 (bidi), Unicode TR 39 (confusables), by block.
+constexpr Range kRefused[] = {
+    {0x202a, 0x202e, "a direction control"},
+    {0x2066, 0x2069, "a direction control"},
+    {0x200e, 0x200f, "a direction mark"},
+    {0x061c, 0x061c, "a direction mark"},
+    {0x2010, 0x2015, "a dash that is not -"},
+    {0x2018, 0x201f, "a quotation mark that is not ' or \""},
+    {0x2039, 0x203a, "a quotation mark that looks like < or >"},
+    {0x2044, 0x2044, "a slash that is not /"},
+    {0x2160, 0x2188, "a letter that looks like another"},
+    {0x2100, 0x214f, "a letter that looks like another"},
+    {0x2212, 0x2216, "a sign that looks like an operator"},
+    {0x2223, 0x2223, "a sign that looks like an operator"},
+    {0x223c, 0x223c, "a sign that looks like an operator"},
+    {0x2236, 0x2236, "a sign that looks like a colon"},
+    {0x0250, 0x036f, "a letter or mark that looks like another"},
+    {0x0370, 0x03ff, "a Greek letter, which may look like a Latin one"},
+    {0x0400, 0x052f, "a Cyrillic letter, which may look like a Latin one"},
+    {0x0530, 0x058f, "an Armenian letter, which may look like a Latin one"},
+    {0x13a0, 0x13ff, "a Cherokee letter, which may look like a Latin one"},
+    {0x1d00, 0x1dff, "a letter that looks like another"},
+    {0x1ab0, 0x1aff, "a mark that changes the letter before it"},
+    {0x20d0, 0x20ff, "a mark that changes the letter before it"},
+    {0xa640, 0xa69f, "a Cyrillic letter, which may look like a Latin one"},
+    {0xa700, 0xa7ff, "a letter that looks like another"},
+    {0xab30, 0xabbf, "a letter that looks like another"},
+    {0xfe20, 0xfe6f, "a mark or form that looks like another character"},
+    {0xff00, 0xffef, "a full-width form that looks like another character"},
+    {0x1d400, 0x1d7ff, "a mathematical letter that looks like another"},
+    {0xe000, 0xf8ff, "a private character"},
+    {0xf0000, 0x10ffff, "a private character"},
+};
+
+const char* refusal_of(uint32_t point) {
+  for (const Range& range : kRefused) {
+    if (point >= range.first && point <= range.last) return range.what;
+  }
+  if (point == '\n' || point == '\t') return nullptr;
+  if (point < 0x20 || (point >= 0x7f && point < 0xa0)) return "a control character";
+  return is_invisible(point) ? "an invisible character" : nullptr;
+}
+
+std::string point_name(uint32_t point) {
+  char text[16];
+  std::snprintf(text, sizeof text, "U+%04X", point);
+  return text;
+}
+
+}  // namespace
+
+Status check_characters(std::string_view text) {
+  if (text.size() > kMaxSourceBytes) return Error(Code::kRefused, "policy: expected at most 32768 bytes");
+  size_t line = 1;
+  for (size_t at = 0; at < text.size();) {
+    auto character = utf8_at(text, at);
+    const std::string place = "policy line " + std::to_string(line) + ": ";
+    if (character.length == 0) return Error(Code::kRefused, place + "expected UTF-8");
+    if (character.point == '\r' && text.substr(at, 2) == "\r\n") {
+      ++at;
+      continue;
+    }
+    if (auto* what = refusal_of(character.point)) {
+      return Error(Code::kRefused, place + "expected no " + point_name(character.point) + ", " + what);
+    }
+    if (character.point == '\n') ++line;
+    at += character.length;
+  }
+  return Done{};
+}
+
+Status check_source(std::string_view text) {
+  TRY(check_characters(text));
+  return check_syntax(text);
+}
+
+}  // namespace souk::policy
