@@ -103,7 +103,11 @@ void expand_schedule(lua_State* state, int table, const Run& run, Json& value) {
   double last = 0;
   int64_t length = 0;
   auto flush = [&] {
-    if (length > 0) runs.push_back(Json::Object{{"steps", length}, {"value", real_text(last)}});
+    if (length == 0) return;
+    Json::Object run_length;
+    run_length["steps"] = length;
+    run_length["value"] = real_text(last);
+    runs.emplace_back(std::move(run_length));
   };
   for (uint32_t step = 1; step <= *steps; ++step) {
     lua_pushvalue(state, -1);
@@ -192,13 +196,11 @@ void run_in(lua_State* state, Confined& account, const Program& program, Evaluat
   if (account.tripped) {
     evaluation.outcome = Evaluation::Outcome::kLimit;
     evaluation.error = std::string("limit reached: ") + account.tripped;
-    evaluation.value = Json();
     return;
   }
   if (status != LUA_OK) {
     evaluation.outcome = Evaluation::Outcome::kError;
     evaluation.error = error_text(state);
-    evaluation.value = Json();
   }
 }
 
