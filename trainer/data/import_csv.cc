@@ -1,7 +1,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <limits>
+#include <optional>
+#include <set>
 
 #include "trainer/data/import.h"
 #include "trainer/data/import_common.h"
@@ -138,12 +139,11 @@ Result<Columns> read_columns(CsvReader& reader, const CsvOptions& options) {
   Columns columns;
   auto some = TRY(reader.next(columns.names));
   if (!some) return bad(1, "expected a header row with the names of the columns");
+  std::set<std::string_view> seen;
   for (size_t i = 0; i < columns.names.size(); ++i) {
     const auto& name = columns.names[i];
     if (name.empty()) return bad(1, i + 1, "expected a column name");
-    if (std::count(columns.names.begin(), columns.names.end(), name) != 1) {
-      return bad(1, i + 1, "expected each column name once");
-    }
+    if (!seen.insert(name).second) return bad(1, i + 1, "expected each column name once");
     bool dropped = std::find(options.drop.begin(), options.drop.end(), name) != options.drop.end();
     if (name == options.label) {
       if (dropped) return bad(1, i + 1, "expected the label not to be dropped");
@@ -155,14 +155,11 @@ Result<Columns> read_columns(CsvReader& reader, const CsvOptions& options) {
       columns.feature_names.push_back(name);
     }
   }
-  auto has = [&](const std::string& name) {
-    return std::find(columns.names.begin(), columns.names.end(), name) != columns.names.end();
-  };
-  if (!has(options.label)) {
+  if (!seen.count(options.label)) {
     return bad(1, "expected a column named \"" + options.label + "\" for the label");
   }
   for (const auto& name : options.drop) {
-    if (!has(name)) return bad(1, "expected a column named \"" + name + "\" to drop");
+    if (!seen.count(name)) return bad(1, "expected a column named \"" + name + "\" to drop");
   }
   if (columns.feature_names.empty()) return bad(1, "expected a column beside the label");
   return columns;

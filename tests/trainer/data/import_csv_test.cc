@@ -107,7 +107,7 @@ TEST(ImportCsv, RefusesHeadersThatDoNotNameTheColumns) {
   EXPECT_EQ(error_of("\n\n"), "line 1: expected a header row with the names of the columns");
   EXPECT_EQ(error_of("x,y\n1,2\n"), "line 1: expected a column named \"kind\" for the label");
   EXPECT_EQ(error_of("x,,kind\n1,2,3\n"), "line 1, column 2: expected a column name");
-  EXPECT_EQ(error_of("x,x,kind\n1,2,3\n"), "line 1, column 1: expected each column name once");
+  EXPECT_EQ(error_of("x,x,kind\n1,2,3\n"), "line 1, column 2: expected each column name once");
   EXPECT_EQ(error_of("kind\na\n"), "line 1: expected a column beside the label");
   EXPECT_EQ(error_of("x,kind\n1,a\n", {.label = "kind", .drop = {"id"}}),
             "line 1: expected a column named \"id\" to drop");
