@@ -1,0 +1,29 @@
+// SGD (momentum, Nesterov) and Adam (Kingma and Ba 2015), with decoupled weight decay.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "contracts/training/spec.h"
+
+namespace souk::trainer {
+
+class OptimizerState {
+ public:
+  OptimizerState(const contracts::Optimizer& rule, uint64_t parameters);
+
+  // Updates parameters[first, first + gradient.size()). `step` counts from 1. Disjoint ranges
+  // may be updated by different threads.
+  void update(std::span<float> parameters, uint64_t first, std::span<const float> gradient, double rate, uint64_t step);
+
+ private:
+  contracts::Optimizer rule_;
+  std::vector<float> first_moment_;   // SGD: velocity, where there is momentum
+  std::vector<float> second_moment_;  // Adam only
+};
+
+// The learning rate of step `step` (from 0).
+double rate_at(const contracts::TrainingSpec& spec, uint64_t step);
+
+}  // namespace souk::trainer

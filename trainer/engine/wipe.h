@@ -1,0 +1,14 @@
+// Erases memory that held something derived from a key or from the data.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+
+namespace souk::trainer {
+
+inline void wipe(void* memory, size_t size) {
+  std::memset(memory, 0, size);
+  __asm__ __volatile__("" : : "r"(memory) : "memory");  // the compiler must not drop the store
+}
+
+}  // namespace souk::trainer
