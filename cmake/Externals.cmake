@@ -19,7 +19,7 @@ souk_external(ext_crypto pure OpenSSL::Crypto)
 souk_external(ext_sodium pure PkgConfig::SODIUM)
 souk_external(ext_zlib pure PkgConfig::ZLIB)
 souk_external(ext_lua pure PkgConfig::LUA)
-souk_external(ext_dnnl pure DNNL::dnnl)
+souk_external(ext_dnnl pure DNNL::dnnl gomp)  # gomp: oneDNN's threads, which we hold at one
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)
 souk_external(ext_nlohmann net nlohmann_json::nlohmann_json)

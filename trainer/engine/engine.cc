@@ -222,7 +222,7 @@ TrainingRun::TrainingRun(TrainingRun&&) noexcept = default;
 TrainingRun& TrainingRun::operator=(TrainingRun&&) noexcept = default;
 TrainingRun::~TrainingRun() = default;
 
-Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, DatasetView data, NoiseRoot root, Workers& workers) {
+Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data, NoiseRoot root, Workers& workers) {
   return guarded([&]() -> Result<TrainingRun> {
     auto state = std::make_unique<State>();
     State& s = *state;
@@ -247,9 +247,7 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, DatasetView da
     s.parameters = initial_parameters(s.graph, spec.seed);
     s.optimizer.emplace(spec.optimizer, s.graph.parameters);
     if (spec.shuffle) s.shuffled.emplace(*s.root, s.rows);
-    const uint64_t buffer = std::max(s.graph.parameters, kPiece);
-    s.gradient.assign(workers.threads(), std::vector<float>(spec.privacy ? s.graph.parameters : buffer));
-    for (auto& g : s.gradient) g.resize(s.graph.parameters);
+    s.gradient.assign(workers.threads(), std::vector<float>(s.graph.parameters));
     if (spec.privacy) {
       s.units.assign(workers.threads(), std::vector<int32_t>(s.graph.parameters));
       s.sums.assign(workers.threads(), std::vector<int64_t>(s.graph.parameters));
@@ -338,7 +336,7 @@ Result<std::vector<float>> predict(const TrainingSpec& spec, const Model& model,
   });
 }
 
-Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, DatasetView data, Workers& workers) {
+Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, Examples data, Workers& workers) {
   return guarded([&]() -> Result<Evaluation> {
     TRY(contracts::check_spec(spec));
     const uint64_t rows = data.labels.size();

@@ -32,7 +32,7 @@ class TrainingRun {
   // Borrows `data` and `workers` until destroyed. kMalformed: the spec or the dataset's
   // shape or labels are impossible. kRefused: the accountant's epsilon for the whole run
   // exceeds the claimed one, or privacy is asked with shuffled batches.
-  static Result<TrainingRun> create(const contracts::TrainingSpec& spec, DatasetView data,
+  static Result<TrainingRun> create(const contracts::TrainingSpec& spec, Examples data,
                                     NoiseRoot root, Workers& workers);
   TrainingRun(TrainingRun&&) noexcept;
   TrainingRun& operator=(TrainingRun&&) noexcept;
@@ -68,6 +68,6 @@ struct Evaluation {
   double loss = 0;      // mean cross entropy in nats
 };
 Result<Evaluation> evaluate(const contracts::TrainingSpec& spec, const Model& model,
-                            DatasetView data, Workers& workers);
+                            Examples data, Workers& workers);
 
 }  // namespace souk::trainer

@@ -27,11 +27,11 @@ struct Model {
   friend bool operator==(const Model&, const Model&) = default;
 };
 
-// Examples, one after another, each in the order of spec.input_shape.
+// Rows of numbers, one after another, each in the order of spec.input_shape.
 using Features = std::variant<std::span<const float>, std::span<const uint8_t>>;
 
-// Borrowed; must outlive whoever was given it.
-struct DatasetView {
+// A dataset in memory, borrowed: it must outlive whoever was given it.
+struct Examples {
   Features features;
   std::span<const int64_t> labels;  // one for each row, 0 <= label < classes
 };

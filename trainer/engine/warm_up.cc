@@ -80,7 +80,7 @@ Status warm_up(Workers& workers) {
   for (size_t i = 0; i < features.size(); ++i) features[i] = static_cast<float>(i % 17) / 17.0F;
   std::vector<int64_t> labels(kRows);
   for (size_t i = 0; i < kRows; ++i) labels[i] = static_cast<int64_t>(i % 2);
-  DatasetView data{std::span<const float>(features), labels};
+  Examples data{std::span<const float>(features), labels};
   for (bool privately : {false, true}) {
     spec.shuffle = !privately;
     spec.sampling_threshold = privately ? uint64_t{1} << 62 : 0;
