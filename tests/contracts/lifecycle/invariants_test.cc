@@ -1,0 +1,302 @@
+// Twenty thousand records, most of them plausible and many of them wrong, in one
+// ledger: whatever is recorded, money is neither made nor lost, budgets hold, and
+// every auditor reaches the same state.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/contracts/market_world.h"
+
+namespace souk::contracts {
+namespace {
+
+constexpr size_t kRecords = 20'000;
+
+bool is_final(Phase phase) {
+  return phase != Phase::kSubmitted && phase != Phase::kEscrowed && phase != Phase::kRunning;
+}
+
+bool may_follow(Phase from, Phase to) {
+  if (from == to) return true;
+  switch (from) {
+    case Phase::kSubmitted:
+      return to == Phase::kRefused || to == Phase::kEscrowed || to == Phase::kExpired;
+    case Phase::kEscrowed: return to == Phase::kRunning || to == Phase::kRefunded;
+    case Phase::kRunning: return to == Phase::kSettled || to == Phase::kRefunded;
+    default: return false;
+  }
+}
+
+// What must be so after every single entry.
+class Watch {
+ public:
+  void look(const MarketState& state) {
+    Minor sum = 0;
+    for (const auto& [key, account] : state.accounts()) {
+      ASSERT_GE(account.balance, 0);
+      sum += account.balance;
+    }
+    std::map<DatasetId, Charges> reserved;
+    for (const auto& [id, contract] : state.contracts()) {
+      sum += contract.escrow;
+      ASSERT_GE(contract.escrow, 0);
+      if (contract.phase == Phase::kSubmitted || is_final(contract.phase)) {
+        ASSERT_EQ(contract.escrow, 0);
+      } else {
+        ASSERT_EQ(contract.escrow, contract.decision->price);
+        for (const auto& grant : contract.decision->grants) {
+          for (size_t i = 0; i < grant.charges.size(); ++i) reserved[grant.dataset][i] += grant.charges[i];
+        }
+      }
+      if (!is_final(contract.phase)) {
+        ASSERT_GT(contract.deadline, state.time());
+      }
+      auto [seen, fresh] = phases_.emplace(id, contract.phase);
+      ASSERT_TRUE(may_follow(fresh ? Phase::kSubmitted : seen->second, contract.phase));
+      seen->second = contract.phase;
+      ++reached_[contract.phase];
+    }
+    ASSERT_EQ(sum, state.minted());
+    for (const auto& [id, dataset] : state.datasets()) {
+      const Budget& budget = dataset.budget;
+      ASSERT_EQ(budget.reserved, reserved[id]);
+      Charges& before = committed_[id];
+      bool used = false, fits = false;
+      for (size_t i = 0; i < before.size(); ++i) {
+        ASSERT_GE(budget.committed[i], before[i]);
+        used = used || budget.committed[i] + budget.reserved[i] != 0;
+        fits = fits || budget.committed[i] + budget.reserved[i] <= budget.caps[i];
+      }
+      ASSERT_TRUE(fits || !used);
+      before = budget.committed;
+    }
+  }
+  const std::map<Phase, size_t>& reached() const { return reached_; }
+
+ private:
+  std::map<ContractId, Phase> phases_;
+  std::map<DatasetId, Charges> committed_;
+  std::map<Phase, size_t> reached_;
+};
+
+// Writes the next record: right three times in four.
+class Author {
+ public:
+  Author(World& world, uint64_t seed) : world_(world), random_(seed) {}
+
+  ledger::Envelope next() {
+    world_.pass(below(10) == 0 ? static_cast<TimeMs>(below(120'000)) : 0);
+    if (below(40) == 0 && !sent_.empty()) return sent_[below(sent_.size())];  // a replay
+    auto [record, author] = plan();
+    if (below(8) == 0) author = name(kPeople);
+    auto envelope = sign_record(record, key(author), world_.market(), nonce());
+    if (sent_.size() < 500) sent_.push_back(envelope);
+    return envelope;
+  }
+
+ private:
+  struct Plan {
+    Record record;
+    std::string author;
+  };
+  using Names = std::vector<std::string>;
+
+  uint64_t below(uint64_t n) { return random_() % n; }
+  const std::string& name(const Names& names) { return names[below(names.size())]; }
+  bool lie() { return below(4) == 0; }
+  const ledger::SigningKey& key(const std::string& of) {
+    auto found = keys_.find(of);
+    if (found == keys_.end()) found = keys_.emplace(of, key_named(of)).first;
+    return found->second;
+  }
+  std::string nonce() {
+    auto text = std::to_string(below(4) == 0 ? below(2000) : ++nonces_ + 2000);
+    return std::string(32 - text.size(), '0') + text;
+  }
+
+  DatasetId any_dataset() {
+    const auto& all = world_.state().datasets();
+    if (all.empty() || below(50) == 0) return DatasetId(digest_named("nowhere"));
+    return std::next(all.begin(), static_cast<long>(below(all.size())))->first;
+  }
+  // One in the wanted phase if there is one; sometimes any.
+  ContractId any_contract(Phase wanted) {
+    std::vector<ContractId> fitting, all;
+    for (const auto& [id, contract] : world_.state().contracts()) {
+      if (contract.phase == wanted) fitting.push_back(id);
+      if (all.size() < 50) all.push_back(id);
+    }
+    if (!fitting.empty() && below(10) != 0) return fitting[below(fitting.size())];
+    if (!all.empty()) return all[below(all.size())];
+    return ContractId(digest_named("nothing"));
+  }
+
+  Plan plan() {
+    switch (below(16)) {
+      case 0: return deposit();
+      case 1: return offer();
+      case 2:
+        if (below(12) == 0) return {DatasetRevoke{any_dataset()}, name(kProviders)};
+        return {Tick{}, "keeper"};
+      case 3:
+        if (below(25) == 0) return {world_.boot("keeper"), "keeper"};
+        return {Tick{}, "keeper"};
+      case 4:
+      case 5:
+      case 6: return submit();
+      case 7:
+      case 8:
+      case 9:
+      case 10: return decision();
+      case 11:
+      case 12: return start();
+      case 13:
+      case 14: return result();
+      default: return abort();
+    }
+  }
+
+  Plan deposit() {
+    Minor minor = static_cast<Minor>(below(2000)) + (lie() ? 0 : 1);
+    if (below(50) == 0) minor = kMaxJsonInteger;
+    return {Deposit{key(name(kConsumers)).public_key(), minor}, "treasury"};
+  }
+
+  Plan offer() {
+    auto offer = world_.offer("d" + std::to_string(below(60)), static_cast<Minor>(below(200)));
+    int64_t size = int64_t{1} << below(14);
+    for (auto& cap : offer.manifest.budget_caps) cap = static_cast<int64_t>(below(3)) * size - 1;
+    if (lie()) offer.keeper_evidence = digest_named("old");
+    return {offer, name(kProviders)};
+  }
+
+  Plan submit() {
+    std::set<DatasetId> datasets;
+    for (size_t i = 0; i <= below(3); ++i) datasets.insert(any_dataset());
+    auto submit = world_.submit({datasets.begin(), datasets.end()}, static_cast<Minor>(below(800)));
+    if (below(4) == 0) submit.spec = sample_open_spec();
+    submit.deadline_minutes = 1 + static_cast<int64_t>(below(30));
+    return {submit, name(kConsumers)};
+  }
+
+  Plan decision() {
+    auto id = any_contract(Phase::kSubmitted);
+    auto decision = below(8) == 0 ? world_.deny(id) : world_.allow(id);
+    for (auto& grant : decision.grants) {
+      if (grant.waived) continue;
+      for (auto& charge : grant.charges) charge = static_cast<int64_t>(below(200));
+    }
+    if (lie()) {
+      switch (below(8)) {
+        case 0: decision.price += 1; break;
+        case 1: decision.head_size -= std::min<uint64_t>(decision.head_size, below(20)); break;
+        case 2: decision.head_root[0] ^= 1; break;
+        case 3: decision.grants.emplace_back(); break;
+        case 4:
+          if (!decision.grants.empty()) decision.grants.pop_back();
+          break;
+        case 5:
+          for (auto& grant : decision.grants) grant.waived = !grant.waived;
+          break;
+        case 6:
+          for (auto& grant : decision.grants) grant.price = kMaxJsonInteger;
+          decision.price = kMaxJsonInteger;
+          break;
+        default:
+          for (auto& grant : decision.grants) grant.charges.fill(kMaxJsonInteger);
+      }
+    }
+    return {decision, "keeper"};
+  }
+
+  Plan start() {
+    auto id = any_contract(Phase::kEscrowed);
+    if (!world_.state().contract(id)) return {Tick{}, "keeper"};
+    auto start = world_.start(id, name(kTrainers));
+    if (lie()) {
+      switch (below(6)) {
+        case 0: start.recipient = recipient_named('p'); break;
+        case 1: start.decision[0] ^= 1; break;
+        case 2: start.wraps[0].dataset = any_dataset(); break;
+        case 3: start.inputs[0].rows += 1; break;
+        case 4: start.receipt_key = key("mallory").public_key(); break;
+        default: start.trainer.proof.clear();
+      }
+    }
+    return {start, "keeper"};
+  }
+
+  Plan result() {
+    auto id = any_contract(Phase::kRunning);
+    const Contract* contract = world_.state().contract(id);
+    if (!contract) return {Tick{}, "keeper"};
+    auto result = world_.result(id);
+    result.steps = static_cast<uint32_t>(below(lie() ? 20 : 11));
+    if (below(10) == 0) result.job_start[3] ^= 1;
+    std::string author = "mallory";
+    for (const auto& trainer : kTrainers) {
+      if (contract->start && key(trainer).public_key() == contract->start->receipt_key) author = trainer;
+    }
+    return {result, author};
+  }
+
+  Plan abort() {
+    auto id = any_contract(below(2) == 0 ? Phase::kEscrowed : Phase::kRunning);
+    return {JobAbort{id, "trainer_died"}, "keeper"};
+  }
+
+  const Names kProviders = {"hospital", "clinic", "registry"};
+  const Names kConsumers = {"lab", "rival", "hospital"};
+  const Names kTrainers = {"trainer-1", "trainer-2"};
+  const Names kPeople = {"lab", "hospital", "keeper", "treasury", "trainer-1", "mallory", "log"};
+
+  World& world_;
+  std::mt19937_64 random_;
+  std::map<std::string, ledger::SigningKey> keys_;
+  std::vector<ledger::Envelope> sent_;
+  uint64_t nonces_ = 0;
+};
+
+TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
+  World world;
+  Author author(world, 20260731);
+  std::mt19937_64 random(7);
+  Watch watch;
+  size_t written = world.leaves().size();
+  while (written < kRecords) {
+    // A batch is written on the state before it: its later records may be stale.
+    size_t batch = 1 + random() % 6;
+    for (size_t i = 0; i < batch; ++i) world.append(author.next());
+    written += batch;
+    for (const auto& entry : world.confirm()) {
+      world.fold(entry);
+      watch.look(world.state());
+      if (HasFatalFailure()) FAIL() << "after seq " << entry.seq();
+    }
+  }
+
+  // The walk went everywhere: every phase was reached and every code was heard.
+  EXPECT_EQ(watch.reached().size(), 7u);
+  std::map<std::string, size_t> codes;
+  for (const auto& [seq, code] : world.state().voids()) ++codes[code];
+  for (const char* code :
+       {"already_offered", "budget_exhausted", "malformed", "needless_waiver", "not_escrowed",
+        "not_running", "not_submitted", "not_the_keeper", "not_the_provider", "not_the_trainer",
+        "not_the_treasury", "over_offer", "overflow", "privacy_required", "replayed", "revoked",
+        "stale", "too_many_steps", "unappraised", "unfunded", "unknown_dataset",
+        "unknown_keeper_evidence", "wrong_decision", "wrong_grants", "wrong_head", "wrong_inputs",
+        "wrong_keys", "wrong_price", "wrong_recipient", "wrong_start", "wrong_wraps"}) {
+    EXPECT_GT(codes[code], 0u) << code;
+  }
+  size_t settled = 0;
+  for (const auto& [id, contract] : world.state().contracts()) {
+    settled += contract.phase == Phase::kSettled;
+  }
+  EXPECT_GT(settled, 50u);
+
+  EXPECT_TRUE(world.replay(1000) == world.state());
+  EXPECT_EQ(world.state().size(), world.leaves().size());
+}
+
+}  // namespace
+}  // namespace souk::contracts
