@@ -19,12 +19,12 @@ inline Charges saturating_sum(const Charges& a, const Charges& b) {
   return out;
 }
 
-// Whether one order bears all that ran, all that may still run, and `charges`.
+// Whether one order bears all that ran, all that may still run, and `charges`. A sum
+// that has reached the ceiling fits nowhere.
 inline bool has_room(const Budget& budget, const Charges& charges) {
-  for (size_t order = 0; order < charges.size(); ++order) {
-    int64_t spent = saturating_sum(budget.committed[order], budget.reserved[order]);
-    bool alive = budget.caps[order] >= 0 && spent < kMaxJsonInteger;
-    if (alive && spent + charges[order] <= budget.caps[order]) return true;
+  Charges sum = saturating_sum(saturating_sum(budget.committed, budget.reserved), charges);
+  for (size_t order = 0; order < sum.size(); ++order) {
+    if (sum[order] < kMaxJsonInteger && sum[order] <= budget.caps[order]) return true;
   }
   return false;
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "ledger/crypto/hash.h"
 #include "tests/contracts/market_world.h"
 
