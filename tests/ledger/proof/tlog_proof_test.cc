@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
 #include "ledger/proof/merkle.h"
 #include "ledger/proof/recorded.h"
 #include "tests/ledger/ledger_fixture.h"
@@ -40,6 +44,21 @@ TEST(TlogProofTest, HasTheTextOfTheSpecification) {
   proof.extra = to_bytes("more");
   EXPECT_EQ(proof.text().substr(0, 38), "c2sp.org/tlog-proof@v1\nextra bW9yZQ==\n");
   EXPECT_EQ(*parse_tlog_proof(proof.text()), proof);
+}
+
+TEST(TlogProofTest, AnIndependentImplementationWroteTheSameLedger) {
+  const char* source = std::getenv("SOUK_SOURCE");
+  std::ifstream file(std::string(source ? source : ".") + "/tests/vectors/ledger_three_entries.json");
+  auto vector = parse_json(std::string(std::istreambuf_iterator<char>(file), {}));
+  ASSERT_TRUE(vector);
+  auto text = [&](const char* name) { return *vector->find(name)->string(); };
+  Ledger ledger(3);
+  const auto& leaves = *vector->find("leaves")->array();
+  ASSERT_EQ(leaves.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(to_text(ledger.leaves[i]), *leaves[i].string());
+  EXPECT_EQ(ledger.checkpoint, text("checkpoint"));
+  EXPECT_EQ(ledger.proof(1).text(), text("tlog_proof_of_1"));
+  EXPECT_EQ(log_note_key().vkey(), text("vkey"));
 }
 
 TEST(TlogProofTest, ConfirmsEveryEntryOfALedgerAndNoOther) {
