@@ -70,7 +70,8 @@ class Auditor {
   // may be the altered one.
   static bool only_link_broken(const ChainReader& reader, ByteView bytes) {
     auto leaf = decode_leaf(bytes);
-    return leaf && reader.size() > 0 && leaf->seq == reader.size() && leaf->prev != reader.last_leaf();
+    return leaf && reader.size() > 0 && leaf->seq == reader.size() &&
+           leaf->prev != reader.last_leaf();
   }
 
   // Whether the leaf's own successor, or the head, names it as it stands.
@@ -87,7 +88,9 @@ class Auditor {
     return scan && named;
   }
 
-  static bool equal(const Digest& a, ByteView b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+  static bool equal(const Digest& a, ByteView b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  }
 
   // Only the first `count` entries were good after all.
   void keep(uint64_t count) {
@@ -98,20 +101,23 @@ class Auditor {
   Status compare_tiles() {
     size_t tiles = 0;
     TRY(file_.each_tile([&](int64_t id, ByteView stored) -> Status {
-      if (id != static_cast<int64_t>(tiles)) return bad(tiles * kTileHashes, "expected the tile of its hash");
+      if (id != static_cast<int64_t>(tiles))
+        return bad(tiles * kTileHashes, "expected the tile of its hash");
       if ((tiles + 1) * kTileHashes > hashes_.size() || stored.size() != kTileHashes * 32) {
         return Error(Code::kBroken, "expected full tiles of stored entries only");
       }
       for (size_t i = 0; i < kTileHashes; ++i) {
         const auto& hash = hashes_[tiles * kTileHashes + i];
-        if (!std::equal(hash.begin(), hash.end(), stored.begin() + static_cast<std::ptrdiff_t>(i * 32))) {
+        if (!std::equal(hash.begin(), hash.end(),
+                        stored.begin() + static_cast<std::ptrdiff_t>(i * 32))) {
           return bad(tiles * kTileHashes + i, "expected its hash in the stored tile");
         }
       }
       ++tiles;
       return Done{};
     }));
-    if (tiles != hashes_.size() / kTileHashes) return bad(tiles * kTileHashes, "expected the tile of its hash");
+    if (tiles != hashes_.size() / kTileHashes)
+      return bad(tiles * kTileHashes, "expected the tile of its hash");
     return Done{};
   }
 
@@ -119,7 +125,8 @@ class Auditor {
     uint64_t next = 0;
     TRY(file_.each_nonce([&](ByteView author, const std::string& nonce, int64_t seq) -> Status {
       bool same = next < entries.size() && seq == static_cast<int64_t>(next);
-      same = same && entries[next].entry().nonce() == nonce && equal(entries[next].entry().author().value(), author);
+      same = same && entries[next].entry().nonce() == nonce &&
+             equal(entries[next].entry().author().value(), author);
       if (!same) return bad(next, "expected its author and nonce in the index");
       ++next;
       return Done{};
@@ -138,7 +145,8 @@ class Auditor {
       keep(reader.size() - 1);
       return bad(reader.size() - 1, "expected the leaf that the head names");
     }
-    if (!same_root) return Error(Code::kBroken, "expected the head to have the root of the entries");
+    if (!same_root)
+      return Error(Code::kBroken, "expected the head to have the root of the entries");
     if (!same_last || head.time != reader.last_time()) {
       return Error(Code::kBroken, "expected the head to name the last entry");
     }

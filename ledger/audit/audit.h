@@ -12,14 +12,14 @@ namespace souk::ledger {
 
 // Whose word the checkpoint's signature was checked against.
 enum class LogKeySource {
-  kPinned,     // the caller's
-  kFromFile,   // the file's own: shows that it is consistent, not whose it is
+  kPinned,    // the caller's
+  kFromFile,  // the file's own: shows that it is consistent, not whose it is
 };
 
 struct AuditReport {
   bool ok = false;
-  uint64_t entries = 0;  // that were found good, in order
-  Digest root{};         // recomputed over them
+  uint64_t entries = 0;               // that were found good, in order
+  Digest root{};                      // recomputed over them
   std::optional<uint64_t> first_bad;  // the first entry that is not what it must be
   std::string reason;                 // empty when ok
   LogKeySource log_key_source = LogKeySource::kPinned;

@@ -36,8 +36,7 @@ Bytes seal(ByteView key, ByteView nonce, ByteView aad, ByteView plain) {
   int n = 0;
   CHECK(EVP_EncryptInit_ex2(context, chacha20_poly1305_algorithm(), key.data(), nonce.data(),
                             nullptr) == 1);
-  CHECK(aad.empty() ||
-        EVP_EncryptUpdate(context, nullptr, &n, aad.data(), length_of(aad)) == 1);
+  CHECK(aad.empty() || EVP_EncryptUpdate(context, nullptr, &n, aad.data(), length_of(aad)) == 1);
   Bytes out(plain.size() + kAeadTagBytes);
   CHECK(plain.empty() ||
         EVP_EncryptUpdate(context, out.data(), &n, plain.data(), length_of(plain)) == 1);
@@ -59,8 +58,7 @@ Result<Bytes> open(ByteView key, ByteView nonce, ByteView aad, ByteView sealed) 
   int n = 0;
   CHECK(EVP_DecryptInit_ex2(context, chacha20_poly1305_algorithm(), key.data(), nonce.data(),
                             nullptr) == 1);
-  CHECK(aad.empty() ||
-        EVP_DecryptUpdate(context, nullptr, &n, aad.data(), length_of(aad)) == 1);
+  CHECK(aad.empty() || EVP_DecryptUpdate(context, nullptr, &n, aad.data(), length_of(aad)) == 1);
   Bytes out(body.size());
   CHECK(body.empty() ||
         EVP_DecryptUpdate(context, out.data(), &n, body.data(), length_of(body)) == 1);

@@ -10,8 +10,8 @@ namespace {
 constexpr size_t kBlockBytes = 64;
 constexpr size_t kHashBytes = 32;
 
-// RFC 2104 over our SHA-256: OpenSSL's own HMAC refuses empty keys in some builds
-// and looks its digest up by name each time.
+// RFC 2104 over the pre-fetched SHA-256: OpenSSL's HMAC reads an empty key as "the
+// key of before" and looks its digest up by name each time.
 class Hmac {
  public:
   explicit Hmac(ByteView key) {

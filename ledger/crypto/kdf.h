@@ -1,4 +1,4 @@
-// HMAC-SHA-256 (RFC 2104) and HKDF-SHA-256 (RFC 5869), from OpenSSL.
+// HMAC-SHA-256 (RFC 2104) and HKDF-SHA-256 (RFC 5869), over OpenSSL's SHA-256.
 #pragma once
 
 #include "ledger/base/bytes.h"

@@ -5,8 +5,8 @@ namespace souk::ledger {
 Json to_json(const Envelope& envelope) {
   Json::Array signatures;
   for (const auto& signature : envelope.signatures) {
-    signatures.push_back(Json::Object{{"keyid", signature.key},
-                                      {"sig", to_base64(signature.sig.value())}});
+    signatures.push_back(
+        Json::Object{{"keyid", signature.key}, {"sig", to_base64(signature.sig.value())}});
   }
   return Json::Object{{"payload", to_base64(envelope.payload)},
                       {"payloadType", envelope.payload_type},

@@ -9,10 +9,10 @@
 namespace souk::ledger {
 
 struct Leaf {
-  uint64_t seq = 0;   // the index in the tree, <= 2^53 - 1
-  Digest prev{};      // leaf hash of seq - 1; 32 zero bytes for seq 0
-  TimeMs time = 0;    // never smaller than the leaf's before, 0 <= time <= 2^53 - 1
-  Bytes envelope;     // canonical JSON, at most kMaxEnvelopeBytes
+  uint64_t seq = 0;  // the index in the tree, <= 2^53 - 1
+  Digest prev{};     // leaf hash of seq - 1; 32 zero bytes for seq 0
+  TimeMs time = 0;   // never smaller than the leaf's before, 0 <= time <= 2^53 - 1
+  Bytes envelope;    // canonical JSON, at most kMaxEnvelopeBytes
 
   friend bool operator==(const Leaf&, const Leaf&) = default;
 };

@@ -27,7 +27,8 @@ Result<Checkpoint> parse_checkpoint(std::string_view text) {
   return out;
 }
 
-std::string sign_checkpoint(const Checkpoint& checkpoint, const NoteKey& as, const SigningKey& key) {
+std::string sign_checkpoint(const Checkpoint& checkpoint, const NoteKey& as,
+                            const SigningKey& key) {
   CHECK(checkpoint.origin == as.name());
   return sign_note(checkpoint.text(), as, key);
 }

@@ -8,7 +8,9 @@ namespace souk::ledger {
 namespace {
 
 // The largest power of two smaller than n; n > 1 (RFC 6962 section 2.1).
-uint64_t split_point(uint64_t n) { return std::bit_floor(n - 1); }
+uint64_t split_point(uint64_t n) {
+  return std::bit_floor(n - 1);
+}
 
 Error wrong(const char* what) {
   return Error(Code::kUnauthentic, std::string("expected ") + what);
@@ -24,7 +26,9 @@ Digest node_hash(const Digest& left, const Digest& right) {
   return sha256(bytes);
 }
 
-Digest empty_root() { return sha256({}); }
+Digest empty_root() {
+  return sha256({});
+}
 
 Result<CompactTree> CompactTree::of(uint64_t size, std::vector<Digest> frontier) {
   if (frontier.size() != static_cast<size_t>(std::popcount(size))) {

@@ -10,14 +10,21 @@ namespace {
 constexpr uint8_t kEd25519Type = 0x01;
 constexpr std::string_view kSignatureStart = "\xe2\x80\x94 ";  // em dash, space
 
-Error bad(const std::string& expected) { return Error(Code::kMalformed, "note: expected " + expected); }
+Error bad(const std::string& expected) {
+  return Error(Code::kMalformed, "note: expected " + expected);
+}
 
 // The next code point of `text` at `at`, which moves on; 0xffffffff when it is not UTF-8.
 uint32_t next_point(std::string_view text, size_t& at) {
   constexpr uint32_t kBad = 0xffffffff;
   auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u; };
   uint32_t first = byte(at);
-  size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  size_t length = first < 0x80   ? 1
+                  : first < 0xc2 ? 0
+                  : first < 0xe0 ? 2
+                  : first < 0xf0 ? 3
+                  : first < 0xf5 ? 4
+                                 : 0;
   if (length == 0) return kBad;
   uint32_t point = length == 1 ? first : first & (0x7fu >> length);
   for (size_t i = 1; i < length; ++i) {
@@ -96,7 +103,8 @@ Result<NoteSignature> read_signature_line(std::string_view line) {
   if (bytes->size() < 5) return bad("a key id and a signature");
   const Bytes& raw = *bytes;
   uint32_t id = uint32_t{raw[0]} << 24 | uint32_t{raw[1]} << 16 | uint32_t{raw[2]} << 8 | raw[3];
-  return NoteSignature{.name = std::string(name), .id = id, .signature = Bytes(raw.begin() + 4, raw.end())};
+  return NoteSignature{
+      .name = std::string(name), .id = id, .signature = Bytes(raw.begin() + 4, raw.end())};
 }
 
 }  // namespace
@@ -172,7 +180,8 @@ Status verify_note(const Note& note, std::span<const NoteKey> keys) {
     }
     signed_by_known = true;
   }
-  if (!signed_by_known) return Error(Code::kUnauthentic, "note: expected the signature of a known key");
+  if (!signed_by_known)
+    return Error(Code::kUnauthentic, "note: expected the signature of a known key");
   return Done{};
 }
 

@@ -14,7 +14,9 @@ Result<AuthenticEntry> authentic_entry(const Leaf& leaf) {
   return authenticate(std::move(signed_entry));
 }
 
-Error out_of_place(const char* expected) { return Error(Code::kConflict, expected); }
+Error out_of_place(const char* expected) {
+  return Error(Code::kConflict, expected);
+}
 
 }  // namespace
 

@@ -79,7 +79,8 @@ class ChainReader {
     TimeMs time = 0;
     std::string market;  // hex; empty before the genesis
   };
-  ChainReader(std::string origin, NoteKey vkey) : origin_(std::move(origin)), vkey_(std::move(vkey)) {}
+  ChainReader(std::string origin, NoteKey vkey)
+      : origin_(std::move(origin)), vkey_(std::move(vkey)) {}
 
   std::string origin_;
   NoteKey vkey_;

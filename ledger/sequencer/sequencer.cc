@@ -26,10 +26,13 @@ struct Waiting {
 };
 
 Error broken() {
-  return Error(Code::kBroken, "expected to know whether the last write happened; reopen the ledger");
+  return Error(Code::kBroken,
+               "expected to know whether the last write happened; reopen the ledger");
 }
 
-Error taken() { return Error(Code::kConflict, "expected a nonce this author has not used"); }
+Error taken() {
+  return Error(Code::kConflict, "expected a nonce this author has not used");
+}
 
 // Whether a stored leaf carries exactly this envelope.
 bool carries(ByteView leaf_bytes, const AuthenticEntry& entry) {
@@ -84,7 +87,8 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
                                                     std::string origin, Clock& clock) {
   auto note_key = TRY(NoteKey::of(std::move(origin), log_key.public_key()));
   TRY(store.bind_log_key(note_key.vkey()));
-  auto impl = std::make_unique<Impl>(std::move(store), std::move(log_key), std::move(note_key), clock);
+  auto impl =
+      std::make_unique<Impl>(std::move(store), std::move(log_key), std::move(note_key), clock);
 
   auto hashes = TRY(impl->store.leaf_hashes(0, impl->store.size()));
   for (const auto& hash : hashes) impl->tree.append(hash);
@@ -102,9 +106,11 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
 
   if (impl->store.checkpoint().empty()) {
     // A new ledger gets a checkpoint over nothing, so that there always is one.
-    Batch nothing{.old_root = empty_root(), .entries = {}, .new_root = empty_root(), .checkpoint = {}};
-    nothing.checkpoint = sign_checkpoint({.origin = impl->note_key.name(), .size = 0, .root = empty_root()},
-                                         impl->note_key, impl->log_key);
+    Batch nothing{
+        .old_root = empty_root(), .entries = {}, .new_root = empty_root(), .checkpoint = {}};
+    nothing.checkpoint =
+        sign_checkpoint({.origin = impl->note_key.name(), .size = 0, .root = empty_root()},
+                        impl->note_key, impl->log_key);
     TRY(impl->store.append_batch(nothing));
   }
   impl->checkpoint = impl->store.checkpoint();
@@ -204,10 +210,12 @@ void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
   for (auto& one : waiting) {
     auto before = earlier(one.entry);
     if (!before || *before) {
-      one.answer.set_value(before ? Result<Receipt>(std::move(**before)) : Result<Receipt>(before.error()));
+      one.answer.set_value(before ? Result<Receipt>(std::move(**before))
+                                  : Result<Receipt>(before.error()));
       continue;
     }
-    auto [place, is_new] = places.try_emplace(Key(one.entry.author(), one.entry.nonce()), batch.entries.size());
+    auto [place, is_new] =
+        places.try_emplace(Key(one.entry.author(), one.entry.nonce()), batch.entries.size());
     if (!is_new) {
       if (!carries(batch.entries[place->second].leaf, one.entry)) {
         one.answer.set_value(taken());
@@ -223,7 +231,8 @@ void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
       one.answer.set_value(belongs.error());
       continue;
     }
-    auto leaf = encode_leaf({.seq = seq, .prev = prev, .time = time, .envelope = one.entry.envelope_bytes()});
+    auto leaf = encode_leaf(
+        {.seq = seq, .prev = prev, .time = time, .envelope = one.entry.envelope_bytes()});
     prev = leaf_hash(leaf);
     if (seq == 0) market = to_hex(ByteView(one.entry.payload_hash()));
     {
@@ -299,8 +308,9 @@ Status Sequencer::Impl::self_check(const Batch& batch) const {
 Status Sequencer::Impl::commit(Batch& batch) {
   auto checked = self_check(batch);
   if (!checked) return Error(Code::kBroken, checked.error().expected());
-  batch.checkpoint = sign_checkpoint(
-      {.origin = note_key.name(), .size = batch.new_size, .root = batch.new_root}, note_key, log_key);
+  batch.checkpoint =
+      sign_checkpoint({.origin = note_key.name(), .size = batch.new_size, .root = batch.new_root},
+                      note_key, log_key);
   // A crash here: the checkpoint is signed but nobody has seen it, and the next start
   // signs another over what is then on disk.
   return store.append_batch(batch);
@@ -308,8 +318,12 @@ Status Sequencer::Impl::commit(Batch& batch) {
 
 Receipt Sequencer::Impl::receipt(uint64_t seq) const {
   std::lock_guard lock(tree_mutex);
-  TlogProof proof{.index = seq, .path = tree.inclusion_proof(seq, committed), .checkpoint = checkpoint};
-  return {.seq = seq, .leaf_hash = tree.leaf(seq), .checkpoint = checkpoint, .tlog_proof = proof.text()};
+  TlogProof proof{
+      .index = seq, .path = tree.inclusion_proof(seq, committed), .checkpoint = checkpoint};
+  return {.seq = seq,
+          .leaf_hash = tree.leaf(seq),
+          .checkpoint = checkpoint,
+          .tlog_proof = proof.text()};
 }
 
 Result<Receipt> Sequencer::prove(uint64_t seq) const {
@@ -340,8 +354,12 @@ std::string Sequencer::checkpoint() const {
   return impl_->checkpoint;
 }
 
-const NoteKey& Sequencer::log_key() const { return impl_->note_key; }
-Result<Bytes> Sequencer::leaf(uint64_t seq) const { return impl_->store.leaf(seq); }
+const NoteKey& Sequencer::log_key() const {
+  return impl_->note_key;
+}
+Result<Bytes> Sequencer::leaf(uint64_t seq) const {
+  return impl_->store.leaf(seq);
+}
 Result<std::vector<Bytes>> Sequencer::leaves(uint64_t from, size_t max) const {
   return impl_->store.leaves(from, max);
 }

@@ -55,7 +55,8 @@ Status LedgerFile::integrity() const {
 }
 
 Result<LedgerFile::Head> LedgerFile::head() const {
-  auto row = TRY(impl_->connection.prepare("SELECT size, root, last_leaf, time, checkpoint FROM head WHERE id = 1"));
+  auto row = TRY(impl_->connection.prepare(
+      "SELECT size, root, last_leaf, time, checkpoint FROM head WHERE id = 1"));
   auto step = TRY(row.step());
   if (step == Statement::Step::kDone) return Error(Code::kBroken, "ledger file: expected a head");
   return Head{.size = row.integer(0),
@@ -68,20 +69,19 @@ Result<LedgerFile::Head> LedgerFile::head() const {
 Result<std::string> LedgerFile::log_key() const {
   auto row = TRY(impl_->connection.prepare("SELECT vkey FROM log WHERE id = 1"));
   auto step = TRY(row.step());
-  if (step == Statement::Step::kDone) return Error(Code::kNotFound, "ledger file: expected the log's key");
+  if (step == Statement::Step::kDone)
+    return Error(Code::kNotFound, "ledger file: expected the log's key");
   return row.text(0);
 }
 
 Status LedgerFile::each_entry(const std::function<Status(int64_t, ByteView)>& visit) const {
-  return impl_->each("SELECT seq, leaf FROM entry ORDER BY seq", [&](Statement& row) {
-    return visit(row.integer(0), row.blob(1));
-  });
+  return impl_->each("SELECT seq, leaf FROM entry ORDER BY seq",
+                     [&](Statement& row) { return visit(row.integer(0), row.blob(1)); });
 }
 
 Status LedgerFile::each_tile(const std::function<Status(int64_t, ByteView)>& visit) const {
-  return impl_->each("SELECT id, hashes FROM tile ORDER BY id", [&](Statement& row) {
-    return visit(row.integer(0), row.blob(1));
-  });
+  return impl_->each("SELECT id, hashes FROM tile ORDER BY id",
+                     [&](Statement& row) { return visit(row.integer(0), row.blob(1)); });
 }
 
 Status LedgerFile::each_nonce(

@@ -34,8 +34,8 @@ class LedgerFile {
   // In ascending order of the stored number; stops at the visitor's first error.
   Status each_entry(const std::function<Status(int64_t seq, ByteView leaf)>& visit) const;
   Status each_tile(const std::function<Status(int64_t index, ByteView hashes)>& visit) const;
-  Status each_nonce(
-      const std::function<Status(ByteView author, const std::string& nonce, int64_t seq)>& visit) const;
+  Status each_nonce(const std::function<Status(ByteView author, const std::string& nonce,
+                                               int64_t seq)>& visit) const;
 
  private:
   struct Impl;

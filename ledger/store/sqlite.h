@@ -29,7 +29,8 @@ class Statement {
   Statement& bind(int at, ByteView bytes) {
     // A null pointer would bind NULL instead of an empty blob.
     const void* data = bytes.empty() ? static_cast<const void*>("") : bytes.data();
-    CHECK(sqlite3_bind_blob64(statement_.get(), at, data, bytes.size(), SQLITE_STATIC) == SQLITE_OK);
+    CHECK(sqlite3_bind_blob64(statement_.get(), at, data, bytes.size(), SQLITE_STATIC) ==
+          SQLITE_OK);
     return *this;
   }
   Statement& bind(int at, const std::string& text) {
@@ -44,7 +45,8 @@ class Statement {
     int code = run();
     if (code == SQLITE_ROW) return Step::kRow;
     if (code == SQLITE_DONE) return Step::kDone;
-    return Error(Code::kBroken, std::string("ledger file: expected to read it: ") + sqlite3_errstr(code));
+    return Error(Code::kBroken,
+                 std::string("ledger file: expected to read it: ") + sqlite3_errstr(code));
   }
 
   int64_t integer(int column) { return sqlite3_column_int64(statement_.get(), column); }
@@ -68,11 +70,13 @@ class Connection {
  public:
   static Result<Connection> open(const std::string& path, int flags) {
     sqlite3* raw = nullptr;
-    int code = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, nullptr);
+    int code = sqlite3_open_v2(path.c_str(), &raw,
+                               flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, nullptr);
     Connection connection;
     connection.db_.reset(raw);
     if (code != SQLITE_OK) {
-      return Error(Code::kBroken, std::string("ledger file: expected to open it: ") + sqlite3_errstr(code));
+      return Error(Code::kBroken,
+                   std::string("ledger file: expected to open it: ") + sqlite3_errstr(code));
     }
     sqlite3_extended_result_codes(raw, 1);
     sqlite3_busy_timeout(raw, 5000);
@@ -84,7 +88,8 @@ class Connection {
   Status execute(const char* sql) {
     int code = run(sql);
     if (code == SQLITE_OK) return Done{};
-    return Error(Code::kBroken, std::string("ledger file: expected a working database: ") + sqlite3_errstr(code));
+    return Error(Code::kBroken,
+                 std::string("ledger file: expected a working database: ") + sqlite3_errstr(code));
   }
   Result<Statement> prepare(const char* sql) {
     sqlite3_stmt* raw = nullptr;
@@ -92,7 +97,8 @@ class Connection {
     Statement statement;
     statement.statement_.reset(raw);
     if (code != SQLITE_OK) {
-      return Error(Code::kBroken, std::string("ledger file: expected its tables: ") + sqlite3_errstr(code));
+      return Error(Code::kBroken,
+                   std::string("ledger file: expected its tables: ") + sqlite3_errstr(code));
     }
     return statement;
   }

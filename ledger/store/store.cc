@@ -63,11 +63,11 @@ Result<Writer> open_writer(const std::string& path) {
 Result<Reader> open_reader(const std::string& path) {
   auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
   auto leaf = TRY(connection.prepare("SELECT leaf FROM entry WHERE seq = ?1"));
-  auto leaves = TRY(connection.prepare(
-      "SELECT seq, leaf FROM entry WHERE seq >= ?1 AND seq < ?2 ORDER BY seq"));
+  auto leaves = TRY(
+      connection.prepare("SELECT seq, leaf FROM entry WHERE seq >= ?1 AND seq < ?2 ORDER BY seq"));
   auto nonce = TRY(connection.prepare("SELECT seq FROM nonce WHERE author = ?1 AND nonce = ?2"));
-  auto tiles = TRY(connection.prepare(
-      "SELECT id, hashes FROM tile WHERE id >= ?1 AND id < ?2 ORDER BY id"));
+  auto tiles =
+      TRY(connection.prepare("SELECT id, hashes FROM tile WHERE id >= ?1 AND id < ?2 ORDER BY id"));
   return Reader{std::move(connection), std::move(leaf), std::move(leaves), std::move(nonce),
                 std::move(tiles)};
 }
@@ -121,14 +121,20 @@ Result<Head> read_head(Reader& reader) {
   auto size = static_cast<uint64_t>(row.integer(0));
   auto root = TRY(fixed<32>(row.blob(1)));
   auto last_leaf = TRY(fixed<32>(row.blob(2)));
-  Head head{.tree = {}, .edge = {}, .root = root, .last_leaf = last_leaf, .time = row.integer(3), .checkpoint = row.text(4)};
+  Head head{.tree = {},
+            .edge = {},
+            .root = root,
+            .last_leaf = last_leaf,
+            .time = row.integer(3),
+            .checkpoint = row.text(4)};
   row.restart();
 
   auto ends = TRY(reader.connection.prepare(
       "SELECT (SELECT count(*) FROM entry), (SELECT coalesce(max(seq), -1) FROM entry), "
       "(SELECT count(*) FROM tile)"));
   TRY(ends.step());
-  if (ends.integer(0) != static_cast<int64_t>(size) || ends.integer(1) != static_cast<int64_t>(size) - 1) {
+  if (ends.integer(0) != static_cast<int64_t>(size) ||
+      ends.integer(1) != static_cast<int64_t>(size) - 1) {
     return broken("as many entries as the head counts");
   }
   if (ends.integer(2) != static_cast<int64_t>(size / kTile)) {
@@ -191,7 +197,11 @@ struct LedgerStore::Impl {
   bool in_doubt = false;
 
   Impl(std::string p, Writer w, Reader r, Head h, std::string k)
-      : path(std::move(p)), writer(std::move(w)), reader(std::move(r)), head(std::move(h)), vkey(std::move(k)) {}
+      : path(std::move(p)),
+        writer(std::move(w)),
+        reader(std::move(r)),
+        head(std::move(h)),
+        vkey(std::move(k)) {}
 
   Status certain() const {
     std::lock_guard lock(head_mutex);
@@ -260,10 +270,13 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
   auto step = TRY(row.step());
   std::string vkey = step == Statement::Step::kRow ? row.text(0) : "";
   row.restart();
-  return LedgerStore(std::make_unique<Impl>(path, std::move(writer), std::move(reader), std::move(head), std::move(vkey)));
+  return LedgerStore(std::make_unique<Impl>(path, std::move(writer), std::move(reader),
+                                            std::move(head), std::move(vkey)));
 }
 
-const std::string& LedgerStore::path() const { return impl_->path; }
+const std::string& LedgerStore::path() const {
+  return impl_->path;
+}
 
 uint64_t LedgerStore::size() const {
   std::lock_guard lock(impl_->head_mutex);
@@ -308,7 +321,8 @@ Result<std::vector<Bytes>> LedgerStore::leaves(uint64_t from, size_t max) const 
   return read_leaves(impl_->reader, from, from + std::min<uint64_t>(max, end - from));
 }
 
-Result<std::optional<uint64_t>> LedgerStore::find_nonce(const PublicKey& author, const std::string& nonce) const {
+Result<std::optional<uint64_t>> LedgerStore::find_nonce(const PublicKey& author,
+                                                        const std::string& nonce) const {
   TRY(impl_->certain());
   std::lock_guard lock(impl_->read_mutex);
   auto& row = impl_->reader.nonce.restart();
@@ -323,7 +337,8 @@ Result<std::optional<uint64_t>> LedgerStore::find_nonce(const PublicKey& author,
 Result<std::vector<Digest>> LedgerStore::leaf_hashes(uint64_t from, uint64_t count) const {
   TRY(impl_->certain());
   uint64_t end = size();
-  if (from > end || count > end - from) return Error(Code::kNotFound, "expected entries of this ledger");
+  if (from > end || count > end - from)
+    return Error(Code::kNotFound, "expected entries of this ledger");
   uint64_t to = from + count;
   uint64_t full = end / kTile * kTile;
   std::lock_guard lock(impl_->read_mutex);
@@ -351,7 +366,8 @@ Status LedgerStore::bind_log_key(const std::string& vkey) {
   impl_->writer.log.restart();
   if (code != SQLITE_DONE) {
     // Nothing depends on this row yet: a second attempt finds out.
-    return Error(Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code));
+    return Error(Code::kTryAgain,
+                 std::string("ledger file: expected to write: ") + sqlite3_errstr(code));
   }
   std::lock_guard lock(impl_->head_mutex);
   impl_->vkey = vkey;
@@ -365,7 +381,8 @@ Result<Head> LedgerStore::Impl::next_head(const Batch& batch) const {
     return Error(Code::kConflict, "expected a batch for the head as it is");
   }
   for (const auto& entry : batch.entries) {
-    if (entry.leaf.size() > 65535) return Error(Code::kMalformed, "batch: expected leaves of at most 65535 bytes");
+    if (entry.leaf.size() > 65535)
+      return Error(Code::kMalformed, "batch: expected leaves of at most 65535 bytes");
     next.last_leaf = leaf_hash(entry.leaf);
     next.tree.append(next.last_leaf);
   }
@@ -374,8 +391,9 @@ Result<Head> LedgerStore::Impl::next_head(const Batch& batch) const {
   next.checkpoint = batch.checkpoint;
   auto note = TRY(parse_note(batch.checkpoint));
   auto checkpoint = TRY(parse_checkpoint(note.text));
-  if (batch.new_size != next.tree.size() || batch.new_root != next.root || checkpoint.size != batch.new_size ||
-      checkpoint.root != batch.new_root || next.time < head.time) {
+  if (batch.new_size != next.tree.size() || batch.new_root != next.root ||
+      checkpoint.size != batch.new_size || checkpoint.root != batch.new_root ||
+      next.time < head.time) {
     return Error(Code::kMalformed, "batch: expected its leaves to add up to its checkpoint");
   }
   return next;
@@ -386,7 +404,10 @@ int LedgerStore::Impl::write(const Batch& batch, const Head& next) {
   uint64_t seq = batch.old_size;
   std::vector<Digest> edge = head.edge;
   for (const auto& added : batch.entries) {
-    int code = writer.entry.restart().bind(1, static_cast<int64_t>(seq)).bind(2, ByteView(added.leaf)).run();
+    int code = writer.entry.restart()
+                   .bind(1, static_cast<int64_t>(seq))
+                   .bind(2, ByteView(added.leaf))
+                   .run();
     writer.entry.restart();
     if (code != SQLITE_DONE) return code;
     writer.nonce.restart().bind(1, ByteView(added.author.value())).bind(2, added.nonce);
@@ -398,13 +419,18 @@ int LedgerStore::Impl::write(const Batch& batch, const Head& next) {
     if (edge.size() < kTile) continue;
     Bytes hashes;
     for (const auto& hash : edge) append(hashes, hash);
-    code = writer.tile.restart().bind(1, static_cast<int64_t>(seq / kTile - 1)).bind(2, ByteView(hashes)).run();
+    code = writer.tile.restart()
+               .bind(1, static_cast<int64_t>(seq / kTile - 1))
+               .bind(2, ByteView(hashes))
+               .run();
     writer.tile.restart();
     if (code != SQLITE_DONE) return code;
     edge.clear();
   }
   auto& row = writer.head.restart();
-  row.bind(1, static_cast<int64_t>(batch.new_size)).bind(2, ByteView(next.root)).bind(3, ByteView(next.last_leaf));
+  row.bind(1, static_cast<int64_t>(batch.new_size))
+      .bind(2, ByteView(next.root))
+      .bind(3, ByteView(next.last_leaf));
   row.bind(4, next.time).bind(5, next.checkpoint);
   row.bind(6, static_cast<int64_t>(batch.old_size)).bind(7, ByteView(batch.old_root));
   int code = row.run();
@@ -428,18 +454,21 @@ Status LedgerStore::append_batch(const Batch& batch) {
   // one that nobody was told of. Both are whole ledgers.
   int code = connection.run("BEGIN IMMEDIATE");
   if (code != SQLITE_OK) {
-    return impl_->undo(Error(Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
+    return impl_->undo(Error(
+        Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
   }
   code = impl_->write(batch, next);
   if ((code & 0xff) == SQLITE_CONSTRAINT) {
     return impl_->undo(Error(Code::kConflict, "expected new sequence numbers and new nonces"));
   }
   if (code != SQLITE_DONE) {
-    return impl_->undo(Error(Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
+    return impl_->undo(Error(
+        Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
   }
   // Compare-and-swap: another writer has moved the head.
   if (connection.changes() != 1) {
-    return impl_->undo(Error(Code::kConflict, "expected the head on disk to be ours; another process writes"));
+    return impl_->undo(
+        Error(Code::kConflict, "expected the head on disk to be ours; another process writes"));
   }
   code = connection.run("COMMIT");
   if (code != SQLITE_OK) {

@@ -58,7 +58,8 @@ class LedgerStore {
   Result<Bytes> leaf(uint64_t seq) const;
   // At most `max` from `from` on, in order; fewer at the end.
   Result<std::vector<Bytes>> leaves(uint64_t from, size_t max) const;
-  Result<std::optional<uint64_t>> find_nonce(const PublicKey& author, const std::string& nonce) const;
+  Result<std::optional<uint64_t>> find_nonce(const PublicKey& author,
+                                             const std::string& nonce) const;
   // Level 0 of the tree: the leaf hashes of [from, from + count).
   Result<std::vector<Digest>> leaf_hashes(uint64_t from, uint64_t count) const;
 

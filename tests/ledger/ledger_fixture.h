@@ -40,7 +40,9 @@ inline Bytes envelope_of(const SigningKey& key, const std::string& market, uint6
   return sign_entry(key, kType, body_of(key, market, number)).take();
 }
 
-inline AuthenticEntry genesis() { return climb(envelope_of(key_of(1), "", 0)); }
+inline AuthenticEntry genesis() {
+  return climb(envelope_of(key_of(1), "", 0));
+}
 inline const std::string& market() {
   static const std::string market = to_hex(ByteView(genesis().payload_hash()));
   return market;
@@ -50,7 +52,9 @@ inline AuthenticEntry entry(uint64_t number, uint8_t author = 2) {
   return number == 0 ? genesis() : climb(envelope_of(key_of(author), market(), number));
 }
 
-inline NoteKey log_note_key() { return NoteKey::of(kOrigin, key_of(9).public_key()).take(); }
+inline NoteKey log_note_key() {
+  return NoteKey::of(kOrigin, key_of(9).public_key()).take();
+}
 
 // The leaves of a ledger of `count` entries.
 inline std::vector<Bytes> chain(uint64_t count) {

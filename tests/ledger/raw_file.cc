@@ -19,13 +19,17 @@ bool raw_sql(const std::string& path, const std::string& sql) {
 }
 
 RawLeaves::RawLeaves(const std::string& path) : db_(open_file(path)) {
-  CHECK(sqlite3_exec(static_cast<sqlite3*>(db_), "PRAGMA synchronous = OFF", nullptr, nullptr, nullptr) == SQLITE_OK);
+  CHECK(sqlite3_exec(static_cast<sqlite3*>(db_), "PRAGMA synchronous = OFF", nullptr, nullptr,
+                     nullptr) == SQLITE_OK);
 }
-RawLeaves::~RawLeaves() { sqlite3_close(static_cast<sqlite3*>(db_)); }
+RawLeaves::~RawLeaves() {
+  sqlite3_close(static_cast<sqlite3*>(db_));
+}
 
 Bytes RawLeaves::read(uint64_t seq) {
   sqlite3_stmt* row = nullptr;
-  CHECK(sqlite3_prepare_v2(static_cast<sqlite3*>(db_), "SELECT leaf FROM entry WHERE seq = ?1", -1, &row, nullptr) == SQLITE_OK);
+  CHECK(sqlite3_prepare_v2(static_cast<sqlite3*>(db_), "SELECT leaf FROM entry WHERE seq = ?1", -1,
+                           &row, nullptr) == SQLITE_OK);
   sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(seq));
   CHECK(sqlite3_step(row) == SQLITE_ROW);
   auto* data = static_cast<const uint8_t*>(sqlite3_column_blob(row, 0));
@@ -36,7 +40,8 @@ Bytes RawLeaves::read(uint64_t seq) {
 
 void RawLeaves::write(uint64_t seq, ByteView leaf) {
   sqlite3_stmt* row = nullptr;
-  CHECK(sqlite3_prepare_v2(static_cast<sqlite3*>(db_), "UPDATE entry SET leaf = ?2 WHERE seq = ?1", -1, &row, nullptr) == SQLITE_OK);
+  CHECK(sqlite3_prepare_v2(static_cast<sqlite3*>(db_), "UPDATE entry SET leaf = ?2 WHERE seq = ?1",
+                           -1, &row, nullptr) == SQLITE_OK);
   sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(seq));
   sqlite3_bind_blob64(row, 2, leaf.data(), leaf.size(), SQLITE_STATIC);
   CHECK(sqlite3_step(row) == SQLITE_DONE);

@@ -10,8 +10,10 @@ namespace souk::ledger::test {
 
 // Without the append-only triggers.
 inline constexpr char kDropGuards[] =
-    "DROP TRIGGER log_no_update; DROP TRIGGER log_no_delete; DROP TRIGGER head_grows; DROP TRIGGER head_no_delete;"
-    "DROP TRIGGER entry_no_update; DROP TRIGGER entry_no_delete; DROP TRIGGER tile_no_update; DROP TRIGGER tile_no_delete;"
+    "DROP TRIGGER log_no_update; DROP TRIGGER log_no_delete; DROP TRIGGER head_grows; DROP TRIGGER "
+    "head_no_delete;"
+    "DROP TRIGGER entry_no_update; DROP TRIGGER entry_no_delete; DROP TRIGGER tile_no_update; DROP "
+    "TRIGGER tile_no_delete;"
     "DROP TRIGGER nonce_no_update; DROP TRIGGER nonce_no_delete;";
 
 // Whether all of it ran.

@@ -20,7 +20,8 @@ class AuditTest : public testing::Test {
  protected:
   std::string path() const { return folder_.file("ledger.db"); }
   void fill(uint64_t count) {
-    auto sequencer = Sequencer::start(LedgerStore::create(path()).take(), key_of(9), kOrigin, clock_).take();
+    auto sequencer =
+        Sequencer::start(LedgerStore::create(path()).take(), key_of(9), kOrigin, clock_).take();
     for (uint64_t i = 0; i < count; ++i) {
       clock_.set(static_cast<TimeMs>(5000 + 7 * i));
       CHECK(sequencer->append(entry(i)));
@@ -63,7 +64,9 @@ TEST_F(AuditTest, FindsALedgerOfManyTilesGood) {
   batch.new_size = leaves.size();
   batch.new_root = tree.root();
   batch.time = 1519;
-  batch.checkpoint = sign_checkpoint({.origin = kOrigin, .size = batch.new_size, .root = batch.new_root}, log_note_key(), key_of(9));
+  batch.checkpoint =
+      sign_checkpoint({.origin = kOrigin, .size = batch.new_size, .root = batch.new_root},
+                      log_note_key(), key_of(9));
   ASSERT_TRUE(store.append_batch(batch));
   auto report = audit_file(path(), log_note_key());
   EXPECT_TRUE(report.ok) << report.reason;
@@ -87,7 +90,8 @@ TEST_F(AuditTest, NoticesAndNamesEveryFlippedBitOfEveryLeaf) {
       raw.write(seq, lie);
       auto report = audit_file(path(), log_note_key());
       ASSERT_FALSE(report.ok) << seq << " bit " << bit;
-      ASSERT_EQ(report.first_bad, std::optional<uint64_t>(seq)) << "bit " << bit << ": " << report.reason;
+      ASSERT_EQ(report.first_bad, std::optional<uint64_t>(seq))
+          << "bit " << bit << ": " << report.reason;
       ASSERT_EQ(report.entries, seq);
     }
     raw.write(seq, leaf);
@@ -96,18 +100,24 @@ TEST_F(AuditTest, NoticesAndNamesEveryFlippedBitOfEveryLeaf) {
 }
 
 TEST_F(AuditTest, NoticesEveryOtherAlteredRow) {
-  for (auto* sql : {"DELETE FROM entry WHERE seq = 2", "DELETE FROM entry WHERE seq = 4", "UPDATE entry SET seq = 77 WHERE seq = 2",
-                    "INSERT INTO entry SELECT 5, leaf FROM entry WHERE seq = 4", "UPDATE head SET root = zeroblob(32)",
-                    "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET size = 4", "UPDATE head SET time = time + 1",
-                    "UPDATE head SET checkpoint = replace(checkpoint, 'ledger.example/test', 'ledger.example/tesu')",
-                    "UPDATE head SET checkpoint = ''", "DELETE FROM nonce WHERE seq = 3", "UPDATE nonce SET seq = 0 WHERE seq = 3",
-                    "UPDATE nonce SET nonce = 'x' WHERE seq = 1", "INSERT INTO nonce VALUES(zeroblob(32), 'y', 5)",
-                    "INSERT INTO tile VALUES(0, zeroblob(8192))", "DELETE FROM head",
-                    "UPDATE entry SET leaf = (SELECT leaf FROM entry WHERE seq = 1) WHERE seq = 2"}) {
+  for (auto* sql :
+       {"DELETE FROM entry WHERE seq = 2", "DELETE FROM entry WHERE seq = 4",
+        "UPDATE entry SET seq = 77 WHERE seq = 2",
+        "INSERT INTO entry SELECT 5, leaf FROM entry WHERE seq = 4",
+        "UPDATE head SET root = zeroblob(32)", "UPDATE head SET last_leaf = zeroblob(32)",
+        "UPDATE head SET size = 4", "UPDATE head SET time = time + 1",
+        "UPDATE head SET checkpoint = replace(checkpoint, 'ledger.example/test', "
+        "'ledger.example/tesu')",
+        "UPDATE head SET checkpoint = ''", "DELETE FROM nonce WHERE seq = 3",
+        "UPDATE nonce SET seq = 0 WHERE seq = 3", "UPDATE nonce SET nonce = 'x' WHERE seq = 1",
+        "INSERT INTO nonce VALUES(zeroblob(32), 'y', 5)",
+        "INSERT INTO tile VALUES(0, zeroblob(8192))", "DELETE FROM head",
+        "UPDATE entry SET leaf = (SELECT leaf FROM entry WHERE seq = 1) WHERE seq = 2"}) {
     Folder folder;
     auto file = folder.file("ledger.db");
     {
-      auto sequencer = Sequencer::start(LedgerStore::create(file).take(), key_of(9), kOrigin, clock_).take();
+      auto sequencer =
+          Sequencer::start(LedgerStore::create(file).take(), key_of(9), kOrigin, clock_).take();
       for (uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(sequencer->append(entry(i)));
     }
     ASSERT_TRUE(raw_sql(file, test::kDropGuards));
@@ -120,7 +130,8 @@ TEST_F(AuditTest, NoticesEveryOtherAlteredRow) {
 }
 
 TEST_F(AuditTest, NoticesALedgerRewrittenFromEndToEndUnderAnotherKey) {
-  auto sequencer = Sequencer::start(LedgerStore::create(path()).take(), key_of(8), kOrigin, clock_).take();
+  auto sequencer =
+      Sequencer::start(LedgerStore::create(path()).take(), key_of(8), kOrigin, clock_).take();
   for (uint64_t i = 0; i < 3; ++i) ASSERT_TRUE(sequencer->append(entry(i)));
   sequencer.reset();
   EXPECT_TRUE(audit_file(path()).ok);  // consistent, but whose?
@@ -143,7 +154,8 @@ TEST_F(AuditTest, HandsEveryEntryToTheReplayInOrderAndNamesTheOneItRefuses) {
 }
 
 TEST_F(AuditTest, ReadsALedgerThatIsBeingWritten) {
-  auto sequencer = Sequencer::start(LedgerStore::create(path()).take(), key_of(9), kOrigin, clock_).take();
+  auto sequencer =
+      Sequencer::start(LedgerStore::create(path()).take(), key_of(9), kOrigin, clock_).take();
   for (uint64_t i = 0; i < 10; ++i) {
     ASSERT_TRUE(sequencer->append(entry(i)));
     auto report = audit_file(path(), log_note_key());

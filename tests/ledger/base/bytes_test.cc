@@ -21,8 +21,12 @@ TEST(Hex, RefusesCapitalsOddLengthsAndOtherCharacters) {
 }
 
 TEST(Base64, FollowsTheVectorsOfRfc4648) {
-  std::pair<const char*, const char*> vectors[] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},
-                                                   {"foo", "Zm9v"},  {"foob", "Zm9vYg=="},  {"fooba", "Zm9vYmE="},
+  std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                   {"f", "Zg=="},
+                                                   {"fo", "Zm8="},
+                                                   {"foo", "Zm9v"},
+                                                   {"foob", "Zm9vYg=="},
+                                                   {"fooba", "Zm9vYmE="},
                                                    {"foobar", "Zm9vYmFy"}};
   for (auto [plain, encoded] : vectors) {
     EXPECT_EQ(to_base64(as_bytes(plain)), encoded);
@@ -33,7 +37,8 @@ TEST(Base64, FollowsTheVectorsOfRfc4648) {
 }
 
 TEST(Base64, RefusesEverySecondSpelling) {
-  for (auto* text : {"Zg", "Zg=", "Zh==", "Zm9=", "Zm8", "Zg==\n", " Zg==", "Z===", "====", "Zg==Zg==", "Z-8=", "Zm9vY"}) {
+  for (auto* text : {"Zg", "Zg=", "Zh==", "Zm9=", "Zm8", "Zg==\n",
+                     " Zg==", "Z===", "====", "Zg==Zg==", "Z-8=", "Zm9vY"}) {
     EXPECT_FALSE(from_base64(text)) << text;
   }
   EXPECT_FALSE(from_base64_unpadded("Zg=="));

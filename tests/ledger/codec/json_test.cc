@@ -9,9 +9,11 @@ namespace souk {
 namespace {
 
 TEST(CanonicalJson, WritesWhatItReads) {
-  for (std::string text : {"null", "true", "false", "0", "-1", "9007199254740991", "-9007199254740991", "\"\"", "[]", "{}",
-                           "[1,2,[3]]", R"({"a":1,"b":[true,null],"c":{"d":"e"}})", R"("\b\t\n\f\r\"\\/")", R"("\u0000\u001f")",
-                           "\"\x7f\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", R"({"A":0,"a":0})", R"({"":0,"!":1})"}) {
+  for (std::string text :
+       {"null", "true", "false", "0", "-1", "9007199254740991", "-9007199254740991", "\"\"", "[]",
+        "{}", "[1,2,[3]]", R"({"a":1,"b":[true,null],"c":{"d":"e"}})", R"("\b\t\n\f\r\"\\/")",
+        R"("\u0000\u001f")", "\"\x7f\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+        R"({"A":0,"a":0})", R"({"":0,"!":1})"}) {
     auto value = parse_canonical(text);
     ASSERT_TRUE(value) << text << ": " << value.error().expected();
     EXPECT_EQ(canonical(*value), text);
@@ -19,18 +21,61 @@ TEST(CanonicalJson, WritesWhatItReads) {
 }
 
 TEST(CanonicalJson, RefusesEverySecondSpelling) {
-  for (std::string text : {"", " ", " 1", "1 ", "[1, 2]", "[1,]", "[,1]", "{\"a\" :1}", "{\"b\":1,\"a\":2}", "{\"a\":1,\"a\":1}",
-                           "01", "-0", "-", "+1", "1.0", "1e0", "1E2", "9007199254740992", "-9007199254740992",
-                           "99999999999999999999999", "nul", "True", "tru", "\"a", "'a'", "\"\\u0041\"", "\"\\u000a\"", "\"\\u001F\"",
-                           "\"\\/\"", "\"\\x\"", "\"\\", "\"\n\"", "{1:2}", "{\"a\"}", "{\"a\":}", "{\"a\":1", "[1", "1 1", "1,1",
-                           "\"\\ud83d\\ude00\"", "\xef\xbb\xbf" "1", "{\"\xc3\xa9\":1}", "{\"\\n\":1}", "NaN", "Infinity", "//x\n1"}) {
+  for (std::string text : {"",
+                           " ",
+                           " 1",
+                           "1 ",
+                           "[1, 2]",
+                           "[1,]",
+                           "[,1]",
+                           "{\"a\" :1}",
+                           "{\"b\":1,\"a\":2}",
+                           "{\"a\":1,\"a\":1}",
+                           "01",
+                           "-0",
+                           "-",
+                           "+1",
+                           "1.0",
+                           "1e0",
+                           "1E2",
+                           "9007199254740992",
+                           "-9007199254740992",
+                           "99999999999999999999999",
+                           "nul",
+                           "True",
+                           "tru",
+                           "\"a",
+                           "'a'",
+                           "\"\\u0041\"",
+                           "\"\\u000a\"",
+                           "\"\\u001F\"",
+                           "\"\\/\"",
+                           "\"\\x\"",
+                           "\"\\",
+                           "\"\n\"",
+                           "{1:2}",
+                           "{\"a\"}",
+                           "{\"a\":}",
+                           "{\"a\":1",
+                           "[1",
+                           "1 1",
+                           "1,1",
+                           "\"\\ud83d\\ude00\"",
+                           "\xef\xbb\xbf"
+                           "1",
+                           "{\"\xc3\xa9\":1}",
+                           "{\"\\n\":1}",
+                           "NaN",
+                           "Infinity",
+                           "//x\n1"}) {
     EXPECT_FALSE(parse_canonical(text)) << text;
   }
 }
 
 TEST(CanonicalJson, RefusesBrokenUtf8) {
-  for (std::string inside : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
-                             "\xf8\x88\x80\x80\x80", "\xff", "\xe2\x82"}) {
+  for (std::string inside :
+       {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+        "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff", "\xe2\x82"}) {
     EXPECT_FALSE(parse_canonical("\"" + inside + "\""));
     EXPECT_FALSE(parse_json("\"" + inside + "\""));
   }
@@ -38,7 +83,8 @@ TEST(CanonicalJson, RefusesBrokenUtf8) {
 
 TEST(CanonicalJson, AllowsThirtyTwoLevelsAndNotOneMore) {
   auto nested = [](int levels) {
-    return std::string(static_cast<size_t>(levels), '[') + std::string(static_cast<size_t>(levels), ']');
+    return std::string(static_cast<size_t>(levels), '[') +
+           std::string(static_cast<size_t>(levels), ']');
   };
   EXPECT_TRUE(parse_canonical(nested(33)));  // the innermost list is a value at level 32
   EXPECT_FALSE(parse_canonical(nested(34)));
@@ -65,7 +111,8 @@ TEST(OrdinaryJson, ReadsWhatPeopleWrite) {
 }
 
 TEST(OrdinaryJson, StillRefusesDuplicatesFloatsAndLoneSurrogates) {
-  for (std::string text : {"{\"a\":1,\"a\":2}", "1.5", "1e3", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "[1,]", "01"}) {
+  for (std::string text : {"{\"a\":1,\"a\":2}", "1.5", "1e3", "\"\\ud800\"", "\"\\udc00\"",
+                           "\"\\ud800\\u0041\"", "[1,]", "01"}) {
     EXPECT_FALSE(parse_json(text)) << text;
   }
 }
@@ -104,7 +151,8 @@ TEST(Reals, AreTheirShortestRoundTripText) {
     EXPECT_EQ(*back, value);
   }
   EXPECT_EQ(real_text(-0.0), "0");
-  for (auto* text : {"", "0.10", "1.0", ".5", "+1", "01", "nan", "inf", "1e400", "-0", " 1", "0x1p3", "1,5"}) {
+  for (auto* text :
+       {"", "0.10", "1.0", ".5", "+1", "01", "nan", "inf", "1e400", "-0", " 1", "0x1p3", "1,5"}) {
     EXPECT_FALSE(parse_real(text)) << text;
   }
 }

@@ -43,8 +43,11 @@ TEST(Hpke, OpensTheVectorOfRfc9180) {
 }
 
 TEST(Hpke, FollowsTheWiderVectorsWhereTheyArePresent) {
-  auto vectors = read_vectors(environment("SOUK_SHARED") + "/data/attestation/crypto-vectors/hpke_base_x25519.json");
-  if (!vectors) GTEST_SKIP() << "hpke_base_x25519.json is not present under SOUK_SHARED; only the RFC 9180 vector was checked";
+  auto vectors = read_vectors(environment("SOUK_SHARED") +
+                              "/data/attestation/crypto-vectors/hpke_base_x25519.json");
+  if (!vectors)
+    GTEST_SKIP() << "hpke_base_x25519.json is not present under SOUK_SHARED; only the RFC 9180 "
+                    "vector was checked";
   int checked = 0;
   for (const auto& vector : *vectors->array()) {
     if (*vector.find("suite")->string() != "X25519,HKDF-SHA256,CHACHA20_POLY1305") continue;
@@ -57,22 +60,26 @@ TEST(Hpke, FollowsTheWiderVectorsWhereTheyArePresent) {
 
 TEST(Hpke, OpensWhatItSeals) {
   auto key = KemKey::generate();
-  auto sealed = hpke_seal(key.public_key(), as_bytes("info"), as_bytes("aad"), as_bytes("plain")).take();
+  auto sealed =
+      hpke_seal(key.public_key(), as_bytes("info"), as_bytes("aad"), as_bytes("plain")).take();
   auto opened = hpke_open(key, as_bytes("info"), as_bytes("aad"), sealed);
   ASSERT_TRUE(opened);
   EXPECT_EQ(to_text(*opened), "plain");
-  EXPECT_NE(hpke_seal(key.public_key(), {}, {}, {}).take(), hpke_seal(key.public_key(), {}, {}, {}).take());
+  EXPECT_NE(hpke_seal(key.public_key(), {}, {}, {}).take(),
+            hpke_seal(key.public_key(), {}, {}, {}).take());
 }
 
 TEST(Hpke, OpensNothingElse) {
   auto key = KemKey::generate();
-  auto sealed = hpke_seal(key.public_key(), as_bytes("info"), as_bytes("aad"), as_bytes("plain")).take();
+  auto sealed =
+      hpke_seal(key.public_key(), as_bytes("info"), as_bytes("aad"), as_bytes("plain")).take();
   for (size_t bit = 0; bit < sealed.size() * 8; ++bit) {
     auto lie = sealed;
     lie[bit / 8] = static_cast<uint8_t>(lie[bit / 8] ^ (1u << (bit % 8)));
     EXPECT_FALSE(hpke_open(key, as_bytes("info"), as_bytes("aad"), lie)) << bit;
   }
-  for (size_t n = 0; n < sealed.size(); ++n) EXPECT_FALSE(hpke_open(key, as_bytes("info"), as_bytes("aad"), ByteView(sealed).first(n)));
+  for (size_t n = 0; n < sealed.size(); ++n)
+    EXPECT_FALSE(hpke_open(key, as_bytes("info"), as_bytes("aad"), ByteView(sealed).first(n)));
   EXPECT_FALSE(hpke_open(KemKey::generate(), as_bytes("info"), as_bytes("aad"), sealed));
   EXPECT_FALSE(hpke_open(key, as_bytes("infO"), as_bytes("aad"), sealed));
   EXPECT_FALSE(hpke_open(key, as_bytes("info"), as_bytes("aaD"), sealed));
@@ -84,7 +91,9 @@ TEST(Hpke, RefusesPointsOfSmallOrder) {
   Digest one{};
   one[0] = 1;
   // Of order 8, from RFC 7748's curve.
-  auto eight = fixed<32>(from_hex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800").take()).take();
+  auto eight =
+      fixed<32>(from_hex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800").take())
+          .take();
   for (const auto& point : {zero, one, eight}) {
     EXPECT_FALSE(hpke_seal(SealingKey(point), {}, {}, {}));
     Bytes sealed(point.begin(), point.end());

@@ -30,7 +30,8 @@ Bytes signed_anyhow(const SigningKey& key, const std::string& type, const std::s
 }
 
 TEST(Dsse, EncodesLikeTheSpecificationsExample) {
-  EXPECT_EQ(to_text(pre_authentication_encoding("http://example.com/HelloWorld", as_bytes("hello world"))),
+  EXPECT_EQ(to_text(pre_authentication_encoding("http://example.com/HelloWorld",
+                                                as_bytes("hello world"))),
             "DSSEv1 29 http://example.com/HelloWorld 11 hello world");
 }
 
@@ -131,12 +132,14 @@ TEST(Entry, RefusesPayloadsThatAreNotCanonicalObjects) {
 
 TEST(Entry, FindsTheThreeMembersInsideTheInTotoPredicate) {
   auto key = key_of(3);
-  Json statement = Json::Object{{"_type", "https://in-toto.io/Statement/v1"}, {"predicate", body_of(key, kMarket, 1)}};
+  Json statement = Json::Object{{"_type", "https://in-toto.io/Statement/v1"},
+                                {"predicate", body_of(key, kMarket, 1)}};
   auto entry = SignedEntry::decode(signed_anyhow(key, kInTotoPayloadType, canonical(statement)));
   ASSERT_TRUE(entry) << entry.error().expected();
   EXPECT_EQ(authenticate(std::move(entry).take())->nonce(), test::nonce_of(1));
   EXPECT_FALSE(SignedEntry::decode(signed_anyhow(key, kType, canonical(statement))));
-  EXPECT_FALSE(SignedEntry::decode(signed_anyhow(key, kInTotoPayloadType, canonical(body_of(key, kMarket, 1)))));
+  EXPECT_FALSE(SignedEntry::decode(
+      signed_anyhow(key, kInTotoPayloadType, canonical(body_of(key, kMarket, 1)))));
 }
 
 TEST(Entry, RefusesMoreBytesThanALeafHasRoomFor) {
@@ -154,7 +157,9 @@ TEST(Entry, RefusesMoreBytesThanALeafHasRoomFor) {
   auto largest = sized(low);
   ASSERT_TRUE(largest);
   EXPECT_GT(largest->size(), kMaxEnvelopeBytes - 8);
-  auto leaf = encode_leaf({.seq = static_cast<uint64_t>(kMaxJsonInteger), .time = kMaxJsonInteger, .envelope = *largest});
+  auto leaf = encode_leaf({.seq = static_cast<uint64_t>(kMaxJsonInteger),
+                           .time = kMaxJsonInteger,
+                           .envelope = *largest});
   EXPECT_LE(leaf.size(), kMaxRecordBytes);
   EXPECT_TRUE(decode_leaf(leaf));
 }

@@ -8,17 +8,22 @@ namespace souk::ledger {
 namespace {
 
 Leaf sample() {
-  return {.seq = 5, .prev = sha256(as_bytes("before")), .time = 1234, .envelope = to_bytes(R"({"a":{"b":[1]}})")};
+  return {.seq = 5,
+          .prev = sha256(as_bytes("before")),
+          .time = 1234,
+          .envelope = to_bytes(R"({"a":{"b":[1]}})")};
 }
 
 TEST(Leaf, IsTheCanonicalJsonOfItsMembers) {
   auto text = to_text(encode_leaf({.seq = 0, .prev = {}, .time = 0, .envelope = to_bytes("{}")}));
-  EXPECT_EQ(text, "{\"envelope\":{},\"prev\":\"" + std::string(64, '0') + "\",\"seq\":0,\"time\":0}");
+  EXPECT_EQ(text,
+            "{\"envelope\":{},\"prev\":\"" + std::string(64, '0') + "\",\"seq\":0,\"time\":0}");
   EXPECT_TRUE(parse_canonical(to_text(encode_leaf(sample()))));
 }
 
 TEST(Leaf, ReadsWhatItWrites) {
-  for (auto envelope : {std::string("{}"), std::string(R"({"prev":"x","seq":1,"time":2})"), std::string(R"({"a":"\",\"prev\":\""})")}) {
+  for (auto envelope : {std::string("{}"), std::string(R"({"prev":"x","seq":1,"time":2})"),
+                        std::string(R"({"a":"\",\"prev\":\""})")}) {
     auto leaf = sample();
     leaf.envelope = to_bytes(envelope);
     auto back = decode_leaf(encode_leaf(leaf));
@@ -29,8 +34,10 @@ TEST(Leaf, ReadsWhatItWrites) {
 
 TEST(Leaf, RefusesOtherMembersTypesAndSpellings) {
   std::string prev(64, '0');
-  auto text = [&](const std::string& envelope, const std::string& p, const std::string& seq, const std::string& time) {
-    return "{\"envelope\":" + envelope + ",\"prev\":" + p + ",\"seq\":" + seq + ",\"time\":" + time + "}";
+  auto text = [&](const std::string& envelope, const std::string& p, const std::string& seq,
+                  const std::string& time) {
+    return "{\"envelope\":" + envelope + ",\"prev\":" + p + ",\"seq\":" + seq +
+           ",\"time\":" + time + "}";
   };
   auto reads = [](const std::string& t) { return static_cast<bool>(decode_leaf(as_bytes(t))); };
   std::string good_prev = "\"" + prev + "\"";
@@ -45,7 +52,8 @@ TEST(Leaf, RefusesOtherMembersTypesAndSpellings) {
   EXPECT_FALSE(reads(text("{}", good_prev, "\"0\"", "0")));
   EXPECT_FALSE(reads(text("{}", good_prev, "9007199254740992", "0")));
   EXPECT_FALSE(reads("{\"prev\":" + good_prev + ",\"seq\":0,\"time\":0}"));
-  EXPECT_FALSE(reads("{\"envelope\":{},\"prev\":" + good_prev + ",\"seq\":0,\"time\":0,\"zoo\":1}"));
+  EXPECT_FALSE(
+      reads("{\"envelope\":{},\"prev\":" + good_prev + ",\"seq\":0,\"time\":0,\"zoo\":1}"));
   EXPECT_FALSE(reads(text("{}", good_prev, "0", "0") + "\n"));
   EXPECT_FALSE(reads(""));
 }

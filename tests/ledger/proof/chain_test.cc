@@ -16,7 +16,8 @@ using test::log_note_key;
 std::string checkpoint_over(const std::vector<Bytes>& leaves, size_t count) {
   std::vector<Digest> hashes;
   for (size_t i = 0; i < count; ++i) hashes.push_back(leaf_hash(leaves[i]));
-  return sign_checkpoint({.origin = kOrigin, .size = count, .root = tree_root(hashes)}, log_note_key(), key_of(9));
+  return sign_checkpoint({.origin = kOrigin, .size = count, .root = tree_root(hashes)},
+                         log_note_key(), key_of(9));
 }
 
 ChainReader reader_of(const std::vector<Bytes>& leaves, size_t count) {
@@ -53,10 +54,12 @@ TEST(Chain, ConfirmsNothingUnderACheckpointOneSmallerOneLargerOrOfAnotherKey) {
   auto reader = reader_of(leaves, 4);
   EXPECT_FALSE(reader.confirm(checkpoint_over(leaves, 3)));
   EXPECT_FALSE(reader.confirm(checkpoint_over(leaves, 5)));
-  auto other_root = sign_checkpoint({.origin = kOrigin, .size = 4, .root = {}}, log_note_key(), key_of(9));
+  auto other_root =
+      sign_checkpoint({.origin = kOrigin, .size = 4, .root = {}}, log_note_key(), key_of(9));
   EXPECT_FALSE(reader.confirm(other_root));
   auto stranger = NoteKey::of(kOrigin, key_of(8).public_key()).take();
-  auto forged = sign_checkpoint({.origin = kOrigin, .size = 4, .root = reader.root()}, stranger, key_of(8));
+  auto forged =
+      sign_checkpoint({.origin = kOrigin, .size = 4, .root = reader.root()}, stranger, key_of(8));
   auto refused = reader.confirm(forged);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), Code::kUnauthentic);
@@ -78,7 +81,8 @@ TEST(Chain, RefusesAnotherPredecessorAndTimeThatRunsBackwards) {
   auto leaves = chain(2);
   auto reader = reader_of(leaves, 2);
   auto next = [&](Digest prev, TimeMs time) {
-    return reader.add(encode_leaf({.seq = 2, .prev = prev, .time = time, .envelope = entry(2).envelope_bytes()}));
+    return reader.add(
+        encode_leaf({.seq = 2, .prev = prev, .time = time, .envelope = entry(2).envelope_bytes()}));
   };
   auto wrong = reader.last_leaf();
   wrong[0] ^= 1;
@@ -104,11 +108,15 @@ TEST(Chain, RefusesEveryFlippedBitOfTheNextLeafExceptThoseOnlyTheRootSees) {
 TEST(Chain, RefusesEntriesOfAnotherMarketAndASecondGenesis) {
   auto leaves = chain(1);
   auto add = [&](ChainReader& reader, uint64_t seq, const AuthenticEntry& e) {
-    return reader.add(encode_leaf({.seq = seq, .prev = reader.last_leaf(), .time = 5000, .envelope = e.envelope_bytes()}));
+    return reader.add(encode_leaf(
+        {.seq = seq, .prev = reader.last_leaf(), .time = 5000, .envelope = e.envelope_bytes()}));
   };
   auto reader = reader_of(leaves, 1);
-  EXPECT_EQ(refusal(add(reader, 1, test::climb(test::envelope_of(key_of(2), std::string(64, 'b'), 1)))), Code::kConflict);
-  EXPECT_EQ(refusal(add(reader, 1, test::climb(test::envelope_of(key_of(2), "", 1)))), Code::kConflict);
+  EXPECT_EQ(
+      refusal(add(reader, 1, test::climb(test::envelope_of(key_of(2), std::string(64, 'b'), 1)))),
+      Code::kConflict);
+  EXPECT_EQ(refusal(add(reader, 1, test::climb(test::envelope_of(key_of(2), "", 1)))),
+            Code::kConflict);
   EXPECT_TRUE(add(reader, 1, entry(1)));
   auto empty = ChainReader::start(kOrigin, log_note_key());
   EXPECT_EQ(refusal(add(empty, 0, entry(1))), Code::kConflict);

@@ -41,7 +41,8 @@ std::vector<Digest> naive_path(size_t m, Leaves d) {
 std::vector<Digest> naive_subproof(size_t m, Leaves d, bool whole) {
   if (m == d.size()) return whole ? std::vector<Digest>{} : std::vector<Digest>{naive_root(d)};
   size_t k = largest_power_below(d.size());
-  auto proof = m <= k ? naive_subproof(m, d.first(k), whole) : naive_subproof(m - k, d.subspan(k), false);
+  auto proof =
+      m <= k ? naive_subproof(m, d.first(k), whole) : naive_subproof(m - k, d.subspan(k), false);
   proof.push_back(m <= k ? naive_root(d.subspan(k)) : naive_root(d.first(k)));
   return proof;
 }
@@ -145,7 +146,8 @@ TEST(Merkle, EveryConsistencyProofIsTheNaiveOneAndHoldsOnlyWhereItShould) {
         ASSERT_FALSE(verify_consistency(n, m, proof, new_root, old_root));
       }
       if (proof.empty()) continue;
-      ASSERT_FALSE(verify_consistency(m, n, Leaves(proof).first(proof.size() - 1), old_root, new_root));
+      ASSERT_FALSE(
+          verify_consistency(m, n, Leaves(proof).first(proof.size() - 1), old_root, new_root));
       ASSERT_FALSE(verify_consistency(m, n, Leaves(proof).subspan(1), old_root, new_root));
       for (auto& hash : proof) {
         hash[m % 32] ^= 4;

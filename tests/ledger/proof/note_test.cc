@@ -13,14 +13,19 @@ using test::kOrigin;
 using test::log_note_key;
 
 // The published example of the note format (golang.org/x/mod/sumdb/note).
-constexpr char kExampleVkey[] = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+constexpr char kExampleVkey[] =
+    "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 constexpr char kExampleNote[] =
     "If you think cryptography is the answer to your problem,\n"
     "then you don't know what your problem is.\n"
     "\n"
-    "\xe2\x80\x94 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+    "\xe2\x80\x94 PeterNeumann "
+    "x08go/ZJkuBS9UG/"
+    "SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
 
-NoteKey example_key() { return NoteKey::parse(kExampleVkey).take(); }
+NoteKey example_key() {
+  return NoteKey::parse(kExampleVkey).take();
+}
 
 bool holds(std::string_view text, const NoteKey& key) {
   auto note = parse_note(text);
@@ -68,8 +73,10 @@ TEST(Note, RefusesOneFalseSignatureOfAKnownKeyBesideATrueOne) {
 TEST(Note, RefusesTextsThatAreNotNotes) {
   auto good = sign_note("a\n\nb\n", log_note_key(), key_of(9));
   EXPECT_TRUE(holds(good, log_note_key()));
-  for (std::string lie : {std::string(), std::string("\n"), std::string("\n\n"), std::string("a\n\n"), good.substr(0, good.size() - 1), good + "\n",
-                          good + "x\n", "\r" + good, "\t" + good, std::string("\x80") + good, good + good.substr(0, 1)}) {
+  for (std::string lie :
+       {std::string(), std::string("\n"), std::string("\n\n"), std::string("a\n\n"),
+        good.substr(0, good.size() - 1), good + "\n", good + "x\n", "\r" + good, "\t" + good,
+        std::string("\x80") + good, good + good.substr(0, 1)}) {
     EXPECT_FALSE(holds(lie, log_note_key()));
   }
   auto line = good.substr(good.rfind("\n\n") + 2);
@@ -106,25 +113,34 @@ TEST(NoteKey, RefusesTextsThatAreNotKeys) {
   EXPECT_FALSE(NoteKey::of("a b", key_of(1).public_key()));
   EXPECT_FALSE(NoteKey::of("a+b", key_of(1).public_key()));
   EXPECT_FALSE(NoteKey::of("a\nb", key_of(1).public_key()));
-  EXPECT_FALSE(NoteKey::of("a\xc2\xa0" "b", key_of(1).public_key()));
+  EXPECT_FALSE(
+      NoteKey::of("a\xc2\xa0"
+                  "b",
+                  key_of(1).public_key()));
 }
 
-Checkpoint sample() { return {.origin = kOrigin, .size = 42, .root = sha256(as_bytes("root"))}; }
+Checkpoint sample() {
+  return {.origin = kOrigin, .size = 42, .root = sha256(as_bytes("root"))};
+}
 
 TEST(CheckpointTest, HasTheTextOfTheSpecification) {
   auto root = fixed<32>(from_base64("CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=").take()).take();
   Checkpoint checkpoint{.origin = "example.com/behind-the-sofa", .size = 20852163, .root = root};
-  std::string text = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+  std::string text =
+      "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
   EXPECT_EQ(checkpoint.text(), text);
   EXPECT_EQ(*parse_checkpoint(text), checkpoint);
-  EXPECT_EQ(parse_checkpoint(text + "extension\n")->extensions, std::vector<std::string>{"extension"});
+  EXPECT_EQ(parse_checkpoint(text + "extension\n")->extensions,
+            std::vector<std::string>{"extension"});
 }
 
 TEST(CheckpointTest, RefusesOtherTexts) {
   auto root = to_base64(sample().root);
-  for (const auto& text : {std::string(), "o\n42\n" + root, "\n42\n" + root + "\n", "o\n042\n" + root + "\n", "o\n\n" + root + "\n",
-                           "o\n-1\n" + root + "\n", "o\n+1\n" + root + "\n", "o\n4 2\n" + root + "\n", "o\n99999999999999999999\n" + root + "\n",
-                           "o\n42\n" + root.substr(4) + "\n", "o\n42\n" + root + "\n\n", std::string("o\n42\n")}) {
+  for (const auto& text :
+       {std::string(), "o\n42\n" + root, "\n42\n" + root + "\n", "o\n042\n" + root + "\n",
+        "o\n\n" + root + "\n", "o\n-1\n" + root + "\n", "o\n+1\n" + root + "\n",
+        "o\n4 2\n" + root + "\n", "o\n99999999999999999999\n" + root + "\n",
+        "o\n42\n" + root.substr(4) + "\n", "o\n42\n" + root + "\n\n", std::string("o\n42\n")}) {
     EXPECT_FALSE(parse_checkpoint(text)) << text;
   }
   EXPECT_TRUE(parse_checkpoint("o\n0\n" + root + "\n"));

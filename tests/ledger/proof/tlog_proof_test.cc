@@ -25,7 +25,8 @@ struct Ledger {
 
   explicit Ledger(uint64_t count) : leaves(chain(count)) {
     for (const auto& leaf : leaves) hashes.push_back(leaf_hash(leaf));
-    checkpoint = sign_checkpoint({.origin = kOrigin, .size = count, .root = tree_root(hashes)}, log_note_key(), key_of(9));
+    checkpoint = sign_checkpoint({.origin = kOrigin, .size = count, .root = tree_root(hashes)},
+                                 log_note_key(), key_of(9));
   }
   TlogProof proof(uint64_t index) const {
     return {.index = index, .path = inclusion_proof(hashes, index), .checkpoint = checkpoint};
@@ -39,7 +40,8 @@ bool confirms(ByteView leaf, const std::string& proof) {
 TEST(TlogProofTest, HasTheTextOfTheSpecification) {
   Ledger ledger(2);
   auto proof = ledger.proof(1);
-  EXPECT_EQ(proof.text(), "c2sp.org/tlog-proof@v1\nindex 1\n" + to_base64(ledger.hashes[0]) + "\n\n" + ledger.checkpoint);
+  EXPECT_EQ(proof.text(), "c2sp.org/tlog-proof@v1\nindex 1\n" + to_base64(ledger.hashes[0]) +
+                              "\n\n" + ledger.checkpoint);
   EXPECT_EQ(*parse_tlog_proof(proof.text()), proof);
   proof.extra = to_bytes("more");
   EXPECT_EQ(proof.text().substr(0, 38), "c2sp.org/tlog-proof@v1\nextra bW9yZQ==\n");
@@ -48,7 +50,8 @@ TEST(TlogProofTest, HasTheTextOfTheSpecification) {
 
 TEST(TlogProofTest, AnIndependentImplementationWroteTheSameLedger) {
   const char* source = std::getenv("SOUK_SOURCE");
-  std::ifstream file(std::string(source ? source : ".") + "/tests/vectors/ledger_three_entries.json");
+  std::ifstream file(std::string(source ? source : ".") +
+                     "/tests/vectors/ledger_three_entries.json");
   auto vector = parse_json(std::string(std::istreambuf_iterator<char>(file), {}));
   ASSERT_TRUE(vector);
   auto text = [&](const char* name) { return *vector->find(name)->string(); };
@@ -98,7 +101,8 @@ TEST(TlogProofTest, RefusesOtherLogsAndOldSpellings) {
   Ledger ledger(3);
   auto text = ledger.proof(1).text();
   EXPECT_FALSE(confirm_one(ledger.leaves[1], text, log_note_key(), "other.example"));
-  EXPECT_FALSE(confirm_one(ledger.leaves[1], text, NoteKey::of(kOrigin, key_of(8).public_key()).take(), kOrigin));
+  EXPECT_FALSE(confirm_one(ledger.leaves[1], text,
+                           NoteKey::of(kOrigin, key_of(8).public_key()).take(), kOrigin));
   auto swap = [&](const std::string& from, const std::string& to) {
     auto lie = text;
     return parse_tlog_proof(lie.replace(lie.find(from), from.size(), to));
@@ -120,7 +124,8 @@ TEST(TlogProofTest, RefusesAnEntryAtAPlaceItDoesNotName) {
   // A log that puts a leaf with seq 0 at index 1: tree and signature hold, the leaf lies.
   auto leaves = chain(1);
   std::vector<Digest> hashes{leaf_hash(as_bytes("x")), leaf_hash(leaves[0])};
-  auto note = sign_checkpoint({.origin = kOrigin, .size = 2, .root = tree_root(hashes)}, log_note_key(), key_of(9));
+  auto note = sign_checkpoint({.origin = kOrigin, .size = 2, .root = tree_root(hashes)},
+                              log_note_key(), key_of(9));
   TlogProof proof{.index = 1, .path = inclusion_proof(hashes, 1), .checkpoint = note};
   auto recorded = confirm_one(leaves[0], proof.text(), log_note_key(), kOrigin);
   ASSERT_FALSE(recorded);

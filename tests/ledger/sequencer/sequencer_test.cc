@@ -22,14 +22,16 @@ class SequencerTest : public testing::Test {
  protected:
   std::string path() const { return folder_.file("ledger.db"); }
   std::unique_ptr<Sequencer> start() {
-    auto store = std::filesystem::exists(path()) ? LedgerStore::open(path()) : LedgerStore::create(path());
+    auto store =
+        std::filesystem::exists(path()) ? LedgerStore::open(path()) : LedgerStore::create(path());
     CHECK(store);
     auto sequencer = Sequencer::start(std::move(store).take(), key_of(9), kOrigin, clock_);
     CHECK(sequencer);
     return std::move(sequencer).take();
   }
   // The receipt's entry, verified by the reader's side alone.
-  void expect_confirmed(const Sequencer& sequencer, const Receipt& receipt, const AuthenticEntry& e) {
+  void expect_confirmed(const Sequencer& sequencer, const Receipt& receipt,
+                        const AuthenticEntry& e) {
     auto leaf = sequencer.leaf(receipt.seq);
     ASSERT_TRUE(leaf);
     auto recorded = confirm_one(*leaf, receipt.tlog_proof, log_note_key(), kOrigin);
@@ -61,7 +63,8 @@ TEST_F(SequencerTest, GivesEachEntryItsPlaceAndAProofOfIt) {
     EXPECT_EQ(receipt->seq, i);
     expect_confirmed(*sequencer, *receipt, entry(i));
   }
-  for (uint64_t i = 0; i < 20; ++i) expect_confirmed(*sequencer, sequencer->prove(i).take(), entry(i));
+  for (uint64_t i = 0; i < 20; ++i)
+    expect_confirmed(*sequencer, sequencer->prove(i).take(), entry(i));
   EXPECT_EQ(sequencer->size(), 20u);
   EXPECT_FALSE(sequencer->prove(20));
 }
@@ -189,7 +192,8 @@ TEST_F(SequencerTest, RefusesTheFileOfAnotherLog) {
   auto other_key = Sequencer::start(LedgerStore::open(path()).take(), key_of(8), kOrigin, clock_);
   ASSERT_FALSE(other_key);
   EXPECT_EQ(other_key.error().code(), Code::kConflict);
-  EXPECT_FALSE(Sequencer::start(LedgerStore::open(path()).take(), key_of(9), "other.example", clock_));
+  EXPECT_FALSE(
+      Sequencer::start(LedgerStore::open(path()).take(), key_of(9), "other.example", clock_));
   EXPECT_EQ(start()->size(), 1u);
 }
 
@@ -211,10 +215,12 @@ TEST_F(SequencerTest, StopsForGoodWhenACommitHasNoKnownOutcome) {
   auto sequencer = start();
   ASSERT_TRUE(sequencer->append(entry(0)));
   // A deferred constraint that can only fail inside COMMIT itself.
-  ASSERT_TRUE(test::raw_sql(path(),
-                            "CREATE TABLE parent(id INTEGER PRIMARY KEY);"
-                            "CREATE TABLE child(id INTEGER REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED);"
-                            "CREATE TRIGGER fault AFTER INSERT ON entry BEGIN INSERT INTO child VALUES(NEW.seq + 1000); END;"));
+  ASSERT_TRUE(test::raw_sql(
+      path(),
+      "CREATE TABLE parent(id INTEGER PRIMARY KEY);"
+      "CREATE TABLE child(id INTEGER REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED);"
+      "CREATE TRIGGER fault AFTER INSERT ON entry BEGIN INSERT INTO child VALUES(NEW.seq + 1000); "
+      "END;"));
   EXPECT_EQ(sequencer->append(entry(1)).error().code(), Code::kBroken);
   EXPECT_EQ(sequencer->append(entry(2)).error().code(), Code::kBroken);
   EXPECT_EQ(sequencer->append(entry(0)).error().code(), Code::kBroken);

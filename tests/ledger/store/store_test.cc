@@ -26,7 +26,8 @@ Batch batch_to(const LedgerStore& store, const std::vector<Bytes>& leaves, uint6
   }
   batch.new_size = to;
   batch.new_root = tree.root();
-  batch.checkpoint = sign_checkpoint({.origin = kOrigin, .size = to, .root = batch.new_root}, log_note_key(), key_of(9));
+  batch.checkpoint = sign_checkpoint({.origin = kOrigin, .size = to, .root = batch.new_root},
+                                     log_note_key(), key_of(9));
   return batch;
 }
 
@@ -71,11 +72,20 @@ TEST_F(StoreTest, GivesBackWhatItWasGivenAlsoAfterReopening) {
   EXPECT_TRUE(store->leaves(600, 10)->empty());
   EXPECT_EQ(store->leaf(600).error().code(), Code::kNotFound);
   EXPECT_EQ(*store->leaf(599), leaves[599]);
-  for (auto [from, count] : {std::pair<uint64_t, uint64_t>{0, 600}, {0, 0}, {255, 2}, {256, 256}, {511, 89}, {512, 88}, {599, 1}, {600, 0}, {10, 5}}) {
+  for (auto [from, count] : {std::pair<uint64_t, uint64_t>{0, 600},
+                             {0, 0},
+                             {255, 2},
+                             {256, 256},
+                             {511, 89},
+                             {512, 88},
+                             {599, 1},
+                             {600, 0},
+                             {10, 5}}) {
     auto hashes = store->leaf_hashes(from, count);
     ASSERT_TRUE(hashes);
     ASSERT_EQ(hashes->size(), count);
-    for (uint64_t i = 0; i < count; ++i) ASSERT_EQ((*hashes)[i], leaf_hash(leaves[from + i])) << from << " " << i;
+    for (uint64_t i = 0; i < count; ++i)
+      ASSERT_EQ((*hashes)[i], leaf_hash(leaves[from + i])) << from << " " << i;
   }
   EXPECT_FALSE(store->leaf_hashes(600, 1));
   auto found = store->find_nonce(test::entry(3).author(), test::entry(3).nonce());
@@ -129,7 +139,9 @@ TEST_F(StoreTest, RefusesABatchThatDoesNotAddUp) {
   auto store = filled(3);
   auto leaves = chain(5);
   auto good = batch_to(store, leaves, 5);
-  auto refused = [&](Batch batch) { return store.append_batch(batch).error().code() == Code::kMalformed; };
+  auto refused = [&](Batch batch) {
+    return store.append_batch(batch).error().code() == Code::kMalformed;
+  };
   auto lie = good;
   lie.entries.pop_back();
   EXPECT_TRUE(refused(lie));
@@ -164,9 +176,10 @@ TEST_F(StoreTest, BindsOneLogKeyForEver) {
 
 TEST_F(StoreTest, TheTablesRefuseToForget) {
   { filled(300); }
-  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 1", "DELETE FROM entry WHERE seq = 299", "UPDATE tile SET id = 7",
-                    "DELETE FROM tile", "DELETE FROM head", "UPDATE head SET size = size - 1", "UPDATE nonce SET seq = 0",
-                    "DELETE FROM nonce WHERE seq = 5"}) {
+  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 1",
+                    "DELETE FROM entry WHERE seq = 299", "UPDATE tile SET id = 7",
+                    "DELETE FROM tile", "DELETE FROM head", "UPDATE head SET size = size - 1",
+                    "UPDATE nonce SET seq = 0", "DELETE FROM nonce WHERE seq = 5"}) {
     EXPECT_FALSE(raw_sql(path(), sql)) << sql;
   }
   EXPECT_TRUE(LedgerStore::open(path()));
@@ -174,12 +187,16 @@ TEST_F(StoreTest, TheTablesRefuseToForget) {
 
 TEST_F(StoreTest, OpensNoFileWhoseHeadTilesEdgeOrCheckpointWereAltered) {
   auto leaves = chain(300);
-  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 299", "UPDATE entry SET leaf = x'00' WHERE seq = 256", "DELETE FROM entry WHERE seq = 299",
-                    "DELETE FROM entry WHERE seq = 5", "INSERT INTO entry VALUES(300, x'00')", "DELETE FROM tile",
-                    "UPDATE tile SET hashes = zeroblob(8192)", "UPDATE head SET root = zeroblob(32)", "UPDATE head SET size = 299",
-                    "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET time = 7", "UPDATE head SET checkpoint = ''",
-                    "UPDATE head SET checkpoint = replace(checkpoint, '300', '301')", "DELETE FROM head", "PRAGMA user_version = 2",
-                    "PRAGMA application_id = 1"}) {
+  for (auto* sql :
+       {"UPDATE entry SET leaf = x'00' WHERE seq = 299",
+        "UPDATE entry SET leaf = x'00' WHERE seq = 256", "DELETE FROM entry WHERE seq = 299",
+        "DELETE FROM entry WHERE seq = 5", "INSERT INTO entry VALUES(300, x'00')",
+        "DELETE FROM tile", "UPDATE tile SET hashes = zeroblob(8192)",
+        "UPDATE head SET root = zeroblob(32)", "UPDATE head SET size = 299",
+        "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET time = 7",
+        "UPDATE head SET checkpoint = ''",
+        "UPDATE head SET checkpoint = replace(checkpoint, '300', '301')", "DELETE FROM head",
+        "PRAGMA user_version = 2", "PRAGMA application_id = 1"}) {
     Folder folder;
     auto file = folder.file("ledger.db");
     {
