@@ -83,6 +83,7 @@ struct ResultReader {
  private:
   Result<Json> read_number(int index, const std::string& path);
   Result<Json> read_table(int index, int depth, const std::string& path);
+  Result<std::vector<std::string_view>> names_of(int index, size_t length, const std::string& path);
   Status spend(uint64_t count, const std::string& path);
 };
 

@@ -35,19 +35,22 @@ Result<int64_t> scaled(const Json& value, double scale, const std::string& unit,
   double units = real * scale;
   double whole = std::nearbyint(units);
   if (!(whole >= 1) || whole > 9e15) return wrong(place, "more than zero, at least one " + unit);
-  if (std::fabs(units - whole) > 1e-6 * whole) return wrong(place, "whole " + unit + "s");
+  if (std::fabs(units - whole) > 1e-9 * whole) return wrong(place, "whole " + unit + "s");
   return static_cast<int64_t>(whole);
 }
 
 // The members of one table of the contract, each read once; the rest is refused.
 class Table {
  public:
+  // Borrows `value`.
   static Result<Table> of(const Json& value, std::string place) {
     static const Json::Object none;
     if (auto* object = value.object()) return Table(object, std::move(place));
     if (value.array() && value.array()->empty()) return Table(&none, std::move(place));  // {}
     return wrong(place, "a table of named members");
   }
+
+  static Result<Table> of(Json&&, std::string) = delete;
 
   const Json* find(const std::string& name) {
     taken_.push_back(name);
@@ -360,7 +363,8 @@ Result<int64_t> read_batch(Table& train, uint64_t rows) {
 Result<uint32_t> steps_of_table(const Json& result, const std::vector<CatalogEntry>& catalog) {
   auto selection = TRY(select_datasets(result.find("datasets"), catalog));
   const Json* value = result.find("train");
-  auto train = TRY(Table::of(value ? *value : Json(), "train"));
+  if (!value) return wrong("train", "a table");
+  auto train = TRY(Table::of(*value, "train"));
   int64_t batch = TRY(read_batch(train, selection.rows));
   return read_steps(train, selection.rows, batch);
 }

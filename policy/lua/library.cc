@@ -221,6 +221,7 @@ struct Keys {
 // Strings stay where they are: nothing is ever collected.
 Keys keys_of(lua_State* state, int index) {
   Keys keys;
+  bool strange = false;
   lua_pushnil(state);
   while (lua_next(state, index)) {
     charge(state, 2);
@@ -235,9 +236,11 @@ Keys keys_of(lua_State* state, int index) {
     } else if (lua_type(state, -1) == LUA_TBOOLEAN) {
       keys.booleans.push_back(lua_toboolean(state, -1) != 0);
     } else {
-      raise(state, "pairs: expected integers, texts or booleans as keys");
+      strange = true;
     }
   }
+  // Afterwards, because the order of the loop above differs between processes.
+  if (strange) raise(state, "pairs: expected integers, texts or booleans as keys");
   return keys;
 }
 

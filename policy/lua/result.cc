@@ -1,4 +1,5 @@
 // The value a program returns, read without running any of its code.
+#include <algorithm>
 #include <cmath>
 
 #include "policy/lua/confined.h"
@@ -66,6 +67,37 @@ Result<Json> ResultReader::read_number(int index, const std::string& path) {
   return Json(real_text(value));
 }
 
+// In the order of their bytes: the interpreter's own order differs between
+// processes, and must not choose which mistake is reported.
+Result<std::vector<std::string_view>> ResultReader::names_of(int index, size_t length, const std::string& path) {
+  std::vector<std::string_view> names;
+  bool gaps = false, strange = false;
+  uint64_t keys = 0;
+  lua_pushnil(state);
+  while (lua_next(state, index)) {
+    lua_pop(state, 1);
+    ++keys;
+    if (lua_isinteger(state, -1)) {
+      lua_Integer key = lua_tointeger(state, -1);
+      gaps = gaps || key < 1 || static_cast<uint64_t>(key) > length;
+    } else if (lua_type(state, -1) == LUA_TSTRING) {
+      size_t size = 0;
+      const char* text = lua_tolstring(state, -1, &size);  // already a string: not converted in place
+      names.emplace_back(text, size);
+    } else {
+      strange = true;
+    }
+  }
+  TRY(spend(8 * keys, path));
+  if (strange) return wrong(path, "names or list positions as keys");
+  if (gaps) return wrong(path, "list positions from 1 without gaps");
+  for (std::string_view name : names) {
+    if (!is_plain_name(name)) return wrong(path, "plain names of at most 64 characters as keys");
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 Result<Json> ResultReader::read_table(int index, int depth, const std::string& path) {
   if (depth >= kMaxResultDepth) return wrong(path, "at most 8 levels of tables");
   if (lua_getmetatable(state, index)) {
@@ -84,27 +116,15 @@ Result<Json> ResultReader::read_table(int index, int depth, const std::string& p
     if (!item) return std::move(item).take_error();
     items.push_back(std::move(*item));
   }
-  lua_pushnil(state);
-  while (lua_next(state, index)) {
-    TRY(spend(8, path));
-    if (lua_isinteger(state, -2)) {
-      lua_Integer key = lua_tointeger(state, -2);
-      if (key < 1 || static_cast<uint64_t>(key) > length) {
-        return wrong(path, "list positions from 1 without gaps");
-      }
-      lua_pop(state, 1);
-      continue;
-    }
-    if (lua_type(state, -2) != LUA_TSTRING) return wrong(path, "names or list positions as keys");
-    size_t size = 0;
-    const char* text = lua_tolstring(state, -2, &size);  // already a string: not converted in place
-    std::string name(text, size);
-    if (!is_plain_name(name)) return wrong(path, "plain names of at most 64 characters as keys");
-    TRY(spend(size, path));
-    auto value = read(-1, depth + 1, member(path, name));
+  std::vector<std::string_view> names = TRY(names_of(index, length, path));
+  for (std::string_view name : names) {
+    TRY(spend(8 + name.size(), path));
+    push_text(state, name);
+    lua_rawget(state, index);
+    auto value = read(-1, depth + 1, member(path, std::string(name)));
     lua_pop(state, 1);
     if (!value) return std::move(value).take_error();
-    members.emplace(std::move(name), std::move(*value));
+    members.emplace(std::string(name), std::move(*value));
   }
   if (!items.empty() && !members.empty()) {
     if (vocabulary == Vocabulary::kPolicy) return wrong(path, "either a list or named members");

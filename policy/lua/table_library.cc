@@ -83,8 +83,7 @@ int table_concat(lua_State* state) {
     charge(state, 2 + (size + between.size()) / 16);
     if (i > first) out += between;
     out.append(text, size);
-    if (out.size() > kMaxSandboxTextBytes) confined(state).trip("text of more than 16384 bytes");
-    stop_if_tripped(state);
+    if (out.size() > kMaxSandboxTextBytes) raise(state, "table.concat: expected a text of at most 16384 bytes");
     lua_pop(state, 1);
   }
   push_text(state, out);

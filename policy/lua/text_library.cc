@@ -19,12 +19,9 @@ std::string_view text_argument(lua_State* state, int index) {
 // Pays for reading `size` bytes of text.
 void charge_bytes(lua_State* state, uint64_t size) { charge(state, 1 + size / 16); }
 
-// A text longer than the sandbox allows ends the program before it is made.
-void push_made_text(lua_State* state, std::string_view text) { push_text(state, text); }
+// Refuses a text longer than the sandbox allows before it is made.
 void check_made_size(lua_State* state, uint64_t size) {
-  if (size <= kMaxSandboxTextBytes) return;
-  confined(state).trip("text of more than 16384 bytes");
-  stop_if_tripped(state);
+  if (size > kMaxSandboxTextBytes) raise(state, "expected a text of at most 16384 bytes");
 }
 
 size_t from_position(lua_Integer position, size_t size) {  // 1-based, clipped below
@@ -50,7 +47,7 @@ int text_sub(lua_State* state) {
   size_t last = to_position(luaL_optinteger(state, 3, -1), text.size());
   std::string_view part = first > last ? std::string_view() : text.substr(first - 1, last - first + 1);
   charge_bytes(state, part.size());
-  push_made_text(state, part);
+  push_text(state, part);
   return 1;
 }
 
@@ -60,7 +57,7 @@ int mapped(lua_State* state, Map map) {
   charge_bytes(state, 2 * text.size());
   std::string out(text);
   for (char& c : out) c = map(c);
-  push_made_text(state, out);
+  push_text(state, out);
   return 1;
 }
 int text_upper(lua_State* state) {
@@ -75,7 +72,7 @@ int text_rep(lua_State* state) {
   lua_Integer times = luaL_checkinteger(state, 2);
   std::string_view between = lua_isnoneornil(state, 3) ? std::string_view() : text_argument(state, 3);
   if (times <= 0) {
-    push_made_text(state, "");
+    push_text(state, "");
     return 1;
   }
   charge(state, static_cast<uint64_t>(times));
@@ -87,7 +84,7 @@ int text_rep(lua_State* state) {
     if (i > 0) out += between;
     out += text;
   }
-  push_made_text(state, out);
+  push_text(state, out);
   return 1;
 }
 
@@ -113,7 +110,7 @@ int text_char(lua_State* state) {
     luaL_argcheck(state, value >= 0 && value <= 255, i, "expected 0 to 255");
     out.push_back(static_cast<char>(static_cast<uint8_t>(value)));
   }
-  push_made_text(state, out);
+  push_text(state, out);
   return 1;
 }
 
@@ -227,7 +224,7 @@ int text_format(lua_State* state) {
     convert(state, out, read_conversion(state, format, at), ++argument);
     check_made_size(state, out.size());
   }
-  push_made_text(state, out);
+  push_text(state, out);
   return 1;
 }
 

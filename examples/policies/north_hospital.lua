@@ -1,0 +1,16 @@
+-- North Hospital: medical research only, under a modest privacy loss.
+local r = rules()
+
+r.require(request.purpose == "medical-research", "purpose", "request.purpose", request.purpose, "medical-research",
+  "North Hospital shares its patients' data for medical research only")
+r.require(request.dp.enabled, "privacy", "request.dp.enabled", request.dp.enabled, true,
+  "training must be differentially private")
+r.require(request.dp.epsilon_micro <= 3000000, "max_epsilon", "request.dp.epsilon_micro", request.dp.epsilon_micro, "at most 3000000",
+  "epsilon may be at most 3.0")
+r.require(ctx.spent_epsilon_micro + request.dp.epsilon_micro <= dataset.budget.epsilon_micro, "budget", "ctx.spent_epsilon_micro",
+  ctx.spent_epsilon_micro, "at most " .. dataset.budget.epsilon_micro .. " with this run", "the privacy budget of this dataset is spent")
+
+return r.decision {
+  price = 5000,
+  obligations = { max_epsilon_micro = 3000000, max_delta_pico = 10000000, output_form = "weights" },
+}

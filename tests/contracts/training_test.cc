@@ -1,0 +1,150 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+
+#include "contracts/training/spec.h"
+
+namespace souk::contracts {
+namespace {
+
+using Op = Node::Op;
+
+Node node(Op op, uint32_t units = 0, uint32_t kernel = 1, uint32_t stride = 1, uint32_t padding = 0) {
+  Node out;
+  out.op = op;
+  out.units = units;
+  out.kernel = kernel;
+  out.stride = stride;
+  out.padding = padding;
+  return out;
+}
+
+// A residual network with one of nearly everything.
+TrainingSpec sample_spec() {
+  TrainingSpec spec;
+  spec.input_shape = {3, 8, 8};
+  spec.input_mean = {0.5};
+  spec.input_scale = {2};
+  spec.classes = 10;
+  spec.model = {node(Op::kConv2d, 8, 3, 1, 1), node(Op::kGroupNorm), node(Op::kRelu), node(Op::kConv2d, 8, 3, 1, 1), node(Op::kAdd),
+                node(Op::kConcat), node(Op::kMaxPool, 0, 2, 2), node(Op::kLeakyRelu), node(Op::kAvgPool, 0, 2, 2), node(Op::kFlatten),
+                node(Op::kDropout), node(Op::kLinear, 10)};
+  spec.model[1].groups = 4;
+  spec.model[4].inputs = {4, 2};
+  spec.model[5].inputs = {5, 3};
+  spec.model[10].rate = 0.25;
+  spec.steps = 100;
+  spec.batch = 50;
+  spec.sampling_threshold = uint64_t{1} << 60;
+  spec.learning_rate = {{60, 0.1}, {40, 0.01}};
+  spec.optimizer.momentum = 0.9;
+  spec.seed = UINT64_MAX;
+  spec.privacy = PrivacySpec{1.0, 1.1, 2000000, 10000000};
+  return spec;
+}
+
+TEST(TrainingSpec, ShapesAndParametersAreInferred) {
+  auto shape = check_spec(sample_spec());
+  ASSERT_TRUE(shape) << shape.error().expected();
+  EXPECT_EQ(shape->outputs[6].channels, 16u);
+  EXPECT_EQ(shape->outputs[10].channels, 16u * 2 * 2);
+  EXPECT_EQ(shape->parameters, (3u * 8 * 9 + 8) + 16 + (8u * 8 * 9 + 8) + (64u * 10 + 10));
+}
+
+TEST(TrainingSpec, ReadsBackAsItselfFromCanonicalText) {
+  auto adam = sample_spec();
+  adam.optimizer = Optimizer{};
+  adam.optimizer.kind = Optimizer::Kind::kAdam;
+  adam.privacy.reset();
+  adam.shuffle = true;
+  adam.sampling_threshold = 0;
+  for (const auto& spec : {sample_spec(), adam}) {
+    const std::string text = canonical(to_json(spec));
+    auto json = parse_canonical(text);
+    ASSERT_TRUE(json);
+    auto back = training_spec_from_json(*json);
+    ASSERT_TRUE(back) << back.error().expected();
+    EXPECT_EQ(*back, spec);
+    EXPECT_EQ(canonical(to_json(*back)), text);
+  }
+}
+
+TEST(TrainingSpec, EveryMemberIsNeededAndNoOtherIsTaken) {
+  const Json whole = to_json(sample_spec());
+  for (const auto& [name, value] : *whole.object()) {
+    Json less = whole;
+    less.object()->erase(name);
+    EXPECT_FALSE(training_spec_from_json(less)) << name;
+    Json wrong = whole;
+    (*wrong.object())[name] = Json("x");
+    EXPECT_FALSE(training_spec_from_json(wrong)) << name;
+  }
+  Json more = whole;
+  (*more.object())["extra"] = 1;
+  EXPECT_FALSE(training_spec_from_json(more));
+  Json stray = whole;
+  (*(*(*stray.object())["model"].array())[2].object())["units"] = 4;
+  EXPECT_FALSE(training_spec_from_json(stray));
+  for (const char* number : {"0100", "-1", "18446744073709551616", "", "1.0", " 1"}) {
+    Json seed = whole;
+    (*seed.object())["seed"] = number;
+    EXPECT_FALSE(training_spec_from_json(seed)) << number;
+  }
+}
+
+TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
+  struct Lie {
+    const char* named;
+    std::function<void(TrainingSpec&)> tell;
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const Lie& lie : std::vector<Lie>{
+           {"input.shape", [](auto& s) { s.input_shape = {3, 8}; }},
+           {"input.shape", [](auto& s) { s.input_shape = {3, 0, 8}; }},
+           {"input.mean", [](auto& s) { s.input_mean = {1, 2}; }},
+           {"input.scale", [](auto& s) { s.input_scale = {0}; }},
+           {"input.scale", [&](auto& s) { s.input_scale = {nan}; }},
+           {"classes", [](auto& s) { s.classes = 1; }},
+           {"give 11", [](auto& s) { s.classes = 11; }},
+           {"spec.model", [](auto& s) { s.model.clear(); }},
+           {"model[2].groups", [](auto& s) { s.model[1].groups = 3; }},
+           {"model[5]", [](auto& s) { s.model[4].inputs = {4, 1, 2}; }},
+           {"model[5]", [](auto& s) { s.model[4].inputs = {}; }},
+           {"model[5].inputs", [](auto& s) { s.model[4].inputs = {4, 5}; }},
+           {"model[3]", [](auto& s) { s.model[3].inputs = {2}; s.model[5].inputs = {5, 2}; }},
+           {"model[12]", [](auto& s) { s.model[9] = node(Op::kTanh); }},
+           {"model[7]", [](auto& s) { s.model[6].kernel = 9; }},
+           {"model[7]", [](auto& s) { s.model[6].padding = 2; }},
+           {"model[7]", [](auto& s) { s.model[6].stride = 0; }},
+           {"model[8].slope", [&](auto& s) { s.model[7].slope = nan; }},
+           {"model[11].rate", [](auto& s) { s.model[10].rate = 1; }},
+           {"model[3]", [](auto& s) { s.model[2].units = 1; }},
+           {"parameters", [](auto& s) { s.model[11].units = 65536; s.model.push_back(node(Op::kLinear, 65536)); s.model.push_back(node(Op::kLinear, 10)); }},
+           {"steps", [](auto& s) { s.steps = 0; }},
+           {"batch", [](auto& s) { s.batch = 65537; }},
+           {"shard", [](auto& s) { s.shard = 0; }},
+           {"learning_rate", [](auto& s) { s.learning_rate[0].steps = 61; }},
+           {"learning_rate", [&](auto& s) { s.learning_rate[0].value = nan; }},
+           {"learning_rate", [](auto& s) { s.learning_rate[0].value = -1; }},
+           {"optimizer.momentum", [](auto& s) { s.optimizer.momentum = 1; }},
+           {"optimizer", [](auto& s) { s.optimizer.kind = Optimizer::Kind::kAdam; }},
+           {"optimizer.nesterov", [](auto& s) { s.optimizer.momentum = 0; s.optimizer.nesterov = true; }},
+           {"shuffle", [](auto& s) { s.shuffle = true; s.sampling_threshold = 0; }},
+           {"sampling_threshold", [](auto& s) { s.sampling_threshold = 0; }},
+           {"privacy.clip", [](auto& s) { s.privacy->clip = 0; }},
+           {"privacy.noise_multiplier", [&](auto& s) { s.privacy->noise_multiplier = nan; }},
+           {"privacy.epsilon_micro", [](auto& s) { s.privacy->epsilon_micro = 0; }},
+           {"privacy.delta_pico", [](auto& s) { s.privacy->delta_pico = 1'000'000'000'000; }},
+       }) {
+    auto spec = sample_spec();
+    lie.tell(spec);
+    auto refused = check_spec(spec);
+    ASSERT_FALSE(refused) << lie.named;
+    EXPECT_EQ(refused.error().code(), Code::kMalformed);
+    EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos) << lie.named << ": " << refused.error().expected();
+  }
+}
+
+}  // namespace
+}  // namespace souk::contracts
