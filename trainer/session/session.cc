@@ -237,7 +237,7 @@ class Session {
 
   Status train(const Work& work) {
     const auto& spec = work.contract->submit.spec;
-    DatasetView rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
+    Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
                              : Features(std::span<const float>(pool_.floats)),
               pool_.labels};
     auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_));
