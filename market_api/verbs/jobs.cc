@@ -121,11 +121,23 @@ bool Market::train_once() {
 // One trainer process, one job. A crash before job.start is recorded leaves the
 // contract escrowed and it is tried again; after it, the job is aborted and refunded.
 Status Market::run_job(const Contract& contract) {
-  const ContractId& id = contract.id;
   auto process = TRY(trainer::EnclaveProcess::start(
       config_.enclave_program, "trainer", config_.directory + "/platform.key"));
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return Error(Code::kTryAgain, "the market is closing");
+    process_ = process.get();
+  }
+  auto done = converse(*process, contract);
+  std::lock_guard lock(mutex_);
+  process_ = nullptr;
+  return done;
+}
+
+Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract) {
+  const ContractId& id = contract.id;
   auto ask = [&](const Frame& request, Kind answer_kind) -> Result<Json> {
-    auto answer = TRY(process->ask(request, kTrainerAnswerMs));
+    auto answer = TRY(process.ask(request, kTrainerAnswerMs));
     return trainer::expect(answer, answer_kind);
   };
 
@@ -164,22 +176,22 @@ Status Market::run_job(const Contract& contract) {
   for (const auto& dataset_id : contract.submit.datasets) {
     const auto* dataset = now.dataset(dataset_id);
     if (!dataset) return Error(Code::kNotFound, "expected the dataset on the ledger");
-    TRY(process->channel().send(
+    TRY(process.channel().send(
         trainer::frame(Kind::kDataset, Json::Object{{"dataset", dataset_id}})));
     auto size = TRY(blobs_->size(dataset->manifest.ciphertext));
     for (uint64_t at = 0; at < size; at += trainer::kPieceBytes) {
       auto piece = TRY(blobs_->read(dataset->manifest.ciphertext, at,
                                     std::min<uint64_t>(trainer::kPieceBytes, size - at)));
-      TRY(process->channel().send(trainer::frame_of_bytes(piece)));
+      TRY(process.channel().send(trainer::frame_of_bytes(piece)));
     }
-    auto answer = TRY(process->ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
+    auto answer = TRY(process.ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
     TRY(trainer::expect(answer, Kind::kDone));
   }
 
-  TRY(process->channel().send(trainer::frame(Kind::kTrain, Json::Object{})));
+  TRY(process.channel().send(trainer::frame(Kind::kTrain, Json::Object{})));
   Bytes model;
   while (true) {
-    auto message = TRY(process->channel().receive(1000 * 3600));
+    auto message = TRY(process.channel().receive(1000 * 3600));
     if (message.kind == Kind::kBytes) {
       append(model, message.body);
       continue;

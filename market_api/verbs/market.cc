@@ -125,6 +125,8 @@ Market::~Market() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
+    // A job under way ends here; the next start refunds it.
+    if (process_) process_->stop();
   }
   changed_.notify_all();
   if (decider_.joinable()) decider_.join();

@@ -16,6 +16,7 @@
 #include "ledger/sequencer/sequencer.h"
 #include "market_api/blobs/blobs.h"
 #include "market_api/verbs/keeper_link.h"
+#include "trainer/host/process.h"
 
 namespace souk::market {
 
@@ -67,6 +68,7 @@ class Market {
   bool decide_once();
   bool train_once();
   Status run_job(const contracts::Contract& contract);
+  Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
   void note_progress(const ContractId& contract, JobProgress progress);
   void wake();
 
@@ -89,6 +91,7 @@ class Market {
   bool stopping_ = false;                          // Guarded by mutex_.
   uint64_t news_ = 0;                              // Guarded by mutex_.
   std::optional<ContractId> training_;             // Guarded by mutex_.
+  trainer::EnclaveProcess* process_ = nullptr;     // Guarded by mutex_. Owned by run_job().
   std::map<ContractId, JobProgress> progress_;     // Guarded by mutex_.
   std::map<ContractId, int> failures_;             // Owned by the train thread.
 

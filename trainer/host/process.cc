@@ -60,6 +60,8 @@ Result<Frame> EnclaveProcess::ask(const Frame& request, int timeout_ms) {
   return channel_.receive(timeout_ms);
 }
 
+void EnclaveProcess::stop() { kill(pid_, SIGKILL); }
+
 bool EnclaveProcess::alive() {
   if (reaped_) return false;
   if (waitpid(pid_, nullptr, WNOHANG) == pid_) reaped_ = true;

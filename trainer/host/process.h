@@ -28,6 +28,8 @@ class EnclaveProcess {
   Result<Frame> ask(const Frame& request, int timeout_ms);
   Channel& channel() { return channel_; }
   bool alive();
+  // Kills the process; whoever waits for its answer learns that it is gone. Any thread.
+  void stop();
   pid_t pid() const { return pid_; }
 
  private:
