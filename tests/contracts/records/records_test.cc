@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <set>
+#include <sstream>
 
 #include "ledger/crypto/hash.h"
 #include "tests/contracts/market_world.h"
@@ -296,6 +299,51 @@ TEST(Credentials, OneIsBelievedFromItsIssuerInItsMarketOnly) {
   EXPECT_FALSE(verify_credential(canonical(to_json(envelope)), market));
   auto deposit = sign_record(Deposit{credential.subject, 5}, issuer, market);
   EXPECT_FALSE(verify_credential(canonical(to_json(deposit)), market));
+}
+
+// Against bytes another implementation made from contracts/SPEC.md.
+TEST(Vectors, NamesInfosAndPayloadsAreThoseOfTheSpecification) {
+  const char* root = std::getenv("SOUK_SOURCE");
+  std::ifstream file(std::string(root ? root : ".") + "/tests/vectors/contracts_names.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  auto vectors = parse_json(text.str());
+  ASSERT_TRUE(vectors);
+  auto at = [&](const char* name) { return *vectors->find(name)->string(); };
+  auto digest = [&](const char* name) { return *fixed<32>(*from_hex(at(name))); };
+
+  auto manifest = manifest_from_json(*vectors->find("manifest"));
+  ASSERT_TRUE(manifest);
+  EXPECT_EQ(to_hex(dataset_id(*manifest)), at("dataset_id"));
+  EXPECT_EQ(to_hex(policy_hash(manifest->policy)), at("policy_hash"));
+  auto evidence = evidence_from_json(*vectors->find("evidence"));
+  ASSERT_TRUE(evidence);
+  EXPECT_EQ(to_hex(evidence_digest(*evidence)), at("evidence_digest"));
+
+  MarketId market(digest("market"));
+  ContractId contract(digest("contract"));
+  DatasetId dataset(digest("dataset_id"));
+  Digest proof = digest("evidence_digest");
+  EXPECT_EQ(dataset_wrap_info(market, dataset, digest("policy_hash"), proof), at("dataset_wrap_info"));
+  EXPECT_EQ(trainer_wrap_info(market, contract, dataset, proof), at("trainer_wrap_info"));
+  EXPECT_EQ(header_wrap_info(market, contract), at("header_wrap_info"));
+
+  PublicKey author(digest("author"));
+  Digest account_bytes;
+  account_bytes.fill(0x1f);
+  PublicKey account(account_bytes);
+  EXPECT_EQ(as_text(payload_of(Deposit{account, 100'000}, author, to_hex(market), at("nonce"))),
+            at("deposit_payload"));
+
+  // The receipt is read from those bytes, and written as the same.
+  auto statement = parse_canonical(at("job_result_payload"));
+  ASSERT_TRUE(statement);
+  Json members = *statement->find("predicate");
+  for (const char* common : {"author", "market", "nonce"}) members.object()->erase(common);
+  auto result = members_from_json(JobResult::kType, members);
+  ASSERT_TRUE(result) << result.error().expected();
+  EXPECT_EQ(as_text(payload_of(*result, author, to_hex(market), at("nonce"))),
+            at("job_result_payload"));
 }
 
 TEST(Nonces, AreThirtyTwoHexDigitsAndFresh) {
