@@ -131,7 +131,7 @@ Step one_step(const Event& event, Direction direction, double grid, double highe
 
 // log of the sum of mass * e^{c loss}; accurate where it is near zero.
 double log_moment(const Step& step, double c) {
-  double top = c * std::max(step.loss.back(), -step.loss.front());
+  double top = std::max(c * step.loss.back(), c * step.loss.front());
   if (top < 50) {
     double sum = 0;
     for (size_t i = 0; i < step.loss.size(); ++i) sum += step.mass[i] * std::expm1(c * step.loss[i]);
@@ -185,10 +185,10 @@ void transform(std::vector<std::complex<double>>& values, bool inverse) {
 struct Window {
   double low = 0, high = 0;
 };
-Window window(const std::vector<Step>& steps, double c, double moment) {
+Window window(const std::vector<Step>& steps, double c, double moment, double grid) {
   const double h0 = 1e-3 * c;
   double curvature = (log_moment(steps, c + h0) - 2 * moment + log_moment(steps, c - h0)) / (h0 * h0);
-  double deviation = std::sqrt(std::max(curvature, 1e-12));
+  double deviation = std::max(std::sqrt(std::max(curvature, 0.0)), grid);
   const double allowed = -std::log(kTail);
   Window w{-kInfinity, kInfinity};
   for (double f : {1.0, 4.0, 6.0, 8.0, 10.0, 14.0}) {
@@ -237,12 +237,12 @@ std::optional<double> epsilon_in(const std::vector<Step>& steps, double delta, d
 
   // The tilt with the narrowest window among those that keep the rounding pad small.
   double c = saddle, moment = log_moment(steps, saddle);
-  Window best = window(steps, c, moment);
+  Window best = window(steps, c, moment, grid);
   for (double f : {0.8, 0.6, 0.4, 0.2, 0.1}) {
     double c_try = saddle * f, m = log_moment(steps, c_try);
     double log_eta = std::log(2 * kTail + 1e-11 + count * kRounding * 1e3);
     if (log_eta + log_pad(c_try) + m - c_try * reference > std::log(target) - 9) continue;
-    Window w = window(steps, c_try, m);
+    Window w = window(steps, c_try, m, grid);
     if (w.high - w.low < best.high - best.low) {
       best = w;
       c = c_try;
@@ -345,7 +345,8 @@ std::optional<double> epsilon_by_pld(std::span<const Event> events, double delta
   if (!(variance > 0) || !std::isfinite(renyi_epsilon)) return std::nullopt;
   // Connect-the-dots widens the variance by grid^2 / 6 a step: 0.05 deviations cost 2e-4 of epsilon.
   double grid = std::min(0.05 * std::sqrt(variance / count), 0.002 * std::max(renyi_epsilon, 0.03));
-  const double highest = renyi_epsilon + 20;
+  // Moving one-step losses further up to infinity adds less than e^-10 of delta.
+  const double highest = renyi_epsilon + 10;
   for (int attempt = 0; attempt < 8; ++attempt) {
     double worst = 0;
     double too_wide = 0;

@@ -319,7 +319,10 @@ void Network::State::forward_layer(Worker& w, uint32_t index, const Secret<32>* 
     case Node::Op::kGroupNorm: return kernels::group_norm(layer, shard, x, weight, bias, y, w.extras[index].data());
     case Node::Op::kDropout: {
       float* factors = w.extras[index].data();
-      if (!dropout) return kernels::copy(x, y, count, Onto::kWrite);
+      if (!dropout) {
+        std::fill_n(factors, count, 1.0F);
+        return kernels::copy(x, y, count, Onto::kWrite);
+      }
       for (uint32_t row = 0; row < shard; ++row) {
         ChaCha20 random(dropout->bytes(SecretAccess()), (uint64_t{index} << 32) | (first + row));
         kernels::dropout_factors(layer, random, factors + row * out);

@@ -83,6 +83,21 @@ TEST(Accountant, SpendsMoreWithMoreStepsHigherRateLessNoiseAndSmallerDelta) {
   EXPECT_EQ(*epsilon_upper(Event{0, 1.2, 1000}, 1e-5), 0);
 }
 
+TEST(Accountant, NeverFallsAsStepsAreAdded) {
+  for (double delta : {1e-3, 1e-5, 1e-10}) {
+    for (Event e : {Event{0.01, 1.1, 0}, Event{0.2, 3, 0}, Event{0.001, 0.7, 0}, Event{1, 20, 0}}) {
+      double before = 0;
+      for (uint64_t steps : {1, 2, 5, 30, 1000}) {
+        e.steps = steps;
+        double epsilon = *epsilon_upper(e, delta);
+        // Each value is at most 0.1 % above the truth, which does not fall.
+        EXPECT_GE(epsilon * 1.001, before) << e.q << " " << steps << " " << delta;
+        before = epsilon;
+      }
+    }
+  }
+}
+
 TEST(Accountant, TwoRunsCostAtLeastEachAndAtMostTheirSum) {
   Event runs[] = {{0.01, 1.1, 2000}, {0.02, 1.5, 1500}};
   double both = *epsilon_upper(runs, 1e-5);
