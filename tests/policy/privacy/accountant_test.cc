@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 
 #include "policy/privacy/pld.h"
@@ -87,7 +88,7 @@ TEST(Accountant, NeverFallsAsStepsAreAdded) {
   for (double delta : {1e-3, 1e-5, 1e-10}) {
     for (Event e : {Event{0.01, 1.1, 0}, Event{0.2, 3, 0}, Event{0.001, 0.7, 0}, Event{1, 20, 0}}) {
       double before = 0;
-      for (uint64_t steps : {1, 2, 5, 30, 1000}) {
+      for (uint64_t steps : std::initializer_list<uint64_t>{1, 2, 5, 30, 1000}) {
         e.steps = steps;
         double epsilon = *epsilon_upper(e, delta);
         // Each value is at most 0.1 % above the truth, which does not fall.
