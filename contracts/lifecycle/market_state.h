@@ -163,6 +163,9 @@ struct Obstacle {
   std::string code, dataset, got, need;
 };
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision);
+// The same of a contract that nobody has submitted: for quotes.
+std::optional<Obstacle> obstacle(const MarketState& state, const PublicKey& consumer,
+                                 const ContractSubmit& submit, const ContractDecision& decision);
 
 // Provider payouts of a settled contract: grants summed by provider. Sums to `price`.
 std::map<PublicKey, Minor> payouts(const MarketState& state, const Contract& contract);

@@ -29,7 +29,8 @@ Obstacle exhausted(const Dataset& dataset, const Grant& grant) {
   return obstacle;
 }
 
-std::optional<Obstacle> price_obstacle(const MarketState& state, const Contract& contract,
+std::optional<Obstacle> price_obstacle(const MarketState& state, const PublicKey& consumer,
+                                       const ContractSubmit& submit,
                                        const ContractDecision& decision) {
   Minor sum = 0;  // of at most 16 prices below 2^53
   for (const auto& grant : decision.grants) {
@@ -40,20 +41,20 @@ std::optional<Obstacle> price_obstacle(const MarketState& state, const Contract&
   if (sum != decision.price) {
     return Obstacle{"wrong_price", "", std::to_string(decision.price), std::to_string(sum)};
   }
-  if (sum > contract.submit.offered) {
-    return Obstacle{"over_offer", "", std::to_string(contract.submit.offered), std::to_string(sum)};
+  if (sum > submit.offered) {
+    return Obstacle{"over_offer", "", std::to_string(submit.offered), std::to_string(sum)};
   }
-  Minor balance = state.balance(contract.consumer);
+  Minor balance = state.balance(consumer);
   if (balance < sum) {
     return Obstacle{"unfunded", "", std::to_string(balance), std::to_string(sum)};
   }
   return std::nullopt;
 }
 
-std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const Contract& contract,
+std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractSubmit& submit,
                                          const Grant& grant) {
   std::string id = to_hex(grant.dataset);
-  bool is_private = contract.submit.spec.privacy.has_value();
+  bool is_private = submit.spec.privacy.has_value();
   if (grant.waived) {
     if (is_private) return Obstacle{"needless_waiver", id, "waived", "charges"};
     bool charged = grant.charges != Charges{} || grant.epsilon_micro != 0;
@@ -79,8 +80,12 @@ std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecisio
   if (contract->deadline <= state.time()) {
     return Obstacle{"expired", "", std::to_string(contract->deadline), std::to_string(state.time())};
   }
+  return obstacle(state, contract->consumer, contract->submit, decision);
+}
 
-  const auto& wanted = contract->submit.datasets;
+std::optional<Obstacle> obstacle(const MarketState& state, const PublicKey& consumer,
+                                 const ContractSubmit& submit, const ContractDecision& decision) {
+  const auto& wanted = submit.datasets;
   bool one_each = std::equal(wanted.begin(), wanted.end(), decision.grants.begin(),
                              decision.grants.end(), [](const DatasetId& id, const Grant& grant) {
                                return id == grant.dataset;
@@ -92,9 +97,9 @@ std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecisio
     if (dataset->revoked) return Obstacle{"revoked", to_hex(id), "", ""};
   }
 
-  if (auto found = price_obstacle(state, *contract, decision)) return found;
+  if (auto found = price_obstacle(state, consumer, submit, decision)) return found;
   for (const auto& grant : decision.grants) {
-    auto found = privacy_obstacle(*state.dataset(grant.dataset), *contract, grant);
+    auto found = privacy_obstacle(*state.dataset(grant.dataset), submit, grant);
     if (found) return found;
   }
   return std::nullopt;

@@ -66,10 +66,11 @@ DatasetId dataset_id(const Manifest& manifest) {
 Digest policy_hash(const std::string& source) { return ledger::sha256(as_bytes(source)); }
 
 std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
-                              const Digest& policy, const Digest& keeper_evidence) {
+                              const PublicKey& provider, const Digest& policy, const Digest& keeper_evidence) {
   return canonical(Json::Object{{"purpose", "urn:souk:wrap:dataset:v1"},
                                 {"market", market},
                                 {"dataset", dataset},
+                                {"provider", provider},
                                 {"policy", policy},
                                 {"keeper_evidence", keeper_evidence}});
 }

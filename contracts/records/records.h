@@ -107,9 +107,10 @@ struct DatasetOffer {
   Digest keeper_evidence{}; // evidence the provider appraised before it wrapped
   friend bool operator==(const DatasetOffer&, const DatasetOffer&) = default;
 };
-// The HPKE info of a dataset wrap: purpose, market, dataset, policy, evidence.
+// The HPKE info of a dataset wrap: purpose, market, dataset, provider (who signs the
+// offer: nobody else's offer can carry this wrap), policy, evidence.
 std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
-                              const Digest& policy, const Digest& keeper_evidence);
+                              const PublicKey& provider, const Digest& policy, const Digest& keeper_evidence);
 
 struct DatasetRevoke {
   static constexpr const char* kType = "application/vnd.souk.dataset-revoke+json";

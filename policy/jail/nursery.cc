@@ -242,7 +242,8 @@ Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
   return gone();
 }
 
-// The nursery sees the end of its socket and leaves.
+// The nursery sees the end of its socket and leaves. It may not be ours to kill or
+// to wait for any more: then it is the reaper's.
 Nursery::~Nursery() { close(socket_); }
 
 }  // namespace souk::policy

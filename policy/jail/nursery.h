@@ -37,8 +37,6 @@ class Nursery {
   int fd() const { return socket_; }
   pid_t process() const { return process_; }
 
-  // Not waited for in the destructor (a locked-down process may not): the ended
-  // nursery stays a zombie until this process ends or reaps process().
   Nursery(const Nursery&) = delete;
   Nursery& operator=(const Nursery&) = delete;
   ~Nursery();

@@ -143,7 +143,7 @@ void prepare(lua_State* state, const Program& program) {
   install_inputs(state);
   install_library(state, program.vocabulary);
   auto prelude = program.vocabulary == Vocabulary::kPolicy ? kPolicyPrelude : kContractPrelude;
-  if (load_text(state, prelude, "=library") != LUA_OK) lua_error(state);  // less memory than the library needs
+  CHECK(load_text(state, prelude, "=library") == LUA_OK);
   lua_call(state, 0, 0);
   for (const Input& input : program.inputs) {
     push_input(state, *input.value, input.name);

@@ -19,6 +19,26 @@ using policy::PolicyDecision;
 using policy::Reason;
 
 constexpr size_t kMaxReasons = 64;
+// A decision is one ledger entry: all reasons of all providers share this much of it.
+constexpr size_t kReasonBytes = 28'000;
+
+// At most `max` bytes, cut between characters.
+std::string cut(const std::string& text, size_t max) {
+  if (text.size() <= max) return text;
+  size_t end = max;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+Reason shortened(Reason reason) {
+  reason.message = cut(reason.message, 200);
+  reason.path = cut(reason.path, 64);
+  reason.got = cut(reason.got, 64);
+  reason.need = cut(reason.need, 64);
+  return reason;
+}
+
+size_t bytes_of(const Reason& reason) { return canonical(policy::to_json(reason)).size(); }
 
 class Judge {
  public:
@@ -77,6 +97,7 @@ class Judge {
   // One provider's answer; false when it is not an allow.
   bool ask(const Dataset& dataset, const Json& request, const ContractSubmit& submit,
            const EvaluatePolicy& evaluate, uint64_t head_size) {
+    size_t room = kReasonBytes / submit.datasets.size();
     policy::DatasetFacts facts;
     facts.id = dataset.id;
     facts.name = dataset.manifest.name;
@@ -105,6 +126,10 @@ class Judge {
     for (Reason why : answer.reasons) {
       why.provider = dataset.manifest.provider_name;
       why.dataset = dataset.manifest.name;
+      if (bytes_of(why) > room) why = shortened(std::move(why));
+      size_t bytes = bytes_of(why);
+      if (bytes > room && room < kReasonBytes / submit.datasets.size()) break;  // the first is always told
+      room -= std::min(room, bytes);
       if (answer.allowed()) {
         reason(std::move(why));
       } else {
@@ -129,8 +154,7 @@ class Judge {
 
     Grant grant;
     grant.dataset = dataset.id;
-    // A policy that names no price of its own charges the list price.
-    grant.price = answer.price_minor > 0 ? answer.price_minor : dataset.manifest.price;
+    grant.price = answer.price_minor;  // the list price when the policy names none
     if (submit.spec.privacy) {
       grant.charges = charges_;
       grant.epsilon_micro = epsilon_micro_;
@@ -236,7 +260,10 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   out.inputs = Json::Object{{"engine", "souk-policy/1"}, {"policies", std::move(judge.inputs_)}};
   out.allow = out.status == "allowed";
   if (out.allow) {
-    if (auto blocked = contracts::obstacle(state, out)) {
+    // A contract on the ledger, or one that is only asked about.
+    auto blocked = state.contract(id) ? contracts::obstacle(state, out)
+                                      : contracts::obstacle(state, consumer, submit, out);
+    if (blocked) {
       judge.refuse(blocked->code == "unfunded" ? "unfunded" : "denied",
                    {blocked->code, "the ledger's state stands against it", "", blocked->dataset,
                     "request.payment", blocked->got, blocked->need});

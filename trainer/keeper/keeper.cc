@@ -17,7 +17,14 @@ Frame done() { return frame(Kind::kDone, Json::Object{}); }
 
 Result<ContractId> contract_in(const Json& body) {
   auto fields = TRY(Fields::of(body, "request"));
-  return fields.named<ContractId>("contract");
+  auto contract = TRY(fields.named<ContractId>("contract"));
+  TRY(fields.done());
+  return contract;
+}
+
+Status nothing_in(const Json& body) {
+  auto fields = TRY(Fields::of(body, "request"));
+  return fields.done();
 }
 
 }  // namespace
@@ -51,13 +58,13 @@ Result<Frame> Keeper::handle(const Frame& request) {
     case Kind::kLeaves: return leaves(body);
     case Kind::kConfirm: return confirm(body);
     case Kind::kAttest: return attest(body);
-    case Kind::kBoot: return boot();
+    case Kind::kBoot: return boot(body);
     case Kind::kDecide: return decide(body);
     case Kind::kQuote: return quote(body);
     case Kind::kChallenge: return challenge(body);
     case Kind::kStart: return start(body);
     case Kind::kAbort: return abort_job(body);
-    case Kind::kTick: return tick();
+    case Kind::kTick: return tick(body);
     case Kind::kRelease: return release(body);
     default: return Error(Code::kMalformed, "expected a request to a keeper");
   }
@@ -87,10 +94,22 @@ Result<Frame> Keeper::begin(const Json& body) {
                Json::Object{{"measurement", self_.measurement}, {"sandbox", self_.sandbox}});
 }
 
-// The ledger must pass exactly through what was sealed: the same root at the same size.
+// All or nothing: after a refusal nothing is pending, so that a history which was
+// refused in the middle cannot be confirmed from there.
 Result<Frame> Keeper::leaves(const Json& body) {
+  auto added = add_leaves(body);
+  if (!added) {
+    follower_->discard_pending();
+    return std::move(added).take_error();
+  }
+  return done();
+}
+
+// The ledger must pass exactly through what was sealed: the same root at the same size.
+Status Keeper::add_leaves(const Json& body) {
   auto fields = TRY(Fields::of(body, "leaves"));
   const auto* list = TRY(fields.array("leaves", 1 << 20));
+  TRY(fields.done());
   for (const auto& item : *list) {
     if (!item.string()) return Error(Code::kMalformed, "leaves: expected base64");
     auto leaf = TRY(from_base64(*item.string()));
@@ -101,13 +120,15 @@ Result<Frame> Keeper::leaves(const Json& body) {
                        " expected the history this keeper has confirmed before");
     }
   }
-  return done();
+  return Done{};
 }
 
 Result<Frame> Keeper::confirm(const Json& body) {
   auto fields = TRY(Fields::of(body, "confirm"));
   auto note = TRY(fields.text("checkpoint", 1 << 16));
+  TRY(fields.done());
   if (follower_->size() < memory_.size) {
+    follower_->discard_pending();
     return Error(Code::kUnauthentic, "ledger: expected at least " + std::to_string(memory_.size) +
                                          " entries, as confirmed before");
   }
@@ -138,6 +159,7 @@ contracts::Evidence Keeper::evidence(const std::string& nonce) const {
 Result<Frame> Keeper::attest(const Json& body) {
   auto fields = TRY(Fields::of(body, "attest"));
   auto nonce = TRY(fields.text("nonce", 64));
+  TRY(fields.done());
   return frame(Kind::kEvidence,
                Json::Object{{"evidence", contracts::to_json(evidence(nonce))}});
 }
@@ -148,7 +170,8 @@ Frame Keeper::envelope(const ledger::Envelope& envelope) {
                Json::Object{{"envelope", to_base64(as_bytes(text))}, {"sealed", seal()}});
 }
 
-Result<Frame> Keeper::boot() {
+Result<Frame> Keeper::boot(const Json& body) {
+  TRY(nothing_in(body));
   contracts::KeeperBoot record;
   record.kem = kem_.public_key();
   record.evidence = evidence(to_hex(ByteView(ledger::random_array<32>())));
@@ -242,7 +265,8 @@ Result<Frame> Keeper::abort_job(const Json& body) {
   return envelope(contracts::sign_record(record, key_, follower_->market()));
 }
 
-Result<Frame> Keeper::tick() {
+Result<Frame> Keeper::tick(const Json& body) {
+  TRY(nothing_in(body));
   return envelope(contracts::sign_record(contracts::Tick{}, key_, follower_->market()));
 }
 

@@ -39,15 +39,16 @@ class Keeper {
   Result<Frame> handle(const Frame& request);
   Result<Frame> begin(const Json& body);
   Result<Frame> leaves(const Json& body);
+  Status add_leaves(const Json& body);
   Result<Frame> confirm(const Json& body);
   Result<Frame> attest(const Json& body);
-  Result<Frame> boot();
+  Result<Frame> boot(const Json& body);
   Result<Frame> decide(const Json& body);
   Result<Frame> quote(const Json& body);
   Result<Frame> challenge(const Json& body);
   Result<Frame> start(const Json& body);
   Result<Frame> abort_job(const Json& body);
-  Result<Frame> tick();
+  Result<Frame> tick(const Json& body);
   Result<Frame> release(const Json& body);
 
   contracts::Evidence evidence(const std::string& nonce) const;

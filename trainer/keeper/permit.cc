@@ -25,7 +25,8 @@ Result<contracts::Wrap> release_key(const Permit& permit, const AppraisedEnclave
   if (std::find(inputs.begin(), inputs.end(), id) == inputs.end()) {
     return Error(Code::kRefused, "expected a dataset of the permitted contract");
   }
-  auto info = contracts::dataset_wrap_info(state.market(), id,
+  if (dataset->revoked) return Error(Code::kRefused, "expected a dataset that is not revoked");
+  auto info = contracts::dataset_wrap_info(state.market(), id, dataset->provider,
                                            contracts::policy_hash(dataset->manifest.policy),
                                            dataset->keeper_evidence);
   auto file_key = ledger::hpke_open(keeper_kem, as_bytes(info), {}, dataset->wrap);

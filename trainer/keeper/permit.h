@@ -26,7 +26,7 @@ class Permit {
 Result<Permit> permit(const contracts::MarketState& state, const ContractId& contract);
 
 // The dataset's file key, from the provider's wrap to the trainer's. kRefused when the
-// dataset is not part of the permitted contract.
+// dataset is not part of the permitted contract, or revoked since.
 Result<contracts::Wrap> release_key(const Permit& permit, const AppraisedEnclave& trainer,
                                     const contracts::MarketState& state, const DatasetId& dataset,
                                     const ledger::KemKey& keeper_kem);

@@ -246,13 +246,15 @@ TEST(Wraps, EachInfoNamesItsPurposeAndEverythingItBinds) {
   MarketId market(digest_named("m")), other_market(digest_named("m2"));
   DatasetId dataset(digest_named("d"));
   ContractId contract(digest_named("c"));
+  PublicKey provider(digest_named("key"));
   Digest policy = digest_named("p"), evidence = digest_named("e");
   std::set<std::string> infos = {
-      dataset_wrap_info(market, dataset, policy, evidence),
-      dataset_wrap_info(other_market, dataset, policy, evidence),
-      dataset_wrap_info(market, DatasetId(policy), policy, evidence),
-      dataset_wrap_info(market, dataset, evidence, evidence),
-      dataset_wrap_info(market, dataset, policy, policy),
+      dataset_wrap_info(market, dataset, provider, policy, evidence),
+      dataset_wrap_info(other_market, dataset, provider, policy, evidence),
+      dataset_wrap_info(market, DatasetId(policy), provider, policy, evidence),
+      dataset_wrap_info(market, dataset, PublicKey(policy), policy, evidence),
+      dataset_wrap_info(market, dataset, provider, evidence, evidence),
+      dataset_wrap_info(market, dataset, provider, policy, policy),
       trainer_wrap_info(market, contract, dataset, evidence),
       trainer_wrap_info(other_market, contract, dataset, evidence),
       trainer_wrap_info(market, ContractId(policy), dataset, evidence),
@@ -262,7 +264,7 @@ TEST(Wraps, EachInfoNamesItsPurposeAndEverythingItBinds) {
       header_wrap_info(other_market, contract),
       header_wrap_info(market, ContractId(policy)),
   };
-  EXPECT_EQ(infos.size(), 13u);
+  EXPECT_EQ(infos.size(), 14u);
   EXPECT_EQ(header_wrap_info(MarketId{}, ContractId{}),
             "{\"contract\":\"" + std::string(64, '0') + "\",\"market\":\"" + std::string(64, '0') +
                 "\",\"purpose\":\"urn:souk:wrap:header:v1\"}");
@@ -324,7 +326,8 @@ TEST(Vectors, NamesInfosAndPayloadsAreThoseOfTheSpecification) {
   ContractId contract(digest("contract"));
   DatasetId dataset(digest("dataset_id"));
   Digest proof = digest("evidence_digest");
-  EXPECT_EQ(dataset_wrap_info(market, dataset, digest("policy_hash"), proof), at("dataset_wrap_info"));
+  EXPECT_EQ(dataset_wrap_info(market, dataset, PublicKey(digest("provider")), digest("policy_hash"), proof),
+            at("dataset_wrap_info"));
   EXPECT_EQ(trainer_wrap_info(market, contract, dataset, proof), at("trainer_wrap_info"));
   EXPECT_EQ(header_wrap_info(market, contract), at("header_wrap_info"));
 
