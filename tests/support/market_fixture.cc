@@ -525,13 +525,13 @@ Result<Frame> MarketFixture::show(TrainerThread& trainer, const History& history
 
 Result<Frame> MarketFixture::send_dataset(TrainerThread& trainer, const DatasetId& name,
                                           ByteView file) const {
-  TRY(trainer.send(trainer::frame(Kind::kDataset, Json::Object{{"dataset", name}})));
-  for (size_t at = 0; at < file.size(); at += trainer::kPieceBytes) {
+  // A trainer that has refused already is gone, and its answer waits to be read.
+  Status sent = trainer.send(trainer::frame(Kind::kDataset, Json::Object{{"dataset", name}}));
+  for (size_t at = 0; sent && at < file.size(); at += trainer::kPieceBytes) {
     auto piece = file.subspan(at, std::min(trainer::kPieceBytes, file.size() - at));
-    if (!trainer.send(trainer::frame_of_bytes(piece))) break;  // it has answered already
+    sent = trainer.send(trainer::frame_of_bytes(piece));
   }
-  auto sent = trainer.send(trainer::frame_of_bytes({}));
-  (void)sent;
+  if (sent) sent = trainer.send(trainer::frame_of_bytes({}));
   return trainer.receive();
 }
 
