@@ -203,7 +203,8 @@ class Folding {
     if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
     if (result.job_start != contract->start_hash) return "wrong_start";
     if (result.spec != contract->spec_hash) return "wrong_spec";
-    if (result.trainer_evidence != evidence_digest(contract->start->trainer)) return "wrong_evidence";
+    if (result.trainer_evidence != evidence_digest(contract->start->trainer))
+      return "wrong_evidence";
     if (result.steps > contract->submit.spec.steps) return "too_many_steps";
 
     for (const auto& [provider, amount] : payouts(state_, *contract)) pay(provider, amount);
@@ -333,7 +334,8 @@ class Folding {
 
   static void hold(Budget& budget, const Grant& grant) {
     budget.reserved = saturating_sum(budget.reserved, grant.charges);
-    budget.epsilon_micro_reserved = saturating_sum(budget.epsilon_micro_reserved, grant.epsilon_micro);
+    budget.epsilon_micro_reserved =
+        saturating_sum(budget.epsilon_micro_reserved, grant.epsilon_micro);
   }
 
   // Saturated sums cannot be subtracted from: what is held is added up afresh.

@@ -9,7 +9,9 @@
 namespace souk::contracts {
 
 // Both in 0 ... kMaxJsonInteger, and so is the sum.
-inline int64_t saturating_sum(int64_t a, int64_t b) { return std::min(a + b, kMaxJsonInteger); }
+inline int64_t saturating_sum(int64_t a, int64_t b) {
+  return std::min(a + b, kMaxJsonInteger);
+}
 
 inline Charges saturating_sum(const Charges& a, const Charges& b) {
   Charges out{};

@@ -16,8 +16,8 @@ Result<Follower> Follower::pin(ByteView genesis_leaf, std::optional<MarketId> ex
   }
   MarketId market = market_id(entry.payload());
   if (expected && *expected != market) {
-    return Error(Code::kUnauthentic,
-                 "expected the genesis of market " + to_hex(*expected) + ", this is " + to_hex(market));
+    return Error(Code::kUnauthentic, "expected the genesis of market " + to_hex(*expected) +
+                                         ", this is " + to_hex(market));
   }
   auto key = TRY(ledger::NoteKey::parse(genesis->ledger_key));
   if (key.public_key() != entry.author() || key.name() != genesis->origin) {
@@ -26,7 +26,9 @@ Result<Follower> Follower::pin(ByteView genesis_leaf, std::optional<MarketId> ex
   return Follower(*genesis, market, std::move(key), appraiser);
 }
 
-Status Follower::add(ByteView leaf_bytes) { return reader_.add(leaf_bytes); }
+Status Follower::add(ByteView leaf_bytes) {
+  return reader_.add(leaf_bytes);
+}
 
 Result<std::vector<uint64_t>> Follower::confirm(std::string_view note) {
   auto recorded = reader_.confirm(note);

@@ -4,13 +4,20 @@ namespace souk::contracts {
 
 const char* phase_name(Phase phase) {
   switch (phase) {
-    case Phase::kSubmitted: return "submitted";
-    case Phase::kRefused: return "refused";
-    case Phase::kEscrowed: return "escrowed";
-    case Phase::kRunning: return "running";
-    case Phase::kSettled: return "settled";
-    case Phase::kRefunded: return "refunded";
-    case Phase::kExpired: return "expired";
+    case Phase::kSubmitted:
+      return "submitted";
+    case Phase::kRefused:
+      return "refused";
+    case Phase::kEscrowed:
+      return "escrowed";
+    case Phase::kRunning:
+      return "running";
+    case Phase::kSettled:
+      return "settled";
+    case Phase::kRefunded:
+      return "refunded";
+    case Phase::kExpired:
+      return "expired";
   }
   return "unknown";
 }

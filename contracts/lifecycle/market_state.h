@@ -29,10 +29,10 @@ struct Account {
 // it admits nothing more.
 struct Budget {
   Charges caps{};
-  Charges reserved{};   // over the contracts in `holders`
+  Charges reserved{};  // over the contracts in `holders`
   Charges committed{};
-  std::set<ContractId> holders;  // escrowed or running on this dataset
-  int64_t runs = 0;              // committed ones
+  std::set<ContractId> holders;         // escrowed or running on this dataset
+  int64_t runs = 0;                     // committed ones
   int64_t epsilon_micro_committed = 0;  // plain sum, shown to people; admission uses charges
   int64_t epsilon_micro_reserved = 0;
   friend bool operator==(const Budget&, const Budget&) = default;
@@ -71,7 +71,7 @@ struct Contract {
   TimeMs deadline = 0;
   Minor escrow = 0;
   std::optional<ContractDecision> decision;
-  Digest decision_hash{};   // payload hash
+  Digest decision_hash{};  // payload hash
   std::optional<JobStart> start;
   Digest start_hash{};
   std::optional<JobResult> result;
@@ -142,12 +142,12 @@ class MarketState {
   std::map<PublicKey, Account> accounts_;
   std::map<DatasetId, Dataset> datasets_;
   std::map<ContractId, Contract> contracts_;
-  std::set<std::pair<TimeMs, ContractId>> open_;         // deadlines of contracts that are not final
-  std::set<std::pair<PublicKey, std::string>> nonces_;   // (author, nonce) seen
+  std::set<std::pair<TimeMs, ContractId>> open_;        // deadlines of contracts that are not final
+  std::set<std::pair<PublicKey, std::string>> nonces_;  // (author, nonce) seen
   std::map<uint64_t, std::string> voids_;
-  ledger::CompactTree tree_;           // of the entries folded
-  std::set<uint64_t> undecided_;       // submit_seq of contracts in kSubmitted
-  std::map<uint64_t, Digest> heads_;   // size -> root, since the oldest undecided contract
+  ledger::CompactTree tree_;          // of the entries folded
+  std::set<uint64_t> undecided_;      // submit_seq of contracts in kSubmitted
+  std::map<uint64_t, Digest> heads_;  // size -> root, since the oldest undecided contract
 };
 
 // The next state: state = apply(std::move(state), entry) costs no copies. Entries

@@ -5,7 +5,9 @@
 namespace souk::contracts {
 namespace {
 
-bool in_range(int64_t value) { return value >= 0 && value <= kMaxJsonInteger; }
+bool in_range(int64_t value) {
+  return value >= 0 && value <= kMaxJsonInteger;
+}
 
 bool in_range(const Charges& charges) {
   return std::all_of(charges.begin(), charges.end(), [](int64_t c) { return in_range(c); });
@@ -74,11 +76,12 @@ std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractS
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision) {
   const Contract* contract = state.contract(decision.contract);
   if (!contract) return Obstacle{"unknown_contract", "", "", ""};
+  if (contract->phase == Phase::kExpired) {
+    return Obstacle{"expired", "", std::to_string(state.time()),
+                    std::to_string(contract->deadline)};
+  }
   if (contract->phase != Phase::kSubmitted) {
     return Obstacle{"not_submitted", "", phase_name(contract->phase), "submitted"};
-  }
-  if (contract->deadline <= state.time()) {
-    return Obstacle{"expired", "", std::to_string(contract->deadline), std::to_string(state.time())};
   }
   return obstacle(state, contract->consumer, contract->submit, decision);
 }
@@ -86,10 +89,9 @@ std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecisio
 std::optional<Obstacle> obstacle(const MarketState& state, const PublicKey& consumer,
                                  const ContractSubmit& submit, const ContractDecision& decision) {
   const auto& wanted = submit.datasets;
-  bool one_each = std::equal(wanted.begin(), wanted.end(), decision.grants.begin(),
-                             decision.grants.end(), [](const DatasetId& id, const Grant& grant) {
-                               return id == grant.dataset;
-                             });
+  bool one_each =
+      std::equal(wanted.begin(), wanted.end(), decision.grants.begin(), decision.grants.end(),
+                 [](const DatasetId& id, const Grant& grant) { return id == grant.dataset; });
   if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
   for (const auto& id : wanted) {
     const Dataset* dataset = state.dataset(id);

@@ -7,7 +7,9 @@
 
 namespace souk::contracts {
 
-ContractId contract_id(ByteView submit_payload) { return ContractId(ledger::sha256(submit_payload)); }
+ContractId contract_id(ByteView submit_payload) {
+  return ContractId(ledger::sha256(submit_payload));
+}
 
 Digest spec_hash(const TrainingSpec& spec) {
   return ledger::sha256(as_bytes(canonical(to_json(spec))));
@@ -48,21 +50,21 @@ Result<Grant> grant_from_json(const Json& json) {
 }  // namespace
 
 template <>
-const char* name_of<ContractSubmit>() { return "contract.submit"; }
+const char* name_of<ContractSubmit>() {
+  return "contract.submit";
+}
 template <>
-const char* name_of<ContractDecision>() { return "contract.decision"; }
+const char* name_of<ContractDecision>() {
+  return "contract.decision";
+}
 
 Json::Object members(const ContractSubmit& record) {
   Json::Array datasets;
   for (const auto& dataset : record.datasets) datasets.push_back(dataset);
-  return {{"spec", to_json(record.spec)},
-          {"datasets", std::move(datasets)},
-          {"purpose", record.purpose},
-          {"region", record.region},
-          {"offered", record.offered},
-          {"deadline_minutes", record.deadline_minutes},
-          {"recipient", record.recipient},
-          {"credentials", texts_json(record.credentials)}};
+  return {{"spec", to_json(record.spec)},  {"datasets", std::move(datasets)},
+          {"purpose", record.purpose},     {"region", record.region},
+          {"offered", record.offered},     {"deadline_minutes", record.deadline_minutes},
+          {"recipient", record.recipient}, {"credentials", texts_json(record.credentials)}};
 }
 
 Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {

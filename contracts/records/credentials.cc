@@ -4,7 +4,9 @@ namespace souk::contracts {
 namespace codec {
 
 template <>
-const char* name_of<Credential>() { return "credential"; }
+const char* name_of<Credential>() {
+  return "credential";
+}
 
 Json::Object members(const Credential& record) {
   return {{"subject", record.subject}, {"type", record.type}, {"expires_ms", record.expires_ms}};

@@ -39,7 +39,8 @@ Result<Manifest> manifest_from_json(const Json& json) {
     features *= *side;
     return static_cast<uint32_t>(*side);
   };
-  manifest.feature_shape = TRY(codec::list_member<uint32_t>(fields, "feature_shape", 1, 4, side_item));
+  manifest.feature_shape =
+      TRY(codec::list_member<uint32_t>(fields, "feature_shape", 1, 4, side_item));
   manifest.feature_names = TRY(codec::shown_texts(fields, "feature_names", 4096, 256));
   if (!manifest.feature_names.empty() &&
       manifest.feature_names.size() != static_cast<size_t>(features)) {
@@ -63,10 +64,13 @@ DatasetId dataset_id(const Manifest& manifest) {
   return DatasetId(ledger::sha256(as_bytes(canonical(to_json(manifest)))));
 }
 
-Digest policy_hash(const std::string& source) { return ledger::sha256(as_bytes(source)); }
+Digest policy_hash(const std::string& source) {
+  return ledger::sha256(as_bytes(source));
+}
 
 std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
-                              const PublicKey& provider, const Digest& policy, const Digest& keeper_evidence) {
+                              const PublicKey& provider, const Digest& policy,
+                              const Digest& keeper_evidence) {
   return canonical(Json::Object{{"purpose", "urn:souk:wrap:dataset:v1"},
                                 {"market", market},
                                 {"dataset", dataset},
@@ -78,9 +82,13 @@ std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
 namespace codec {
 
 template <>
-const char* name_of<DatasetOffer>() { return "dataset.offer"; }
+const char* name_of<DatasetOffer>() {
+  return "dataset.offer";
+}
 template <>
-const char* name_of<DatasetRevoke>() { return "dataset.revoke"; }
+const char* name_of<DatasetRevoke>() {
+  return "dataset.revoke";
+}
 
 Json::Object members(const DatasetOffer& record) {
   return {{"manifest", to_json(record.manifest)},
@@ -97,7 +105,9 @@ Result<DatasetOffer> read(Fields& fields, Of<DatasetOffer>) {
   return record;
 }
 
-Json::Object members(const DatasetRevoke& record) { return {{"dataset", record.dataset}}; }
+Json::Object members(const DatasetRevoke& record) {
+  return {{"dataset", record.dataset}};
+}
 
 Result<DatasetRevoke> read(Fields& fields, Of<DatasetRevoke>) {
   DatasetRevoke record;

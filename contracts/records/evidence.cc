@@ -4,9 +4,8 @@
 namespace souk::contracts {
 
 Json to_json(const Evidence& evidence) {
-  return Json::Object{{"kind", evidence.kind},
-                      {"claims", evidence.claims},
-                      {"proof", to_base64(evidence.proof)}};
+  return Json::Object{
+      {"kind", evidence.kind}, {"claims", evidence.claims}, {"proof", to_base64(evidence.proof)}};
 }
 
 Result<Evidence> evidence_from_json(const Json& json) {

@@ -56,11 +56,17 @@ Result<Wrap> wrap_from_json(const Json& json) {
 }  // namespace
 
 template <>
-const char* name_of<JobStart>() { return "job.start"; }
+const char* name_of<JobStart>() {
+  return "job.start";
+}
 template <>
-const char* name_of<JobResult>() { return "job.result"; }
+const char* name_of<JobResult>() {
+  return "job.result";
+}
 template <>
-const char* name_of<JobAbort>() { return "job.abort"; }
+const char* name_of<JobAbort>() {
+  return "job.abort";
+}
 
 Json::Object members(const JobStart& record) {
   Json::Array inputs;
@@ -90,7 +96,8 @@ Result<JobStart> read(Fields& fields, Of<JobStart>) {
   record.spec = TRY(fields.digest("spec"));
   record.recipient = TRY(fields.text("recipient", 62));
   record.obligations = TRY(object_member(fields, "obligations"));
-  record.inputs = TRY(list_member<JobStart::Input>(fields, "inputs", 1, kMaxDatasets, input_from_json));
+  record.inputs =
+      TRY(list_member<JobStart::Input>(fields, "inputs", 1, kMaxDatasets, input_from_json));
   record.wraps = TRY(list_member<Wrap>(fields, "wraps", 1, kMaxDatasets, wrap_from_json));
   return record;
 }

@@ -6,13 +6,21 @@
 namespace souk::contracts::codec {
 
 template <>
-const char* name_of<Genesis>() { return "genesis"; }
+const char* name_of<Genesis>() {
+  return "genesis";
+}
 template <>
-const char* name_of<KeeperBoot>() { return "keeper.boot"; }
+const char* name_of<KeeperBoot>() {
+  return "keeper.boot";
+}
 template <>
-const char* name_of<Deposit>() { return "treasury.deposit"; }
+const char* name_of<Deposit>() {
+  return "treasury.deposit";
+}
 template <>
-const char* name_of<Tick>() { return "tick"; }
+const char* name_of<Tick>() {
+  return "tick";
+}
 
 Json::Object members(const Genesis& record) {
   Json::Array roots;
@@ -48,7 +56,8 @@ Result<Genesis> read(Fields& fields, Of<Genesis>) {
     TRY(item.done());
     return root;
   };
-  record.evidence_roots = TRY(list_member<Genesis::Root>(fields, "evidence_roots", 1, 64, root_item));
+  record.evidence_roots =
+      TRY(list_member<Genesis::Root>(fields, "evidence_roots", 1, 64, root_item));
   auto digest_item = [](const Json& json) -> Result<Digest> {
     const std::string* text = json.string();
     if (!text) return malformed("genesis.measurements", "64 hex digits each");
@@ -82,8 +91,12 @@ Result<Deposit> read(Fields& fields, Of<Deposit>) {
   return record;
 }
 
-Json::Object members(const Tick&) { return {}; }
+Json::Object members(const Tick&) {
+  return {};
+}
 
-Result<Tick> read(Fields&, Of<Tick>) { return Tick{}; }
+Result<Tick> read(Fields&, Of<Tick>) {
+  return Tick{};
+}
 
 }  // namespace souk::contracts::codec

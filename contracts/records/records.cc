@@ -128,8 +128,12 @@ ledger::Envelope sign_genesis(const Genesis& genesis, const ledger::SigningKey& 
                                payload_of(genesis, key.public_key(), "", fresh_nonce()));
 }
 
-std::string fresh_nonce() { return to_hex(ledger::random_array<16>()); }
+std::string fresh_nonce() {
+  return to_hex(ledger::random_array<16>());
+}
 
-MarketId market_id(ByteView genesis_payload) { return MarketId(ledger::sha256(genesis_payload)); }
+MarketId market_id(ByteView genesis_payload) {
+  return MarketId(ledger::sha256(genesis_payload));
+}
 
 }  // namespace souk::contracts

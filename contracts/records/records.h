@@ -49,7 +49,7 @@ struct Genesis {
   std::string origin;      // checkpoint origin and name of the ledger key
   std::string ledger_key;  // signed-note verification key
   PublicKey treasury;
-  std::string currency;    // "EUR"
+  std::string currency;  // "EUR"
   struct Root {
     std::string kind;
     PublicKey key;
@@ -85,14 +85,14 @@ struct Manifest {
   std::vector<std::string> feature_names;  // tabular data; else empty
   std::vector<std::string> class_names;
   std::string label;
-  Digest ciphertext{};      // SHA-256 of the whole age file, the blob's name
-  int64_t size = 0;         // bytes of it
-  std::string policy;       // Lua source, <= 32 kB
-  Minor price = 0;          // list price of one contract
+  Digest ciphertext{};  // SHA-256 of the whole age file, the blob's name
+  int64_t size = 0;     // bytes of it
+  std::string policy;   // Lua source, <= 32 kB
+  Minor price = 0;      // list price of one contract
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;
-  Charges budget_caps{};    // policy/privacy/budget.h caps_for(budget)
-  std::string salt;         // 32 hex: two equal datasets stay two
+  Charges budget_caps{};  // policy/privacy/budget.h caps_for(budget)
+  std::string salt;       // 32 hex: two equal datasets stay two
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 Json to_json(const Manifest& manifest);
@@ -103,14 +103,15 @@ Digest policy_hash(const std::string& source);
 struct DatasetOffer {
   static constexpr const char* kType = "application/vnd.souk.dataset-offer+json";
   Manifest manifest;
-  Bytes wrap;               // HPKE to the keeper's KEM key: the age file key
-  Digest keeper_evidence{}; // evidence the provider appraised before it wrapped
+  Bytes wrap;                // HPKE to the keeper's KEM key: the age file key
+  Digest keeper_evidence{};  // evidence the provider appraised before it wrapped
   friend bool operator==(const DatasetOffer&, const DatasetOffer&) = default;
 };
 // The HPKE info of a dataset wrap: purpose, market, dataset, provider (who signs the
 // offer: nobody else's offer can carry this wrap), policy, evidence.
 std::string dataset_wrap_info(const MarketId& market, const DatasetId& dataset,
-                              const PublicKey& provider, const Digest& policy, const Digest& keeper_evidence);
+                              const PublicKey& provider, const Digest& policy,
+                              const Digest& keeper_evidence);
 
 struct DatasetRevoke {
   static constexpr const char* kType = "application/vnd.souk.dataset-revoke+json";
@@ -125,9 +126,9 @@ struct ContractSubmit {
   std::vector<DatasetId> datasets;
   std::string purpose;
   std::string region;
-  Minor offered = 0;             // the most the consumer pays
-  int64_t deadline_minutes = 0;  // from the entry's time to job.result
-  std::string recipient;         // age1... of the consumer
+  Minor offered = 0;                     // the most the consumer pays
+  int64_t deadline_minutes = 0;          // from the entry's time to job.result
+  std::string recipient;                 // age1... of the consumer
   std::vector<std::string> credentials;  // DSSE envelopes (canonical JSON text)
   friend bool operator==(const ContractSubmit&, const ContractSubmit&) = default;
 };
@@ -156,13 +157,13 @@ struct ContractDecision {
   static constexpr const char* kType = "application/vnd.souk.contract-decision+json";
   ContractId contract;
   bool allow = false;
-  std::string status;                // policy/decide status names, or "unfunded", "budget_exhausted", ...
-  Json reasons = Json::Array{};      // [{code,message,provider,dataset,path,got,need}]
-  Json obligations = Json::Object{}; // the meet over all providers
-  Json inputs = Json::Object{};      // hashes: policies, requests, engine, gas, read sets
+  std::string status;  // policy/decide status names, or "unfunded", "budget_exhausted", ...
+  Json reasons = Json::Array{};       // [{code,message,provider,dataset,path,got,need}]
+  Json obligations = Json::Object{};  // the meet over all providers
+  Json inputs = Json::Object{};       // hashes: policies, requests, engine, gas, read sets
   Minor price = 0;
   std::vector<Grant> grants;
-  uint64_t head_size = 0;            // the ledger the decision read
+  uint64_t head_size = 0;  // the ledger the decision read
   Digest head_root{};
   friend bool operator==(const ContractDecision&, const ContractDecision&) = default;
 };
@@ -178,11 +179,11 @@ struct Wrap {
 struct JobStart {
   static constexpr const char* kType = "application/vnd.souk.job-start+json";
   ContractId contract;
-  Digest decision{};         // payload hash of the allowing decision
-  Evidence trainer;          // appraised by the keeper
-  PublicKey receipt_key;     // of that trainer, from its claims
+  Digest decision{};      // payload hash of the allowing decision
+  Evidence trainer;       // appraised by the keeper
+  PublicKey receipt_key;  // of that trainer, from its claims
   SealingKey trainer_kem;
-  Digest spec{};             // SHA-256 of canonical(spec)
+  Digest spec{};  // SHA-256 of canonical(spec)
   std::string recipient;
   Json obligations = Json::Object{};
   struct Input {
@@ -205,17 +206,17 @@ struct JobResult {
   static constexpr const char* kType = "application/vnd.in-toto+json";
   static constexpr const char* kPredicateType = "urn:souk:job-result:v1";
   ContractId contract;
-  Digest job_start{};          // payload hash
-  Digest model{};              // SHA-256 of the plaintext safetensors
-  Digest payload{};            // SHA-256 of the age payload (the blob)
+  Digest job_start{};  // payload hash
+  Digest model{};      // SHA-256 of the plaintext safetensors
+  Digest payload{};    // SHA-256 of the age payload (the blob)
   int64_t payload_size = 0;
-  Digest header{};             // SHA-256 of the age header the keeper emits
+  Digest header{};  // SHA-256 of the age header the keeper emits
   uint32_t steps = 0;
-  int64_t epsilon_micro = 0;   // spent; 0 when waived
+  int64_t epsilon_micro = 0;  // spent; 0 when waived
   int64_t delta_pico = 0;
   Digest spec{};
   Digest trainer_evidence{};
-  Bytes sealed_header;         // HPKE to the keeper's KEM key
+  Bytes sealed_header;  // HPKE to the keeper's KEM key
   friend bool operator==(const JobResult&, const JobResult&) = default;
 };
 std::string header_wrap_info(const MarketId& market, const ContractId& contract);
@@ -266,6 +267,7 @@ struct VerifiedCredential {
   Credential credential;
 };
 // Signature, market and form; the caller compares subject and expiry.
-Result<VerifiedCredential> verify_credential(std::string_view envelope_json, const MarketId& market);
+Result<VerifiedCredential> verify_credential(std::string_view envelope_json,
+                                             const MarketId& market);
 
 }  // namespace souk::contracts

@@ -13,20 +13,25 @@ ledger::NoteKey log_vkey() {
 
 }  // namespace
 
-Digest digest_named(const std::string& name) { return ledger::sha256(as_bytes(name)); }
+Digest digest_named(const std::string& name) {
+  return ledger::sha256(as_bytes(name));
+}
 
 ledger::SigningKey key_named(const std::string& name) {
   return std::move(ledger::SigningKey::from_seed(digest_named("key " + name))).take();
 }
 
-SealingKey kem_named(const std::string& name) { return SealingKey(digest_named("kem " + name)); }
+SealingKey kem_named(const std::string& name) {
+  return SealingKey(digest_named("kem " + name));
+}
 
-std::string recipient_named(char letter) { return "age1" + std::string(58, letter); }
+std::string recipient_named(char letter) {
+  return "age1" + std::string(58, letter);
+}
 
 Evidence evidence_for(const std::string& role, const std::string& name) {
-  Json claims = Json::Object{{"role", role},
-                             {"signing", key_named(name).public_key()},
-                             {"kem", kem_named(name)}};
+  Json claims = Json::Object{
+      {"role", role}, {"signing", key_named(name).public_key()}, {"kem", kem_named(name)}};
   return Evidence{"test", canonical(claims), to_bytes(kBelieve)};
 }
 
@@ -84,8 +89,7 @@ Manifest sample_manifest(const std::string& name, Minor price) {
   return manifest;
 }
 
-World::World()
-    : vkey_(log_vkey()), reader_(ledger::ChainReader::start(kOrigin, log_vkey())) {
+World::World() : vkey_(log_vkey()), reader_(ledger::ChainReader::start(kOrigin, log_vkey())) {
   genesis_.origin = kOrigin;
   genesis_.ledger_key = vkey_.vkey();
   genesis_.treasury = key_named("treasury").public_key();

@@ -26,8 +26,8 @@ Evidence evidence_for(const std::string& role, const std::string& name);
 Result<AppraisedKeys> test_appraiser(const Evidence& evidence, const Genesis& genesis,
                                      const MarketId& market, const std::string& role);
 
-TrainingSpec sample_spec();        // private, 10 steps
-TrainingSpec sample_open_spec();   // the same without privacy
+TrainingSpec sample_spec();       // private, 10 steps
+TrainingSpec sample_open_spec();  // the same without privacy
 Manifest sample_manifest(const std::string& name, Minor price);
 
 class World {

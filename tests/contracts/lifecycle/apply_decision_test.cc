@@ -29,7 +29,8 @@ TEST_F(Apply, ASubmittedContractIsWhollyReadable) {
 
 TEST_F(Apply, SixteenDatasetsAreAContractAndSeventeenAreNot) {
   std::vector<DatasetId> many;
-  for (int i = 0; i < 17; ++i) many.push_back(world.publish("hospital", "d" + std::to_string(i), 1));
+  for (int i = 0; i < 17; ++i)
+    many.push_back(world.publish("hospital", "d" + std::to_string(i), 1));
   EXPECT_EQ(world.record(world.submit(many, 20), "lab"), "malformed");
   many.pop_back();
   contract = world.order("lab", many, 20);
@@ -239,6 +240,13 @@ TEST_F(Apply, TheKeeperMayAskTheObstacleFirstAndIsAnsweredAsApplyWill) {
   auto decision = world.allow(contract);
   decision.contract = ContractId(digest_named("x"));
   EXPECT_EQ(obstacle(world.state(), decision)->code, "unknown_contract");
+  ASSERT_EQ(decide(world.deny(world.order("rival", {first}, 1))), "");
+  for (const auto& [id, other] : world.state().contracts()) {
+    decision.contract = id;
+    if (id != contract) {
+      EXPECT_EQ(obstacle(world.state(), decision)->code, "not_submitted");
+    }
+  }
   decision = world.allow(contract);
   decision.grants[0].price = -1;  // never parsed, so asked here
   EXPECT_EQ(obstacle(world.state(), decision)->code, "overflow");
@@ -255,6 +263,12 @@ TEST_F(Apply, TheKeeperMayAskTheObstacleFirstAndIsAnsweredAsApplyWill) {
   EXPECT_EQ(found->code, "unfunded");
   EXPECT_EQ(found->got, "0");
   EXPECT_EQ(found->need, "100");
+}
+
+TEST_F(Apply, AnExpiredContractIsAnObstacleByName) {
+  world.pass(60 * kMinute);
+  ASSERT_EQ(world.record(Tick{}, "keeper"), "");
+  EXPECT_EQ(obstacle(world.state(), world.allow(contract))->code, "expired");
 }
 
 TEST_F(Apply, AdmissionAgreesWithTheBudgetOfPolicyPrivacy) {

@@ -82,7 +82,9 @@ TEST_F(Apply, AStartRepeatsExactlyWhatWasAgreed) {
   EXPECT_EQ(lie([](JobStart& s) { s.decision[0] ^= 1; }), "wrong_decision");
   EXPECT_EQ(lie([](JobStart& s) { s.spec[31] ^= 1; }), "wrong_spec");
   EXPECT_EQ(lie([](JobStart& s) { s.obligations = Json::Object{}; }), "wrong_obligations");
-  EXPECT_EQ(lie([](JobStart& s) { s.obligations = Json::Object{{"max_steps", 11}}; }),
+  EXPECT_EQ(lie([](JobStart& s) {
+              s.obligations = Json::Object{{"max_steps", 11}};
+            }),
             "wrong_obligations");
   EXPECT_EQ(lie([](JobStart& s) { s.inputs.pop_back(); }), "wrong_inputs");
   EXPECT_EQ(lie([](JobStart& s) { std::swap(s.inputs[0], s.inputs[1]); }), "wrong_inputs");

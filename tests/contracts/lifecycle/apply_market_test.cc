@@ -38,7 +38,8 @@ TEST_F(Apply, AGenesisThatTheNamedLedgerKeyDidNotSignMakesNoMarket) {
 
   auto forged = ledger_of(sign_genesis(world.genesis(), key_named("mallory")));
   EXPECT_FALSE(forged.genesis());
-  EXPECT_EQ(forged.voids(), (std::map<uint64_t, std::string>{{0, "not_the_ledger"}, {1, "no_genesis"}}));
+  EXPECT_EQ(forged.voids(),
+            (std::map<uint64_t, std::string>{{0, "not_the_ledger"}, {1, "no_genesis"}}));
   EXPECT_EQ(forged.minted(), 0);
 
   Genesis other_name = world.genesis();
@@ -133,7 +134,8 @@ TEST_F(Apply, AnEntryOfAnotherMarketIsVoid) {
                               MarketId(digest_named("elsewhere")));
   std::vector<Digest> hashes;
   for (const auto& leaf : world.leaves()) hashes.push_back(ledger::leaf_hash(leaf));
-  ledger::Leaf leaf{hashes.size(), hashes.back(), world.now(), to_bytes(canonical(to_json(envelope)))};
+  ledger::Leaf leaf{hashes.size(), hashes.back(), world.now(),
+                    to_bytes(canonical(to_json(envelope)))};
   Bytes bytes = ledger::encode_leaf(leaf);
   hashes.push_back(ledger::leaf_hash(bytes));
   auto note = ledger::sign_checkpoint({World::kOrigin, hashes.size(), ledger::tree_root(hashes)},

@@ -23,9 +23,12 @@ bool may_follow(Phase from, Phase to) {
   switch (from) {
     case Phase::kSubmitted:
       return to == Phase::kRefused || to == Phase::kEscrowed || to == Phase::kExpired;
-    case Phase::kEscrowed: return to == Phase::kRunning || to == Phase::kRefunded;
-    case Phase::kRunning: return to == Phase::kSettled || to == Phase::kRefunded;
-    default: return false;
+    case Phase::kEscrowed:
+      return to == Phase::kRunning || to == Phase::kRefunded;
+    case Phase::kRunning:
+      return to == Phase::kSettled || to == Phase::kRefunded;
+    default:
+      return false;
   }
 }
 
@@ -48,7 +51,8 @@ class Watch {
       } else {
         ASSERT_EQ(contract.escrow, contract.decision->price);
         for (const auto& grant : contract.decision->grants) {
-          for (size_t i = 0; i < grant.charges.size(); ++i) reserved[grant.dataset][i] += grant.charges[i];
+          for (size_t i = 0; i < grant.charges.size(); ++i)
+            reserved[grant.dataset][i] += grant.charges[i];
         }
       }
       if (!is_final(contract.phase)) {
@@ -126,7 +130,8 @@ class Author {
     return std::next(all.begin(), static_cast<long>(below(all.size())))->first;
   }
   DatasetId any_dataset() {
-    if (world_.state().datasets().empty() || below(50) == 0) return DatasetId(digest_named("nowhere"));
+    if (world_.state().datasets().empty() || below(50) == 0)
+      return DatasetId(digest_named("nowhere"));
     return any_known_dataset();
   }
   // One in the wanted phase if there is one; sometimes any.
@@ -143,8 +148,10 @@ class Author {
 
   Plan plan() {
     switch (below(16)) {
-      case 0: return deposit();
-      case 1: return offer();
+      case 0:
+        return deposit();
+      case 1:
+        return offer();
       case 2:
         if (below(12) == 0) return {DatasetRevoke{any_dataset()}, name(kProviders)};
         return {Tick{}, "keeper"};
@@ -153,16 +160,21 @@ class Author {
         return {Tick{}, "keeper"};
       case 4:
       case 5:
-      case 6: return submit();
+      case 6:
+        return submit();
       case 7:
       case 8:
       case 9:
-      case 10: return decision();
+      case 10:
+        return decision();
       case 11:
-      case 12: return start();
+      case 12:
+        return start();
       case 13:
-      case 14: return result();
-      default: return abort();
+      case 14:
+        return result();
+      default:
+        return abort();
     }
   }
 
@@ -201,10 +213,18 @@ class Author {
     }
     if (lie()) {
       switch (below(8)) {
-        case 0: decision.price += 1; break;
-        case 1: decision.head_size -= std::min<uint64_t>(decision.head_size, below(20)); break;
-        case 2: decision.head_root[0] ^= 1; break;
-        case 3: decision.grants.emplace_back(); break;
+        case 0:
+          decision.price += 1;
+          break;
+        case 1:
+          decision.head_size -= std::min<uint64_t>(decision.head_size, below(20));
+          break;
+        case 2:
+          decision.head_root[0] ^= 1;
+          break;
+        case 3:
+          decision.grants.emplace_back();
+          break;
         case 4:
           if (!decision.grants.empty()) decision.grants.pop_back();
           break;
@@ -228,12 +248,23 @@ class Author {
     auto start = world_.start(id, name(kTrainers));
     if (lie()) {
       switch (below(6)) {
-        case 0: start.recipient = recipient_named('p'); break;
-        case 1: start.decision[0] ^= 1; break;
-        case 2: start.wraps[0].dataset = any_dataset(); break;
-        case 3: start.inputs[0].rows += 1; break;
-        case 4: start.receipt_key = key("mallory").public_key(); break;
-        default: start.trainer.proof.clear();
+        case 0:
+          start.recipient = recipient_named('p');
+          break;
+        case 1:
+          start.decision[0] ^= 1;
+          break;
+        case 2:
+          start.wraps[0].dataset = any_dataset();
+          break;
+        case 3:
+          start.inputs[0].rows += 1;
+          break;
+        case 4:
+          start.receipt_key = key("mallory").public_key();
+          break;
+        default:
+          start.trainer.proof.clear();
       }
     }
     return {start, "keeper"};
@@ -248,7 +279,8 @@ class Author {
     if (below(10) == 0) result.job_start[3] ^= 1;
     std::string author = "mallory";
     for (const auto& trainer : kTrainers) {
-      if (contract->start && key(trainer).public_key() == contract->start->receipt_key) author = trainer;
+      if (contract->start && key(trainer).public_key() == contract->start->receipt_key)
+        author = trainer;
     }
     return {result, author};
   }
@@ -292,13 +324,37 @@ TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
   for (bool reached : watch.reached()) EXPECT_TRUE(reached);
   std::map<std::string, size_t> codes;
   for (const auto& [seq, code] : world.state().voids()) ++codes[code];
-  for (const char* code :
-       {"already_offered", "budget_exhausted", "malformed", "needless_waiver", "not_escrowed",
-        "not_running", "not_submitted", "not_the_keeper", "not_the_provider", "not_the_trainer",
-        "not_the_treasury", "over_offer", "overflow", "privacy_required", "replayed", "revoked",
-        "stale", "too_many_steps", "unappraised", "unfunded", "unknown_dataset",
-        "unknown_keeper_evidence", "wrong_decision", "wrong_grants", "wrong_head", "wrong_inputs",
-        "wrong_keys", "wrong_price", "wrong_recipient", "wrong_start", "wrong_wraps"}) {
+  for (const char* code : {"already_offered",
+                           "budget_exhausted",
+                           "malformed",
+                           "needless_waiver",
+                           "not_escrowed",
+                           "not_running",
+                           "not_submitted",
+                           "not_the_keeper",
+                           "not_the_provider",
+                           "not_the_trainer",
+                           "not_the_treasury",
+                           "over_offer",
+                           "overflow",
+                           "privacy_required",
+                           "replayed",
+                           "revoked",
+                           "stale",
+                           "too_many_steps",
+                           "unappraised",
+                           "unfunded",
+                           "unknown_dataset",
+                           "unknown_keeper_evidence",
+                           "wrong_decision",
+                           "wrong_grants",
+                           "wrong_head",
+                           "wrong_inputs",
+                           "wrong_keys",
+                           "wrong_price",
+                           "wrong_recipient",
+                           "wrong_start",
+                           "wrong_wraps"}) {
     EXPECT_GT(codes[code], 0u) << code;
   }
   size_t settled = 0;

@@ -19,10 +19,17 @@ struct InPhase {
     world.fund("lab", 1000);
     contract = world.order("lab", {dataset}, 200);
     switch (phase) {
-      case Phase::kSubmitted: break;
-      case Phase::kRefused: did(world.deny(contract), "keeper"); break;
-      case Phase::kEscrowed: did(world.allow(contract), "keeper"); break;
-      case Phase::kRunning: run(); break;
+      case Phase::kSubmitted:
+        break;
+      case Phase::kRefused:
+        did(world.deny(contract), "keeper");
+        break;
+      case Phase::kEscrowed:
+        did(world.allow(contract), "keeper");
+        break;
+      case Phase::kRunning:
+        run();
+        break;
       case Phase::kSettled:
         run();
         did(world.result(contract), "trainer");
@@ -38,7 +45,9 @@ struct InPhase {
     }
     CHECK(world.contract(contract).phase == phase);
   }
-  void did(const Record& record, const char* author) { CHECK(world.record(record, author).empty()); }
+  void did(const Record& record, const char* author) {
+    CHECK(world.record(record, author).empty());
+  }
   void run() {
     did(world.allow(contract), "keeper");
     did(world.start(contract), "keeper");
@@ -81,11 +90,16 @@ Cell expected(Phase phase, Act act) {
 std::string perform(InPhase& at, Act act) {
   World& world = at.world;
   switch (act) {
-    case Act::kAllow: return world.record(world.allow(at.contract), "keeper");
-    case Act::kDeny: return world.record(world.deny(at.contract), "keeper");
-    case Act::kStart: return world.record(world.start(at.contract), "keeper");
-    case Act::kResult: return world.record(world.result(at.contract), "trainer");
-    case Act::kAbort: return world.record(JobAbort{at.contract, "trainer_died"}, "keeper");
+    case Act::kAllow:
+      return world.record(world.allow(at.contract), "keeper");
+    case Act::kDeny:
+      return world.record(world.deny(at.contract), "keeper");
+    case Act::kStart:
+      return world.record(world.start(at.contract), "keeper");
+    case Act::kResult:
+      return world.record(world.result(at.contract), "trainer");
+    case Act::kAbort:
+      return world.record(JobAbort{at.contract, "trainer_died"}, "keeper");
     case Act::kDeadline:
       world.pass(3'600'000);
       return world.record(Tick{}, "keeper");
@@ -95,8 +109,10 @@ std::string perform(InPhase& at, Act act) {
 
 TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEveryOther) {
   for (Phase phase : kPhases) {
-    for (Act act : {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kAbort, Act::kDeadline}) {
-      SCOPED_TRACE(std::string(phase_name(phase)) + " act " + std::to_string(static_cast<int>(act)));
+    for (Act act :
+         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kAbort, Act::kDeadline}) {
+      SCOPED_TRACE(std::string(phase_name(phase)) + " act " +
+                   std::to_string(static_cast<int>(act)));
       InPhase at(phase);
       MarketState before = at.world.state();
       std::string why = perform(at, act);

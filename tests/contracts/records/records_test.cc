@@ -59,9 +59,9 @@ Result<Record> read_back(const std::string& type, const Json& body) {
 
 Json body_of(const Record& record) {
   bool genesis = std::holds_alternative<Genesis>(record);
-  auto payload = payload_of(record, key_named("author").public_key(),
-                            genesis ? "" : to_hex(MarketId(digest_named("market"))),
-                            std::string(32, '1'));
+  auto payload =
+      payload_of(record, key_named("author").public_key(),
+                 genesis ? "" : to_hex(MarketId(digest_named("market"))), std::string(32, '1'));
   return *parse_canonical(as_text(payload));
 }
 
@@ -122,7 +122,8 @@ TEST(Records, AReceiptIsAnInTotoStatementAboutThePayloadAndTheModel) {
   EXPECT_EQ(*body.find("predicateType")->string(), "urn:souk:job-result:v1");
   const auto& subjects = *body.find("subject")->array();
   ASSERT_EQ(subjects.size(), 2u);
-  EXPECT_EQ(*subjects[0].find("digest")->find("sha256")->string(), to_hex(ByteView(result.payload)));
+  EXPECT_EQ(*subjects[0].find("digest")->find("sha256")->string(),
+            to_hex(ByteView(result.payload)));
   EXPECT_EQ(*subjects[1].find("digest")->find("sha256")->string(), to_hex(ByteView(result.model)));
 
   auto refuses = [&](auto&& change) {
@@ -138,9 +139,8 @@ TEST(Records, AReceiptIsAnInTotoStatementAboutThePayloadAndTheModel) {
     auto& subject = *o["subject"].array();
     std::swap(subject[0], subject[1]);
   }));
-  EXPECT_TRUE(refuses([](auto& o) {
-    (*o["predicate"].object())["model"] = digest_named("another model");
-  }));
+  EXPECT_TRUE(refuses(
+      [](auto& o) { (*o["predicate"].object())["model"] = digest_named("another model"); }));
 }
 
 TEST(Records, NumbersOutsideTheirRangeAreRefused) {
@@ -326,7 +326,8 @@ TEST(Vectors, NamesInfosAndPayloadsAreThoseOfTheSpecification) {
   ContractId contract(digest("contract"));
   DatasetId dataset(digest("dataset_id"));
   Digest proof = digest("evidence_digest");
-  EXPECT_EQ(dataset_wrap_info(market, dataset, PublicKey(digest("provider")), digest("policy_hash"), proof),
+  EXPECT_EQ(dataset_wrap_info(market, dataset, PublicKey(digest("provider")), digest("policy_hash"),
+                              proof),
             at("dataset_wrap_info"));
   EXPECT_EQ(trainer_wrap_info(market, contract, dataset, proof), at("trainer_wrap_info"));
   EXPECT_EQ(header_wrap_info(market, contract), at("header_wrap_info"));
