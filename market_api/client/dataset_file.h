@@ -1,0 +1,27 @@
+// A file or folder that somebody has, as a dataset. The kind is told by its first
+// bytes and its name: CSV, IDX (with labels), NPY, a dataset's own safetensors, or
+// a folder with one sub-folder of PGM or PPM images for each class.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trainer/data/table.h"
+
+namespace souk::market {
+
+struct DatasetFile {
+  std::string path;
+  std::optional<std::string> labels;  // path of the labels of IDX and NPY
+  std::string label;                  // CSV: name of the label's column; NPY: its number; else a name
+  std::vector<std::string> drop;      // CSV columns to leave out
+  std::vector<std::string> classes;   // their order is their number; empty: those found, sorted
+  std::vector<std::string> features;  // CSV: leave out every column that is neither one of these
+                                      // nor the label; empty: keep all
+};
+
+// kMalformed names the file, the place in it and what was expected there.
+Result<trainer::Dataset> load_dataset(const DatasetFile& file);
+
+}  // namespace souk::market

@@ -1,0 +1,162 @@
+#include "market_api/client/local_files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace souk::market {
+namespace {
+
+class OpenFile {
+ public:
+  OpenFile(const std::string& path, int flags, mode_t mode = 0600)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+  ~OpenFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  int get() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+Error cannot(const std::string& what, const std::string& path) {
+  return Error(Code::kBroken, "cannot " + what + " " + path);
+}
+
+std::string folder_of(const std::string& path) {
+  size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Status write_all(int fd, ByteView bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return cannot("write", path);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  if (::fsync(fd) != 0) return cannot("write", path);
+  return Done{};
+}
+
+Status sync_folder(const std::string& path) {
+  OpenFile folder(path, O_RDONLY | O_DIRECTORY);
+  if (!folder.is_open() || ::fsync(folder.get()) != 0) return cannot("write", path);
+  return Done{};
+}
+
+}  // namespace
+
+bool path_exists(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+bool is_directory(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+Result<Bytes> load_file(const std::string& path, size_t max_bytes) {
+  OpenFile file(path, O_RDONLY);
+  if (!file.is_open() && errno == ENOENT) {
+    return Error(Code::kNotFound, "no file " + path);
+  }
+  struct stat info {};
+  if (!file.is_open() || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Error(Code::kMalformed, "expected a readable file: " + path);
+  }
+  if (static_cast<uint64_t>(info.st_size) > max_bytes) {
+    return Error(Code::kMalformed,
+                 path + ": expected at most " + std::to_string(max_bytes) + " bytes");
+  }
+  Bytes bytes(static_cast<size_t>(info.st_size));
+  size_t done = 0;
+  while (done < bytes.size()) {
+    ssize_t n = ::read(file.get(), bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return cannot("read", path);
+    done += static_cast<size_t>(n);
+  }
+  return bytes;
+}
+
+Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
+  std::string temporary = path + ".new-" + std::to_string(::getpid());
+  {
+    OpenFile file(temporary, O_WRONLY | O_CREAT | O_TRUNC,
+                  mode == FileMode::kPrivate ? 0600 : 0644);
+    if (!file.is_open()) return cannot("write", path);
+    auto written = write_all(file.get(), bytes, path);
+    if (!written) {
+      ::unlink(temporary.c_str());
+      return written;
+    }
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    ::unlink(temporary.c_str());
+    return cannot("write", path);
+  }
+  return sync_folder(folder_of(path));
+}
+
+Status append_file(const std::string& path, ByteView bytes) {
+  OpenFile file(path, O_WRONLY | O_CREAT | O_APPEND);
+  if (!file.is_open()) return cannot("write", path);
+  return write_all(file.get(), bytes, path);
+}
+
+Status truncate_file(const std::string& path, uint64_t size) {
+  if (::truncate(path.c_str(), static_cast<off_t>(size)) != 0) return cannot("shorten", path);
+  return Done{};
+}
+
+Status make_directory(const std::string& path) {
+  if (is_directory(path)) return Done{};
+  std::string parent = folder_of(path);
+  if (parent != path) TRY(make_directory(parent));
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return cannot("make the folder", path);
+  return Done{};
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  std::vector<std::string> names;
+  DIR* folder = ::opendir(path.c_str());
+  if (!folder) return names;
+  while (const dirent* item = ::readdir(folder)) {
+    std::string name = static_cast<const char*>(item->d_name);
+    if (name != "." && name != "..") names.push_back(std::move(name));
+  }
+  ::closedir(folder);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<FileLock> FileLock::lock(const std::string& path) {
+  int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return cannot("open", path);
+  while (::flock(fd, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    ::close(fd);
+    return cannot("lock", path);
+  }
+  return FileLock(fd);
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+}  // namespace souk::market

@@ -1,0 +1,193 @@
+#include "market_api/client/market_line.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace souk::market {
+namespace {
+
+constexpr size_t kMaxAnswer = size_t{48} << 20;
+constexpr uint64_t kUploadPiece = uint64_t{4} << 20;
+constexpr uint64_t kDownloadPiece = uint64_t{8} << 20;
+constexpr uint64_t kMaxBlob = uint64_t{8} << 30;
+constexpr int kAttempts = 4;
+
+void wait_before(int attempt) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(200 << attempt));
+}
+
+}  // namespace
+
+Result<MarketLine> MarketLine::open(const std::string& url) {
+  auto http = HttpClient::open(url);
+  if (!http) return std::move(http).take_error().within("market URL");
+  return MarketLine(url, std::move(*http));
+}
+
+Result<Response> MarketLine::ask(const std::string& method, const std::string& path, ByteView body,
+                                 const std::string& content_type, int timeout_seconds) {
+  auto response = http_.send(method, path, body, content_type, timeout_seconds, kMaxAnswer);
+  if (!response) return std::move(response).take_error().within("market at " + url_);
+  if (response->status / 100 == 2) return response;
+  if (response->content_type.find("application/problem+json") == std::string::npos) {
+    return Error(Code::kRefused, "expected a souk market at " + url_ + ", it answered status " +
+                                     std::to_string(response->status));
+  }
+  return error_from(*response).within("market");
+}
+
+Result<Json> MarketLine::ask_json(const std::string& method, const std::string& path,
+                                  const Json* body, int timeout_seconds) {
+  std::string text = body ? canonical(*body) : "";
+  auto response = TRY(
+      ask(method, path, as_bytes(text), body ? "application/json" : "", timeout_seconds));
+  auto json = parse_json(as_text(response.body), kMaxAnswer);
+  if (!json) {
+    return Error(Code::kRefused, "expected JSON from the market at " + url_ + ": " +
+                                     json.error().expected());
+  }
+  return json;
+}
+
+Result<ServedMarket> MarketLine::market() {
+  auto json = TRY(ask_json("GET", "/v1/market"));
+  auto fields = TRY(Fields::of(json, "market"));
+  ServedMarket served;
+  served.market = TRY(fields.text("market"));
+  served.vkey = TRY(fields.text("vkey"));
+  served.origin = TRY(fields.text("origin"));
+  served.genesis = TRY(fields.base64("genesis"));
+  return served;
+}
+
+Result<ServedPage> MarketLine::entries(uint64_t from, uint64_t max) {
+  auto json = TRY(ask_json(
+      "GET", "/v1/entries?from=" + std::to_string(from) + "&max=" + std::to_string(max)));
+  auto fields = TRY(Fields::of(json, "entries"));
+  ServedPage page;
+  page.size = static_cast<uint64_t>(TRY(fields.integer("size")));
+  page.checkpoint = TRY(fields.text("checkpoint", 1 << 20));
+  const Json::Array* leaves = TRY(fields.array("leaves"));
+  for (const Json& leaf : *leaves) {
+    if (!leaf.string()) return Error(Code::kMalformed, "entries.leaves: expected base64 texts");
+    page.leaves.push_back(TRY(from_base64(*leaf.string())));
+  }
+  return page;
+}
+
+Result<std::string> MarketLine::checkpoint() {
+  auto response = TRY(ask("GET", "/v1/checkpoint"));
+  return to_text(response.body);
+}
+
+Result<Recorded> MarketLine::record(const ledger::Envelope& envelope) {
+  Json body = ledger::to_json(envelope);
+  for (int attempt = 0;; ++attempt) {
+    auto json = ask_json("POST", "/v1/entries", &body);
+    if (!json && json.error().code() == Code::kTryAgain && attempt + 1 < kAttempts) {
+      wait_before(attempt);
+      continue;
+    }
+    if (!json) return std::move(json).take_error();
+    auto fields = TRY(Fields::of(*json, "receipt"));
+    Recorded recorded;
+    recorded.seq = static_cast<uint64_t>(TRY(fields.integer("seq")));
+    recorded.leaf_hash = TRY(fields.digest("leaf_hash"));
+    return recorded;
+  }
+}
+
+Result<contracts::Evidence> MarketLine::keeper(const std::string& nonce_hex) {
+  auto json = TRY(ask_json("GET", "/v1/keeper?nonce=" + nonce_hex));
+  auto fields = TRY(Fields::of(json, "keeper"));
+  const Json* evidence = TRY(fields.any("evidence"));
+  return contracts::evidence_from_json(*evidence);
+}
+
+Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& progress) {
+  Json begin = Json::Object{{"digest", digest}, {"size", uint64_t{bytes.size()}}};
+  auto begin_upload = [&]() -> Result<std::pair<std::string, uint64_t>> {
+    auto json = TRY(ask_json("POST", "/v1/uploads", &begin));
+    auto fields = TRY(Fields::of(json, "upload"));
+    auto id = TRY(fields.text("upload"));
+    auto offset = TRY(fields.integer("offset", 0, static_cast<int64_t>(bytes.size())));
+    return std::pair(percent_encode(id), static_cast<uint64_t>(offset));
+  };
+  auto [id, offset] = TRY(begin_upload());
+  int failures = 0;
+  while (offset < bytes.size()) {
+    if (progress) progress(offset, bytes.size());
+    auto piece = bytes.subspan(offset, std::min<uint64_t>(kUploadPiece, bytes.size() - offset));
+    auto answer = ask("PUT", "/v1/uploads/" + id + "?offset=" + std::to_string(offset), piece,
+                      "application/octet-stream");
+    if (answer) {
+      offset += piece.size();
+      failures = 0;
+      continue;
+    }
+    if (answer.error().code() != Code::kTryAgain || ++failures == kAttempts) {
+      return std::move(answer).take_error();
+    }
+    wait_before(failures);
+    auto resumed = TRY(begin_upload());
+    offset = resumed.second;
+  }
+  if (progress) progress(bytes.size(), bytes.size());
+  Json nothing = Json::Object{};
+  TRY(ask_json("POST", "/v1/uploads/" + id + "/commit", &nothing));
+  return Done{};
+}
+
+Result<Json> MarketLine::quote(const PublicKey& consumer, const Json& submit) {
+  Json body = Json::Object{{"consumer", consumer}, {"submit", submit}};
+  return ask_json("POST", "/v1/quotes", &body);
+}
+
+Result<ServedJob> MarketLine::job(const ContractId& contract) {
+  auto json = TRY(ask_json("GET", "/v1/jobs/" + to_hex(contract)));
+  auto fields = TRY(Fields::of(json, "job"));
+  ServedJob job;
+  job.phase = TRY(fields.text("phase"));
+  job.step = TRY(fields.integer("step"));
+  job.steps = TRY(fields.integer("steps"));
+  job.epsilon_micro = TRY(fields.integer("epsilon_micro"));
+  job.detail = TRY(fields.text("detail"));
+  return job;
+}
+
+Result<Bytes> MarketLine::header(const ContractId& contract) {
+  auto response = TRY(ask("GET", "/v1/jobs/" + to_hex(contract) + "/header"));
+  return std::move(response.body);
+}
+
+Result<Bytes> MarketLine::blob(const Digest& digest, uint64_t size, const Progress& progress) {
+  if (size > kMaxBlob) return Error(Code::kRefused, "blob: expected at most 8 GiB");
+  Bytes bytes;
+  bytes.reserve(size);
+  int failures = 0;
+  while (bytes.size() < size) {
+    if (progress) progress(bytes.size(), size);
+    uint64_t length = std::min<uint64_t>(kDownloadPiece, size - bytes.size());
+    auto response = ask("GET", "/v1/blobs/" + to_hex(ByteView(digest)) +
+                                   "?offset=" + std::to_string(bytes.size()) +
+                                   "&length=" + std::to_string(length));
+    if (response) {
+      if (response->body.size() != length) {
+        return Error(Code::kRefused, "blob: expected " + std::to_string(length) + " bytes at " +
+                                         std::to_string(bytes.size()));
+      }
+      append(bytes, response->body);
+      failures = 0;
+      continue;
+    }
+    if (response.error().code() != Code::kTryAgain || ++failures == kAttempts) {
+      return std::move(response).take_error();
+    }
+    wait_before(failures);
+  }
+  if (progress) progress(size, size);
+  return bytes;
+}
+
+}  // namespace souk::market

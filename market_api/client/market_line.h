@@ -1,0 +1,71 @@
+// The HTTP API of a market, one function per route (market_api/SPEC.md, API). What
+// comes back is the host's word: well formed, and not believed. market_view.h says
+// what is so.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "contracts/records/records.h"
+#include "ledger/entry/envelope.h"
+#include "market_api/transport/client.h"
+
+namespace souk::market {
+
+// done bytes, of how many.
+using Progress = std::function<void(uint64_t done, uint64_t total)>;
+
+struct ServedMarket {
+  std::string market, vkey, origin;
+  Bytes genesis;  // leaf 0
+};
+
+struct ServedPage {
+  uint64_t size = 0;
+  std::string checkpoint;
+  std::vector<Bytes> leaves;
+};
+
+struct ServedJob {
+  std::string phase, detail;
+  int64_t step = 0, steps = 0, epsilon_micro = 0;
+};
+
+struct Recorded {
+  uint64_t seq = 0;
+  Digest leaf_hash{};
+};
+
+// A problem the server answers keeps its code; no answer is kTryAgain; an answer
+// that is not of this API is kRefused.
+class MarketLine {
+ public:
+  static Result<MarketLine> open(const std::string& url);
+
+  Result<ServedMarket> market();
+  Result<ServedPage> entries(uint64_t from, uint64_t max);
+  Result<std::string> checkpoint();
+  // Idempotent, so a lost answer is asked for again.
+  Result<Recorded> record(const ledger::Envelope& envelope);
+  Result<contracts::Evidence> keeper(const std::string& nonce_hex);
+  // Goes on where an earlier upload of the same bytes stopped.
+  Status upload(const Digest& digest, ByteView bytes, const Progress& progress);
+  Result<Json> quote(const PublicKey& consumer, const Json& submit);
+  Result<ServedJob> job(const ContractId& contract);
+  Result<Bytes> header(const ContractId& contract);
+  // Piece by piece; exactly `size` bytes.
+  Result<Bytes> blob(const Digest& digest, uint64_t size, const Progress& progress);
+
+ private:
+  MarketLine(std::string url, HttpClient http) : url_(std::move(url)), http_(std::move(http)) {}
+  Result<Response> ask(const std::string& method, const std::string& path, ByteView body = {},
+                       const std::string& content_type = "", int timeout_seconds = 60);
+  Result<Json> ask_json(const std::string& method, const std::string& path,
+                        const Json* body = nullptr, int timeout_seconds = 60);
+
+  std::string url_;
+  HttpClient http_;
+};
+
+}  // namespace souk::market

@@ -1,0 +1,59 @@
+// The market as this person has verified it: every leaf from genesis on, chained,
+// signed, and under a checkpoint of the pinned ledger key. What the host says
+// about the market is not asked for.
+//
+// Kept under IDENTITY/ledger, so that a ledger that was once seen cannot be
+// exchanged later:
+//   leaves      length (4 bytes, big endian) | leaf, one after another
+//   checkpoint  the highest checkpoint seen, a signed note; leaves past it are ignored
+//   evidence-*  two checkpoints that one ledger cannot both have signed
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contracts/lifecycle/follower.h"
+#include "market_api/client/market_line.h"
+
+namespace souk::market {
+
+class MarketView {
+ public:
+  // Nothing known but whom to believe; `directory` empty: keep nothing on disk.
+  static Result<MarketView> open(const MarketId& market, std::string directory);
+
+  // Reads the ledger up to the host's newest checkpoint. kUnauthentic: what the host
+  // shows is not the ledger seen before ("rolled back or forked", the message
+  // names the evidence file), not this market's, or not signed. The view is
+  // unchanged then.
+  Status sync(MarketLine& line);
+
+  const MarketId& market() const { return market_; }
+  bool empty() const { return !follower_; }
+  // These CHECK that there is something: after a good sync() there is.
+  const contracts::MarketState& state() const;
+  const contracts::Follower& follower() const;
+  const std::vector<Bytes>& leaves() const { return leaves_; }
+  const std::string& checkpoint() const { return checkpoint_; }
+
+  // C2SP tlog-proof of an entry under checkpoint(). kNotFound past the end.
+  Result<std::string> prove(uint64_t seq) const;
+
+ private:
+  MarketView(const MarketId& market, std::string directory)
+      : market_(market), directory_(std::move(directory)) {}
+  Status load();
+  Status fetch(MarketLine& line);
+  Status take(const ServedPage& page);
+  Status save(size_t known);
+  Error caught(const std::string& served, const std::string& why) const;
+
+  MarketId market_;
+  std::string directory_;
+  std::optional<contracts::Follower> follower_;
+  std::vector<Bytes> leaves_;  // those the follower has confirmed, and those pending
+  std::string checkpoint_;
+};
+
+}  // namespace souk::market

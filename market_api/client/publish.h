@@ -1,0 +1,40 @@
+// Publishing a dataset: everything that is secret stays on this side.
+#pragma once
+
+#include <string>
+
+#include "market_api/client/identity.h"
+#include "market_api/client/market_line.h"
+#include "market_api/client/market_view.h"
+#include "trainer/attest/appraisal.h"
+#include "trainer/data/table.h"
+
+namespace souk::market {
+
+struct Offer {
+  std::string name, provider_name;
+  std::string policy;  // Lua source that check_source accepted
+  contracts::Minor price = 0;
+  int64_t budget_epsilon_micro = 0;
+  int64_t budget_delta_pico = 0;
+};
+
+struct Published {
+  DatasetId dataset;
+  uint64_t entry = 0;
+  Digest ciphertext{};
+  int64_t rows = 0;
+};
+
+// The keeper that runs now, by fresh evidence, and whose keys are those of the newest
+// boot on the verified ledger. kUnauthentic names what does not agree.
+Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, const MarketView& view);
+
+// Encrypts to the provider's own recipient, wraps the file key to the appraised
+// keeper, uploads, and records the offer; in that order: a crash before the last step
+// leaves ciphertext that nobody can read. kConflict: recorded without effect.
+Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
+                          const Identity& identity, MarketLine& line, MarketView& view,
+                          const Progress& progress);
+
+}  // namespace souk::market

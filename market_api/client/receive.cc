@@ -1,0 +1,138 @@
+#include "market_api/client/receive.h"
+
+#include <sstream>
+
+#include "ledger/crypto/hash.h"
+#include "market_api/client/local_files.h"
+#include "market_api/client/receipt.h"
+
+namespace souk::market {
+namespace {
+
+constexpr size_t kMaxNotes = size_t{16} << 20;
+
+Json texts(const std::vector<std::string>& values) {
+  Json::Array array;
+  for (const auto& value : values) array.emplace_back(value);
+  return array;
+}
+
+Result<std::vector<std::string>> texts_from(Fields& fields, const std::string& name) {
+  const Json::Array* array = TRY(fields.array(name, size_t{1} << 24));
+  std::vector<std::string> values;
+  for (const Json& item : *array) {
+    if (!item.string()) return Error(Code::kMalformed, "spec.json." + name + ": expected texts");
+    values.push_back(*item.string());
+  }
+  return values;
+}
+
+std::string millionths(int64_t value) {
+  std::string digits = std::to_string(value % 1'000'000);
+  return std::to_string(value / 1'000'000) + "." + std::string(6 - digits.size(), '0') + digits;
+}
+
+std::string model_card(const contracts::Contract& contract, const MarketView& view) {
+  const auto& result = *contract.result;
+  const auto& spec = contract.submit.spec;
+  std::ostringstream card;
+  card << "# Model card\n\n"
+       << "Trained by a souk enclave under contract `" << to_hex(contract.id) << "`.\n"
+       << "`receipt.json` proves what stands here: `souk receipt verify receipt.json`.\n\n"
+       << "| | |\n|---|---|\n"
+       << "| market | `" << to_hex(view.market()) << "` |\n"
+       << "| model.safetensors, SHA-256 | `" << to_hex(ByteView(result.model)) << "` |\n"
+       << "| purpose | " << contract.submit.purpose << " |\n"
+       << "| classes | " << spec.classes << " |\n"
+       << "| layers | " << spec.model.size() << " |\n"
+       << "| steps | " << result.steps << " |\n"
+       << "| expected batch | " << spec.batch << " |\n";
+  if (spec.privacy) {
+    card << "| differential privacy | DP-SGD, epsilon " << millionths(result.epsilon_micro)
+         << " at delta " << result.delta_pico << "e-12 (add or remove one record) |\n"
+         << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
+         << real_text(spec.privacy->noise_multiplier) << " |\n";
+  } else {
+    card << "| differential privacy | none: every provider waived it |\n";
+  }
+  card << "| price | " << contract.decision->price << " " << view.follower().genesis().currency
+       << " (minor units) |\n"
+       << "| evidence | " << contract.start->trainer.kind << " |\n\n"
+       << "## Data\n\n| provider | dataset | rows | id |\n|---|---|---|---|\n";
+  for (const auto& id : contract.submit.datasets) {
+    const contracts::Dataset* dataset = view.state().dataset(id);
+    if (!dataset) continue;
+    card << "| " << dataset->manifest.provider_name << " | " << dataset->manifest.name << " | "
+         << dataset->manifest.rows << " | `" << to_hex(id) << "` |\n";
+  }
+  card << "\n`spec.json` holds the specification that was executed, with the names of features and "
+          "classes.\n";
+  return card.str();
+}
+
+std::string notes_text(const contracts::Contract& contract, const MarketView& view) {
+  ModelNotes notes;
+  const contracts::Dataset* first = view.state().dataset(contract.submit.datasets.front());
+  if (first) {
+    notes.classes = first->manifest.class_names;
+    notes.feature_names = first->manifest.feature_names;
+    notes.label = first->manifest.label;
+  }
+  Json json = Json::Object{{"classes", texts(notes.classes)},
+                           {"feature_names", texts(notes.feature_names)},
+                           {"label", notes.label},
+                           {"spec", contracts::to_json(contract.submit.spec)}};
+  return canonical(json) + "\n";
+}
+
+}  // namespace
+
+Result<Received> receive_model(const ContractId& contract_id, const std::string& directory,
+                               const Identity& identity, MarketLine& line, MarketView& view,
+                               const Progress& progress) {
+  TRY(view.sync(line));
+  auto receipt = TRY(make_receipt(view, contract_id));
+  const contracts::Contract& contract = *view.state().contract(contract_id);
+  if (contract.submit.recipient != identity.recipient()) {
+    return Error(Code::kRefused, "the model is encrypted to another recipient: use the identity that submitted the job");
+  }
+  const contracts::JobResult& result = *contract.result;
+
+  auto header = TRY(line.header(contract_id));
+  if (trainer::header_digest(header) != result.header) {
+    return Error(Code::kUnauthentic, "header: expected the one that job.result names");
+  }
+  auto payload =
+      TRY(line.blob(result.payload, static_cast<uint64_t>(result.payload_size), progress));
+  if (ledger::sha256(payload) != result.payload) {
+    return Error(Code::kUnauthentic, "payload: expected the one that job.result names");
+  }
+  auto file_key = TRY(trainer::open_header(header, identity.age()));
+  auto model = TRY(trainer::decrypt_payload(file_key, payload));
+  if (ledger::sha256(model) != result.model) {
+    return Error(Code::kUnauthentic, "model: expected the one that job.result names");
+  }
+
+  TRY(make_directory(directory));
+  TRY(save_file(directory + "/receipt.json", as_bytes(receipt_text(receipt)), FileMode::kShared));
+  TRY(save_file(directory + "/spec.json", as_bytes(notes_text(contract, view)), FileMode::kShared));
+  TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)), FileMode::kShared));
+  TRY(save_file(directory + "/model.safetensors", model, FileMode::kPrivate));
+  return Received{directory, result.model};
+}
+
+Result<ModelNotes> load_model_notes(const std::string& directory) {
+  auto bytes = TRY(load_file(directory + "/spec.json", kMaxNotes));
+  auto json = TRY(parse_json(as_text(bytes), kMaxNotes));
+  auto fields = TRY(Fields::of(json, "spec.json"));
+  ModelNotes notes;
+  notes.classes = TRY(texts_from(fields, "classes"));
+  notes.feature_names = TRY(texts_from(fields, "feature_names"));
+  notes.label = TRY(fields.text("label"));
+  const Json* spec = TRY(fields.any("spec"));
+  notes.spec = TRY(contracts::training_spec_from_json(*spec));
+  TRY(fields.done());
+  return notes;
+}
+
+}  // namespace souk::market

@@ -1,0 +1,135 @@
+#include "market_api/client/submit.h"
+
+#include <chrono>
+#include <thread>
+
+#include "ledger/crypto/hash.h"
+#include "market_api/client/local_files.h"
+#include "policy/jail/worker.h"
+#include "policy/privacy/accountant.h"
+
+namespace souk::market {
+namespace {
+
+constexpr size_t kMaxCredential = 16 << 10;
+constexpr auto kPollEvery = std::chrono::milliseconds(200);
+
+std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state) {
+  std::vector<policy::CatalogEntry> catalog;
+  for (const auto& [id, dataset] : state.datasets()) {
+    if (dataset.revoked) continue;
+    policy::CatalogEntry entry;
+    entry.id = id;
+    entry.name = dataset.manifest.name;
+    entry.rows = static_cast<uint64_t>(dataset.manifest.rows);
+    entry.feature_shape = dataset.manifest.feature_shape;
+    entry.classes = static_cast<uint32_t>(dataset.manifest.class_names.size());
+    entry.label = dataset.manifest.label;
+    entry.feature_names = dataset.manifest.feature_names;
+    catalog.push_back(std::move(entry));
+  }
+  return catalog;
+}
+
+}  // namespace
+
+Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, policy::Nursery& jail,
+                                                     const Identity& identity,
+                                                     const MarketView& view,
+                                                     std::optional<contracts::Minor> price,
+                                                     TimeMs now) {
+  auto elaborated = TRY(policy::elaborate_jailed(
+      jail, source, catalog_of(view.state()),
+      [](double epsilon, double delta, double q, uint32_t steps) {
+        return policy::calibrate_noise(epsilon, delta, q, steps);
+      }));
+  contracts::ContractSubmit submit;
+  submit.spec = std::move(elaborated.spec);
+  submit.datasets = std::move(elaborated.datasets);
+  submit.purpose = elaborated.purpose;
+  submit.region = elaborated.region;
+  submit.offered = price.value_or(elaborated.offered_minor);
+  submit.deadline_minutes = elaborated.deadline_minutes;
+  submit.recipient = identity.recipient();
+  auto credentials = TRY(kept_credentials(identity));
+  for (auto& kept : credentials) {
+    if (kept.credential.expires_ms > now) submit.credentials.push_back(std::move(kept.envelope));
+  }
+  return submit;
+}
+
+Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity& identity,
+                        MarketLine& line, const MarketId& market) {
+  Bytes payload = contracts::payload_of(submit, identity.account(), to_hex(market),
+                                        contracts::fresh_nonce());
+  Json body = TRY(parse_canonical(as_text(payload)));
+  for (const char* common : {"author", "market", "nonce"}) body.object()->erase(common);
+  Json answer = TRY(line.quote(identity.account(), body));
+  auto fields = TRY(Fields::of(answer, "quote"));
+  Quote quote;
+  quote.allow = TRY(fields.boolean("allow"));
+  quote.status = TRY(fields.text("status"));
+  quote.reasons = *TRY(fields.any("reasons"));
+  quote.price = TRY(fields.integer("price"));
+  return quote;
+}
+
+Result<Submitted> submit_contract(const contracts::ContractSubmit& submit, const Identity& identity,
+                                  MarketLine& line, MarketView& view) {
+  auto envelope = contracts::sign_record(submit, identity.key(), view.market());
+  ContractId id(ledger::sha256(envelope.payload));
+  auto recorded = TRY(line.record(envelope));
+  TRY(view.sync(line));
+  if (!view.state().contract(id)) {
+    auto why = view.state().voids().find(recorded.seq);
+    return Error(Code::kConflict,
+                 "the contract was recorded without effect: " +
+                     (why == view.state().voids().end() ? "it is not on the ledger" : why->second));
+  }
+  return Submitted{id, recorded.seq};
+}
+
+Status await_decision(const ContractId& contract, MarketLine& line, MarketView& view,
+                      int64_t patience_ms) {
+  auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  while (true) {
+    const contracts::Contract* found = view.state().contract(contract);
+    if (!found) return Error(Code::kNotFound, "no job " + to_hex(contract));
+    if (found->phase != contracts::Phase::kSubmitted) return Done{};
+    if (std::chrono::steady_clock::now() >= until) {
+      return Error(Code::kTryAgain, "job " + to_hex(contract) +
+                                        " is not decided yet: ask 'souk job status' later");
+    }
+    std::this_thread::sleep_for(kPollEvery);
+    TRY(view.sync(line));
+  }
+}
+
+Status keep_credential(const Identity& identity, std::string_view envelope) {
+  while (!envelope.empty() && envelope.back() == '\n') envelope.remove_suffix(1);
+  auto verified = TRY(contracts::verify_credential(envelope, identity.pin().market));
+  if (verified.credential.subject != identity.account()) {
+    return Error(Code::kUnauthentic, "credential: expected one about account " +
+                                         to_hex(identity.account()));
+  }
+  Digest digest = ledger::sha256(as_bytes(envelope));
+  std::string folder = identity.directory() + "/credentials";
+  TRY(make_directory(folder));
+  return save_file(folder + "/" + to_hex(ByteView(digest)) + ".json", as_bytes(envelope),
+                   FileMode::kPrivate);
+}
+
+Result<std::vector<KeptCredential>> kept_credentials(const Identity& identity) {
+  std::vector<KeptCredential> kept;
+  std::string folder = identity.directory() + "/credentials";
+  for (const auto& name : list_directory(folder)) {
+    if (name.size() != 69 || name.substr(64) != ".json") continue;
+    auto bytes = TRY(load_file(folder + "/" + name, kMaxCredential));
+    auto verified = contracts::verify_credential(as_text(bytes), identity.pin().market);
+    if (!verified) return std::move(verified).take_error().within(folder + "/" + name);
+    kept.push_back({verified->issuer, verified->credential, to_text(bytes)});
+  }
+  return kept;
+}
+
+}  // namespace souk::market
