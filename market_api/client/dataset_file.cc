@@ -13,7 +13,14 @@ using trainer::Dataset;
 
 constexpr size_t kMaxImage = size_t{64} << 20;
 
-Result<Bytes> load(const std::string& path) { return load_file(path, trainer::kMaxImportBytes); }
+// A path that somebody typed: no such file is a mistake of theirs.
+Result<Bytes> load(const std::string& path) {
+  auto bytes = load_file(path, trainer::kMaxImportBytes);
+  if (!bytes && bytes.error().code() == Code::kNotFound) {
+    return Error(Code::kMalformed, "no file " + path);
+  }
+  return bytes;
+}
 
 bool ends_with(const std::string& text, std::string_view end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;

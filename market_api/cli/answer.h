@@ -1,0 +1,58 @@
+// What a verb answers, and how the program says it: one JSON object or a short
+// text on stdout, diagnostics on stderr, and an exit status.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/base/clock.h"
+#include "ledger/codec/json.h"
+
+namespace souk::market {
+
+enum class ExitStatus : int {
+  kYes = 0,
+  kNo = 1,         // refused, not so, not found
+  kUsage = 2,      // the call or a file is malformed
+  kCannotNow = 3,  // network, busy: try again
+  kInternal = 4,
+};
+
+struct Answer {
+  Json::Object json;
+  std::string text;  // without the last newline
+  ExitStatus status = ExitStatus::kYes;
+};
+
+ExitStatus exit_status(const Error& error);
+// Prints and answers the status for main().
+ExitStatus print(const Result<Answer>& answer, bool as_json);
+
+// Safe on a terminal: control characters of others become '?'.
+std::string printable(std::string_view text);
+std::string utc_text(TimeMs time);                   // 2026-01-02 03:04:05Z
+std::string millionths_text(int64_t micro);          // 1500000 -> 1.5
+std::string short_hex(std::string_view hex);         // its first 12 digits
+// One line per reason: "provider · dataset · path: got X, need Y — message".
+std::string reasons_text(const Json& reasons);
+// Columns padded to their widest cell; the first row is the heading.
+std::string table_text(const std::vector<std::vector<std::string>>& rows);
+
+// "1.25", "1e-5" -> value * 10^decimals, exactly. kMalformed otherwise.
+Result<int64_t> parse_scaled(std::string_view text, int decimals, const std::string& what);
+
+// A bar on stderr, if that is a terminal; else nothing.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string label);
+  ~ProgressBar();
+  void show(uint64_t done, uint64_t total, const std::string& note = "");
+
+ private:
+  std::string label_;
+  bool terminal_;
+  bool shown_ = false;
+};
+
+}  // namespace souk::market

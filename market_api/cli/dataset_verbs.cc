@@ -1,0 +1,201 @@
+// souk dataset publish|list|show|revoke.
+#include "market_api/cli/session.h"
+#include "market_api/client/dataset_file.h"
+#include "market_api/client/publish.h"
+#include "policy/decide/source.h"
+
+namespace souk::market {
+namespace {
+
+struct PublishOptions {
+  std::string file, labels, policy, label, budget_epsilon, budget_delta, name;
+  std::vector<std::string> drop, classes;
+  contracts::Minor price = 0;
+};
+struct ListOptions {};
+struct OneOptions {
+  std::string id;
+};
+
+std::string stem(const std::string& path) {
+  std::string name = path;
+  while (name.size() > 1 && name.back() == '/') name.pop_back();
+  name = name.substr(name.rfind('/') + 1);
+  return name.substr(0, name.find('.', 1));
+}
+
+Result<std::string> load_policy(const std::string& path) {
+  auto bytes = TRY(load_argument(path, policy::kMaxSourceBytes));
+  auto good = policy::check_source(as_text(bytes));
+  // Whatever is wrong with it: the file must change.
+  if (!good) return Error(Code::kMalformed, path + ": " + good.error().expected());
+  return to_text(bytes);
+}
+
+Result<Answer> publish_dataset(Session& session, const PublishOptions& options) {
+  auto identity = TRY(session.identity());
+  Offer offer;
+  offer.name = options.name.empty() ? stem(options.file) : options.name;
+  offer.provider_name = identity.name();
+  offer.price = options.price;
+  offer.budget_epsilon_micro = TRY(parse_scaled(options.budget_epsilon, 6, "--budget-epsilon"));
+  offer.budget_delta_pico = TRY(parse_scaled(options.budget_delta, 12, "--budget-delta"));
+  if (offer.budget_epsilon_micro == 0 || offer.budget_delta_pico == 0 ||
+      offer.budget_delta_pico >= 1'000'000'000'000) {
+    return Error(Code::kMalformed,
+                 "expected a positive --budget-epsilon and a --budget-delta between 0 and 1");
+  }
+  offer.policy = TRY(load_policy(options.policy));
+  DatasetFile file;
+  file.path = options.file;
+  if (!options.labels.empty()) file.labels = options.labels;
+  file.label = options.label;
+  file.drop = options.drop;
+  file.classes = options.classes;
+  auto dataset = TRY(load_dataset(file));
+
+  auto connection = TRY(session.connect(identity));
+  ProgressBar bar("uploading");
+  auto published = TRY(publish(dataset, offer, identity, connection.line, connection.view,
+                               [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
+  Answer answer;
+  answer.json = {{"dataset", published.dataset},
+                 {"entry", published.entry},
+                 {"digest", published.ciphertext},
+                 {"rows", published.rows}};
+  answer.text = "dataset  " + to_hex(published.dataset) + "\nname     " + offer.name + ", " +
+                std::to_string(published.rows) + " rows\ndigest   " +
+                to_hex(ByteView(published.ciphertext)) + "\nentry    " +
+                std::to_string(published.entry);
+  return answer;
+}
+
+Json summary(const contracts::Dataset& dataset) {
+  const auto& manifest = dataset.manifest;
+  return Json::Object{{"dataset", dataset.id},
+                      {"name", manifest.name},
+                      {"provider", dataset.provider},
+                      {"provider_name", manifest.provider_name},
+                      {"rows", manifest.rows},
+                      {"price", manifest.price},
+                      {"budget_epsilon_micro", manifest.budget_epsilon_micro},
+                      {"budget_delta_pico", manifest.budget_delta_pico},
+                      {"spent_epsilon_micro", dataset.budget.epsilon_micro_committed},
+                      {"reserved_epsilon_micro", dataset.budget.epsilon_micro_reserved},
+                      {"runs", dataset.budget.runs},
+                      {"revoked", dataset.revoked},
+                      {"entry", dataset.seq}};
+}
+
+Result<Answer> list_datasets(Session& session, const ListOptions&) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  const auto& state = connection.view.state();
+  Answer answer;
+  Json::Array all;
+  std::vector<std::vector<std::string>> rows{
+      {"DATASET", "PROVIDER", "NAME", "ROWS", "PRICE", "EPSILON", "RUNS", ""}};
+  for (const auto& [id, dataset] : state.datasets()) {
+    const auto& manifest = dataset.manifest;
+    all.push_back(summary(dataset));
+    rows.push_back({short_hex(to_hex(id)), manifest.provider_name, manifest.name,
+                    std::to_string(manifest.rows),
+                    std::to_string(manifest.price) + " " + state.genesis()->currency,
+                    millionths_text(dataset.budget.epsilon_micro_committed +
+                                    dataset.budget.epsilon_micro_reserved) +
+                        " of " + millionths_text(manifest.budget_epsilon_micro),
+                    std::to_string(dataset.budget.runs), dataset.revoked ? "revoked" : ""});
+  }
+  answer.json = {{"datasets", std::move(all)}};
+  answer.text = rows.size() == 1 ? "no datasets" : table_text(rows);
+  return answer;
+}
+
+Result<Answer> show_dataset(Session& session, const OneOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  const auto& state = connection.view.state();
+  auto id = TRY(find_by_prefix(state.datasets(), options.id, "dataset"));
+  const contracts::Dataset& dataset = *state.dataset(id);
+  const auto& manifest = dataset.manifest;
+  Answer answer;
+  answer.json = *summary(dataset).object();
+  answer.json["manifest"] = contracts::to_json(manifest);
+  std::string shape;
+  for (uint32_t dimension : manifest.feature_shape) {
+    shape += (shape.empty() ? "" : " x ") + std::to_string(dimension);
+  }
+  answer.text = table_text(
+      {{"dataset", to_hex(id)},
+       {"name", manifest.name},
+       {"provider", manifest.provider_name + " " + to_hex(dataset.provider)},
+       {"rows", std::to_string(manifest.rows) + " of " + shape + ", " +
+                    std::to_string(manifest.class_names.size()) + " classes by " + manifest.label},
+       {"price", std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
+       {"budget", "epsilon " + millionths_text(manifest.budget_epsilon_micro) + " at delta " +
+                      std::to_string(manifest.budget_delta_pico) + "e-12"},
+       {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) + ", reserved " +
+                     millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
+                     std::to_string(dataset.budget.runs) + " runs"},
+       {"state", dataset.revoked ? "revoked" : "on offer"},
+       {"entry", std::to_string(dataset.seq)}});
+  answer.text += "\npolicy\n" + printable(manifest.policy);
+  while (answer.text.back() == '\n') answer.text.pop_back();
+  return answer;
+}
+
+Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.id, "dataset"));
+  auto envelope = contracts::sign_record(contracts::DatasetRevoke{id}, identity.key(),
+                                         connection.view.market());
+  auto recorded = TRY(connection.line.record(envelope));
+  TRY(connection.view.sync(connection.line));
+  if (!connection.view.state().dataset(id)->revoked) {
+    return Error(Code::kConflict, "the revocation was recorded without effect");
+  }
+  Answer answer;
+  answer.json = {{"dataset", id}, {"entry", recorded.seq}, {"revoked", true}};
+  answer.text = "revoked " + to_hex(id) + " in entry " + std::to_string(recorded.seq);
+  return answer;
+}
+
+}  // namespace
+
+void add_dataset_verbs(CLI::App& app, Session& session) {
+  CLI::App* group = add_group(app, "dataset", "Datasets on offer");
+  auto publishing = std::make_shared<PublishOptions>();
+  CLI::App* verb = add_verb(*group, session, "publish",
+                            "Encrypt a dataset, upload it and offer training on it", publishing,
+                            publish_dataset);
+  verb->add_option("FILE", publishing->file,
+                   "CSV, IDX, NPY, safetensors, or a folder of images in one folder per class")
+      ->required();
+  verb->add_option("--labels", publishing->labels, "file with the labels (IDX, NPY)");
+  verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")->required();
+  verb->add_option("--label", publishing->label, "the label's column (CSV: name, NPY: number)");
+  verb->add_option("--drop", publishing->drop, "CSV columns to leave out")->delimiter(',');
+  verb->add_option("--classes", publishing->classes, "the classes in the order of their numbers")
+      ->delimiter(',');
+  verb->add_option("--budget-epsilon", publishing->budget_epsilon,
+                   "privacy budget over all contracts")
+      ->required();
+  verb->add_option("--budget-delta", publishing->budget_delta, "its delta, like 1e-5")->required();
+  verb->add_option("--price", publishing->price, "list price of one contract, in minor units")
+      ->required()
+      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+  verb->add_option("--name", publishing->name, "public name (default: the file's)");
+
+  add_verb(*group, session, "list", "Every dataset on the ledger", std::make_shared<ListOptions>(),
+           list_datasets);
+  auto showing = std::make_shared<OneOptions>();
+  verb = add_verb(*group, session, "show", "One dataset with its policy and budget", showing, show_dataset);
+  verb->add_option("ID", showing->id, "dataset id or its first digits")->required();
+  auto revoking = std::make_shared<OneOptions>();
+  verb = add_verb(*group, session, "revoke", "No new contract may use this dataset", revoking,
+                  revoke_dataset);
+  verb->add_option("ID", revoking->id, "dataset id or its first digits")->required();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,15 @@
+// One line about a ledger entry.
+#pragma once
+
+#include <string>
+
+#include "contracts/records/records.h"
+
+namespace souk::market {
+
+// "dataset.offer", "contract.decision", ... for a payload type.
+std::string entry_kind(const std::string& payload_type);
+// What it says, shortly: "wdbc-a, 190 rows, price 500".
+std::string entry_summary(const contracts::Record& record);
+
+}  // namespace souk::market

@@ -1,0 +1,213 @@
+// souk job submit|status|watch.
+#include <chrono>
+#include <thread>
+
+#include "market_api/cli/session.h"
+#include "market_api/client/submit.h"
+#include "policy/jail/worker.h"
+
+namespace souk::market {
+namespace {
+
+using contracts::Phase;
+
+constexpr size_t kMaxContractSource = 256 << 10;
+constexpr int64_t kDecisionPatienceMs = 60'000;
+constexpr auto kPollEvery = std::chrono::milliseconds(250);
+constexpr auto kOutagePatience = std::chrono::seconds(60);
+
+enum class SubmitMode : uint8_t { kDecide, kDryRun, kWait };
+
+struct SubmitOptions {
+  std::string file;
+  bool dry_run = false, wait = false;
+  contracts::Minor price = -1;
+};
+struct OneOptions {
+  std::string job;
+};
+
+bool is_final(Phase phase) {
+  return phase == Phase::kRefused || phase == Phase::kSettled || phase == Phase::kRefunded ||
+         phase == Phase::kExpired;
+}
+
+// What the verified ledger says about a contract.
+Answer describe(const contracts::Contract& contract, const MarketView& view) {
+  const std::string& currency = view.follower().genesis().currency;
+  Answer answer;
+  const auto& decision = contract.decision;
+  Json reasons = decision ? decision->reasons : Json(Json::Array{});
+  std::string status = decision ? decision->status : "";
+  contracts::Minor price = decision ? decision->price : 0;
+  answer.json = {{"job", contract.id},
+                 {"phase", contracts::phase_name(contract.phase)},
+                 {"status", status},
+                 {"reasons", reasons},
+                 {"price", price},
+                 {"entry", contract.submit_seq},
+                 {"steps", contract.submit.spec.steps},
+                 {"deadline_ms", contract.deadline},
+                 {"ended_because", contract.ended_because}};
+  answer.text = "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
+  if (!status.empty()) answer.text += "\ndecision " + printable(status);
+  if (decision && decision->allow) {
+    answer.text += "\nprice    " + std::to_string(price) + " " + currency + " (minor units)";
+  }
+  if (contract.result) {
+    answer.json["model"] = contract.result->model;
+    answer.json["epsilon_micro"] = contract.result->epsilon_micro;
+    answer.json["delta_pico"] = contract.result->delta_pico;
+    answer.json["step"] = contract.result->steps;
+    answer.text += "\ntrained  " + std::to_string(contract.result->steps) + " steps";
+    if (contract.submit.spec.privacy) {
+      answer.text += ", epsilon " + millionths_text(contract.result->epsilon_micro) + " at delta " +
+                     std::to_string(contract.result->delta_pico) + "e-12";
+    }
+    answer.text += "\nmodel    " + to_hex(ByteView(contract.result->model));
+  }
+  if (!contract.ended_because.empty()) answer.text += "\nbecause  " + printable(contract.ended_because);
+  if (std::string why = reasons_text(reasons); !why.empty()) answer.text += "\nreasons\n" + why;
+  return answer;
+}
+
+// Follows one contract to its end, through outages of the market shorter than a minute.
+Status watch_to_end(const ContractId& id, Connection& connection) {
+  ProgressBar bar("training");
+  auto outage_since = std::chrono::steady_clock::now();
+  std::optional<Phase> said;
+  while (true) {
+    const contracts::Contract& contract = *connection.view.state().contract(id);
+    if (said != contract.phase) {
+      said = contract.phase;
+      std::fprintf(stderr, "%s\n", contracts::phase_name(contract.phase));
+    }
+    if (is_final(contract.phase)) return Done{};
+    if (contract.phase == Phase::kRunning) {
+      auto progress = connection.line.job(id);
+      if (progress && progress->steps > 0) {
+        bar.show(static_cast<uint64_t>(progress->step), static_cast<uint64_t>(progress->steps),
+                 "epsilon " + millionths_text(progress->epsilon_micro));
+      }
+    }
+    std::this_thread::sleep_for(kPollEvery);
+    auto synced = connection.view.sync(connection.line);
+    auto now = std::chrono::steady_clock::now();
+    if (synced) {
+      outage_since = now;
+    } else if (synced.error().code() != Code::kTryAgain || now - outage_since > kOutagePatience) {
+      return synced;
+    }
+  }
+}
+
+Answer final_answer(const ContractId& id, const Connection& connection) {
+  const contracts::Contract& contract = *connection.view.state().contract(id);
+  Answer answer = describe(contract, connection.view);
+  if (contract.phase != Phase::kSettled) answer.status = ExitStatus::kNo;
+  return answer;
+}
+
+Answer quote_answer(const Quote& quote, const std::string& currency) {
+  Answer answer;
+  answer.json = {{"job", nullptr},
+                 {"status", quote.status},
+                 {"reasons", quote.reasons},
+                 {"price", quote.price},
+                 {"dry_run", true}};
+  answer.text = "would be " + printable(quote.status) + " now; nothing was recorded";
+  if (quote.allow) {
+    answer.text += "\nprice    " + std::to_string(quote.price) + " " + currency + " (minor units)";
+  }
+  if (std::string why = reasons_text(quote.reasons); !why.empty()) answer.text += "\nreasons\n" + why;
+  if (!quote.allow) answer.status = ExitStatus::kNo;
+  return answer;
+}
+
+Result<Answer> submit(Session& session, const SubmitOptions& options) {
+  SubmitMode mode = options.dry_run ? SubmitMode::kDryRun
+                    : options.wait  ? SubmitMode::kWait
+                                    : SubmitMode::kDecide;
+  // The jail forks, so it comes before anything that starts threads.
+  auto jail = TRY(policy::start_lua_nursery());
+  auto identity = TRY(session.identity());
+  auto source = TRY(load_argument(options.file, kMaxContractSource));
+  auto connection = TRY(session.connect(identity));
+  std::optional<contracts::Minor> price;
+  if (options.price >= 0) price = options.price;
+  auto elaborated = elaborate_contract(as_text(source), *jail, identity, connection.view, price,
+                                       session.now());
+  if (!elaborated) {
+    // Whatever the contract does wrong, it is the file that must change.
+    Error error = std::move(elaborated).take_error();
+    Code code = error.code() == Code::kBroken ? Code::kBroken : Code::kMalformed;
+    return Error(code, options.file + ": " + error.expected());
+  }
+  const contracts::ContractSubmit& contract = *elaborated;
+
+  if (mode == SubmitMode::kDryRun) {
+    auto quote = TRY(ask_quote(contract, identity, connection.line, connection.view.market()));
+    return quote_answer(quote, connection.view.follower().genesis().currency);
+  }
+  auto submitted = TRY(submit_contract(contract, identity, connection.line, connection.view));
+  TRY(await_decision(submitted.contract, connection.line, connection.view, kDecisionPatienceMs));
+  if (mode == SubmitMode::kWait) {
+    TRY(watch_to_end(submitted.contract, connection));
+    return final_answer(submitted.contract, connection);
+  }
+  const contracts::Contract& decided = *connection.view.state().contract(submitted.contract);
+  Answer answer = describe(decided, connection.view);
+  if (!decided.decision || !decided.decision->allow) answer.status = ExitStatus::kNo;
+  return answer;
+}
+
+Result<Answer> status(Session& session, const OneOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  const auto& contracts = connection.view.state().contracts();
+  auto id = TRY(find_by_prefix(contracts, options.job, "job"));
+  const contracts::Contract& contract = contracts.at(id);
+  Answer answer = describe(contract, connection.view);
+  if (!is_final(contract.phase)) {
+    // Steps are the host's word; they decide nothing.
+    auto progress = connection.line.job(id);
+    if (progress) {
+      answer.json["step"] = progress->step;
+      answer.json["epsilon_micro"] = progress->epsilon_micro;
+      answer.text += "\nprogress " + std::to_string(progress->step) + " of " +
+                     std::to_string(progress->steps) + " steps, as the host says";
+      if (!progress->detail.empty()) answer.text += " (" + printable(progress->detail) + ")";
+    }
+  }
+  return answer;
+}
+
+Result<Answer> watch(Session& session, const OneOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto id = TRY(find_by_prefix(connection.view.state().contracts(), options.job, "job"));
+  TRY(watch_to_end(id, connection));
+  return final_answer(id, connection);
+}
+
+}  // namespace
+
+void add_job_verbs(CLI::App& app, Session& session) {
+  CLI::App* group = add_group(app, "job", "Training contracts");
+  auto submitting = std::make_shared<SubmitOptions>();
+  CLI::App* verb = add_verb(*group, session, "submit",
+                            "Elaborate a contract, sign it, and wait for its decision", submitting, submit);
+  verb->add_option("CONTRACT", submitting->file, "contract program in Lua")->required();
+  auto* dry = verb->add_flag("--dry-run", submitting->dry_run, "ask what would be decided; record nothing");
+  verb->add_flag("--wait", submitting->wait, "follow the job to its end")->excludes(dry);
+  verb->add_option("--price", submitting->price, "offer this many minor units instead of the contract's")
+      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+  auto asking = std::make_shared<OneOptions>();
+  verb = add_verb(*group, session, "status", "Where a job stands", asking, status);
+  verb->add_option("JOB", asking->job, "job id or its first digits")->required();
+  auto watching = std::make_shared<OneOptions>();
+  verb = add_verb(*group, session, "watch", "Follow a job to its end", watching, watch);
+  verb->add_option("JOB", watching->job, "job id or its first digits")->required();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,204 @@
+// souk ledger log|show|prove|audit.
+#include "ledger/entry/leaf.h"
+#include "ledger/proof/checkpoint.h"
+#include "market_api/cli/describe.h"
+#include "market_api/cli/session.h"
+#include "market_api/client/audit.h"
+
+namespace souk::market {
+namespace {
+
+struct LogOptions {
+  uint64_t limit = 20;
+};
+struct ShowOptions {
+  uint64_t seq = 0;
+};
+struct ProveOptions {
+  uint64_t seq = 0;
+  std::string out;
+};
+struct AuditOptions {
+  std::string data, url, market_id;
+};
+
+struct Entry {
+  ledger::Leaf leaf;
+  ledger::AuthenticEntry entry;
+  Digest hash{};
+};
+
+Result<Entry> entry_at(const MarketView& view, uint64_t seq) {
+  if (seq >= view.leaves().size()) {
+    return Error(Code::kNotFound, "no entry " + std::to_string(seq) + ": the ledger has " +
+                                      std::to_string(view.leaves().size()));
+  }
+  const Bytes& bytes = view.leaves()[seq];
+  auto leaf = TRY(ledger::decode_leaf(bytes));
+  auto signed_entry = TRY(ledger::SignedEntry::decode(leaf.envelope));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  return Entry{std::move(leaf), std::move(entry), ledger::leaf_hash(bytes)};
+}
+
+std::string effect(const MarketView& view, uint64_t seq) {
+  auto found = view.state().voids().find(seq);
+  return found == view.state().voids().end() ? "" : found->second;
+}
+
+Result<Answer> log(Session& session, const LogOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  const MarketView& view = connection.view;
+  uint64_t size = view.leaves().size();
+  uint64_t from = options.limit == 0 || options.limit >= size ? 0 : size - options.limit;
+  Json::Array all;
+  std::vector<std::vector<std::string>> rows{{"SEQ", "TIME", "KIND", "AUTHOR", "WHAT"}};
+  for (uint64_t seq = from; seq < size; ++seq) {
+    auto item = TRY(entry_at(view, seq));
+    auto record = contracts::record_of(item.entry);
+    std::string what = record ? entry_summary(*record) : "unknown record";
+    std::string void_because = effect(view, seq);
+    std::string kind = entry_kind(item.entry.payload_type());
+    all.push_back(Json::Object{{"seq", seq},
+                               {"time", item.leaf.time},
+                               {"kind", kind},
+                               {"author", item.entry.author()},
+                               {"summary", what},
+                               {"void", void_because},
+                               {"leaf_hash", item.hash}});
+    if (!void_because.empty()) what += " (void: " + void_because + ")";
+    rows.push_back({std::to_string(seq), utc_text(item.leaf.time), kind,
+                    short_hex(to_hex(item.entry.author())), what});
+  }
+  Answer answer;
+  answer.json = {{"size", size},
+                 {"root", view.follower().confirmed_root()},
+                 {"entries", std::move(all)}};
+  answer.text = table_text(rows) + "\n" + std::to_string(size) + " entries, root " +
+                to_hex(ByteView(view.follower().confirmed_root()));
+  return answer;
+}
+
+Result<Answer> show(Session& session, const ShowOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto item = TRY(entry_at(connection.view, options.seq));
+  std::string void_because = effect(connection.view, options.seq);
+  Answer answer;
+  answer.json = {{"seq", options.seq},
+                 {"time", item.leaf.time},
+                 {"prev", item.leaf.prev},
+                 {"leaf_hash", item.hash},
+                 {"payload_type", item.entry.payload_type()},
+                 {"payload_hash", item.entry.payload_hash()},
+                 {"author", item.entry.author()},
+                 {"void", void_because},
+                 {"body", item.entry.body()}};
+  answer.text = table_text({{"seq", std::to_string(options.seq)},
+                            {"kind", entry_kind(item.entry.payload_type())},
+                            {"time", utc_text(item.leaf.time)},
+                            {"author", to_hex(item.entry.author())},
+                            {"leaf", to_hex(ByteView(item.hash))},
+                            {"prev", to_hex(ByteView(item.leaf.prev))},
+                            {"effect", void_because.empty() ? "yes" : "none: " + void_because}}) +
+                "\n" + canonical(item.entry.body());
+  return answer;
+}
+
+Result<Answer> prove(Session& session, const ProveOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto proof = TRY(connection.view.prove(options.seq));
+  auto item = TRY(entry_at(connection.view, options.seq));
+  Answer answer;
+  answer.json = {{"seq", options.seq}, {"leaf_hash", item.hash}, {"tlog_proof", proof}};
+  answer.text = proof;
+  if (!options.out.empty()) {
+    TRY(save_file(options.out, as_bytes(proof), FileMode::kShared));
+    answer.json["file"] = options.out;
+    answer.text = "proof of entry " + std::to_string(options.seq) + " in " + options.out;
+  }
+  while (!answer.text.empty() && answer.text.back() == '\n') answer.text.pop_back();
+  return answer;
+}
+
+Answer audit_answer(const LedgerAudit& audit) {
+  Answer answer;
+  answer.status = audit.ok ? ExitStatus::kYes : ExitStatus::kNo;
+  answer.json = {{"ok", audit.ok},
+                 {"entries", audit.entries},
+                 {"root", audit.root},
+                 {"first_bad", audit.first_bad ? Json(*audit.first_bad) : Json(nullptr)},
+                 {"reason", audit.reason},
+                 {"market", audit.market},
+                 {"market_from_ledger", audit.market_from_ledger},
+                 {"without_effect", audit.without_effect}};
+  if (audit.ok) {
+    answer.text = "ok: " + std::to_string(audit.entries) + " entries, " +
+                  std::to_string(audit.without_effect) + " without effect, root " +
+                  to_hex(ByteView(audit.root));
+  } else if (audit.first_bad) {
+    answer.text = "BAD: entry " + std::to_string(*audit.first_bad) + ": " + printable(audit.reason);
+  } else {
+    answer.text = "BAD: " + printable(audit.reason);
+  }
+  if (audit.ok && audit.market_from_ledger) {
+    answer.text += "\nthe market id was taken from the ledger itself: " + to_hex(audit.market) +
+                   "; give --market-id to say which market it must be";
+  }
+  return answer;
+}
+
+// The market to audit by: the one on the command line, else the one the identity
+// pins, with the highest checkpoint it has seen.
+Result<Answer> audit(Session& session, const AuditOptions& options) {
+  auto identity = TRY(session.identity_if_any());
+  AuditBasis basis;
+  if (!options.market_id.empty()) {
+    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
+  } else if (identity) {
+    basis.market = identity->pin().market;
+  }
+  if (identity && basis.market == identity->pin().market) {
+    auto seen = load_file(identity->directory() + "/ledger/checkpoint", 1 << 20);
+    if (seen) basis.seen_checkpoint = to_text(*seen);
+  }
+  if (!options.data.empty()) {
+    std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
+    if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
+    return audit_answer(audit_ledger_file(path, basis));
+  }
+  std::string url = options.url;
+  if (url.empty()) {
+    if (!identity) {
+      return Error(Code::kMalformed, "expected --data DIR, --url URL, or an identity that pins a market");
+    }
+    url = identity->pin().url;
+  }
+  auto line = TRY(MarketLine::open(url));
+  auto audit = TRY(audit_served_ledger(line, basis));
+  return audit_answer(audit);
+}
+
+}  // namespace
+
+void add_ledger_verbs(CLI::App& app, Session& session) {
+  CLI::App* group = add_group(app, "ledger", "What happened");
+  auto logging = std::make_shared<LogOptions>();
+  CLI::App* verb = add_verb(*group, session, "log", "The newest entries", logging, log);
+  verb->add_option("--limit", logging->limit, "how many (0: all)")->capture_default_str();
+  auto showing = std::make_shared<ShowOptions>();
+  verb = add_verb(*group, session, "show", "One entry in full", showing, show);
+  verb->add_option("SEQ", showing->seq, "its number")->required();
+  auto proving = std::make_shared<ProveOptions>();
+  verb = add_verb(*group, session, "prove", "A C2SP tlog-proof that an entry is in the ledger", proving, prove);
+  verb->add_option("SEQ", proving->seq, "its number")->required();
+  verb->add_option("--out", proving->out, "write the proof to a file");
+  auto auditing = std::make_shared<AuditOptions>();
+  verb = add_verb(*group, session, "audit", "Verify every entry from genesis on", auditing, audit);
+  auto* data = verb->add_option("--data", auditing->data, "a market's folder, read as it lies on disk");
+  verb->add_option("--url", auditing->url, "a market's URL (default: the pinned one)")->excludes(data);
+  verb->add_option("--market-id", auditing->market_id, "which market it must be (default: the pinned one)");
+}
+
+}  // namespace souk::market

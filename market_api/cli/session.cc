@@ -1,0 +1,84 @@
+#include "market_api/cli/session.h"
+
+#include <cstdlib>
+
+namespace souk::market {
+namespace {
+
+std::optional<std::string> environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? std::optional<std::string>(value) : std::nullopt;
+}
+
+// Whoever names an identity that is not there made a mistake in the call.
+Error as_usage(Error error) {
+  if (error.code() != Code::kNotFound) return error;
+  return Error(Code::kMalformed, error.expected());
+}
+
+}  // namespace
+
+Result<Home> Session::home() const {
+  return find_home({home_flag, environment("SOUK_HOME"), environment("XDG_DATA_HOME"),
+                    environment("HOME")});
+}
+
+Result<Identity> Session::identity() const {
+  auto place = TRY(home());
+  auto identity = place.open(as);
+  if (!identity) return as_usage(std::move(identity).take_error());
+  return identity;
+}
+
+Result<std::optional<Identity>> Session::identity_if_any() const {
+  auto place = home();
+  if (!as && (!place || !place->default_name())) return std::optional<Identity>();
+  auto chosen = TRY(identity());
+  return std::optional<Identity>(std::move(chosen));
+}
+
+Result<Connection> Session::connect(const Identity& identity) const {
+  auto line = TRY(MarketLine::open(identity.pin().url));
+  auto view = TRY(MarketView::open(identity.pin().market, identity.directory() + "/ledger"));
+  TRY(view.sync(line));
+  return Connection{std::move(line), std::move(view)};
+}
+
+Result<Connection> Session::connect(const MarketOptions& options) const {
+  if (options.url.empty() && options.market_id.empty()) {
+    auto chosen = TRY(identity());
+    return connect(chosen);
+  }
+  if (options.url.empty() || options.market_id.empty()) {
+    return Error(Code::kMalformed, "expected --market URL and --market-id HEX together");
+  }
+  auto market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
+  auto line = TRY(MarketLine::open(options.url));
+  auto view = TRY(MarketView::open(market, ""));
+  TRY(view.sync(line));
+  return Connection{std::move(line), std::move(view)};
+}
+
+Result<PublicKey> Session::account(const std::string& text) const {
+  auto key = named_from_hex<PublicKey>(text);
+  if (key) return key;
+  auto place = TRY(home());
+  auto identity = place.open(text);
+  if (identity) return identity->account();
+  return Error(Code::kMalformed,
+               "account: expected 64 lower-case hexadecimal digits, or the name of an identity here");
+}
+
+Result<Bytes> load_argument(const std::string& path, size_t max_bytes) {
+  auto bytes = load_file(path, max_bytes);
+  if (!bytes) return as_usage(std::move(bytes).take_error());
+  return bytes;
+}
+
+CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help) {
+  CLI::App* group = app.add_subcommand(name, help);
+  group->require_subcommand(1);
+  return group;
+}
+
+}  // namespace souk::market

@@ -1,0 +1,136 @@
+#include "market_api/client/audit.h"
+
+#include <vector>
+
+#include "contracts/lifecycle/follower.h"
+#include "ledger/audit/audit.h"
+#include "ledger/entry/leaf.h"
+#include "ledger/proof/checkpoint.h"
+#include "ledger/proof/merkle.h"
+#include "trainer/attest/appraisal.h"
+
+namespace souk::market {
+namespace {
+
+constexpr uint64_t kPageLeaves = 256;
+
+// The checkpoint from earlier must be a beginning of what is there now.
+Status check_seen(const std::string& seen, const ledger::NoteKey& key,
+                  std::span<const Digest> leaf_hashes) {
+  if (seen.empty()) return Done{};
+  auto checkpoint = TRY(ledger::open_checkpoint(seen, key));
+  if (checkpoint.size > leaf_hashes.size()) {
+    return Error(Code::kUnauthentic,
+                 "rolled back: " + std::to_string(checkpoint.size) + " entries were seen before, " +
+                     std::to_string(leaf_hashes.size()) + " are left");
+  }
+  if (ledger::tree_root(leaf_hashes.first(checkpoint.size)) != checkpoint.root) {
+    return Error(Code::kUnauthentic, "forked: the first " + std::to_string(checkpoint.size) +
+                                         " entries are not those seen before");
+  }
+  return Done{};
+}
+
+// Money is neither made nor lost but by the treasury.
+Status check_money(const contracts::MarketState& state) {
+  contracts::Minor sum = state.escrow_total();
+  for (const auto& [key, account] : state.accounts()) sum += account.balance;
+  if (sum == state.minted()) return Done{};
+  return Error(Code::kUnauthentic, "accounts and escrow do not add up to what the treasury deposited");
+}
+
+}  // namespace
+
+LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis) {
+  LedgerAudit audit;
+  audit.market_from_ledger = !basis.market;
+  contracts::MarketState state(&trainer::appraise_for_market);
+  std::optional<ledger::NoteKey> key;
+  std::vector<Digest> leaf_hashes;
+  auto replay = [&](const ledger::RecordedEntry& recorded) -> Status {
+    if (recorded.seq() == 0) {
+      audit.market = contracts::market_id(recorded.entry().payload());
+      if (basis.market && audit.market != *basis.market) {
+        return Error(Code::kUnauthentic, "expected the genesis of market " + to_hex(*basis.market) +
+                                             ", this is " + to_hex(audit.market));
+      }
+    }
+    state = contracts::apply(std::move(state), recorded);
+    leaf_hashes.push_back(recorded.leaf_hash());
+    if (recorded.seq() == 0) {
+      if (!state.genesis()) return Error(Code::kUnauthentic, "expected a genesis");
+      key = TRY(ledger::NoteKey::parse(state.genesis()->ledger_key));
+    }
+    return Done{};
+  };
+  auto report = ledger::audit_file(path, std::nullopt, replay);
+  audit.entries = report.entries;
+  audit.root = report.root;
+  audit.first_bad = report.first_bad;
+  audit.reason = report.reason;
+  audit.without_effect = state.voids().size();
+  if (!report.ok) return audit;
+
+  auto whole = [&]() -> Status {
+    if (!key) return Error(Code::kUnauthentic, "expected a genesis");
+    if (report.log_key != key->vkey()) {
+      return Error(Code::kUnauthentic, "expected a checkpoint by the ledger key of genesis");
+    }
+    TRY(check_seen(basis.seen_checkpoint, *key, leaf_hashes));
+    return check_money(state);
+  }();
+  audit.ok = bool(whole);
+  if (!whole) audit.reason = whole.error().expected();
+  return audit;
+}
+
+Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basis) {
+  LedgerAudit audit;
+  audit.market_from_ledger = !basis.market;
+  std::optional<contracts::Follower> follower;
+  std::vector<Digest> leaf_hashes;
+  auto bad = [&](std::optional<uint64_t> seq, const Error& error) {
+    audit.first_bad = seq;
+    audit.reason = error.expected();
+    audit.entries = leaf_hashes.size();
+    if (follower) audit.root = follower->root();
+    return audit;
+  };
+  while (true) {
+    auto page = TRY(line.entries(leaf_hashes.size(), kPageLeaves));
+    if (!follower) {
+      if (page.leaves.empty()) return bad(0, Error(Code::kUnauthentic, "expected a genesis"));
+      auto pinned = contracts::Follower::pin(page.leaves.front(), basis.market,
+                                             &trainer::appraise_for_market);
+      if (!pinned) return bad(0, pinned.error());
+      follower = std::move(*pinned);
+      audit.market = follower->market();
+    }
+    auto checkpoint = ledger::open_checkpoint(page.checkpoint, follower->ledger_key());
+    if (!checkpoint) return bad(std::nullopt, checkpoint.error());
+    uint64_t missing = checkpoint->size - std::min<uint64_t>(checkpoint->size, leaf_hashes.size());
+    if (page.leaves.size() > missing || (page.leaves.empty() && missing > 0)) {
+      return bad(leaf_hashes.size(), Error(Code::kUnauthentic, "expected the leaves up to the checkpoint"));
+    }
+    for (const Bytes& leaf : page.leaves) {
+      auto added = follower->add(leaf);
+      if (!added) return bad(leaf_hashes.size(), added.error());
+      leaf_hashes.push_back(ledger::leaf_hash(leaf));
+    }
+    if (leaf_hashes.size() < checkpoint->size) continue;
+    auto confirmed = follower->confirm(page.checkpoint);
+    if (!confirmed) return bad(std::nullopt, confirmed.error());
+    break;
+  }
+  auto seen = check_seen(basis.seen_checkpoint, follower->ledger_key(), leaf_hashes);
+  if (!seen) return bad(std::nullopt, seen.error());
+  auto money = check_money(follower->state());
+  if (!money) return bad(std::nullopt, money.error());
+  audit.ok = true;
+  audit.entries = leaf_hashes.size();
+  audit.root = follower->confirmed_root();
+  audit.without_effect = follower->state().voids().size();
+  return audit;
+}
+
+}  // namespace souk::market

@@ -1,0 +1,33 @@
+// The whole ledger, from its first byte, through the market's own rules.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "market_api/client/market_line.h"
+
+namespace souk::market {
+
+struct LedgerAudit {
+  bool ok = false;
+  uint64_t entries = 0;               // found good, in order
+  Digest root{};                      // recomputed over them
+  std::optional<uint64_t> first_bad;  // nullopt also when the fault is none of an entry
+  std::string reason;                 // empty when ok
+  MarketId market;
+  bool market_from_ledger = false;  // nobody said which market
+  uint64_t without_effect = 0;      // entries recorded void: lawful, and said
+};
+
+// What the auditor knows beforehand.
+struct AuditBasis {
+  std::optional<MarketId> market;
+  std::string seen_checkpoint;  // a signed note from earlier, or ""
+};
+
+// The file `path` of a ledger store, read as it lies on disk.
+LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis);
+// Everything the host serves, read anew. An error only when it serves nothing.
+Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basis);
+
+}  // namespace souk::market
