@@ -175,9 +175,9 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb->add_option("--labels", publishing->labels, "file with the labels (IDX, NPY)");
   verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")->required();
   verb->add_option("--label", publishing->label, "the label's column (CSV: name, NPY: number)");
-  verb->add_option("--drop", publishing->drop, "CSV columns to leave out")->delimiter(',');
+  verb->add_option("--drop", publishing->drop, "CSV columns to leave out")->delimiter(',')->allow_extra_args(false);
   verb->add_option("--classes", publishing->classes, "the classes in the order of their numbers")
-      ->delimiter(',');
+      ->delimiter(',')->allow_extra_args(false);
   verb->add_option("--budget-epsilon", publishing->budget_epsilon,
                    "privacy budget over all contracts")
       ->required();

@@ -36,7 +36,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    return static_cast<int>(print(Error(Code::kMalformed, error.what()), session.json));
+    auto unknown = app.remaining(true);
+    bool no_verb = dynamic_cast<const CLI::RequiredError*>(&error) && !session.verb && !unknown.empty();
+    std::string message = no_verb ? "unknown verb or argument: " + unknown.front() : error.what();
+    return static_cast<int>(
+        print(Error(Code::kMalformed, message + " (see souk --help)"), session.json));
   }
   return static_cast<int>(print(session.verb(), session.json));
 }

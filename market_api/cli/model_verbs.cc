@@ -147,7 +147,7 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb->add_option("--data", evaluating->data, "CSV, IDX, NPY or image folder")->required();
   verb->add_option("--labels", evaluating->labels, "file with the labels (IDX, NPY)");
   verb->add_option("--label", evaluating->label, "the label's column (default: as in training)");
-  verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")->delimiter(',');
+  verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")->delimiter(',')->allow_extra_args(false);
 
   group = add_group(app, "receipt", "Proofs of what a model is");
   auto verifying = std::make_shared<VerifyOptions>();
