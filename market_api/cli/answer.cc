@@ -86,6 +86,12 @@ std::string millionths_text(int64_t micro) {
   return fraction.empty() ? whole : whole + "." + fraction;
 }
 
+std::string delta_text(int64_t pico) {
+  int exponent = -12;
+  for (; pico != 0 && pico % 10 == 0; pico /= 10) ++exponent;
+  return std::to_string(pico) + "e" + std::to_string(exponent);
+}
+
 std::string short_hex(std::string_view hex) { return std::string(hex.substr(0, 12)); }
 
 std::string reasons_text(const Json& reasons) {

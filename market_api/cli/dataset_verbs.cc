@@ -133,7 +133,7 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
                     std::to_string(manifest.class_names.size()) + " classes by " + manifest.label},
        {"price", std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
        {"budget", "epsilon " + millionths_text(manifest.budget_epsilon_micro) + " at delta " +
-                      std::to_string(manifest.budget_delta_pico) + "e-12"},
+                      delta_text(manifest.budget_delta_pico)},
        {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) + ", reserved " +
                      millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
                      std::to_string(dataset.budget.runs) + " runs"},

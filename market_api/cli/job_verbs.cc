@@ -62,7 +62,7 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
     answer.text += "\ntrained  " + std::to_string(contract.result->steps) + " steps";
     if (contract.submit.spec.privacy) {
       answer.text += ", epsilon " + millionths_text(contract.result->epsilon_micro) + " at delta " +
-                     std::to_string(contract.result->delta_pico) + "e-12";
+                     delta_text(contract.result->delta_pico);
     }
     answer.text += "\nmodel    " + to_hex(ByteView(contract.result->model));
   }
@@ -116,7 +116,7 @@ Answer quote_answer(const Quote& quote, const std::string& currency) {
                  {"price", quote.price},
                  {"dry_run", true}};
   answer.text = "would be " + printable(quote.status) + " now; nothing was recorded";
-  if (quote.allow) {
+  if (quote.price > 0) {
     answer.text += "\nprice    " + std::to_string(quote.price) + " " + currency + " (minor units)";
   }
   if (std::string why = reasons_text(quote.reasons); !why.empty()) answer.text += "\nreasons\n" + why;

@@ -138,7 +138,9 @@ Answer audit_answer(const LedgerAudit& audit) {
                   std::to_string(audit.without_effect) + " without effect, root " +
                   to_hex(ByteView(audit.root));
   } else if (audit.first_bad) {
-    answer.text = "BAD: entry " + std::to_string(*audit.first_bad) + ": " + printable(audit.reason);
+    std::string place = "entry " + std::to_string(*audit.first_bad) + ": ";
+    bool placed = audit.reason.compare(0, place.size(), place) == 0;
+    answer.text = "BAD: " + (placed ? "" : place) + printable(audit.reason);
   } else {
     answer.text = "BAD: " + printable(audit.reason);
   }

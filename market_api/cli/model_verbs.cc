@@ -112,7 +112,7 @@ Result<Answer> verify(Session& session, const VerifyOptions& options) {
   rows.push_back({"privacy", report.result.delta_pico == 0
                                  ? "waived by every provider"
                                  : "epsilon " + millionths_text(report.result.epsilon_micro) + " at delta " +
-                                       std::to_string(report.result.delta_pico) + "e-12"});
+                                       delta_text(report.result.delta_pico)});
   rows.push_back({"model", to_hex(ByteView(report.result.model))});
   rows.push_back({"evidence", report.evidence_kind});
   rows.push_back({"ledger", std::to_string(report.checkpoint_size) + " entries, root " +

@@ -58,7 +58,8 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   // The recorded boot: the keeper finds it on the ledger again after a restart.
   record.keeper_evidence = view.state().keeper()->evidence;
   std::string info = contracts::dataset_wrap_info(
-      view.market(), id, contracts::policy_hash(manifest.policy), record.keeper_evidence);
+      view.market(), id, identity.account(), contracts::policy_hash(manifest.policy),
+      record.keeper_evidence);
   record.wrap = TRY(ledger::hpke_seal(keeper.claims().kem, as_bytes(info), {},
                                       ByteView(file_key.bytes(SecretAccess{}))));
 
