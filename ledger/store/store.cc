@@ -1,5 +1,8 @@
 #include "ledger/store/store.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <mutex>
@@ -25,6 +28,23 @@ struct Head {
 
 Error broken(const std::string& expected) {
   return Error(Code::kBroken, "ledger file: expected " + expected);
+}
+
+// The name of a file that is complete already: after this it is durable.
+Status publish(const std::string& from, const std::string& to) {
+  std::error_code failure;
+  std::filesystem::create_hard_link(from, to, failure);
+  if (failure == std::errc::file_exists) {
+    return Error(Code::kConflict, "ledger file: expected none at this path");
+  }
+  if (failure) return broken("to give the new file its name");
+  std::filesystem::remove(from, failure);
+  std::string folder = std::filesystem::path(to).parent_path().string();
+  int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  bool synced = fd >= 0 && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  if (!synced) return broken("to sync its folder");
+  return Done{};
 }
 
 Error doubtful() {
@@ -231,8 +251,13 @@ Result<LedgerStore> LedgerStore::create(const std::string& path) {
   if (std::filesystem::exists(path, failure) || failure) {
     return Error(Code::kConflict, "ledger file: expected none at this path");
   }
+  // Under another name until it is whole: a crash leaves nothing at `path`.
+  std::string unfinished = path + ".new";
+  for (const char* part : {"", "-wal", "-shm", "-journal"}) {
+    std::filesystem::remove(unfinished + part, failure);
+  }
   {
-    auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    auto connection = TRY(Connection::open(unfinished, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
     TRY(connection.execute("PRAGMA page_size = 16384"));
     TRY(connection.execute("PRAGMA journal_mode = WAL"));
     TRY(connection.execute("PRAGMA synchronous = FULL"));
@@ -243,9 +268,9 @@ Result<LedgerStore> LedgerStore::create(const std::string& path) {
     head.bind(1, ByteView(root));
     TRY(head.step());
     head.restart();
-    // A crash before this leaves an empty file, which open() refuses by its number.
     TRY(connection.execute("COMMIT"));
-  }
+  }  // the last connection folds the write-ahead log into the file
+  TRY(publish(unfinished, path));
   return open(path);
 }
 

@@ -14,6 +14,7 @@ using trainer::Kind;
 constexpr size_t kMaxLeaves = 1000;
 constexpr size_t kMaxLeafBytes = 4 << 20;
 constexpr size_t kMaxPiece = 8 << 20;
+constexpr size_t kMaxQuote = 128 << 10;  // a contract.submit fits into one ledger entry
 
 std::vector<std::string> parts_of(const std::string& path) {
   std::vector<std::string> parts;
@@ -120,7 +121,7 @@ Result<Response> keeper(Market& market, const Request& request) {
 }
 
 Result<Response> begin_upload(Market& market, const Request& request) {
-  auto json = TRY(parse_json(as_text(request.body)));
+  auto json = TRY(parse_json(as_text(request.body), kMaxRecordBytes));
   auto fields = TRY(Fields::of(json, "upload"));
   auto digest = TRY(fields.digest("digest"));
   auto size = TRY(fields.integer("size", 1, int64_t{1} << 40));
@@ -160,7 +161,7 @@ Result<Response> blob(Market& market, const Request& request, const std::string&
 }
 
 Result<Response> quote(Market& market, const Request& request) {
-  auto json = TRY(parse_json(as_text(request.body)));
+  auto json = TRY(parse_json(as_text(request.body), kMaxQuote));
   auto fields = TRY(Fields::of(json, "quote"));
   auto consumer = TRY(fields.named<PublicKey>("consumer"));
   const Json* submit = TRY(fields.any("submit"));

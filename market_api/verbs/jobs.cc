@@ -54,18 +54,20 @@ bool Market::decide_once() {
     bool open = contract.phase == Phase::kSubmitted || contract.phase == Phase::kEscrowed ||
                 contract.phase == Phase::kRunning;
     if (open && contract.deadline <= clock_.now()) {
-      return bool(keeper_->record(trainer::frame(Kind::kTick, Json::Object{})));
+      if (keeper_->record(trainer::frame(Kind::kTick, Json::Object{}))) return true;
+      continue;
     }
     if (contract.phase == Phase::kSubmitted) {
       auto done = keeper_->record(about(Kind::kDecide, id));
-      if (!done) note_progress(id, {0, 0, "decision waits: " + done.error().expected()});
-      return bool(done);
+      if (done) return true;
+      note_progress(id, {0, 0, "decision waits: " + done.error().expected()});
+      continue;  // one that cannot be decided holds up no other
     }
     if (contract.phase == Phase::kRunning && training != id) {
       auto done = keeper_->record(trainer::frame(
           Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
-      if (!done) note_progress(id, {0, 0, "refund waits: " + done.error().expected()});
-      return bool(done);
+      if (done) return true;
+      note_progress(id, {0, 0, "refund waits: " + done.error().expected()});
     }
   }
   return false;

@@ -69,6 +69,14 @@ Result<uint64_t> KeeperLink::append(const Frame& answer) {
 
 Status KeeperLink::ensure() {
   if (process_ && process_->alive()) return feed();
+  // A keeper that refuses its state or its ledger, or has not booted on it, is of no
+  // use: drop it, say why, and begin anew next time.
+  auto started = start();
+  if (!started) process_.reset();
+  return started;
+}
+
+Status KeeperLink::start() {
   fed_ = 0;
   process_ = TRY(trainer::EnclaveProcess::start(config_.program, "keeper", config_.platform_key));
   std::string sealed;
@@ -80,12 +88,7 @@ Status KeeperLink::ensure() {
   auto ready = TRY(talk(trainer::frame(
       Kind::kBegin, Json::Object{{"genesis", to_base64(genesis)}, {"sealed", sealed}})));
   TRY(trainer::expect(ready, Kind::kReady));
-  // A keeper that refuses its ledger is of no use: drop it, say why.
-  auto fed = feed();
-  if (!fed) {
-    process_.reset();
-    return fed;
-  }
+  TRY(feed());
   auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
   TRY(append(boot));
   return feed();

@@ -29,6 +29,7 @@ class KeeperLink {
 
  private:
   Status ensure();                      // Guarded by mutex_.
+  Status start();                       // Guarded by mutex_.
   Status feed();                        // Guarded by mutex_.
   Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
   Result<uint64_t> append(const trainer::Frame& answer);

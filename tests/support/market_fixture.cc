@@ -51,7 +51,7 @@ Bytes small_dataset(uint32_t rows, uint64_t salt) {
   }
   dataset.features = std::move(features);
   dataset.schema.feature_shape = {2};
-  dataset.schema.feature_names = {"size", "tint"};
+  dataset.schema.feature_names = {"feature 0", "feature 1"};
   dataset.schema.label_name = "kind";
   dataset.schema.classes = {"benign", "malignant"};
   return must(trainer::dataset_to_safetensors(dataset));
@@ -349,20 +349,19 @@ void MarketFixture::deposit(const PublicKey& account, contracts::Minor minor) {
   CHECK(void_of(seq).empty());
 }
 
-Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& options) {
-  auto salt = ledger::random_array<16>();
-  Bytes plain = small_dataset(options.rows, salt[0]);
+Offered offer_of(const Party& provider, const OfferOptions& options, const MarketId& market,
+                 const contracts::Keeper& keeper, ByteView plain, uint32_t features) {
   auto file_key = trainer::FileKey::random();
   SealingKey own = provider.age.recipient();
   Bytes file = must(trainer::make_header(file_key, std::span(&own, 1)));
-  souk::append(file, trainer::encrypt_payload(file_key, plain));
+  append(file, trainer::encrypt_payload(file_key, plain));
 
   contracts::Manifest manifest;
   manifest.name = "cells of " + provider.name;
   manifest.provider_name = provider.name;
   manifest.rows = options.rows;
-  manifest.feature_shape = {2};
-  manifest.feature_names = {"size", "tint"};
+  manifest.feature_shape = {features};
+  for (uint32_t i = 0; i < features; ++i) manifest.feature_names.push_back("feature " + std::to_string(i));
   manifest.class_names = {"benign", "malignant"};
   manifest.label = "kind";
   manifest.ciphertext = ledger::sha256(file);
@@ -372,17 +371,22 @@ Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& opt
   manifest.budget_epsilon_micro = options.budget_epsilon_micro;
   manifest.budget_delta_pico = options.budget_delta_pico;
   manifest.budget_caps = policy::caps_for(options.budget_epsilon_micro, options.budget_delta_pico);
-  manifest.salt = to_hex(ByteView(salt));
+  manifest.salt = to_hex(ByteView(ledger::random_array<16>()));
 
   contracts::DatasetOffer offer;
   offer.manifest = manifest;
-  offer.keeper_evidence = state().keeper()->evidence;
+  offer.keeper_evidence = keeper.evidence;
   DatasetId id = contracts::dataset_id(manifest);
-  std::string info = contracts::dataset_wrap_info(
-      market_, id, provider.account(), contracts::policy_hash(manifest.policy), offer.keeper_evidence);
-  offer.wrap = must(ledger::hpke_seal(state().keeper()->kem, as_bytes(info), {},
-                                      file_key.bytes(SecretAccess{})));
+  std::string info =
+      contracts::dataset_wrap_info(market, id, provider.account(), contracts::policy_hash(manifest.policy),
+                                   offer.keeper_evidence);
+  offer.wrap = must(ledger::hpke_seal(keeper.kem, as_bytes(info), {}, file_key.bytes(SecretAccess{})));
   return {id, std::move(offer), std::move(file), std::move(file_key)};
+}
+
+Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& options) {
+  auto salt = ledger::random_array<1>();
+  return offer_of(provider, options, market_, *state().keeper(), small_dataset(options.rows, salt[0]), 2);
 }
 
 Offered MarketFixture::publish(const Party& provider, const OfferOptions& options) {
@@ -392,28 +396,30 @@ Offered MarketFixture::publish(const Party& provider, const OfferOptions& option
   return offered;
 }
 
-contracts::TrainingSpec MarketFixture::spec() const {
+contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double noise) {
   contracts::TrainingSpec spec;
-  spec.input_shape = {2};
+  spec.input_shape = {features};
   spec.classes = 2;
   contracts::Node linear;
   linear.op = contracts::Node::Op::kLinear;
   linear.units = 2;
   spec.model = {linear};
-  spec.steps = 4;
+  spec.steps = steps;
   spec.batch = 8;
   spec.sampling_threshold = uint64_t{1} << 61;  // q = 1/8
-  spec.learning_rate = {{4, 0.5}};
+  spec.learning_rate = {{steps, 0.5}};
   contracts::PrivacySpec privacy;
   privacy.clip = 1;
-  privacy.noise_multiplier = 2;
+  privacy.noise_multiplier = noise;
   privacy.delta_pico = 10'000'000;
-  policy::Event event{policy::rate_from_threshold(spec.sampling_threshold), privacy.noise_multiplier, spec.steps};
+  policy::Event event{policy::rate_from_threshold(spec.sampling_threshold), noise, steps};
   privacy.epsilon_micro = policy::epsilon_micro_up(must(policy::epsilon_upper(event, 1e-5))) + 1000;
   spec.privacy = privacy;
   CHECK(contracts::check_spec(spec));
   return spec;
 }
+
+contracts::TrainingSpec MarketFixture::spec() const { return private_spec(2, 4, 2); }
 
 contracts::ContractSubmit MarketFixture::contract(const std::vector<DatasetId>& datasets) const {
   contracts::ContractSubmit submit;

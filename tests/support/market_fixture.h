@@ -82,6 +82,13 @@ struct OfferOptions {
   uint32_t rows = 40;
 };
 
+// `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of
+// two classes and this many features.
+Offered offer_of(const Party& provider, const OfferOptions& options, const MarketId& market,
+                 const contracts::Keeper& keeper, ByteView plain, uint32_t features);
+// One linear layer, DP-SGD with noise multiplier `noise`; its epsilon claimed as it is.
+contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double noise);
+
 // An enclave process without a process: keys, and evidence of them.
 struct StandIn {
   ledger::SigningKey signing = ledger::SigningKey::generate();

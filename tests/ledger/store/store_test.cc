@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/ledger/ledger_fixture.h"
 #include "tests/ledger/raw_file.h"
 
@@ -99,6 +102,17 @@ TEST_F(StoreTest, NeverCreatesOverAFileNorOpensNone) {
   EXPECT_EQ(refusal_to_open(), Code::kNotFound);
   ASSERT_TRUE(LedgerStore::create(path()));
   EXPECT_EQ(LedgerStore::create(path()).error().code(), Code::kConflict);
+}
+
+TEST_F(StoreTest, StartsOverWhereACreationWasKilled) {
+  // What a process leaves that dies before its file is whole.
+  std::ofstream(path() + ".new") << "half a file";
+  std::ofstream(path() + ".new-wal") << "half a log";
+  EXPECT_EQ(refusal_to_open(), Code::kNotFound);
+  ASSERT_TRUE(LedgerStore::create(path()));
+  EXPECT_TRUE(LedgerStore::open(path()));
+  EXPECT_FALSE(std::filesystem::exists(path() + ".new"));
+  EXPECT_FALSE(std::filesystem::exists(path() + ".new-wal"));
 }
 
 TEST_F(StoreTest, RefusesABatchForAHeadThatHasMoved) {
