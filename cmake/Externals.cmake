@@ -8,9 +8,7 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
-find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(cpprestsdk REQUIRED)
 find_package(dnnl REQUIRED)
 
@@ -22,8 +20,6 @@ souk_external(ext_lua pure PkgConfig::LUA)
 souk_external(ext_dnnl pure DNNL::dnnl gomp)  # gomp: oneDNN's threads, which we hold at one
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)
-souk_external(ext_nlohmann net nlohmann_json::nlohmann_json)
 souk_external(ext_cpprest net cpprestsdk::cpprest OpenSSL::SSL OpenSSL::Crypto)  # its headers call OpenSSL
-souk_external(ext_spdlog host spdlog::spdlog)
 souk_external(ext_cli11 client CLI11::CLI11)
 souk_external(ext_cli11_host host CLI11::CLI11)
