@@ -74,6 +74,7 @@ class Verification {
     PublicKey author;
     Digest payload_hash{};
     uint64_t seq = 0;
+    TimeMs time = 0;
   };
 
   template <class Record>
@@ -88,7 +89,7 @@ class Verification {
     auto* wanted = std::get_if<Record>(&record);
     if (!wanted) return wrong(std::string("an entry of type ") + Record::kType);
     return Known<Record>{std::move(*wanted), recorded.entry().author(),
-                         recorded.entry().payload_hash(), recorded.seq()};
+                         recorded.entry().payload_hash(), recorded.seq(), recorded.time()};
   }
 
   Status read_market(const std::optional<MarketId>& pinned) {
@@ -144,6 +145,13 @@ class Verification {
     });
   }
 
+  // What stands in the ledger at or after the deadline has no effect there: the money
+  // has gone back by then.
+  template <class Record>
+  bool in_time(const Known<Record>& known) const {
+    return known.time - contract_->time < contract_->record.deadline_minutes * 60'000;
+  }
+
   Status read_contract() {
     section_ = "contract";
     contract_ = TRY(read<contracts::ContractSubmit>(receipt_.contract));
@@ -179,6 +187,7 @@ class Verification {
       return wrong("a decision of an appraised keeper");
     }
     if (decision_->seq < contract_->seq) return wrong("a decision after the contract");
+    if (!in_time(*decision_)) return wrong("a decision before the contract's deadline");
     if (decision.contract != id_) return wrong("the decision on this contract");
     if (!decision.allow) return wrong("a decision that allows");
     if (decision.grants.size() != manifests_.size()) return wrong("one grant for each dataset");
@@ -186,6 +195,9 @@ class Verification {
     for (size_t i = 0; i < manifests_.size(); ++i) {
       if (decision.grants[i].dataset != contract_->record.datasets[i]) {
         return wrong("grants for the contract's datasets, in its order");
+      }
+      if (decision.grants[i].waived == contract_->record.spec.privacy.has_value()) {
+        return wrong("a waiver where the contract has no privacy, and nowhere else");
       }
       if (decision.grants[i].price > decision.price - sum) return wrong("grants that add up to the price");
       sum += decision.grants[i].price;
@@ -204,6 +216,7 @@ class Verification {
     const auto& start = start_->record;
     if (!appraised_keeper_before(start_->author, start_->seq)) return wrong("a start by an appraised keeper");
     if (start_->seq < decision_->seq) return wrong("a start after the decision");
+    if (!in_time(*start_)) return wrong("a start before the contract's deadline");
     if (start.contract != id_) return wrong("the start of this contract");
     if (start.decision != decision_->payload_hash) return wrong("the start that this decision allows");
     if (start.spec != spec_) return wrong("the contract's specification");
@@ -232,6 +245,7 @@ class Verification {
     const auto& spec = contract_->record.spec;
     if (known.author != start_->record.receipt_key) return wrong("a result signed by the started trainer");
     if (known.seq < start_->seq) return wrong("a result after the start");
+    if (!in_time(known)) return wrong("a result before the contract's deadline");
     if (result.contract != id_) return wrong("the result of this contract");
     if (result.job_start != start_->payload_hash) return wrong("the result of this start");
     if (result.spec != spec_) return wrong("the contract's specification");
@@ -242,6 +256,9 @@ class Verification {
     if (spec.privacy && (result.epsilon_micro > spec.privacy->epsilon_micro ||
                          result.delta_pico != spec.privacy->delta_pico)) {
       return wrong("no more privacy spent than the contract claims");
+    }
+    if (!spec.privacy && (result.epsilon_micro != 0 || result.delta_pico != 0)) {
+      return wrong("no privacy claimed where it is waived");
     }
     report_.result = result;
     return Done{};

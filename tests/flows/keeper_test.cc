@@ -696,6 +696,34 @@ TEST_F(KeeperFlow, ARunWithoutPrivacyNeedsEveryProvidersWaiver) {
   EXPECT_TRUE(market.state().contract(one)->decision->grants.front().waived);
 }
 
+// Started, it would fail, the budget be spent and the money go back.
+TEST_F(KeeperFlow, ARunThatNoTrainerCouldDoIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto why = [&](const contracts::ContractSubmit& submit) {
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    EXPECT_EQ(market.phase(id), Phase::kRefused);
+    return *market.state().contract(id)->decision->reasons.array()->front().find("code")->string();
+  };
+  auto submit = market.contract({dataset.id});
+  submit.spec.input_shape = {3};
+  EXPECT_EQ(why(submit), "wrong_shape");
+  submit = market.contract({dataset.id});
+  submit.spec.classes = 3;
+  submit.spec.model.back().units = 3;
+  EXPECT_EQ(why(submit), "wrong_classes");
+  submit = market.contract({dataset.id});
+  submit.recipient = trainer::recipient_text(SealingKey{});  // of low order
+  EXPECT_EQ(why(submit), "wrong_recipient");
+  submit = market.contract({dataset.id});
+  char& last = submit.recipient.back();
+  last = last == 'q' ? 'p' : 'q';  // the checksum does not hold
+  EXPECT_EQ(why(submit), "wrong_recipient");
+  EXPECT_EQ(market.state().dataset(dataset.id)->budget.committed, contracts::Charges{});
+  EXPECT_EQ(market.state().dataset(dataset.id)->budget.reserved, contracts::Charges{});
+}
+
 TEST_F(KeeperFlow, AnUnderstatedEpsilonIsDenied) {
   auto dataset = market.publish(market.providers[0]);
   market.deposit(market.lab.account(), 1000);

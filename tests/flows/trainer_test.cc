@@ -436,15 +436,22 @@ TEST_F(TrainerFlow, RefusesADatasetOtherThanItsOfferSays) {
 }
 
 TEST_F(TrainerFlow, RefusesASpecificationOfAnotherShape) {
-  market.deposit(market.lab.account(), 5000);
+  SigningHand hand(market);  // the keeper itself denies it
   auto submit = market.contract({north.id});
   submit.spec.input_shape = {3};
-  ContractId wide = market.submit(submit);
-  ASSERT_TRUE(market.record(Kind::kDecide, wide));
-  ASSERT_EQ(market.phase(wide), Phase::kEscrowed);
-  auto trainer = started(wide);
+  ContractId wide = hand.escrowed(submit, Json::Object{});
+  contracts::Evidence evidence;
+  auto trainer = prepared(wide, evidence);
+  ASSERT_EQ(hand.record(hand.start(wide, evidence, {&north})), "");
   ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
   expect_refused(*trainer, market.send_dataset(*trainer, north.id, north.file), Code::kMalformed);
+}
+
+TEST_F(TrainerFlow, RefusesAKeeperBootedOverTheOneThatSigned) {
+  ContractId id = market.escrowed({north.id});
+  auto trainer = started(id);
+  SigningHand another(market);  // the header would be sealed to it
+  expect_no_work(*trainer);
 }
 
 TEST_F(TrainerFlow, TrainsNothingBeforeAllIsLoaded) {

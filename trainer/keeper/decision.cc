@@ -6,6 +6,8 @@
 #include "policy/decide/request.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
+#include "trainer/data/age.h"
+#include "trainer/engine/noise.h"
 
 namespace souk::trainer {
 namespace {
@@ -40,6 +42,13 @@ Reason shortened(Reason reason) {
 
 size_t bytes_of(const Reason& reason) { return canonical(policy::to_json(reason)).size(); }
 
+template <class Sides>
+uint64_t count(const Sides& shape) {
+  uint64_t product = 1;  // at most 2^48: both kinds of shape are bounded where they are read
+  for (auto side : shape) product *= static_cast<uint64_t>(side);
+  return product;
+}
+
 class Judge {
  public:
   Judge(const MarketState& state, ContractDecision& out) : state_(state), out_(out) {}
@@ -51,6 +60,47 @@ class Judge {
   void refuse(const std::string& status, Reason why) {
     if (out_.status.empty() || out_.status == "allowed") out_.status = status;
     reason(std::move(why));
+  }
+
+  // A trainer would fail on it after the start, when the budget is spent already: the
+  // consumer would burn it and have the money back.
+  bool feasible(const ContractSubmit& submit, const std::vector<const Dataset*>& datasets) {
+    const auto& spec = submit.spec;
+    bool good = true;
+    auto no = [&](Reason why) {
+      refuse("denied", std::move(why));
+      good = false;
+    };
+    auto recipient = recipient_from_text(submit.recipient);
+    if (!recipient || !make_header(FileKey::random(), std::span(&*recipient, 1))) {
+      no({"wrong_recipient", "nothing can be encrypted to this recipient", "", "", "", "", "an age recipient"});
+    }
+    uint64_t features = count(spec.input_shape);
+    const std::vector<std::string>* classes = nullptr;
+    for (const Dataset* dataset : datasets) {
+      const auto& manifest = dataset->manifest;
+      if (count(manifest.feature_shape) != features) {
+        no({"wrong_shape", "the specification is for rows of another shape", manifest.provider_name,
+            manifest.name, "request.model", std::to_string(features),
+            std::to_string(count(manifest.feature_shape))});
+      }
+      if (manifest.class_names.empty()) continue;  // its provider does not say
+      if (manifest.class_names.size() != spec.classes || (classes && *classes != manifest.class_names)) {
+        no({"wrong_classes", "the specification or another dataset has other classes", manifest.provider_name,
+            manifest.name, "request.model", std::to_string(spec.classes),
+            std::to_string(manifest.class_names.size())});
+      }
+      classes = &manifest.class_names;
+    }
+    auto shape = contracts::check_spec(spec);
+    if (spec.privacy && shape) {
+      double draws = static_cast<double>(shape->parameters) * spec.steps;
+      if (!NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws)) {
+        no({"too_much_noise", "parameters times steps are more than the noise generator covers", "", "",
+            "request.steps", std::to_string(spec.steps), "less than 3e10 numbers in all"});
+      }
+    }
+    return good;
   }
 
   // What the run costs: one event, the same for every dataset, since all rows are
@@ -234,7 +284,8 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     datasets.push_back(dataset);
     rows += static_cast<uint64_t>(dataset->manifest.rows);
   }
-  bool judged = out.status == "allowed" && judge.account(submit);
+  bool judged =
+      out.status == "allowed" && judge.feasible(submit, datasets) && judge.account(submit);
   if (judged) {
     policy::RequestFacts facts;
     facts.id = id;

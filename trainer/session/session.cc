@@ -144,7 +144,11 @@ class Session {
     auto obligations = TRY(policy::obligations_from_json(start.obligations));
     TRY(policy::check_obligations(contract->submit.spec, obligations));
     auto recipient = TRY(recipient_from_text(start.recipient));
-    if (!state.keeper()) return Error(Code::kRefused, "expected an appraised keeper");
+    // The header goes to the keeper that signed the start, and to none that a host
+    // booted over it afterwards.
+    if (!state.keeper() || state.keeper()->seq > contract->start_seq) {
+      return Error(Code::kRefused, "expected the keeper that signed job.start");
+    }
     return Work{contract, &*contract->start, recipient, state.keeper()->kem};
   }
 
