@@ -94,8 +94,9 @@ Result<Bytes> load_file(const std::string& path, size_t max_bytes) {
 
 Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
   std::string temporary = path + ".new-" + std::to_string(::getpid());
+  ::unlink(temporary.c_str());  // of a crash, or a link that somebody else laid there
   {
-    OpenFile file(temporary, O_WRONLY | O_CREAT | O_TRUNC,
+    OpenFile file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
                   mode == FileMode::kPrivate ? 0600 : 0644);
     if (!file.is_open()) return cannot("write", path);
     auto written = write_all(file.get(), bytes, path);

@@ -59,7 +59,9 @@ struct ReceiptReport {
 
 // Every entry is in the ledger under one checkpoint signed by the key that genesis
 // names, genesis is the market's, keeper and trainer evidence appraises, and
-// the records agree with each other. That the entries took effect is the word
+// the records agree with each other, and none is at or after the contract's
+// deadline. Whether the job was aborted before its result was recorded, only the whole
+// ledger tells. That the other entries took effect is the word
 // of the appraised keeper, who signed the start.
 ReceiptReport verify_receipt(const Receipt& receipt, std::optional<MarketId> pinned);
 
