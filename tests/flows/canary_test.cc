@@ -33,7 +33,8 @@ struct Canary {
 // The bytes as they are, in hex, and in base64 at each of the three places they can
 // have in a longer text (without the characters that neighbours share).
 std::vector<Canary> in_every_dress(const std::string& name, ByteView bytes) {
-  std::vector<Canary> out = {{name, Bytes(bytes.begin(), bytes.end())}, {name + " in hex", to_bytes(to_hex(bytes))}};
+  std::vector<Canary> out = {{name, Bytes(bytes.begin(), bytes.end())},
+                             {name + " in hex", to_bytes(to_hex(bytes))}};
   for (size_t shift = 0; shift < 3; ++shift) {
     Bytes moved(shift, 0);
     append(moved, bytes);
@@ -50,7 +51,9 @@ class Canaries {
   void plant(const std::string& name, ByteView bytes) {
     for (auto& canary : in_every_dress(name, bytes)) all_.push_back(std::move(canary));
   }
-  void plant_text(const std::string& name, const std::string& text) { all_.push_back({name, to_bytes(text)}); }
+  void plant_text(const std::string& name, const std::string& text) {
+    all_.push_back({name, to_bytes(text)});
+  }
   size_t size() const { return all_.size(); }
 
   // Names of those that are in `bytes`.
@@ -88,7 +91,8 @@ bool each_page(pid_t pid, const std::function<void(ByteView)>& look) {
   for (std::string line; std::getline(maps, line);) {
     uint64_t from = 0, to = 0;
     char flags[5] = {};
-    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, flags) != 3 || flags[0] != 'r') continue;
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, flags) != 3 || flags[0] != 'r')
+      continue;
     if (flags[1] != 'w' || to - from > (uint64_t{256} << 20)) continue;
     Bytes piece(to - from);
     memory.clear();
@@ -114,14 +118,16 @@ Rows recognisable_rows() {
   std::vector<float> features;
   for (uint32_t row = 0; row < kRows; ++row) {
     std::vector<float> values;
-    for (uint32_t i = 0; i < kFeatures; ++i) values.push_back(value(random) * (row % 2 ? 1.0F : -1.0F));
+    for (uint32_t i = 0; i < kFeatures; ++i)
+      values.push_back(value(random) * (row % 2 ? 1.0F : -1.0F));
     features.insert(features.end(), values.begin(), values.end());
     out.rows.push_back(std::move(values));
     dataset.labels.push_back(row % 2);
   }
   dataset.features = std::move(features);
   dataset.schema.feature_shape = {kFeatures};
-  for (uint32_t i = 0; i < kFeatures; ++i) dataset.schema.feature_names.push_back("feature " + std::to_string(i));
+  for (uint32_t i = 0; i < kFeatures; ++i)
+    dataset.schema.feature_names.push_back("feature " + std::to_string(i));
   dataset.schema.label_name = "kind";
   dataset.schema.classes = {"benign", "malignant"};
   out.safetensors = trainer::dataset_to_safetensors(dataset).take();
@@ -165,7 +171,8 @@ TEST(CanaryFlow, NoPlaintextAndNoKeyLeavesTheEnclave) {
   for (const auto& row : data.rows) canaries.plant("a row", bytes_of(row).first(16));
   for (const auto& row : data.rows) {
     char text[64];
-    std::snprintf(text, sizeof text, "%.9g,%.9g", static_cast<double>(row[0]), static_cast<double>(row[1]));
+    std::snprintf(text, sizeof text, "%.9g,%.9g", static_cast<double>(row[0]),
+                  static_cast<double>(row[1]));
     canaries.plant_text("a row in decimal", text);
     std::snprintf(text, sizeof text, "%.6f", static_cast<double>(row[0]));
     canaries.plant_text("a value in decimal", text);
@@ -236,14 +243,15 @@ TEST(CanaryFlow, TheMemoryOfAnEnclaveIsClosedToOthersOfItsUser) {
   ASSERT_EQ(keepers.size(), 1U);
   // What is not dumpable belongs to root; root of the machine reads everything
   // (insecure-sim says so).
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat(("/proc/" + std::to_string(keepers[0]) + "/mem").c_str(), &status), 0);
   EXPECT_EQ(status.st_uid, 0U);
   // It holds its channel, the three standard descriptors and its line to the policy
   // nursery: no file, no network.
   size_t descriptors = 0;
   std::error_code closed;
-  for (const auto& entry : fs::directory_iterator("/proc/" + std::to_string(keepers[0]) + "/fd", closed)) {
+  for (const auto& entry :
+       fs::directory_iterator("/proc/" + std::to_string(keepers[0]) + "/fd", closed)) {
     std::error_code unreadable;
     auto target = fs::read_symlink(entry.path(), unreadable).string();
     if (unreadable) continue;

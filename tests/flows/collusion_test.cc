@@ -24,7 +24,8 @@ class Collusion : public ::testing::Test {
     CHECK(market.send_dataset(*trainer, dataset.id, dataset.file)->kind == Kind::kDone);
     delivery = market.train(*trainer).take();
     CHECK(trainer->finish());
-    result = std::get<contracts::JobResult>(contracts::record_of(authentic(delivery.result)).take());
+    result =
+        std::get<contracts::JobResult>(contracts::record_of(authentic(delivery.result)).take());
   }
 
   // Everything in the host's hands, also as it reads after taking base64 apart.
@@ -34,7 +35,8 @@ class Collusion : public ::testing::Test {
     for (const auto& frame : trainer->heard()) out.push_back(frame.body);
     for (const auto& leaf : market.history().leaves) {
       out.push_back(leaf);
-      auto envelope = ledger::envelope_from_json(*parse_canonical(as_text(ledger::decode_leaf(leaf)->envelope)));
+      auto envelope = ledger::envelope_from_json(
+          *parse_canonical(as_text(ledger::decode_leaf(leaf)->envelope)));
       out.push_back(envelope->payload);
     }
     const auto& start = *market.state().contract(id)->start;
@@ -133,9 +135,11 @@ TEST_F(Collusion, AHeaderMovedToAContractOfTheirOwnStaysShut) {
   auto moved = result;
   moved.contract = cheap;
   moved.job_start = market.state().contract(cheap)->start_hash;
-  moved.trainer_evidence = contracts::evidence_digest(market.state().contract(cheap)->start->trainer);
-  EXPECT_EQ(market.void_of(market.append(contracts::sign_record(moved, market.lab.key, market.market()))),
-            "not_the_trainer");
+  moved.trainer_evidence =
+      contracts::evidence_digest(market.state().contract(cheap)->start->trainer);
+  EXPECT_EQ(
+      market.void_of(market.append(contracts::sign_record(moved, market.lab.key, market.market()))),
+      "not_the_trainer");
   market.follow();
   EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, cheap)), Code::kConflict);
 }

@@ -16,8 +16,9 @@ namespace {
 using contracts::Phase;
 using Step = LiveStory::Step;
 
-constexpr Step kSteps[] = {Step::kFounded,   Step::kHalfUploaded, Step::kUploaded, Step::kOffered, Step::kDeposited,
-                           Step::kSubmitted, Step::kDecided,      Step::kRunning,  Step::kEnded};
+constexpr Step kSteps[] = {Step::kFounded, Step::kHalfUploaded, Step::kUploaded,
+                           Step::kOffered, Step::kDeposited,    Step::kSubmitted,
+                           Step::kDecided, Step::kRunning,      Step::kEnded};
 
 Bytes rows_of(uint32_t rows) {
   trainer::Dataset dataset;
@@ -169,7 +170,8 @@ TEST_F(CrashFlow, AnEntrySentAgainAfterACrashHasItsOldPlace) {
   ASSERT_TRUE(market.start());
   ASSERT_TRUE(market.sync());
   Party lab{"lab"};
-  auto deposit = contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key, market.market());
+  auto deposit = contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key,
+                                        market.market());
   ASSERT_TRUE(market.record(deposit));
   market.kill_host();
   ASSERT_TRUE(market.start());

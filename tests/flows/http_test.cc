@@ -36,7 +36,8 @@ class HttpFlow : public ::testing::Test {
 
   void expect_problem(const std::string& method, const std::string& path, ByteView body, int status,
                       const std::string& code) {
-    SCOPED_TRACE(method + " " + path + " " + std::string(as_text(body.first(std::min<size_t>(body.size(), 200)))));
+    SCOPED_TRACE(method + " " + path + " " +
+                 std::string(as_text(body.first(std::min<size_t>(body.size(), 200)))));
     auto response = market.http(method, path, body);
     ASSERT_TRUE(response) << response.error().expected();
     EXPECT_EQ(response->status, status) << as_text(response->body);
@@ -50,8 +51,8 @@ class HttpFlow : public ::testing::Test {
     EXPECT_FALSE(json->find("detail")->string()->empty());
     EXPECT_EQ(*json->find("status")->integer(), status);
   }
-  void expect_problem(const std::string& method, const std::string& path, const std::string& body, int status,
-                      const std::string& code) {
+  void expect_problem(const std::string& method, const std::string& path, const std::string& body,
+                      int status, const std::string& code) {
     expect_problem(method, path, as_bytes(body), status, code);
   }
   void expect_nothing_recorded() {
@@ -65,7 +66,9 @@ class HttpFlow : public ::testing::Test {
     }
     return count;
   }
-  std::string text_of(const ledger::Envelope& envelope) { return canonical(ledger::to_json(envelope)); }
+  std::string text_of(const ledger::Envelope& envelope) {
+    return canonical(ledger::to_json(envelope));
+  }
   Offered small_offer(const Party& by) {
     return offer_of(by, {}, market.market(), *market.state().keeper(), to_bytes("rows"), 2);
   }
@@ -77,8 +80,9 @@ class HttpFlow : public ::testing::Test {
 };
 
 TEST_F(HttpFlow, UnknownPathsAndMethods) {
-  for (const char* path : {"/", "/v1", "/v1/", "/v2/market", "/v1/nothing", "/v1/market/x", "/v1/jobs",
-                           "/v1/uploads/x/y/z", "/v1/../etc/passwd", "/v1/blobs/../../ledger.db"}) {
+  for (const char* path :
+       {"/", "/v1", "/v1/", "/v2/market", "/v1/nothing", "/v1/market/x", "/v1/jobs",
+        "/v1/uploads/x/y/z", "/v1/../etc/passwd", "/v1/blobs/../../ledger.db"}) {
     auto response = market.http("GET", path);
     ASSERT_TRUE(response) << path;
     EXPECT_GE(response->status, 400) << path;
@@ -95,7 +99,8 @@ TEST_F(HttpFlow, UnknownPathsAndMethods) {
 }
 
 TEST_F(HttpFlow, NumbersThatAreNone) {
-  for (const char* query : {"from=-1", "from=x", "from=", "from=99999999999999999999", "from=0&max=1.5"}) {
+  for (const char* query :
+       {"from=-1", "from=x", "from=", "from=99999999999999999999", "from=0&max=1.5"}) {
     expect_problem("GET", std::string("/v1/entries?") + query, "", 400, "malformed");
   }
   for (const char* query : {"", "?seq=", "?seq=one", "?seq=0&seq=1"}) {
@@ -114,11 +119,21 @@ TEST_F(HttpFlow, NumbersThatAreNone) {
 }
 
 TEST_F(HttpFlow, EntriesThatAreNone) {
-  auto deposit = contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key, market.market());
+  auto deposit = contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key,
+                                        market.market());
   std::string good = text_of(deposit);
-  const std::vector<std::string> lies = {"", "{", "[]", "null", "{}", "not json", good + " ", " " + good,
-                                         good.substr(0, good.size() - 1), std::string(70'000, '{'),
-                                         std::string(70'000, 'x'), "{\"payload\":\"\"}"};
+  const std::vector<std::string> lies = {"",
+                                         "{",
+                                         "[]",
+                                         "null",
+                                         "{}",
+                                         "not json",
+                                         good + " ",
+                                         " " + good,
+                                         good.substr(0, good.size() - 1),
+                                         std::string(70'000, '{'),
+                                         std::string(70'000, 'x'),
+                                         "{\"payload\":\"\"}"};
   for (const auto& lie : lies) expect_problem("POST", "/v1/entries", lie, 400, "malformed");
 
   auto forged = deposit;
@@ -133,21 +148,26 @@ TEST_F(HttpFlow, EntriesThatAreNone) {
 
 TEST_F(HttpFlow, RecordsThatAreNotForParticipants) {
   contracts::Tick tick;
-  expect_problem("POST", "/v1/entries", text_of(contracts::sign_record(tick, lab.key, market.market())), 403, "refused");
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(tick, lab.key, market.market())), 403, "refused");
   contracts::JobAbort abort;
   abort.contract = ContractId(ledger::sha256(as_bytes("c")));
   abort.reason = "trainer_died";
-  expect_problem("POST", "/v1/entries", text_of(contracts::sign_record(abort, lab.key, market.market())), 403, "refused");
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(abort, lab.key, market.market())), 403, "refused");
   // A record of another market; a payload with a member too many.
   MarketId other(ledger::sha256(as_bytes("another market")));
-  auto foreign = contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key, other);
+  auto foreign =
+      contracts::sign_record(contracts::Deposit{lab.account(), 5}, market.treasury.key, other);
   expect_problem("POST", "/v1/entries", text_of(foreign), 403, "refused");
-  Json::Object body = *parse_canonical(as_text(contracts::payload_of(contracts::Deposit{lab.account(), 5},
-                                                                     market.treasury.account(),
-                                                                     to_hex(market.market()),
-                                                                     contracts::fresh_nonce())))->object();
+  Json::Object body =
+      *parse_canonical(as_text(contracts::payload_of(
+                           contracts::Deposit{lab.account(), 5}, market.treasury.account(),
+                           to_hex(market.market()), contracts::fresh_nonce())))
+           ->object();
   body["bonus"] = 1;
-  auto extra = ledger::sign_envelope(market.treasury.key, contracts::Deposit::kType, to_bytes(canonical(body)));
+  auto extra = ledger::sign_envelope(market.treasury.key, contracts::Deposit::kType,
+                                     to_bytes(canonical(body)));
   expect_problem("POST", "/v1/entries", text_of(extra), 400, "malformed");
   expect_nothing_recorded();
 }
@@ -163,7 +183,8 @@ TEST_F(HttpFlow, AnOfferWithoutItsBlobIsNotRecorded) {
   ASSERT_TRUE(market.upload(offered.file, offered.file.size()));
   auto lie = offered.offer;
   lie.manifest.size += 1;
-  expect_problem("POST", "/v1/entries", text_of(contracts::sign_record(lie, provider.key, market.market())), 404,
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(lie, provider.key, market.market())), 404,
                  "not_found");
   expect_nothing_recorded();
   EXPECT_TRUE(market.record(envelope));
@@ -171,15 +192,21 @@ TEST_F(HttpFlow, AnOfferWithoutItsBlobIsNotRecorded) {
 
 TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhy) {
   contracts::Deposit deposit{lab.account(), 1000};
-  expect_problem("POST", "/v1/entries", text_of(contracts::sign_record(deposit, lab.key, market.market())), 409, "conflict");
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(deposit, lab.key, market.market())), 409,
+                 "conflict");
   contracts::DatasetRevoke revoke{DatasetId(ledger::sha256(as_bytes("none")))};
-  expect_problem("POST", "/v1/entries", text_of(contracts::sign_record(revoke, lab.key, market.market())), 409, "conflict");
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(revoke, lab.key, market.market())), 409,
+                 "conflict");
   ASSERT_TRUE(market.sync());
   EXPECT_EQ(market.state().minted(), 0);
   // The same nonce for other words.
   auto nonce = contracts::fresh_nonce();
-  auto first = contracts::sign_record(contracts::Deposit{lab.account(), 1}, market.treasury.key, market.market(), nonce);
-  auto second = contracts::sign_record(contracts::Deposit{lab.account(), 2}, market.treasury.key, market.market(), nonce);
+  auto first = contracts::sign_record(contracts::Deposit{lab.account(), 1}, market.treasury.key,
+                                      market.market(), nonce);
+  auto second = contracts::sign_record(contracts::Deposit{lab.account(), 2}, market.treasury.key,
+                                       market.market(), nonce);
   ASSERT_TRUE(market.record(first));
   ASSERT_TRUE(market.record(first));
   expect_problem("POST", "/v1/entries", text_of(second), 409, "conflict");
@@ -189,11 +216,17 @@ TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhy) {
 
 TEST_F(HttpFlow, UploadsThatAreNone) {
   const std::string digest(64, '0');
-  const std::vector<std::string> bodies = {"{", "{}", "[1]", std::string("{\"digest\":\"zz\",\"size\":1}"),
-        "{\"digest\":\"" + digest + "\"}", "{\"digest\":\"" + digest + "\",\"size\":0}",
-        "{\"digest\":\"" + digest + "\",\"size\":-1}", "{\"digest\":\"" + digest + "\",\"size\":1.5}",
-        "{\"digest\":\"" + digest + "\",\"size\":9007199254740991}",
-        "{\"digest\":\"" + digest + "\",\"size\":1,\"more\":1}"};
+  const std::vector<std::string> bodies = {
+      "{",
+      "{}",
+      "[1]",
+      std::string("{\"digest\":\"zz\",\"size\":1}"),
+      "{\"digest\":\"" + digest + "\"}",
+      "{\"digest\":\"" + digest + "\",\"size\":0}",
+      "{\"digest\":\"" + digest + "\",\"size\":-1}",
+      "{\"digest\":\"" + digest + "\",\"size\":1.5}",
+      "{\"digest\":\"" + digest + "\",\"size\":9007199254740991}",
+      "{\"digest\":\"" + digest + "\",\"size\":1,\"more\":1}"};
   for (const auto& body : bodies) {
     expect_problem("POST", "/v1/uploads", body, 400, "malformed");
   }
@@ -209,17 +242,19 @@ TEST_F(HttpFlow, UploadsThatGoWrong) {
   std::string id = to_hex(ByteView(ledger::sha256(file)));
   ASSERT_TRUE(market.upload(file, 8));
   std::string put = "/v1/uploads/" + id;
-  expect_problem("PUT", put + "?offset=9", "x", 409, "conflict");          // a hole
-  expect_problem("PUT", put + "?offset=0", "other", 409, "conflict");      // other bytes than before
-  expect_problem("PUT", put + "?offset=8", "nine bytes!", 403, "refused");  // past the announced size
-  expect_problem("POST", put + "/commit", "", 409, "conflict");            // bytes are missing
+  expect_problem("PUT", put + "?offset=9", "x", 409, "conflict");      // a hole
+  expect_problem("PUT", put + "?offset=0", "other", 409, "conflict");  // other bytes than before
+  expect_problem("PUT", put + "?offset=8", "nine bytes!", 403,
+                 "refused");                                     // past the announced size
+  expect_problem("POST", put + "/commit", "", 409, "conflict");  // bytes are missing
   expect_problem("POST", "/v1/uploads", "{\"digest\":\"" + id + "\",\"size\":17}", 409, "conflict");
   EXPECT_TRUE(market.upload(file, file.size()));
 
   // Bytes that have another digest: refused, forgotten.
   Bytes lie = to_bytes("what was promised");
   std::string promised = to_hex(ByteView(ledger::sha256(lie)));
-  ASSERT_TRUE(market.json("POST", "/v1/uploads", Json::Object{{"digest", promised}, {"size", lie.size()}}));
+  ASSERT_TRUE(
+      market.json("POST", "/v1/uploads", Json::Object{{"digest", promised}, {"size", lie.size()}}));
   lie[0] ^= 1;
   ASSERT_EQ(market.http("PUT", "/v1/uploads/" + promised + "?offset=0", lie)->status, 200);
   expect_problem("POST", "/v1/uploads/" + promised + "/commit", "", 401, "unauthentic");
@@ -230,13 +265,15 @@ TEST_F(HttpFlow, UploadsThatGoWrong) {
 TEST_F(HttpFlow, PiecesThatAreTooLarge) {
   Bytes file((9 << 20), 0x5a);
   std::string id = to_hex(ByteView(ledger::sha256(file)));
-  ASSERT_TRUE(market.json("POST", "/v1/uploads", Json::Object{{"digest", id}, {"size", file.size()}}));
+  ASSERT_TRUE(
+      market.json("POST", "/v1/uploads", Json::Object{{"digest", id}, {"size", file.size()}}));
   auto response = market.http("PUT", "/v1/uploads/" + id + "?offset=0", file);
   if (response) {
     EXPECT_GE(response->status, 400);
     EXPECT_LT(response->status, 500);
   }
-  auto begun = market.json("POST", "/v1/uploads", Json::Object{{"digest", id}, {"size", file.size()}});
+  auto begun =
+      market.json("POST", "/v1/uploads", Json::Object{{"digest", id}, {"size", file.size()}});
   ASSERT_TRUE(begun);
   EXPECT_EQ(*begun->find("offset")->integer(), 0);
   auto huge = market.http("POST", "/v1/entries", Bytes(size_t{20} << 20, '{'));
@@ -248,15 +285,22 @@ TEST_F(HttpFlow, PiecesThatAreTooLarge) {
 
 TEST_F(HttpFlow, QuotesThatAreNone) {
   const std::string key(64, '0');
-  const std::vector<std::string> bodies = {"{", "{}", "[]", "{\"consumer\":\"" + key + "\"}",
-        "{\"consumer\":\"zz\",\"submit\":{}}", "{\"consumer\":\"" + key + "\",\"submit\":{}}",
-        "{\"consumer\":\"" + key + "\",\"submit\":[]}", "{\"consumer\":\"" + key + "\",\"submit\":{\"spec\":1}}",
-        "{\"consumer\":\"" + key + "\",\"submit\":{},\"more\":1}"};
+  const std::vector<std::string> bodies = {
+      "{",
+      "{}",
+      "[]",
+      "{\"consumer\":\"" + key + "\"}",
+      "{\"consumer\":\"zz\",\"submit\":{}}",
+      "{\"consumer\":\"" + key + "\",\"submit\":{}}",
+      "{\"consumer\":\"" + key + "\",\"submit\":[]}",
+      "{\"consumer\":\"" + key + "\",\"submit\":{\"spec\":1}}",
+      "{\"consumer\":\"" + key + "\",\"submit\":{},\"more\":1}"};
   for (const auto& body : bodies) {
     expect_problem("POST", "/v1/quotes", body, 400, "malformed");
   }
   // Deeper and larger than any contract.
-  std::string deep = "{\"consumer\":\"" + key + "\",\"submit\":" + std::string(5000, '[') + std::string(5000, ']') + "}";
+  std::string deep = "{\"consumer\":\"" + key + "\",\"submit\":" + std::string(5000, '[') +
+                     std::string(5000, ']') + "}";
   expect_problem("POST", "/v1/quotes", deep, 400, "malformed");
   for (size_t megabytes : {size_t{1}, size_t{5}, size_t{12}}) {
     std::string large = "{\"consumer\":\"" + key + "\",\"submit\":{\"purpose\":\"" +

@@ -27,8 +27,9 @@ class KeeperFlow : public ::testing::Test {
     auto challenge = keeper.about(Kind::kChallenge, contract);
     EXPECT_EQ(refused(challenge), code) << kind_and_body(challenge);
     StandIn enclave = market.stand_in(contract, std::string(64, '0'));
-    auto start = keeper.ask(Kind::kStart, Json::Object{{"contract", contract},
-                                                       {"evidence", contracts::to_json(enclave.evidence)}});
+    auto start = keeper.ask(
+        Kind::kStart,
+        Json::Object{{"contract", contract}, {"evidence", contracts::to_json(enclave.evidence)}});
     EXPECT_TRUE(refused(start)) << kind_and_body(start);
   }
 
@@ -155,8 +156,8 @@ TEST_F(KeeperFlow, NobodyButTheKeeperAuthorsADecision) {
   market.deposit(market.lab.account(), 1000);
   ContractId id = market.submit(market.contract({dataset.id}));
   ledger::SigningKey host = ledger::SigningKey::generate();
-  const std::vector<const ledger::SigningKey*> others = {&host, &market.lab.key, &market.treasury.key,
-                                                         &market.providers[0].key, &market.platform()};
+  const std::vector<const ledger::SigningKey*> others = {
+      &host, &market.lab.key, &market.treasury.key, &market.providers[0].key, &market.platform()};
   for (const auto* key : others) {
     auto seq = market.append(contracts::sign_record(allowing(id), *key, market.market()));
     EXPECT_EQ(market.void_of(seq), "not_the_keeper");
@@ -178,7 +179,8 @@ TEST_F(KeeperFlow, AKeeperOfAnotherPlatformOrProgramIsNoKeeper) {
     claims.role = "keeper";
     claims.contract = "";
     claims.measurement = self.measurement;
-    contracts::KeeperBoot boot{fake.kem.public_key(), trainer::simulate_evidence(self.platform, claims)};
+    contracts::KeeperBoot boot{fake.kem.public_key(),
+                               trainer::simulate_evidence(self.platform, claims)};
     auto seq = market.append(contracts::sign_record(boot, fake.signing, market.market()));
     EXPECT_EQ(market.void_of(seq), "unappraised");
     seq = market.append(contracts::sign_record(allowing(id), fake.signing, market.market()));
@@ -244,7 +246,8 @@ TEST_F(KeeperFlow, NoKeyForAnUnappraisedEnclave) {
     change(claims);
     lies.push_back({name, trainer::simulate_evidence(market.platform(), claims)});
   };
-  lies.push_back({"another platform", trainer::simulate_evidence(ledger::SigningKey::generate(), good)});
+  lies.push_back(
+      {"another platform", trainer::simulate_evidence(ledger::SigningKey::generate(), good)});
   claim("another program", [](auto& c) { c.measurement[0] ^= 1; });
   claim("the keeper's role", [](auto& c) { c.role = "keeper"; });
   claim("the nonce before", [&](auto& c) { c.nonce = stale; });
@@ -261,7 +264,8 @@ TEST_F(KeeperFlow, NoKeyForAnUnappraisedEnclave) {
   lies.push_back({"another kind", {"tdx", real.claims, real.proof}});
   auto swapped = good;
   swapped.kem = ledger::KemKey::generate().public_key();
-  lies.push_back({"claims exchanged after signing", {real.kind, canonical(trainer::to_json(swapped)), real.proof}});
+  lies.push_back({"claims exchanged after signing",
+                  {real.kind, canonical(trainer::to_json(swapped)), real.proof}});
   lies.push_back({"the keeper's own boot evidence", market.state().keeper()->evidence_record});
 
   for (const auto& lie : lies) {
@@ -316,7 +320,8 @@ TEST_F(KeeperFlow, OneStartForAContractAlsoAfterARestart) {
     EXPECT_EQ(refused(market.start_frame(id, second.evidence)), Code::kConflict);
   }
   // The money still returns.
-  ASSERT_TRUE(market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
   EXPECT_EQ(market.phase(id), Phase::kRefunded);
   EXPECT_EQ(market.state().balance(market.lab.account()), 1000);
 }
@@ -329,7 +334,8 @@ TEST_F(KeeperFlow, NoSecondKeyOnceTheStartIsRecorded) {
   market.restart_keeper();
   expect_no_key(id);
   // Nor after the job was given up.
-  ASSERT_TRUE(market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
   expect_no_key(id);
 }
 
@@ -361,7 +367,8 @@ TEST_F(KeeperFlow, AnOlderLedgerIsRefusedAfterARestart) {
   }
   auto keeper = market.new_keeper(market.keeper().sealed());
   EXPECT_EQ(refused(keeper->follow(older)), Code::kUnauthentic);
-  EXPECT_EQ(market.new_keeper(market.keeper().sealed())->follow(market.history()).kind, Kind::kConfirmed);
+  EXPECT_EQ(market.new_keeper(market.keeper().sealed())->follow(market.history()).kind,
+            Kind::kConfirmed);
 }
 
 TEST_F(KeeperFlow, AForkSignedByTheLogKeyIsRefusedAfterARestart) {
@@ -373,9 +380,11 @@ TEST_F(KeeperFlow, AForkSignedByTheLogKeyIsRefusedAfterARestart) {
   envelopes.pop_back();
   for (int more = 0; more < 3; ++more) {
     contracts::Deposit deposit{market.lab.account(), 1};
-    envelopes.push_back(envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
+    envelopes.push_back(
+        envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
     History fork = market.rewrite(envelopes);
-    EXPECT_EQ(market.fold(fork).contract(id)->phase, Phase::kEscrowed);  // a good ledger, to the eye
+    EXPECT_EQ(market.fold(fork).contract(id)->phase,
+              Phase::kEscrowed);  // a good ledger, to the eye
     auto keeper = market.new_keeper(market.keeper().sealed());
     EXPECT_EQ(refused(keeper->follow(fork)), Code::kUnauthentic) << more;
     expect_no_key(*keeper, id, Code::kNotFound);
@@ -390,7 +399,8 @@ TEST_F(KeeperFlow, ARefusedForkStaysRefusedWhateverIsSaidNext) {
   envelopes.pop_back();
   for (int more = 0; more < 3; ++more) {
     contracts::Deposit deposit{market.lab.account(), 1};
-    envelopes.push_back(envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
+    envelopes.push_back(
+        envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
   }
   History fork = market.rewrite(envelopes);
   const uint64_t seen = market.history().size();
@@ -418,7 +428,8 @@ TEST_F(KeeperFlow, ARunningKeeperFollowsNoFork) {
   envelopes[1] = envelope_bytes(contracts::sign_record(contracts::Deposit{market.lab.account(), 9},
                                                        market.treasury.key, market.market()));
   contracts::Deposit deposit{market.lab.account(), 1};
-  envelopes.push_back(envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
+  envelopes.push_back(
+      envelope_bytes(contracts::sign_record(deposit, market.treasury.key, market.market())));
   History fork = market.rewrite(envelopes);
   auto answer = market.keeper().follow(fork);  // feeds what is new in it
   EXPECT_TRUE(refused(answer)) << kind_and_body(answer);
@@ -445,7 +456,8 @@ TEST_F(KeeperFlow, LeavesDroppedReorderedOrChangedAreRefused) {
   lie("cut short", [](History& h) { h.leaves.pop_back(); });
   lie("without genesis", [](History& h) { h.leaves.erase(h.leaves.begin()); });
   lie("one bit", [](History& h) { h.leaves[3][h.leaves[3].size() / 2] ^= 1; });
-  lie("an older checkpoint", [&](History& h) { h.checkpoint = market.prefix(h.size() - 1).checkpoint; });
+  lie("an older checkpoint",
+      [&](History& h) { h.checkpoint = market.prefix(h.size() - 1).checkpoint; });
   lie("a checkpoint of nobody", [](History& h) {
     auto key = ledger::SigningKey::generate();
     auto note = ledger::NoteKey::of("market.example/test", key.public_key()).take();
@@ -461,7 +473,8 @@ TEST_F(KeeperFlow, SealedStateOpensOnlyHere) {
   const Bytes sealed = market.keeper().sealed();
   auto genesis = market.history().leaves.front();
   auto evaluate = [](auto&&...) { return policy::PolicyDecision{}; };
-  auto other_platform = market.another_self(ledger::SigningKey::generate(), market.self().measurement);
+  auto other_platform =
+      market.another_self(ledger::SigningKey::generate(), market.self().measurement);
   auto other_program = market.another_self(market.platform(), ledger::sha256(as_bytes("patched")));
   for (const auto* self : {&other_platform, &other_program}) {
     KeeperHost keeper(*self, evaluate);
@@ -482,7 +495,8 @@ TEST_F(KeeperFlow, SealedStateOpensOnlyHere) {
   for (size_t length : {size_t{1}, size_t{27}, size_t{28}, sealed.size() - 1}) {
     KeeperHost reader(market.self(), evaluate);
     EXPECT_TRUE(refused(reader.begin(genesis, ByteView(sealed).first(length)))) << length;
-    EXPECT_EQ(reader.begin(genesis, sealed).kind, Kind::kReady) << length;  // a refusal changed nothing
+    EXPECT_EQ(reader.begin(genesis, sealed).kind, Kind::kReady)
+        << length;  // a refusal changed nothing
   }
 }
 
@@ -501,8 +515,9 @@ TEST_F(KeeperFlow, AKeeperThatLostItsStateOpensNoWrap) {
   auto body = trainer::expect(keeper->about(Kind::kChallenge, id), Kind::kNonce);
   ASSERT_TRUE(body);
   StandIn enclave = market.stand_in(id, *body->find("nonce")->string());
-  auto answer = keeper->ask(Kind::kStart, Json::Object{{"contract", id},
-                                                       {"evidence", contracts::to_json(enclave.evidence)}});
+  auto answer = keeper->ask(
+      Kind::kStart,
+      Json::Object{{"contract", id}, {"evidence", contracts::to_json(enclave.evidence)}});
   EXPECT_EQ(refused(answer), Code::kUnauthentic) << kind_and_body(answer);
 }
 
@@ -510,7 +525,8 @@ TEST_F(KeeperFlow, NothingIsAnsweredBeforeBeginAndBeginIsOnce) {
   auto evaluate = [](auto&&...) { return policy::PolicyDecision{}; };
   KeeperHost keeper(market.self(), evaluate);
   EXPECT_EQ(refused(keeper.ask(Kind::kBoot, Json::Object{})), Code::kConflict);
-  EXPECT_EQ(refused(keeper.ask(Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})), Code::kConflict);
+  EXPECT_EQ(refused(keeper.ask(Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})),
+            Code::kConflict);
   auto genesis = market.history().leaves.front();
   ASSERT_EQ(keeper.begin(genesis).kind, Kind::kReady);
   EXPECT_EQ(refused(keeper.begin(genesis)), Code::kConflict);
@@ -522,8 +538,8 @@ TEST_F(KeeperFlow, TheHostCannotInventABalance) {
   auto dataset = market.publish(market.providers[0]);
   ledger::SigningKey host = ledger::SigningKey::generate();
   contracts::Deposit deposit{market.lab.account(), 1000};
-  const std::vector<const ledger::SigningKey*> others = {&host, &market.lab.key, &market.providers[0].key,
-                                                         &market.platform()};
+  const std::vector<const ledger::SigningKey*> others = {
+      &host, &market.lab.key, &market.providers[0].key, &market.platform()};
   for (const auto* key : others) {
     auto seq = market.append(contracts::sign_record(deposit, *key, market.market()));
     EXPECT_EQ(market.void_of(seq), "not_the_treasury");
@@ -577,17 +593,20 @@ TEST_F(KeeperFlow, ADepositReplayedByTheHostCountsOnce) {
 TEST_F(KeeperFlow, AQuoteIsTheDecision) {
   auto friendly = market.publish(market.providers[0]);
   auto dear = market.publish(market.providers[1], {.policy = "return {allow = true, price = 700}"});
-  auto strict = market.publish(market.providers[2], {.policy =
-      "return {allow = request.purpose == 'teaching', reasons = {{code = 'purpose', message = 'teaching only', "
-      "path = 'request.purpose', got = request.purpose, need = 'teaching'}}}"});
+  auto strict = market.publish(
+      market.providers[2],
+      {.policy = "return {allow = request.purpose == 'teaching', reasons = {{code = 'purpose', "
+                 "message = 'teaching only', "
+                 "path = 'request.purpose', got = request.purpose, need = 'teaching'}}}"});
   market.deposit(market.lab.account(), 900);
   const std::vector<std::vector<DatasetId>> choices = {
       {friendly.id}, {friendly.id, dear.id}, {strict.id}, {friendly.id, strict.id, dear.id}};
   for (const auto& choice : choices) {
     auto submit = market.contract(choice);
     market.follow();
-    auto quoted = market.keeper().ask(
-        Kind::kQuote, Json::Object{{"consumer", market.lab.account()}, {"submit", contracts::members_json(submit)}});
+    auto quoted = market.keeper().ask(Kind::kQuote,
+                                      Json::Object{{"consumer", market.lab.account()},
+                                                   {"submit", contracts::members_json(submit)}});
     auto body = trainer::expect(quoted, Kind::kDecision);
     ASSERT_TRUE(body) << kind_and_body(quoted);
     ContractId id = market.submit(submit);
@@ -617,8 +636,9 @@ TEST_F(KeeperFlow, AQuoteForAnEmptyPurseSaysUnfunded) {
   auto dataset = market.publish(market.providers[0]);
   market.follow();
   auto quoted = market.keeper().ask(
-      Kind::kQuote, Json::Object{{"consumer", market.lab.account()},
-                                 {"submit", contracts::members_json(market.contract({dataset.id}))}});
+      Kind::kQuote,
+      Json::Object{{"consumer", market.lab.account()},
+                   {"submit", contracts::members_json(market.contract({dataset.id}))}});
   auto body = trainer::expect(quoted, Kind::kDecision);
   ASSERT_TRUE(body);
   EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), false);
@@ -643,11 +663,15 @@ TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {
 TEST_F(KeeperFlow, AFloodOfReasonsStillFitsIntoOneEntry) {
   std::vector<DatasetId> datasets;
   for (int flood = 0; flood < 8; ++flood) {
-    datasets.push_back(market.publish(market.providers[0], {.policy =
-        "local all = {} for i = 1, 14 do all[i] = {code = 'why', message = ('\"'):rep(1000)} end "
-        "return {allow = false, reasons = all}"}).id);
+    datasets.push_back(market
+                           .publish(market.providers[0],
+                                    {.policy = "local all = {} for i = 1, 14 do all[i] = {code = "
+                                               "'why', message = ('\"'):rep(1000)} end "
+                                               "return {allow = false, reasons = all}"})
+                           .id);
   }
-  auto last = market.publish(market.providers[1], {.policy = "return {allow = false, reason = 'short'}"});
+  auto last =
+      market.publish(market.providers[1], {.policy = "return {allow = false, reason = 'short'}"});
   datasets.push_back(last.id);
   ContractId id = market.submit(market.contract(datasets));
   market.follow();
@@ -663,7 +687,8 @@ TEST_F(KeeperFlow, AFloodOfReasonsStillFitsIntoOneEntry) {
 }
 
 TEST_F(KeeperFlow, AFreePriceIsFree) {
-  auto dataset = market.publish(market.providers[0], {.policy = "return {allow = true, price = 0}"});
+  auto dataset =
+      market.publish(market.providers[0], {.policy = "return {allow = true, price = 0}"});
   ContractId id = market.submit(market.contract({dataset.id}));
   ASSERT_TRUE(market.record(Kind::kDecide, id));
   EXPECT_EQ(market.phase(id), Phase::kEscrowed);
@@ -674,7 +699,8 @@ TEST_F(KeeperFlow, ARunWeakerThanThePolicyObligesIsDenied) {
   EXPECT_EQ(deny_of("return {allow = true, obligations = {min_noise_micro = 2000001}}"), "denied");
   EXPECT_EQ(deny_of("return {allow = true, obligations = {max_steps = 3}}"), "denied");
   EXPECT_EQ(deny_of("return {allow = true, obligations = {max_parameters = 5}}"), "denied");
-  EXPECT_EQ(deny_of("return {allow = true, obligations = {allowed_algorithms = {'cnn'}}}"), "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {allowed_algorithms = {'cnn'}}}"),
+            "denied");
   EXPECT_EQ(deny_of("return {allow = true, obligations = {max_epsilon_micro = 1}}"), "denied");
   EXPECT_EQ(deny_of("return {allow = true, obligations = {max_delta_pico = 1}}"), "denied");
 }
@@ -760,8 +786,8 @@ TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
 TEST_F(KeeperFlow, NoKeyOfARevokedDataset) {
   auto dataset = market.publish(market.providers[0]);
   ContractId id = market.escrowed({dataset.id});
-  market.append(contracts::sign_record(contracts::DatasetRevoke{dataset.id}, market.providers[0].key,
-                                       market.market()));
+  market.append(contracts::sign_record(contracts::DatasetRevoke{dataset.id},
+                                       market.providers[0].key, market.market()));
   StandIn enclave = market.stand_in(id, market.challenge(id));
   auto answer = market.start_frame(id, enclave.evidence);
   EXPECT_EQ(refused(answer), Code::kRefused) << kind_and_body(answer);
@@ -776,7 +802,8 @@ TEST_F(KeeperFlow, AWrapCopiedUnderAnotherPolicyOpensNothing) {
   auto offer = dataset.offer;
   offer.manifest.policy = kFriendlyPolicy;
   DatasetId id = contracts::dataset_id(offer.manifest);
-  EXPECT_EQ(market.void_of(market.append(contracts::sign_record(offer, host.key, market.market()))), "");
+  EXPECT_EQ(market.void_of(market.append(contracts::sign_record(offer, host.key, market.market()))),
+            "");
   ContractId contract = market.escrowed({id});
   StandIn enclave = market.stand_in(contract, market.challenge(contract));
   EXPECT_EQ(refused(market.start_frame(contract, enclave.evidence)), Code::kUnauthentic);
@@ -786,7 +813,9 @@ TEST_F(KeeperFlow, AnOfferRecordedInAnotherNameSellsNothing) {
   // The host holds an offer back and records its content as its own, to be paid for it.
   auto offered = market.make_offer(market.providers[0]);
   Party host{"host"};
-  EXPECT_EQ(market.void_of(market.append(contracts::sign_record(offered.offer, host.key, market.market()))), "");
+  EXPECT_EQ(market.void_of(
+                market.append(contracts::sign_record(offered.offer, host.key, market.market()))),
+            "");
   ContractId contract = market.escrowed({offered.id});
   StandIn enclave = market.stand_in(contract, market.challenge(contract));
   auto answer = market.start_frame(contract, enclave.evidence);
@@ -813,7 +842,8 @@ TEST_F(KeeperFlow, NoModelBeforeItIsSettled) {
   Bytes header = to_bytes("header");
   auto result = market.result_of(id, header, to_bytes("payload"));
   ledger::SigningKey host = ledger::SigningKey::generate();
-  const std::vector<const ledger::SigningKey*> others = {&host, &market.lab.key, &market.platform()};
+  const std::vector<const ledger::SigningKey*> others = {&host, &market.lab.key,
+                                                         &market.platform()};
   for (const auto* key : others) {
     auto seq = market.append(contracts::sign_record(result, *key, market.market()));
     EXPECT_EQ(market.void_of(seq), "not_the_trainer");
@@ -821,7 +851,8 @@ TEST_F(KeeperFlow, NoModelBeforeItIsSettled) {
   market.follow();
   EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, id)), Code::kConflict);
   market.append(contracts::sign_record(result, trainer.signing, market.market()));
-  EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, id)), Code::kConflict);  // not shown it yet
+  EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, id)),
+            Code::kConflict);  // not shown it yet
   market.follow();
   EXPECT_EQ(market.keeper().about(Kind::kRelease, id).body, header);
   market.restart_keeper();
@@ -833,7 +864,8 @@ TEST_F(KeeperFlow, NoModelAfterARefund) {
   ContractId id = market.escrowed({dataset.id});
   StandIn trainer = market.started(id);
   auto result = market.result_of(id, to_bytes("header"), to_bytes("payload"));
-  ASSERT_TRUE(market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
   auto seq = market.append(contracts::sign_record(result, trainer.signing, market.market()));
   EXPECT_EQ(market.void_of(seq), "not_running");
   market.follow();
@@ -889,8 +921,8 @@ TEST_F(KeeperFlow, OnlyAJobUnderWayIsAborted) {
   EXPECT_EQ(refused(market.keeper().ask(Kind::kAbort, abort)), Code::kConflict);
   ASSERT_TRUE(market.record(Kind::kDecide, id));
   StandIn trainer = market.started(id);
-  market.append(contracts::sign_record(market.result_of(id, to_bytes("h"), to_bytes("p")), trainer.signing,
-                                       market.market()));
+  market.append(contracts::sign_record(market.result_of(id, to_bytes("h"), to_bytes("p")),
+                                       trainer.signing, market.market()));
   market.follow();
   EXPECT_EQ(refused(market.keeper().ask(Kind::kAbort, abort)), Code::kConflict);
   EXPECT_EQ(market.state().balance(market.providers[0].account()), 100);
@@ -900,12 +932,12 @@ TEST_F(KeeperFlow, NonsenseIsRefusedAndChangesNothing) {
   auto dataset = market.publish(market.providers[0]);
   ContractId id = market.escrowed({dataset.id});
   market.follow();
-  const std::vector<Json> bodies = {Json::Object{}, Json::Array{}, Json("text"),
-                                    Json::Object{{"contract", "zz"}},
-                                    Json::Object{{"contract", id}, {"leaves", Json::Array{}}, {"more", 1}}};
-  for (Kind kind : {Kind::kLeaves, Kind::kConfirm, Kind::kAttest, Kind::kDecide, Kind::kQuote, Kind::kStart,
-                    Kind::kAbort, Kind::kRelease, Kind::kChallenge, Kind::kPrepare, Kind::kDataset,
-                    Kind::kTrain, Kind::kDone, Kind::kRefused}) {
+  const std::vector<Json> bodies = {
+      Json::Object{}, Json::Array{}, Json("text"), Json::Object{{"contract", "zz"}},
+      Json::Object{{"contract", id}, {"leaves", Json::Array{}}, {"more", 1}}};
+  for (Kind kind : {Kind::kLeaves, Kind::kConfirm, Kind::kAttest, Kind::kDecide, Kind::kQuote,
+                    Kind::kStart, Kind::kAbort, Kind::kRelease, Kind::kChallenge, Kind::kPrepare,
+                    Kind::kDataset, Kind::kTrain, Kind::kDone, Kind::kRefused}) {
     for (const auto& body : bodies) {
       auto answer = market.keeper().ask(kind, body);
       EXPECT_TRUE(refused(answer)) << kind_and_body(answer);

@@ -14,12 +14,14 @@ class Helpers : public ::testing::Environment {
  public:
   void SetUp() override {
     honest = policy::start_lua_nursery().take();
-    crashing = policy::Nursery::start([](std::string_view) -> std::string { __builtin_trap(); }).take();
+    crashing =
+        policy::Nursery::start([](std::string_view) -> std::string { __builtin_trap(); }).take();
     hanging = policy::Nursery::start([](std::string_view) -> std::string {
                 volatile int spin = 0;
                 while (true) spin = spin + 1;
               }).take();
-    lying = policy::Nursery::start([](std::string_view) -> std::string { return "allowed"; }).take();
+    lying =
+        policy::Nursery::start([](std::string_view) -> std::string { return "allowed"; }).take();
     silent = policy::Nursery::start([](std::string_view) -> std::string { return ""; }).take();
   }
   void TearDown() override {
@@ -34,13 +36,15 @@ class Helpers : public ::testing::Environment {
 Helpers* helpers = dynamic_cast<Helpers*>(::testing::AddGlobalTestEnvironment(new Helpers));
 
 trainer::EvaluatePolicy jailed(policy::Nursery& nursery, int wall_ms = policy::kPolicyWallMs) {
-  return [&nursery, wall_ms](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+  return [&nursery, wall_ms](std::string_view source, const Json& request, const Json& dataset,
+                             const Json& ctx) {
     return policy::evaluate_jailed(nursery, source, request, dataset, ctx, {}, wall_ms);
   };
 }
 
 // The decision of a keeper that runs policies there.
-contracts::ContractDecision decision_of(trainer::EvaluatePolicy evaluate, const std::string& policy = kFriendlyPolicy) {
+contracts::ContractDecision decision_of(trainer::EvaluatePolicy evaluate,
+                                        const std::string& policy = kFriendlyPolicy) {
   MarketFixture market;
   market.set_policy_runner(std::move(evaluate));
   market.restart_keeper();
@@ -90,9 +94,14 @@ TEST(PolicyInJail, AnAnswerThatIsNoDecisionIsADeny) {
 
 TEST(PolicyInJail, MemoryAndTimeRunOutAsADeny) {
   EXPECT_EQ(decision_of(jailed(*helpers->honest), "while true do end").status, "limit");
-  EXPECT_EQ(decision_of(jailed(*helpers->honest), "local t = {} while true do t[#t + 1] = ('x'):rep(9999) .. #t end").status,
+  EXPECT_EQ(decision_of(jailed(*helpers->honest),
+                        "local t = {} while true do t[#t + 1] = ('x'):rep(9999) .. #t end")
+                .status,
             "limit");
-  EXPECT_EQ(decision_of(jailed(*helpers->honest), "local function f() return f() + 1 end return f()").allow, false);
+  EXPECT_EQ(
+      decision_of(jailed(*helpers->honest), "local function f() return f() + 1 end return f()")
+          .allow,
+      false);
 }
 
 TEST(PolicyInJail, TheNextPolicyIsUnaffected) {

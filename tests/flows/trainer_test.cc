@@ -22,7 +22,8 @@ class SigningHand {
     auto claims = market.trainer_claims(keys_, ContractId{}, std::string(64, '0'));
     claims.role = "keeper";
     claims.contract = "";
-    contracts::KeeperBoot boot{keys_.kem.public_key(), trainer::simulate_evidence(market.platform(), claims)};
+    contracts::KeeperBoot boot{keys_.kem.public_key(),
+                               trainer::simulate_evidence(market.platform(), claims)};
     auto seq = market.append(contracts::sign_record(boot, keys_.signing, market.market()));
     CHECK(market.void_of(seq).empty());
   }
@@ -70,17 +71,19 @@ class SigningHand {
     return out;
   }
 
-  contracts::Wrap wrap(const ContractId& id, const contracts::Evidence& evidence, const DatasetId& dataset,
-                       const trainer::FileKey& key) {
+  contracts::Wrap wrap(const ContractId& id, const contracts::Evidence& evidence,
+                       const DatasetId& dataset, const trainer::FileKey& key) {
     auto claims = trainer::claims_from_json(*parse_canonical(evidence.claims)).take();
     std::string info = contracts::trainer_wrap_info(market_.market(), id, dataset,
                                                     contracts::evidence_digest(evidence));
-    return {dataset, ledger::hpke_seal(claims.kem, as_bytes(info), {}, key.bytes(SecretAccess{})).take()};
+    return {dataset,
+            ledger::hpke_seal(claims.kem, as_bytes(info), {}, key.bytes(SecretAccess{})).take()};
   }
 
   // Answers why it is void; empty when it is not.
   std::string record(const contracts::JobStart& start) {
-    return market_.void_of(market_.append(contracts::sign_record(start, keys_.signing, market_.market())));
+    return market_.void_of(
+        market_.append(contracts::sign_record(start, keys_.signing, market_.market())));
   }
 
  private:
@@ -90,7 +93,8 @@ class SigningHand {
 
 class TrainerFlow : public ::testing::Test {
  protected:
-  TrainerFlow() : north(market.publish(market.providers[0])), east(market.publish(market.providers[1])) {}
+  TrainerFlow()
+      : north(market.publish(market.providers[0])), east(market.publish(market.providers[1])) {}
 
   // A trainer of this contract with a job.start recorded for it by the real keeper.
   std::unique_ptr<TrainerThread> started(const ContractId& id) {
@@ -118,8 +122,8 @@ class TrainerFlow : public ::testing::Test {
     EXPECT_EQ(refusal_message(*answer), "");
     EXPECT_FALSE(trainer.finish());
     for (const auto& frame : trainer.heard()) {
-      EXPECT_TRUE(frame.kind == Kind::kEvidence || frame.kind == Kind::kDone || frame.kind == Kind::kConfirmed ||
-                  frame.kind == Kind::kRefused)
+      EXPECT_TRUE(frame.kind == Kind::kEvidence || frame.kind == Kind::kDone ||
+                  frame.kind == Kind::kConfirmed || frame.kind == Kind::kRefused)
           << kind_and_body(frame);
     }
   }
@@ -209,7 +213,8 @@ TEST_F(TrainerFlow, RefusesTheJobOfAnotherTrainer) {
 TEST_F(TrainerFlow, RefusesItsJobOnceItIsOver) {
   ContractId id = market.escrowed({north.id});
   auto trainer = started(id);
-  ASSERT_TRUE(market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
   expect_no_work(*trainer);
 }
 
@@ -258,14 +263,18 @@ TEST_F(TrainerFlow, RefusesWhateverTheRecordBends) {
       {"spec", "wrong_spec", [](auto& s, auto&) { s.spec[0] ^= 1; }},
       {"decision", "wrong_decision", [](auto& s, auto&) { s.decision[0] ^= 1; }},
       {"obligations", "wrong_obligations",
-       [](auto& s, auto&) { s.obligations = Json::Object{{"max_steps", 100}}; }},
+       [](auto& s, auto&) {
+         s.obligations = Json::Object{{"max_steps", 100}};
+       }},
       {"receipt key", "wrong_keys", [&](auto& s, auto&) { s.receipt_key = host.account(); }},
       {"KEM key", "wrong_keys", [&](auto& s, auto&) { s.trainer_kem = other.kem.public_key(); }},
       {"ciphertext", "wrong_inputs", [](auto& s, auto&) { s.inputs[0].ciphertext[0] ^= 1; }},
       {"rows", "wrong_inputs", [](auto& s, auto&) { s.inputs[0].rows += 1; }},
       {"one dataset less", "wrong_inputs", [](auto& s, auto&) { s.inputs.pop_back(); }},
-      {"datasets in another order", "wrong_inputs", [](auto& s, auto&) { std::swap(s.inputs[0], s.inputs[1]); }},
-      {"wraps in another order", "wrong_wraps", [](auto& s, auto&) { std::swap(s.wraps[0], s.wraps[1]); }},
+      {"datasets in another order", "wrong_inputs",
+       [](auto& s, auto&) { std::swap(s.inputs[0], s.inputs[1]); }},
+      {"wraps in another order", "wrong_wraps",
+       [](auto& s, auto&) { std::swap(s.wraps[0], s.wraps[1]); }},
   };
   for (const auto& lie : lies) {
     ContractId id = hand.escrowed(market.contract({north.id, east.id}), Json::Object{});
@@ -288,10 +297,11 @@ TEST_F(TrainerFlow, RefusesASubstitutedWrap) {
     start.wraps[0] = make(id, evidence);
     ASSERT_EQ(hand.record(start), "");
     ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
-    expect_refused(*trainer, market.send_dataset(*trainer, north.id, north.file), Code::kUnauthentic);
+    expect_refused(*trainer, market.send_dataset(*trainer, north.id, north.file),
+                   Code::kUnauthentic);
   };
-  auto wrap_for = [&](const ContractId& id, const contracts::Evidence& evidence, const DatasetId& info_dataset,
-                      const trainer::FileKey& key) {
+  auto wrap_for = [&](const ContractId& id, const contracts::Evidence& evidence,
+                      const DatasetId& info_dataset, const trainer::FileKey& key) {
     auto wrap = hand.wrap(id, evidence, info_dataset, key);
     wrap.dataset = north.id;
     return wrap;
@@ -366,7 +376,9 @@ TEST_F(TrainerFlow, RefusesEveryOtherCiphertext) {
     file[at] ^= 1;
     return file;
   };
-  auto cut = [&](size_t length) { return Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(length)); };
+  auto cut = [&](size_t length) {
+    return Bytes(good.begin(), good.begin() + static_cast<ptrdiff_t>(length));
+  };
   const std::vector<Lie> lies = {
       {"another dataset", [&] { return east.file; }},
       {"nothing", [] { return Bytes{}; }},
@@ -374,23 +386,36 @@ TEST_F(TrainerFlow, RefusesEveryOtherCiphertext) {
       {"a header alone", [&] { return cut(header); }},
       {"header and nonce", [&] { return cut(header + 16); }},
       {"one byte less", [&] { return cut(good.size() - 1); }},
-      {"one byte more", [&] { Bytes file = good; file.push_back(0); return file; }},
-      {"itself twice", [&] { Bytes file = good; append(file, good); return file; }},
+      {"one byte more",
+       [&] {
+         Bytes file = good;
+         file.push_back(0);
+         return file;
+       }},
+      {"itself twice",
+       [&] {
+         Bytes file = good;
+         append(file, good);
+         return file;
+       }},
       {"a bit of the version", [&] { return flipped(3); }},
       {"a bit of the stanza", [&] { return flipped(header / 2); }},
       {"a bit of the MAC", [&] { return flipped(header - 10); }},
       {"a bit of the nonce", [&] { return flipped(header + 1); }},
       {"a bit of a row", [&] { return flipped(header + 100); }},
       {"the last bit", [&] { return flipped(good.size() - 1); }},
-      {"another header for the same key", [&] {
+      {"another header for the same key",
+       [&] {
          SealingKey lab = market.lab.age.recipient();
          Bytes file = trainer::make_header(north.file_key, std::span(&lab, 1)).take();
          append(file, ByteView(good).subspan(header));
          return file;
        }},
-      {"other rows under the same key", [&] {
+      {"other rows under the same key",
+       [&] {
          Bytes file = cut(header);
-         Bytes plain = trainer::decrypt_payload(north.file_key, ByteView(good).subspan(header)).take();
+         Bytes plain =
+             trainer::decrypt_payload(north.file_key, ByteView(good).subspan(header)).take();
          append(file, trainer::encrypt_payload(north.file_key, plain));
          return file;
        }},
@@ -427,12 +452,14 @@ TEST_F(TrainerFlow, RefusesADatasetOtherThanItsOfferSays) {
       market.market(), offered.id, market.providers[2].account(),
       contracts::policy_hash(offered.offer.manifest.policy), offered.offer.keeper_evidence);
   offered.offer.wrap = ledger::hpke_seal(market.state().keeper()->kem, as_bytes(info), {},
-                                         offered.file_key.bytes(SecretAccess{})).take();
+                                         offered.file_key.bytes(SecretAccess{}))
+                           .take();
   market.append(contracts::sign_record(offered.offer, market.providers[2].key, market.market()));
   ContractId id = market.escrowed({offered.id});
   auto trainer = started(id);
   ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
-  expect_refused(*trainer, market.send_dataset(*trainer, offered.id, offered.file), Code::kMalformed);
+  expect_refused(*trainer, market.send_dataset(*trainer, offered.id, offered.file),
+                 Code::kMalformed);
 }
 
 TEST_F(TrainerFlow, RefusesASpecificationOfAnotherShape) {
@@ -459,7 +486,8 @@ TEST_F(TrainerFlow, TrainsNothingBeforeAllIsLoaded) {
   auto trainer = started(id);
   ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
   ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
-  expect_refused(*trainer, trainer->ask(trainer::frame(Kind::kTrain, Json::Object{})), Code::kMalformed);
+  expect_refused(*trainer, trainer->ask(trainer::frame(Kind::kTrain, Json::Object{})),
+                 Code::kMalformed);
 }
 
 // ---- the ledger it is shown -------------------------------------------------------
@@ -477,16 +505,20 @@ TEST_F(TrainerFlow, RefusesALedgerThatDoesNotAddUp) {
       {"cut short", [](History& h) { h.leaves.pop_back(); }},
       {"one bit", [](History& h) { h.leaves[3][h.leaves[3].size() / 2] ^= 1; }},
       {"nothing", [](History& h) { h.leaves.clear(); }},
-      {"the checkpoint before", [&](History& h) { h.checkpoint = market.prefix(h.size() - 1).checkpoint; }},
-      {"a checkpoint of another tree", [&](History& h) {
+      {"the checkpoint before",
+       [&](History& h) { h.checkpoint = market.prefix(h.size() - 1).checkpoint; }},
+      {"a checkpoint of another tree",
+       [&](History& h) {
          auto envelopes = market.envelopes();
          std::swap(envelopes[2], envelopes[3]);
          h.checkpoint = market.rewrite(envelopes).checkpoint;
        }},
-      {"a checkpoint of another key", [](History& h) {
+      {"a checkpoint of another key",
+       [](History& h) {
          auto key = ledger::SigningKey::generate();
          auto note = ledger::NoteKey::of("market.example/test", key.public_key()).take();
-         h.checkpoint = ledger::sign_checkpoint({"market.example/test", h.size(), Digest{}}, note, key);
+         h.checkpoint =
+             ledger::sign_checkpoint({"market.example/test", h.size(), Digest{}}, note, key);
        }},
       {"no checkpoint", [](History& h) { h.checkpoint = ""; }},
   };
@@ -510,7 +542,8 @@ TEST_F(TrainerFlow, RefusesTheLedgerOfAnotherMarket) {
 
 TEST_F(TrainerFlow, SaysNothingToAHostThatSpeaksOutOfTurn) {
   ContractId id = market.escrowed({north.id});
-  for (Kind kind : {Kind::kTrain, Kind::kDataset, Kind::kDecide, Kind::kPrepare, Kind::kBytes, Kind::kRelease}) {
+  for (Kind kind : {Kind::kTrain, Kind::kDataset, Kind::kDecide, Kind::kPrepare, Kind::kBytes,
+                    Kind::kRelease}) {
     TrainerThread trainer(market.self());
     ASSERT_TRUE(market.prepare(trainer, id, std::string(64, '7')));
     ASSERT_TRUE(trainer.send(trainer::frame(kind, Json::Object{})));

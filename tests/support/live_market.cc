@@ -24,7 +24,9 @@ using Milliseconds = std::chrono::milliseconds;
 
 constexpr int kPatience = 6000;  // times 10 ms
 
-void pause() { std::this_thread::sleep_for(Milliseconds(10)); }
+void pause() {
+  std::this_thread::sleep_for(Milliseconds(10));
+}
 
 std::string read_text(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -70,7 +72,9 @@ LiveMarket::LiveMarket() {
   CHECK(mkdir(logs().c_str(), 0700) == 0);
 }
 
-LiveMarket::~LiveMarket() { kill_host(); }
+LiveMarket::~LiveMarket() {
+  kill_host();
+}
 
 void LiveMarket::launch() {
   CHECK(host_ == 0);
@@ -80,7 +84,8 @@ void LiveMarket::launch() {
   std::string out = logs() + "/soukd.out";
   std::string log = logs() + "/soukd.err";
   unlink(out.c_str());
-  const char* argv[] = {soukd.c_str(), "--data", directory.c_str(), "--treasury", key.c_str(), "--json", nullptr};
+  const char* argv[] = {soukd.c_str(), "--data", directory.c_str(), "--treasury", key.c_str(),
+                        "--json",      nullptr};
   host_ = fork();
   CHECK(host_ >= 0);
   if (host_ == 0) {
@@ -101,7 +106,8 @@ Status LiveMarket::wait_until_it_serves() {
       auto fields = TRY(Fields::of(json, "soukd"));
       url_ = TRY(fields.text("url"));
       auto market = TRY(fields.named<MarketId>("market"));
-      if (pinned_ && *pinned_ != market) return Error(Code::kUnauthentic, "expected the same market again");
+      if (pinned_ && *pinned_ != market)
+        return Error(Code::kUnauthentic, "expected the same market again");
       pinned_ = market;
       client_ = TRY(market::HttpClient::open(url_));
       return Done{};
@@ -168,30 +174,37 @@ Status LiveMarket::stop_host() {
   waitpid(host_, &status, 0);
   host_ = 0;
   client_.reset();
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return Error(Code::kBroken, "expected exit status 0");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return Error(Code::kBroken, "expected exit status 0");
   return Done{};
 }
 
 // ---- HTTP -----------------------------------------------------------------------
 
-Result<market::Response> LiveMarket::http(const std::string& method, const std::string& path, ByteView body) {
+Result<market::Response> LiveMarket::http(const std::string& method, const std::string& path,
+                                          ByteView body) {
   if (!client_) return Error(Code::kTryAgain, "soukd does not run");
   bodies_.push_back(to_bytes(method + " " + path));
   bodies_.emplace_back(body.begin(), body.end());
-  const char* type = body.empty() ? "" : method == "PUT" ? "application/octet-stream" : "application/json";
+  const char* type = body.empty()      ? ""
+                     : method == "PUT" ? "application/octet-stream"
+                                       : "application/json";
   auto response = TRY(client_->send(method, path, body, type));
   bodies_.push_back(response.body);
   return response;
 }
 
-Result<Json> LiveMarket::json(const std::string& method, const std::string& path, const Json& body) {
+Result<Json> LiveMarket::json(const std::string& method, const std::string& path,
+                              const Json& body) {
   std::string text = body.is_null() ? "" : canonical(body);
   auto response = TRY(http(method, path, as_bytes(text)));
   if (response.status >= 300) return market::error_from(response);
   return parse_json(as_text(response.body));
 }
 
-Result<Json> LiveMarket::get(const std::string& path) { return json("GET", path, Json()); }
+Result<Json> LiveMarket::get(const std::string& path) {
+  return json("GET", path, Json());
+}
 
 Status LiveMarket::sync() {
   while (true) {
@@ -205,11 +218,13 @@ Status LiveMarket::sync() {
     for (const auto& item : *leaves) {
       auto leaf = TRY(from_base64(*item.string()));
       if (!follower_) {
-        follower_.emplace(TRY(contracts::Follower::pin(leaf, pinned_, &trainer::appraise_for_market)));
+        follower_.emplace(
+            TRY(contracts::Follower::pin(leaf, pinned_, &trainer::appraise_for_market)));
       }
       TRY(follower_->add(leaf));
     }
-    if (follower_->size() != static_cast<uint64_t>(size)) return Error(Code::kBroken, "expected one page");
+    if (follower_->size() != static_cast<uint64_t>(size))
+      return Error(Code::kBroken, "expected one page");
     TRY(follower_->confirm(note));
   }
 }
@@ -241,7 +256,8 @@ Status LiveMarket::record(const ledger::Envelope& envelope) {
   auto seq = static_cast<uint64_t>(TRY(fields.integer("seq")));
   auto hash = TRY(fields.text("leaf_hash"));
   auto [it, fresh] = acknowledged_.emplace(seq, hash);
-  if (!fresh && it->second != hash) return Error(Code::kUnauthentic, "expected the place it had before");
+  if (!fresh && it->second != hash)
+    return Error(Code::kUnauthentic, "expected the place it had before");
   return Done{};
 }
 
@@ -251,7 +267,8 @@ Result<contracts::Phase> LiveMarket::phase_after(const ContractId& contract,
     auto synced = sync();
     if (synced) {
       const auto* found = state().contract(contract);
-      bool waits = !found || std::find(waiting.begin(), waiting.end(), found->phase) != waiting.end();
+      bool waits =
+          !found || std::find(waiting.begin(), waiting.end(), found->phase) != waiting.end();
       if (!waits) return found->phase;
     } else if (synced.error().code() != Code::kTryAgain) {
       return std::move(synced).take_error();
@@ -260,8 +277,8 @@ Result<contracts::Phase> LiveMarket::phase_after(const ContractId& contract,
   }
   const auto* found = state().contract(contract);
   return Error(Code::kTryAgain, std::string("expected the contract to move on, it is ") +
-                                    (found ? contracts::phase_name(found->phase) : "unknown") + "\n" +
-                                    read_text(logs() + "/soukd.err"));
+                                    (found ? contracts::phase_name(found->phase) : "unknown") +
+                                    "\n" + read_text(logs() + "/soukd.err"));
 }
 
 Result<Bytes> LiveMarket::model_file(const ContractId& contract) {
@@ -282,9 +299,10 @@ std::string LiveMarket::missing() {
     auto proof = get("/v1/proof?seq=" + std::to_string(seq));
     if (!proof) return "entry " + std::to_string(seq) + ": " + proof.error().expected();
     auto leaf = from_base64(*proof->find("leaf")->string());
-    if (!leaf || to_hex(ByteView(ledger::leaf_hash(*leaf))) != hash) return "entry " + std::to_string(seq) + " changed";
-    auto recorded = ledger::confirm_one(*leaf, *proof->find("tlog_proof")->string(), follower_->ledger_key(),
-                                        follower_->genesis().origin);
+    if (!leaf || to_hex(ByteView(ledger::leaf_hash(*leaf))) != hash)
+      return "entry " + std::to_string(seq) + " changed";
+    auto recorded = ledger::confirm_one(*leaf, *proof->find("tlog_proof")->string(),
+                                        follower_->ledger_key(), follower_->genesis().origin);
     if (!recorded) return "entry " + std::to_string(seq) + ": " + recorded.error().expected();
   }
   return "";
@@ -302,13 +320,16 @@ std::string LiveMarket::audit() const {
   contracts::Minor held = replayed.escrow_total();
   for (const auto& [account, money] : replayed.accounts()) held += money.balance;
   if (held != replayed.minted()) {
-    return "balances and escrow are " + std::to_string(held) + ", minted were " + std::to_string(replayed.minted());
+    return "balances and escrow are " + std::to_string(held) + ", minted were " +
+           std::to_string(replayed.minted());
   }
   // What a person would run.
   if (program("souk").empty()) return "expected souk in $SOUK_BIN";
-  std::string command = "SOUK_HOME=" + folder_.file("nobody") + " " + program("souk") + " ledger audit --data " +
-                        data() + " --market-id " + to_hex(market()) + " --json > " + logs() + "/audit.out 2>&1";
-  if (std::system(command.c_str()) != 0) return "souk ledger audit: " + read_text(logs() + "/audit.out");
+  std::string command = "SOUK_HOME=" + folder_.file("nobody") + " " + program("souk") +
+                        " ledger audit --data " + data() + " --market-id " + to_hex(market()) +
+                        " --json > " + logs() + "/audit.out 2>&1";
+  if (std::system(command.c_str()) != 0)
+    return "souk ledger audit: " + read_text(logs() + "/audit.out");
   return "";
 }
 

@@ -32,8 +32,8 @@ class LiveMarket {
   // Starts it and does not wait.
   void launch();
   Status wait_until_it_serves();
-  void kill_host();           // kill -9, and its enclaves are gone when this returns
-  Status stop_host();         // SIGTERM; an error unless it ends with status 0
+  void kill_host();    // kill -9, and its enclaves are gone when this returns
+  Status stop_host();  // SIGTERM; an error unless it ends with status 0
   // kill -9 of the enclave in this role; false when none runs.
   bool kill_enclave(const std::string& role);
   std::vector<pid_t> enclaves(const std::string& role) const;
@@ -45,7 +45,8 @@ class LiveMarket {
   const std::string& url() const { return url_; }
 
   // ---- HTTP. kTryAgain when there is no answer.
-  Result<market::Response> http(const std::string& method, const std::string& path, ByteView body = {});
+  Result<market::Response> http(const std::string& method, const std::string& path,
+                                ByteView body = {});
   Result<Json> json(const std::string& method, const std::string& path, const Json& body);
   Result<Json> get(const std::string& path);
   // Every body sent and received.
@@ -60,7 +61,8 @@ class LiveMarket {
   Status upload(ByteView file, size_t until);  // the first `until` bytes; all: commits too
   Status record(const ledger::Envelope& envelope);
   // The phase of a contract once it has left those in `waiting`; an error after a minute.
-  Result<contracts::Phase> phase_after(const ContractId& contract, const std::vector<contracts::Phase>& waiting);
+  Result<contracts::Phase> phase_after(const ContractId& contract,
+                                       const std::vector<contracts::Phase>& waiting);
   Result<Bytes> model_file(const ContractId& contract);  // header and payload
 
   // What was acknowledged: seq -> leaf hash. Empty, or what is missing now.

@@ -8,20 +8,30 @@ using contracts::Phase;
 
 const char* LiveStory::name_of(Step step) {
   switch (step) {
-    case Step::kFounded: return "founded";
-    case Step::kHalfUploaded: return "half uploaded";
-    case Step::kUploaded: return "uploaded";
-    case Step::kOffered: return "offered";
-    case Step::kDeposited: return "deposited";
-    case Step::kSubmitted: return "submitted";
-    case Step::kDecided: return "decided";
-    case Step::kRunning: return "running";
-    case Step::kEnded: return "ended";
+    case Step::kFounded:
+      return "founded";
+    case Step::kHalfUploaded:
+      return "half uploaded";
+    case Step::kUploaded:
+      return "uploaded";
+    case Step::kOffered:
+      return "offered";
+    case Step::kDeposited:
+      return "deposited";
+    case Step::kSubmitted:
+      return "submitted";
+    case Step::kDecided:
+      return "decided";
+    case Step::kRunning:
+      return "running";
+    case Step::kEnded:
+      return "ended";
   }
   return "?";
 }
 
-LiveStory::LiveStory(LiveMarket& market, Bytes plain, uint32_t rows, uint32_t features, uint32_t steps)
+LiveStory::LiveStory(LiveMarket& market, Bytes plain, uint32_t rows, uint32_t features,
+                     uint32_t steps)
     : market_(market), plain_(std::move(plain)), rows_(rows), features_(features), steps_(steps) {}
 
 Status LiveStory::offer() {
@@ -32,7 +42,8 @@ Status LiveStory::offer() {
   options.policy = kNoisyPolicy;
   options.rows = rows_;
   options.budget_epsilon_micro = 100'000'000;
-  offered_ = offer_of(provider, options, market_.market(), *market_.state().keeper(), plain_, features_);
+  offered_ =
+      offer_of(provider, options, market_.market(), *market_.state().keeper(), plain_, features_);
   offer_ = contracts::sign_record(offered_->offer, provider.key, market_.market());
   return Done{};
 }
@@ -64,7 +75,8 @@ Status LiveStory::do_step(Step step) {
       return market_.record(*offer_);
     case Step::kDeposited:
       if (!deposit_) {
-        deposit_ = contracts::sign_record(contracts::Deposit{lab.account(), 1000}, market_.treasury.key, market_.market());
+        deposit_ = contracts::sign_record(contracts::Deposit{lab.account(), 1000},
+                                          market_.treasury.key, market_.market());
       }
       return market_.record(*deposit_);
     case Step::kSubmitted:
@@ -84,8 +96,8 @@ Status LiveStory::do_step(Step step) {
 }
 
 Status LiveStory::finish() {
-  for (Step step : {Step::kFounded, Step::kHalfUploaded, Step::kUploaded, Step::kOffered, Step::kDeposited,
-                    Step::kSubmitted, Step::kEnded}) {
+  for (Step step : {Step::kFounded, Step::kHalfUploaded, Step::kUploaded, Step::kOffered,
+                    Step::kDeposited, Step::kSubmitted, Step::kEnded}) {
     auto done = do_step(step);
     if (!done) return std::move(done).take_error().within(name_of(step));
   }
@@ -105,7 +117,8 @@ std::string LiveStory::verdict() {
       if (!file) return "model: " + file.error().expected();
       auto model = trainer::decrypt_file(*file, lab.age);
       if (!model) return "model: " + model.error().expected();
-      if (ledger::sha256(*model) != state.contract(contract_)->result->model) return "another model than recorded";
+      if (ledger::sha256(*model) != state.contract(contract_)->result->model)
+        return "another model than recorded";
       return "";
     }
     case Phase::kRefunded:
@@ -116,7 +129,8 @@ std::string LiveStory::verdict() {
     case Phase::kRefused:
     case Phase::kEscrowed:
     case Phase::kRunning:
-    case Phase::kExpired: break;
+    case Phase::kExpired:
+      break;
   }
   return std::string("ended as ") + contracts::phase_name(phase()) + ": " +
          canonical(contracts::members_json(*state.contract(contract_)->decision));

@@ -11,7 +11,17 @@ inline constexpr const char* kNoisyPolicy =
 
 class LiveStory {
  public:
-  enum class Step { kFounded, kHalfUploaded, kUploaded, kOffered, kDeposited, kSubmitted, kDecided, kRunning, kEnded };
+  enum class Step {
+    kFounded,
+    kHalfUploaded,
+    kUploaded,
+    kOffered,
+    kDeposited,
+    kSubmitted,
+    kDecided,
+    kRunning,
+    kEnded
+  };
   static const char* name_of(Step step);
 
   // `plain`: the provider's safetensors, of `rows` rows and `features` features.

@@ -36,7 +36,8 @@ T must(Result<T> result) {
 
 trainer::EnclaveSelf self_of(const ledger::SigningKey& platform, const Digest& measurement) {
   auto seed = platform.seed(SecretAccess{});
-  return {must(ledger::SigningKey::from_seed(seed.bytes(SecretAccess{}))), measurement, "seccomp,test"};
+  return {must(ledger::SigningKey::from_seed(seed.bytes(SecretAccess{}))), measurement,
+          "seccomp,test"};
 }
 
 // Two classes, apart along the first feature.
@@ -140,7 +141,9 @@ Frame KeeperHost::begin(ByteView genesis_leaf, ByteView sealed) {
              Json::Object{{"genesis", to_base64(genesis_leaf)}, {"sealed", to_base64(sealed)}});
 }
 
-Frame KeeperHost::leaves(std::span<const Bytes> leaves) { return ask(Kind::kLeaves, leaves_body(leaves)); }
+Frame KeeperHost::leaves(std::span<const Bytes> leaves) {
+  return ask(Kind::kLeaves, leaves_body(leaves));
+}
 
 Frame KeeperHost::confirm(const std::string& note) {
   return ask(Kind::kConfirm, Json::Object{{"checkpoint", note}});
@@ -176,7 +179,9 @@ TrainerThread::~TrainerThread() {
   }
 }
 
-Status TrainerThread::send(const Frame& frame) { return channel_->send(frame); }
+Status TrainerThread::send(const Frame& frame) {
+  return channel_->send(frame);
+}
 
 Result<Frame> TrainerThread::receive() {
   auto frame = TRY(channel_->receive(kPatienceMs));
@@ -199,11 +204,10 @@ Status TrainerThread::finish() {
 
 MarketFixture::MarketFixture() {
   for (const char* name : {"north", "east", "south"}) providers.push_back(Party{name});
-  self_ = std::make_unique<trainer::EnclaveSelf>(
-      self_of(ledger::SigningKey::generate(), ledger::sha256(as_bytes("souk-enclave of this test"))));
-  evaluate_ = [](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
-    return policy::evaluate(source, request, dataset, ctx);
-  };
+  self_ = std::make_unique<trainer::EnclaveSelf>(self_of(
+      ledger::SigningKey::generate(), ledger::sha256(as_bytes("souk-enclave of this test"))));
+  evaluate_ = [](std::string_view source, const Json& request, const Json& dataset,
+                 const Json& ctx) { return policy::evaluate(source, request, dataset, ctx); };
 
   genesis_.origin = "market.example/test";
   genesis_.ledger_key = must(ledger::NoteKey::of(genesis_.origin, log_key_.public_key())).vkey();
@@ -215,7 +219,8 @@ MarketFixture::MarketFixture() {
   auto seed = log_key_.seed(SecretAccess{});
   auto log_key = must(ledger::SigningKey::from_seed(seed.bytes(SecretAccess{})));
   auto store = must(ledger::LedgerStore::create(folder_.file("ledger.db")));
-  ledger_ = must(ledger::Sequencer::start(std::move(store), std::move(log_key), genesis_.origin, clock_));
+  ledger_ =
+      must(ledger::Sequencer::start(std::move(store), std::move(log_key), genesis_.origin, clock_));
   append(contracts::sign_genesis(genesis_, log_key_));
   follower_ = must(contracts::Follower::pin(must(ledger_->leaf(0)), std::nullopt,
                                             &trainer::appraise_for_market));
@@ -263,7 +268,8 @@ History MarketFixture::rewrite(const std::vector<Bytes>& envelopes) const {
   TimeMs time = 0;
   for (const auto& envelope : envelopes) {
     // The times of the real ledger: leaves stay the same up to the first lie.
-    time = hashes.size() < real.size() ? must(ledger::decode_leaf(real[hashes.size()])).time : time + 1000;
+    time = hashes.size() < real.size() ? must(ledger::decode_leaf(real[hashes.size()])).time
+                                       : time + 1000;
     ledger::Leaf leaf{hashes.size(), hashes.empty() ? Digest{} : hashes.back(), time, envelope};
     out.leaves.push_back(ledger::encode_leaf(leaf));
     hashes.push_back(ledger::leaf_hash(out.leaves.back()));
@@ -291,8 +297,8 @@ const contracts::MarketState& MarketFixture::state() {
 }
 
 contracts::MarketState MarketFixture::fold(const History& history) const {
-  auto follower = must(contracts::Follower::pin(history.leaves.front(), market_,
-                                                &trainer::appraise_for_market));
+  auto follower = must(
+      contracts::Follower::pin(history.leaves.front(), market_, &trainer::appraise_for_market));
   for (const auto& leaf : history.leaves) CHECK(follower.add(leaf));
   CHECK(follower.confirm(history.checkpoint));
   return follower.state();
@@ -345,7 +351,8 @@ Result<uint64_t> MarketFixture::record(Kind kind, const ContractId& contract) {
 // ---- parties ------------------------------------------------------------------
 
 void MarketFixture::deposit(const PublicKey& account, contracts::Minor minor) {
-  uint64_t seq = append(contracts::sign_record(contracts::Deposit{account, minor}, treasury.key, market_));
+  uint64_t seq =
+      append(contracts::sign_record(contracts::Deposit{account, minor}, treasury.key, market_));
   CHECK(void_of(seq).empty());
 }
 
@@ -361,7 +368,8 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   manifest.provider_name = provider.name;
   manifest.rows = options.rows;
   manifest.feature_shape = {features};
-  for (uint32_t i = 0; i < features; ++i) manifest.feature_names.push_back("feature " + std::to_string(i));
+  for (uint32_t i = 0; i < features; ++i)
+    manifest.feature_names.push_back("feature " + std::to_string(i));
   manifest.class_names = {"benign", "malignant"};
   manifest.label = "kind";
   manifest.ciphertext = ledger::sha256(file);
@@ -378,15 +386,17 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   offer.keeper_evidence = keeper.evidence;
   DatasetId id = contracts::dataset_id(manifest);
   std::string info =
-      contracts::dataset_wrap_info(market, id, provider.account(), contracts::policy_hash(manifest.policy),
-                                   offer.keeper_evidence);
-  offer.wrap = must(ledger::hpke_seal(keeper.kem, as_bytes(info), {}, file_key.bytes(SecretAccess{})));
+      contracts::dataset_wrap_info(market, id, provider.account(),
+                                   contracts::policy_hash(manifest.policy), offer.keeper_evidence);
+  offer.wrap =
+      must(ledger::hpke_seal(keeper.kem, as_bytes(info), {}, file_key.bytes(SecretAccess{})));
   return {id, std::move(offer), std::move(file), std::move(file_key)};
 }
 
 Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& options) {
   auto salt = ledger::random_array<1>();
-  return offer_of(provider, options, market_, *state().keeper(), small_dataset(options.rows, salt[0]), 2);
+  return offer_of(provider, options, market_, *state().keeper(),
+                  small_dataset(options.rows, salt[0]), 2);
 }
 
 Offered MarketFixture::publish(const Party& provider, const OfferOptions& options) {
@@ -419,7 +429,9 @@ contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double n
   return spec;
 }
 
-contracts::TrainingSpec MarketFixture::spec() const { return private_spec(2, 4, 2); }
+contracts::TrainingSpec MarketFixture::spec() const {
+  return private_spec(2, 4, 2);
+}
 
 contracts::ContractSubmit MarketFixture::contract(const std::vector<DatasetId>& datasets) const {
   contracts::ContractSubmit submit;
@@ -476,11 +488,13 @@ std::string MarketFixture::challenge(const ContractId& contract) {
 
 StandIn MarketFixture::stand_in(const ContractId& contract, const std::string& nonce) const {
   StandIn enclave;
-  enclave.evidence = trainer::simulate_evidence(platform(), trainer_claims(enclave, contract, nonce));
+  enclave.evidence =
+      trainer::simulate_evidence(platform(), trainer_claims(enclave, contract, nonce));
   return enclave;
 }
 
-Frame MarketFixture::start_frame(const ContractId& contract, const contracts::Evidence& evidence) const {
+Frame MarketFixture::start_frame(const ContractId& contract,
+                                 const contracts::Evidence& evidence) const {
   return keeper_->ask(Kind::kStart, Json::Object{{"contract", contract},
                                                  {"evidence", contracts::to_json(evidence)}});
 }
@@ -493,7 +507,8 @@ StandIn MarketFixture::started(const ContractId& contract) {
   return enclave;
 }
 
-contracts::JobResult MarketFixture::result_of(const ContractId& id, ByteView header, ByteView payload) {
+contracts::JobResult MarketFixture::result_of(const ContractId& id, ByteView header,
+                                              ByteView payload) {
   const auto* contract = state().contract(id);
   CHECK(contract && contract->start);
   contracts::JobResult result;
@@ -513,7 +528,8 @@ contracts::JobResult MarketFixture::result_of(const ContractId& id, ByteView hea
   return result;
 }
 
-Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer, const ContractId& contract,
+Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer,
+                                                   const ContractId& contract,
                                                    const std::string& nonce) const {
   auto genesis = TRY(ledger_->leaf(0));
   auto answer = TRY(trainer.ask(trainer::frame(
@@ -526,7 +542,8 @@ Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer, const
 Result<Frame> MarketFixture::show(TrainerThread& trainer, const History& history) const {
   auto added = TRY(trainer.ask(trainer::frame(Kind::kLeaves, leaves_body(history.leaves))));
   if (added.kind != Kind::kDone) return added;
-  return trainer.ask(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
+  return trainer.ask(
+      trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
 }
 
 Result<Frame> MarketFixture::send_dataset(TrainerThread& trainer, const DatasetId& name,

@@ -165,7 +165,8 @@ class MarketFixture {
   // ---- keys of the operator
   const ledger::SigningKey& platform() const { return self_->platform; }
   const trainer::EnclaveSelf& self() const { return *self_; }
-  trainer::EnclaveSelf another_self(const ledger::SigningKey& platform, const Digest& measurement) const;
+  trainer::EnclaveSelf another_self(const ledger::SigningKey& platform,
+                                    const Digest& measurement) const;
   const contracts::Genesis& genesis() const { return genesis_; }
   const MarketId& market() const { return market_; }
   ManualClock& clock() { return clock_; }
@@ -228,7 +229,8 @@ class MarketFixture {
   Result<contracts::Evidence> prepare(TrainerThread& trainer, const ContractId& contract,
                                       const std::string& nonce) const;
   Result<trainer::Frame> show(TrainerThread& trainer, const History& history) const;
-  Result<trainer::Frame> send_dataset(TrainerThread& trainer, const DatasetId& name, ByteView file) const;
+  Result<trainer::Frame> send_dataset(TrainerThread& trainer, const DatasetId& name,
+                                      ByteView file) const;
   Result<Delivery> train(TrainerThread& trainer) const;
 
  private:

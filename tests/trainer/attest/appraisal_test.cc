@@ -133,7 +133,8 @@ TEST_F(Appraisal, RefusesEverythingWhenGenesisNamesNoMeasurement) {
 }
 
 TEST_F(Appraisal, AcceptsAnyOfTheMeasurementsOfGenesis) {
-  genesis.measurements.insert(genesis.measurements.begin(), ledger::sha256(as_bytes("older program")));
+  genesis.measurements.insert(genesis.measurements.begin(),
+                              ledger::sha256(as_bytes("older program")));
   EXPECT_EQ(why(), "");
 }
 

@@ -6,11 +6,11 @@ namespace souk::trainer {
 namespace {
 
 const std::vector<Kind> kKinds = {
-    Kind::kBegin,    Kind::kLeaves,    Kind::kConfirm,  Kind::kAttest,   Kind::kBoot,
-    Kind::kDecide,   Kind::kQuote,     Kind::kStart,    Kind::kAbort,    Kind::kTick,
-    Kind::kRelease,  Kind::kChallenge, Kind::kPrepare,  Kind::kDataset,  Kind::kTrain,
+    Kind::kBegin,    Kind::kLeaves,    Kind::kConfirm,   Kind::kAttest,   Kind::kBoot,
+    Kind::kDecide,   Kind::kQuote,     Kind::kStart,     Kind::kAbort,    Kind::kTick,
+    Kind::kRelease,  Kind::kChallenge, Kind::kPrepare,   Kind::kDataset,  Kind::kTrain,
     Kind::kReady,    Kind::kDone,      Kind::kConfirmed, Kind::kEvidence, Kind::kEnvelope,
-    Kind::kDecision, Kind::kNonce,     Kind::kProgress, Kind::kResult,   Kind::kRefused};
+    Kind::kDecision, Kind::kNonce,     Kind::kProgress,  Kind::kResult,   Kind::kRefused};
 
 Bytes raw(uint32_t length, uint8_t kind, std::string_view body) {
   Bytes out;
@@ -96,15 +96,17 @@ TEST(Wire, TheLargestFrameFits) {
 }
 
 TEST(Wire, OnlyCanonicalJsonIsABody) {
-  for (const char* body : {"", "{", "{} ", "{\"b\":1,\"a\":1}", "{\"a\": 1}", "{\"a\":1.5}", "{\"a\":1,\"a\":1}"}) {
-    EXPECT_EQ(code_of(raw(static_cast<uint32_t>(1 + std::string_view(body).size()), 10, body)), Code::kMalformed)
+  for (const char* body :
+       {"", "{", "{} ", "{\"b\":1,\"a\":1}", "{\"a\": 1}", "{\"a\":1.5}", "{\"a\":1,\"a\":1}"}) {
+    EXPECT_EQ(code_of(raw(static_cast<uint32_t>(1 + std::string_view(body).size()), 10, body)),
+              Code::kMalformed)
         << body;
   }
 }
 
 TEST(Wire, ARefusalCarriesItsCodeAndMessage) {
-  for (Code code : {Code::kMalformed, Code::kUnauthentic, Code::kRefused, Code::kNotFound, Code::kConflict,
-                    Code::kExhausted, Code::kTryAgain, Code::kBroken}) {
+  for (Code code : {Code::kMalformed, Code::kUnauthentic, Code::kRefused, Code::kNotFound,
+                    Code::kConflict, Code::kExhausted, Code::kTryAgain, Code::kBroken}) {
     auto got = expect(refusal(Error(code, "expected more")), Kind::kDone);
     ASSERT_FALSE(got);
     EXPECT_EQ(got.error().code(), code);
@@ -122,7 +124,8 @@ TEST(Wire, ARefusalThatIsNotOneIsMalformed) {
 }
 
 TEST(Wire, AnUnknownCodeIsNeverGoodNews) {
-  auto got = expect(frame(Kind::kRefused, Json::Object{{"code", "fine"}, {"message", ""}}), Kind::kDone);
+  auto got =
+      expect(frame(Kind::kRefused, Json::Object{{"code", "fine"}, {"message", ""}}), Kind::kDone);
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().code(), Code::kBroken);
 }
