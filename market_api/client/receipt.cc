@@ -112,8 +112,8 @@ class Verification {
     if (key_->public_key() != entry.author() || key_->name() != genesis_.origin) {
       return wrong("genesis signed by the ledger key it names");
     }
-    section_ = "checkpoint";
     auto proof = TRY(ledger::parse_tlog_proof(receipt_.genesis.proof));
+    section_ = "checkpoint";
     checkpoint_note_ = proof.checkpoint;
     auto checkpoint = TRY(ledger::open_checkpoint(checkpoint_note_, *key_));
     report_.checkpoint_size = checkpoint.size;

@@ -1,0 +1,182 @@
+// The real program, called wrongly: exit status 2, one clear line, nothing left behind.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "ledger/codec/json.h"
+#include "market_api/client/identity.h"
+#include "market_api/client/local_files.h"
+#include "tests/support/market_fixture.h"
+
+namespace souk::market {
+namespace {
+
+struct Called {
+  int status = -1;
+  std::string out, err;
+};
+
+class UsageTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* bin = std::getenv("SOUK_BIN");
+    ASSERT_TRUE(bin) << "expected SOUK_BIN";
+    program_ = std::string(bin) + "/souk";
+    ASSERT_TRUE(path_exists(program_)) << program_;
+  }
+
+  Called call(const std::string& arguments) {
+    std::string command = "SOUK_HOME='" + folder.file("home") + "' '" + program_ + "' " + arguments + " >'" +
+                          folder.file("out") + "' 2>'" + folder.file("err") + "'";
+    int raw = std::system(command.c_str());
+    Called called;
+    called.status = WIFEXITED(raw) ? WEXITSTATUS(raw) : -1;
+    called.out = to_text(*load_file(folder.file("out"), 1 << 20));
+    called.err = to_text(*load_file(folder.file("err"), 1 << 20));
+    return called;
+  }
+
+  // Exit 2 and one line that has `clue` in it.
+  void expect_usage(const std::string& arguments, const std::string& clue) {
+    auto called = call(arguments);
+    EXPECT_EQ(called.status, 2) << arguments << "\n" << called.err;
+    EXPECT_EQ(called.out, "") << arguments;
+    EXPECT_NE(called.err.find(clue), std::string::npos) << arguments << "\n" << called.err;
+    EXPECT_EQ(std::count(called.err.begin(), called.err.end(), '\n'), 1) << called.err;
+  }
+
+  std::string write(const std::string& name, const std::string& text) {
+    EXPECT_TRUE(save_file(folder.file(name), as_bytes(text), FileMode::kShared));
+    return folder.file(name);
+  }
+
+  // An identity whose market nobody serves.
+  void make_identity() {
+    Home home(folder.file("home"));
+    ASSERT_TRUE(home.create("lab", {"http://127.0.0.1:1", MarketId(Digest{1}), "o+00000000+AA=="}));
+  }
+
+  flows::TempFolder folder;
+
+ private:
+  std::string program_;
+};
+
+TEST_F(UsageTest, HelpAndVersionAreYes) {
+  for (const char* arguments : {"--help", "dataset --help", "job submit --help", "ledger audit --help", "version"}) {
+    auto called = call(arguments);
+    EXPECT_EQ(called.status, 0) << arguments;
+    EXPECT_NE(called.out, "") << arguments;
+    EXPECT_EQ(called.err, "") << arguments;
+  }
+}
+
+TEST_F(UsageTest, UnknownAndMissingVerbs) {
+  expect_usage("", "subcommand");
+  expect_usage("frobnicate", "frobnicate");
+  expect_usage("dataset", "subcommand");
+  expect_usage("dataset frobnicate", "frobnicate");
+  expect_usage("whoami extra", "extra");
+  expect_usage("dataset list --frobnicate", "--frobnicate");
+  expect_usage("job submit", "CONTRACT");
+  expect_usage("job submit x.lua --dry-run --wait", "--");
+  expect_usage("ledger show minus-one", "SEQ");
+  expect_usage("treasury deposit lab -5", "AMOUNT");
+}
+
+TEST_F(UsageTest, BadHex) {
+  std::string hex(64, 'a');
+  for (const std::string& id : {std::string("zz"), hex + "a", hex.substr(1), std::string(64, 'A')}) {
+    expect_usage("init --market http://127.0.0.1:1 --market-id " + id + " --name lab", "--market-id");
+  }
+  expect_usage("init --market nowhere --market-id " + hex + " --name lab", "URL");
+  EXPECT_FALSE(path_exists(folder.file("home") + "/identities")) << "nothing must be left behind";
+}
+
+TEST_F(UsageTest, WithoutAnIdentityItSaysHowToMakeOne) {
+  for (const char* arguments : {"whoami", "dataset list", "job status abcdef", "account balance", "ledger log"}) {
+    expect_usage(arguments, "souk init");
+  }
+  make_identity();
+  expect_usage("--as nobody whoami", "nobody");
+  EXPECT_EQ(call("whoami").status, 0);
+}
+
+TEST_F(UsageTest, FilesThatAreMissing) {
+  make_identity();
+  std::string policy = write("p.lua", "return {allow = true}");
+  std::string rows = write("rows.csv", "a,y\n1,M\n2,B\n");
+  std::string rest = " --label y --budget-epsilon 1 --budget-delta 1e-5 --price 5";
+  expect_usage("dataset publish missing.csv --policy " + policy + rest, "missing.csv");
+  expect_usage("dataset publish " + rows + " --policy missing.lua" + rest, "missing.lua");
+  expect_usage("receipt verify missing.json", "missing.json");
+  expect_usage("ledger audit --data missing", "missing");
+  expect_usage("credential add missing.json", "missing.json");
+  expect_usage("model evaluate missing --data " + rows, "missing");
+  expect_usage("treasury deposit lab 5 --key missing.key", "missing.key");
+  expect_usage("job submit missing.lua", "missing.lua");
+  expect_usage("policy check missing.lua", "missing.lua");
+}
+
+TEST_F(UsageTest, FilesThatAreMalformed) {
+  make_identity();
+  std::string policy = write("p.lua", "return {allow = true}");
+  std::string rows = write("rows.csv", "a,y\n1,M\n2,B\n");
+  std::string budget = " --budget-epsilon 1 --budget-delta 1e-5 --price 5";
+  std::string publish = "dataset publish " + rows + " --policy " + policy;
+  expect_usage("dataset publish " + write("bad.csv", "a,y\n1,M\nx,B\n") + " --policy " + policy + " --label y" + budget,
+               "line 3");
+  expect_usage(publish + " --label z" + budget, "z");
+  expect_usage(publish + " --label y --drop nope" + budget, "nope");
+  expect_usage(publish + " --label y --budget-epsilon much --budget-delta 1e-5 --price 5", "--budget-epsilon");
+  expect_usage(publish + " --label y --budget-epsilon 0 --budget-delta 1e-5 --price 5", "--budget-epsilon");
+  expect_usage(publish + " --label y --budget-epsilon 1 --budget-delta 2 --price 5", "--budget-delta");
+  expect_usage(publish + " --label y --budget-epsilon 1 --budget-delta 1e-5 --price -5", "--price");
+  expect_usage("dataset publish " + rows + " --policy " + write("bad.lua", "return {") + " --label y" + budget, "bad.lua");
+  expect_usage("policy check " + folder.file("bad.lua"), "bad.lua");
+  expect_usage("receipt verify " + write("r.json", "{}"), "receipt");
+  expect_usage("receipt verify " + write("r.json", "{}\n"), "receipt");
+  expect_usage("receipt verify " + rows, "receipt");
+  expect_usage("treasury deposit lab 5 --key " + write("short.key", "abc\n"), "hexadecimal");
+}
+
+TEST_F(UsageTest, AMarketThatDoesNotAnswerIsCannotNow) {
+  make_identity();
+  for (const char* arguments : {"dataset list", "ledger audit", "account balance"}) {
+    auto called = call(arguments);
+    EXPECT_EQ(called.status, 3) << arguments << called.err;
+    EXPECT_EQ(called.out, "");
+  }
+}
+
+TEST_F(UsageTest, JsonSaysTheErrorOnStdoutToo) {
+  auto called = call("whoami --json");
+  EXPECT_EQ(called.status, 2);
+  ASSERT_FALSE(called.out.empty());
+  called.out.pop_back();
+  auto json = parse_canonical(called.out);
+  ASSERT_TRUE(json) << called.out;
+  ASSERT_TRUE(json->find("error"));
+  EXPECT_EQ(*json->find("error")->find("code")->string(), "malformed");
+}
+
+TEST_F(UsageTest, TheTreasuryKeyIsMadeOnce) {
+  auto first = call("treasury keygen");
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(first.out.size(), 65u);
+  EXPECT_EQ(call("treasury keygen").out, first.out);
+  EXPECT_NE(call("treasury keygen --out '" + folder.file("other.key") + "'").out, first.out);
+}
+
+TEST_F(UsageTest, AFolderThatIsNoLedgerDoesNotPassAnAudit) {
+  std::filesystem::create_directory(folder.file("data"));
+  write("data/ledger.db", "not a database");
+  auto called = call("ledger audit --data '" + folder.file("data") + "'");
+  EXPECT_EQ(called.status, 1) << called.err;
+  EXPECT_NE(called.out.find("BAD"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace souk::market
