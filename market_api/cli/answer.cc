@@ -26,14 +26,18 @@ size_t width(const std::string& text) {
 
 ExitStatus exit_status(const Error& error) {
   switch (error.code()) {
-    case Code::kMalformed: return ExitStatus::kUsage;
+    case Code::kMalformed:
+      return ExitStatus::kUsage;
     case Code::kUnauthentic:
     case Code::kRefused:
     case Code::kNotFound:
     case Code::kConflict:
-    case Code::kExhausted: return ExitStatus::kNo;
-    case Code::kTryAgain: return ExitStatus::kCannotNow;
-    case Code::kBroken: return ExitStatus::kInternal;
+    case Code::kExhausted:
+      return ExitStatus::kNo;
+    case Code::kTryAgain:
+      return ExitStatus::kCannotNow;
+    case Code::kBroken:
+      return ExitStatus::kInternal;
   }
   return ExitStatus::kInternal;
 }
@@ -92,7 +96,9 @@ std::string delta_text(int64_t pico) {
   return std::to_string(pico) + "e" + std::to_string(exponent);
 }
 
-std::string short_hex(std::string_view hex) { return std::string(hex.substr(0, 12)); }
+std::string short_hex(std::string_view hex) {
+  return std::string(hex.substr(0, 12));
+}
 
 std::string reasons_text(const Json& reasons) {
   std::string text;
@@ -131,7 +137,8 @@ std::string table_text(const std::vector<std::vector<std::string>>& rows) {
       std::string cell = printable(row[i]);
       std::replace(cell.begin(), cell.end(), '\n', ' ');
       line += cell;
-      if (i + 1 < row.size()) line += std::string(widths[i] - std::min(widths[i], width(cell)) + 2, ' ');
+      if (i + 1 < row.size())
+        line += std::string(widths[i] - std::min(widths[i], width(cell)) + 2, ' ');
     }
     if (!text.empty()) text += "\n";
     text += line;
@@ -140,9 +147,8 @@ std::string table_text(const std::vector<std::vector<std::string>>& rows) {
 }
 
 Result<int64_t> parse_scaled(std::string_view text, int decimals, const std::string& what) {
-  Error bad(Code::kMalformed,
-            what + ": expected a number like 1.25 or 1e-5, at most " + std::to_string(decimals) +
-                " decimal places");
+  Error bad(Code::kMalformed, what + ": expected a number like 1.25 or 1e-5, at most " +
+                                  std::to_string(decimals) + " decimal places");
   std::string digits;
   int point = 0;  // decimal places in `digits`
   bool seen_point = false;

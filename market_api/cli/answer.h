@@ -31,10 +31,10 @@ ExitStatus print(const Result<Answer>& answer, bool as_json);
 
 // Safe on a terminal: control characters of others become '?'.
 std::string printable(std::string_view text);
-std::string utc_text(TimeMs time);                   // 2026-01-02 03:04:05Z
-std::string millionths_text(int64_t micro);          // 1500000 -> 1.5
-std::string delta_text(int64_t pico);                // 10000000 -> 1e-5
-std::string short_hex(std::string_view hex);         // its first 12 digits
+std::string utc_text(TimeMs time);            // 2026-01-02 03:04:05Z
+std::string millionths_text(int64_t micro);   // 1500000 -> 1.5
+std::string delta_text(int64_t pico);         // 10000000 -> 1e-5
+std::string short_hex(std::string_view hex);  // its first 12 digits
 // One line per reason: "provider · dataset · path: got X, need Y — message".
 std::string reasons_text(const Json& reasons);
 // Columns padded to their widest cell; the first row is the heading.

@@ -46,7 +46,8 @@ Result<Answer> issue(Session& session, const IssueOptions& options) {
   if (options.key.empty()) {
     if (!identity) return Error(Code::kMalformed, "expected --key FILE or an identity to issue as");
     issuer = identity->account();
-    envelope = canonical(ledger::to_json(contracts::sign_credential(credential, identity->key(), market)));
+    envelope =
+        canonical(ledger::to_json(contracts::sign_credential(credential, identity->key(), market)));
   } else {
     TRY(load_argument(options.key, 4096));  // a missing file is a usage error
     auto key = TRY(load_signing_key(options.key));
@@ -60,8 +61,8 @@ Result<Answer> issue(Session& session, const IssueOptions& options) {
   Answer answer{summary(issuer, credential), ""};
   answer.json["file"] = options.out;
   answer.text = "credential " + credential.type + " for " + to_hex(credential.subject) +
-                "\nissuer     " + to_hex(issuer) + "\nexpires    " + utc_text(credential.expires_ms) +
-                "\nfile       " + options.out;
+                "\nissuer     " + to_hex(issuer) + "\nexpires    " +
+                utc_text(credential.expires_ms) + "\nfile       " + options.out;
   return answer;
 }
 
@@ -100,7 +101,8 @@ Result<Answer> list(Session& session, const ListOptions&) {
 void add_credential_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "credential", "What issuers say about consumers");
   auto issuing = std::make_shared<IssueOptions>();
-  CLI::App* verb = add_verb(*group, session, "issue", "Sign a credential about an account", issuing, issue);
+  CLI::App* verb =
+      add_verb(*group, session, "issue", "Sign a credential about an account", issuing, issue);
   verb->add_option("--to", issuing->to, "account it is about")->required();
   verb->add_option("--type", issuing->type, "what it says, like irb-approved")->required();
   verb->add_option("--key", issuing->key, "issuer's key file (default: the identity's key)");
@@ -110,9 +112,11 @@ void add_credential_verbs(CLI::App& app, Session& session) {
       ->check(CLI::Range(int64_t{1}, int64_t{36500}));
   verb->add_option("--out", issuing->out, "file to write")->required();
   auto adding = std::make_shared<AddOptions>();
-  verb = add_verb(*group, session, "add", "Keep a credential and present it with every contract", adding, add);
+  verb = add_verb(*group, session, "add", "Keep a credential and present it with every contract",
+                  adding, add);
   verb->add_option("FILE", adding->file, "credential file")->required();
-  add_verb(*group, session, "list", "Credentials kept by this identity", std::make_shared<ListOptions>(), list);
+  add_verb(*group, session, "list", "Credentials kept by this identity",
+           std::make_shared<ListOptions>(), list);
 }
 
 }  // namespace souk::market

@@ -131,11 +131,12 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
        {"provider", manifest.provider_name + " " + to_hex(dataset.provider)},
        {"rows", std::to_string(manifest.rows) + " of " + shape + ", " +
                     std::to_string(manifest.class_names.size()) + " classes by " + manifest.label},
-       {"price", std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
+       {"price",
+        std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
        {"budget", "epsilon " + millionths_text(manifest.budget_epsilon_micro) + " at delta " +
                       delta_text(manifest.budget_delta_pico)},
-       {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) + ", reserved " +
-                     millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
+       {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) +
+                     ", reserved " + millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
                      std::to_string(dataset.budget.runs) + " runs"},
        {"state", dataset.revoked ? "revoked" : "on offer"},
        {"entry", std::to_string(dataset.seq)}});
@@ -166,18 +167,22 @@ Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
 void add_dataset_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "dataset", "Datasets on offer");
   auto publishing = std::make_shared<PublishOptions>();
-  CLI::App* verb = add_verb(*group, session, "publish",
-                            "Encrypt a dataset, upload it and offer training on it", publishing,
-                            publish_dataset);
+  CLI::App* verb =
+      add_verb(*group, session, "publish", "Encrypt a dataset, upload it and offer training on it",
+               publishing, publish_dataset);
   verb->add_option("FILE", publishing->file,
                    "CSV, IDX, NPY, safetensors, or a folder of images in one folder per class")
       ->required();
   verb->add_option("--labels", publishing->labels, "file with the labels (IDX, NPY)");
-  verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")->required();
+  verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")
+      ->required();
   verb->add_option("--label", publishing->label, "the label's column (CSV: name, NPY: number)");
-  verb->add_option("--drop", publishing->drop, "CSV columns to leave out")->delimiter(',')->allow_extra_args(false);
+  verb->add_option("--drop", publishing->drop, "CSV columns to leave out")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb->add_option("--classes", publishing->classes, "the classes in the order of their numbers")
-      ->delimiter(',')->allow_extra_args(false);
+      ->delimiter(',')
+      ->allow_extra_args(false);
   verb->add_option("--budget-epsilon", publishing->budget_epsilon,
                    "privacy budget over all contracts")
       ->required();
@@ -190,7 +195,8 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   add_verb(*group, session, "list", "Every dataset on the ledger", std::make_shared<ListOptions>(),
            list_datasets);
   auto showing = std::make_shared<OneOptions>();
-  verb = add_verb(*group, session, "show", "One dataset with its policy and budget", showing, show_dataset);
+  verb = add_verb(*group, session, "show", "One dataset with its policy and budget", showing,
+                  show_dataset);
   verb->add_option("ID", showing->id, "dataset id or its first digits")->required();
   auto revoking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "revoke", "No new contract may use this dataset", revoking,

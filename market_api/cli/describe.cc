@@ -6,8 +6,12 @@
 namespace souk::market {
 namespace {
 
-std::string brief(const ContractId& id) { return short_hex(to_hex(id)); }
-std::string brief(const DatasetId& id) { return short_hex(to_hex(id)); }
+std::string brief(const ContractId& id) {
+  return short_hex(to_hex(id));
+}
+std::string brief(const DatasetId& id) {
+  return short_hex(to_hex(id));
+}
 
 struct Summary {
   std::string operator()(const contracts::Genesis& r) const {
@@ -30,14 +34,17 @@ struct Summary {
            std::to_string(r.spec.steps) + " steps, offers " + std::to_string(r.offered);
   }
   std::string operator()(const contracts::ContractDecision& r) const {
-    return brief(r.contract) + " " + r.status + (r.allow ? ", price " + std::to_string(r.price) : "");
+    return brief(r.contract) + " " + r.status +
+           (r.allow ? ", price " + std::to_string(r.price) : "");
   }
   std::string operator()(const contracts::JobStart& r) const { return brief(r.contract); }
   std::string operator()(const contracts::JobResult& r) const {
     return brief(r.contract) + " " + std::to_string(r.steps) + " steps, epsilon " +
            millionths_text(r.epsilon_micro);
   }
-  std::string operator()(const contracts::JobAbort& r) const { return brief(r.contract) + " " + r.reason; }
+  std::string operator()(const contracts::JobAbort& r) const {
+    return brief(r.contract) + " " + r.reason;
+  }
   std::string operator()(const contracts::Tick&) const { return ""; }
 };
 
@@ -57,6 +64,8 @@ std::string entry_kind(const std::string& payload_type) {
   return name;
 }
 
-std::string entry_summary(const contracts::Record& record) { return std::visit(Summary{}, record); }
+std::string entry_summary(const contracts::Record& record) {
+  return std::visit(Summary{}, record);
+}
 
 }  // namespace souk::market

@@ -31,8 +31,8 @@ Result<Answer> init(Session& session, const InitOptions& options) {
   // The pin: whatever this URL serves later, it must grow out of this genesis.
   auto follower = contracts::Follower::pin(served.genesis, market, &trainer::appraise_for_market);
   if (!follower) return Error(Code::kUnauthentic, follower.error().expected());
-  auto identity = TRY(home.create(
-      options.name, MarketPin{options.url, market, follower->ledger_key().vkey()}));
+  auto identity =
+      TRY(home.create(options.name, MarketPin{options.url, market, follower->ledger_key().vkey()}));
   return Answer{introduction(identity), introduction_text(identity)};
 }
 

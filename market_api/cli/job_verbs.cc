@@ -49,7 +49,8 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
                  {"steps", contract.submit.spec.steps},
                  {"deadline_ms", contract.deadline},
                  {"ended_because", contract.ended_because}};
-  answer.text = "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
+  answer.text =
+      "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
   if (!status.empty()) answer.text += "\ndecision " + printable(status);
   if (decision && decision->allow) {
     answer.text += "\nprice    " + std::to_string(price) + " " + currency + " (minor units)";
@@ -66,7 +67,8 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
     }
     answer.text += "\nmodel    " + to_hex(ByteView(contract.result->model));
   }
-  if (!contract.ended_because.empty()) answer.text += "\nbecause  " + printable(contract.ended_because);
+  if (!contract.ended_because.empty())
+    answer.text += "\nbecause  " + printable(contract.ended_because);
   if (std::string why = reasons_text(reasons); !why.empty()) answer.text += "\nreasons\n" + why;
   return answer;
 }
@@ -119,7 +121,8 @@ Answer quote_answer(const Quote& quote, const std::string& currency) {
   if (quote.price > 0) {
     answer.text += "\nprice    " + std::to_string(quote.price) + " " + currency + " (minor units)";
   }
-  if (std::string why = reasons_text(quote.reasons); !why.empty()) answer.text += "\nreasons\n" + why;
+  if (std::string why = reasons_text(quote.reasons); !why.empty())
+    answer.text += "\nreasons\n" + why;
   if (!quote.allow) answer.status = ExitStatus::kNo;
   return answer;
 }
@@ -135,8 +138,8 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
   auto connection = TRY(session.connect(identity));
   std::optional<contracts::Minor> price;
   if (options.price >= 0) price = options.price;
-  auto elaborated = elaborate_contract(as_text(source), *jail, identity, connection.view, price,
-                                       session.now());
+  auto elaborated =
+      elaborate_contract(as_text(source), *jail, identity, connection.view, price, session.now());
   if (!elaborated) {
     // Whatever the contract does wrong, it is the file that must change.
     Error error = std::move(elaborated).take_error();
@@ -195,12 +198,15 @@ Result<Answer> watch(Session& session, const OneOptions& options) {
 void add_job_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "job", "Training contracts");
   auto submitting = std::make_shared<SubmitOptions>();
-  CLI::App* verb = add_verb(*group, session, "submit",
-                            "Elaborate a contract, sign it, and wait for its decision", submitting, submit);
+  CLI::App* verb =
+      add_verb(*group, session, "submit",
+               "Elaborate a contract, sign it, and wait for its decision", submitting, submit);
   verb->add_option("CONTRACT", submitting->file, "contract program in Lua")->required();
-  auto* dry = verb->add_flag("--dry-run", submitting->dry_run, "ask what would be decided; record nothing");
+  auto* dry =
+      verb->add_flag("--dry-run", submitting->dry_run, "ask what would be decided; record nothing");
   verb->add_flag("--wait", submitting->wait, "follow the job to its end")->excludes(dry);
-  verb->add_option("--price", submitting->price, "offer this many minor units instead of the contract's")
+  verb->add_option("--price", submitting->price,
+                   "offer this many minor units instead of the contract's")
       ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
   auto asking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "status", "Where a job stands", asking, status);

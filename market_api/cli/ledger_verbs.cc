@@ -71,9 +71,8 @@ Result<Answer> log(Session& session, const LogOptions& options) {
                     short_hex(to_hex(item.entry.author())), what});
   }
   Answer answer;
-  answer.json = {{"size", size},
-                 {"root", view.follower().confirmed_root()},
-                 {"entries", std::move(all)}};
+  answer.json = {
+      {"size", size}, {"root", view.follower().confirmed_root()}, {"entries", std::move(all)}};
   answer.text = table_text(rows) + "\n" + std::to_string(size) + " entries, root " +
                 to_hex(ByteView(view.follower().confirmed_root()));
   return answer;
@@ -173,7 +172,8 @@ Result<Answer> audit(Session& session, const AuditOptions& options) {
   std::string url = options.url;
   if (url.empty()) {
     if (!identity) {
-      return Error(Code::kMalformed, "expected --data DIR, --url URL, or an identity that pins a market");
+      return Error(Code::kMalformed,
+                   "expected --data DIR, --url URL, or an identity that pins a market");
     }
     url = identity->pin().url;
   }
@@ -193,14 +193,18 @@ void add_ledger_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*group, session, "show", "One entry in full", showing, show);
   verb->add_option("SEQ", showing->seq, "its number")->required();
   auto proving = std::make_shared<ProveOptions>();
-  verb = add_verb(*group, session, "prove", "A C2SP tlog-proof that an entry is in the ledger", proving, prove);
+  verb = add_verb(*group, session, "prove", "A C2SP tlog-proof that an entry is in the ledger",
+                  proving, prove);
   verb->add_option("SEQ", proving->seq, "its number")->required();
   verb->add_option("--out", proving->out, "write the proof to a file");
   auto auditing = std::make_shared<AuditOptions>();
   verb = add_verb(*group, session, "audit", "Verify every entry from genesis on", auditing, audit);
-  auto* data = verb->add_option("--data", auditing->data, "a market's folder, read as it lies on disk");
-  verb->add_option("--url", auditing->url, "a market's URL (default: the pinned one)")->excludes(data);
-  verb->add_option("--market-id", auditing->market_id, "which market it must be (default: the pinned one)");
+  auto* data =
+      verb->add_option("--data", auditing->data, "a market's folder, read as it lies on disk");
+  verb->add_option("--url", auditing->url, "a market's URL (default: the pinned one)")
+      ->excludes(data);
+  verb->add_option("--market-id", auditing->market_id,
+                   "which market it must be (default: the pinned one)");
 }
 
 }  // namespace souk::market

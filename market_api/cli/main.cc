@@ -17,7 +17,8 @@ int run(int argc, char** argv) {
   app.footer(
       "Every verb takes --json (one object on stdout), --as NAME and --home DIR.\n"
       "Exit: 0 yes, 1 no, 2 malformed call or file, 3 cannot now, 4 internal.\n"
-      "Money is in minor units of the market's currency. Ids may be shortened to 6 digits or more.");
+      "Money is in minor units of the market's currency. Ids may be shortened to 6 digits or "
+      "more.");
   app.add_flag("--json", session.json, "print one JSON object");
   app.add_option("--as", session.as, "identity to use (default: the first one made)");
   app.add_option("--home", session.home_flag,
@@ -37,7 +38,8 @@ int run(int argc, char** argv) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     auto unknown = app.remaining(true);
-    bool no_verb = dynamic_cast<const CLI::RequiredError*>(&error) && !session.verb && !unknown.empty();
+    bool no_verb =
+        dynamic_cast<const CLI::RequiredError*>(&error) && !session.verb && !unknown.empty();
     std::string message = no_verb ? "unknown verb or argument: " + unknown.front() : error.what();
     return static_cast<int>(
         print(Error(Code::kMalformed, message + " (see souk --help)"), session.json));

@@ -28,13 +28,13 @@ Result<Answer> fetch(Session& session, const FetchOptions& options) {
   auto connection = TRY(session.connect(identity));
   auto id = TRY(find_by_prefix(connection.view.state().contracts(), options.job, "job"));
   ProgressBar bar("receiving");
-  auto received =
-      TRY(receive_model(id, options.out, identity, connection.line, connection.view,
-                        [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
+  auto received = TRY(receive_model(id, options.out, identity, connection.line, connection.view,
+                                    [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   Answer answer;
   answer.json = {{"job", id}, {"directory", received.directory}, {"model", received.model}};
   answer.text = "model    " + received.directory + "/model.safetensors\nSHA-256  " +
-                to_hex(ByteView(received.model)) + "\nreceipt  " + received.directory + "/receipt.json";
+                to_hex(ByteView(received.model)) + "\nreceipt  " + received.directory +
+                "/receipt.json";
   return answer;
 }
 
@@ -58,15 +58,16 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   uint64_t wanted = 1;
   for (uint32_t dimension : notes.spec.input_shape) wanted *= dimension;
   if (rows.feature_count() != wanted) {
-    return Error(Code::kMalformed, options.data + ": expected " + std::to_string(wanted) +
-                                       " features in each row");
+    return Error(Code::kMalformed,
+                 options.data + ": expected " + std::to_string(wanted) + " features in each row");
   }
   trainer::Features features = std::visit(
       [](const auto& values) { return trainer::Features(std::span(values.data(), values.size())); },
       rows.features);
   auto accuracy = TRY(evaluate_model(notes.spec, bytes, features, rows.labels));
-  std::string share = real_text(
-      accuracy.rows == 0 ? 0 : static_cast<double>(accuracy.right) / static_cast<double>(accuracy.rows));
+  std::string share = real_text(accuracy.rows == 0 ? 0
+                                                   : static_cast<double>(accuracy.right) /
+                                                         static_cast<double>(accuracy.rows));
   Answer answer;
   answer.json = {{"rows", accuracy.rows}, {"right", accuracy.right}, {"accuracy", share}};
   answer.text = std::to_string(accuracy.right) + " of " + std::to_string(accuracy.rows) +
@@ -100,19 +101,21 @@ Result<Answer> verify(Session& session, const VerifyOptions& options) {
   std::vector<std::vector<std::string>> rows{
       {"ok", "every part of this receipt holds"},
       {"market", to_hex(report.market) +
-                     (report.market_from_file ? " (taken from the file: give --market-id to say which it must be)"
-                                              : "")},
+                     (report.market_from_file
+                          ? " (taken from the file: give --market-id to say which it must be)"
+                          : "")},
       {"job", to_hex(report.contract)},
       {"consumer", to_hex(report.consumer)}};
   for (const auto& input : report.inputs) {
     inputs.emplace_back(input);
     rows.push_back({"data", input});
   }
-  rows.push_back({"price", std::to_string(report.price) + " " + report.currency + " (minor units)"});
+  rows.push_back(
+      {"price", std::to_string(report.price) + " " + report.currency + " (minor units)"});
   rows.push_back({"privacy", report.result.delta_pico == 0
                                  ? "waived by every provider"
-                                 : "epsilon " + millionths_text(report.result.epsilon_micro) + " at delta " +
-                                       delta_text(report.result.delta_pico)});
+                                 : "epsilon " + millionths_text(report.result.epsilon_micro) +
+                                       " at delta " + delta_text(report.result.delta_pico)});
   rows.push_back({"model", to_hex(ByteView(report.result.model))});
   rows.push_back({"evidence", report.evidence_kind});
   rows.push_back({"ledger", std::to_string(report.checkpoint_size) + " entries, root " +
@@ -136,8 +139,8 @@ Result<Answer> verify(Session& session, const VerifyOptions& options) {
 void add_model_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "model", "Trained models");
   auto fetching = std::make_shared<FetchOptions>();
-  CLI::App* verb = add_verb(*group, session, "fetch", "Receive, check and decrypt the model of a job",
-                            fetching, fetch);
+  CLI::App* verb = add_verb(*group, session, "fetch",
+                            "Receive, check and decrypt the model of a job", fetching, fetch);
   verb->add_option("JOB", fetching->job, "job id or its first digits")->required();
   verb->add_option("--out", fetching->out, "folder to write")->required();
   auto evaluating = std::make_shared<EvaluateOptions>();
@@ -147,13 +150,17 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb->add_option("--data", evaluating->data, "CSV, IDX, NPY or image folder")->required();
   verb->add_option("--labels", evaluating->labels, "file with the labels (IDX, NPY)");
   verb->add_option("--label", evaluating->label, "the label's column (default: as in training)");
-  verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")->delimiter(',')->allow_extra_args(false);
+  verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")
+      ->delimiter(',')
+      ->allow_extra_args(false);
 
   group = add_group(app, "receipt", "Proofs of what a model is");
   auto verifying = std::make_shared<VerifyOptions>();
-  verb = add_verb(*group, session, "verify", "Check a receipt; needs no network", verifying, verify);
+  verb =
+      add_verb(*group, session, "verify", "Check a receipt; needs no network", verifying, verify);
   verb->add_option("FILE", verifying->file, "receipt.json")->required();
-  verb->add_option("--market-id", verifying->market_id, "market it must be of (default: the pinned one)");
+  verb->add_option("--market-id", verifying->market_id,
+                   "market it must be of (default: the pinned one)");
 }
 
 }  // namespace souk::market

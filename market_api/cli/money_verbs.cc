@@ -60,13 +60,15 @@ Result<Answer> deposit(Session& session, const DepositOptions& options) {
   Answer answer;
   answer.json = {{"entry", recorded.seq}, {"account", account}, {"minor", options.minor}};
   answer.text = "deposited " + std::to_string(options.minor) + " " + currency +
-                " (minor units) to " + to_hex(account) + " in entry " + std::to_string(recorded.seq);
+                " (minor units) to " + to_hex(account) + " in entry " +
+                std::to_string(recorded.seq);
   return answer;
 }
 
 Result<Answer> balance(Session& session, const BalanceOptions& options) {
   auto identity = TRY(session.identity());
-  PublicKey account = options.account.empty() ? identity.account() : TRY(session.account(options.account));
+  PublicKey account =
+      options.account.empty() ? identity.account() : TRY(session.account(options.account));
   auto connection = TRY(session.connect(identity));
   contracts::Minor minor = connection.view.state().balance(account);
   const std::string& currency = connection.view.follower().genesis().currency;
@@ -81,8 +83,9 @@ Result<Answer> balance(Session& session, const BalanceOptions& options) {
 void add_money_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "treasury", "Money into the market, by whoever holds its key");
   auto making = std::make_shared<KeygenOptions>();
-  CLI::App* verb = add_verb(*group, session, "keygen",
-                            "Make the treasury key, once, and print its public half", making, keygen);
+  CLI::App* verb =
+      add_verb(*group, session, "keygen", "Make the treasury key, once, and print its public half",
+               making, keygen);
   verb->add_option("--out", making->out, "key file (default: HOME/treasury.key)");
   auto paying = std::make_shared<DepositOptions>();
   verb = add_verb(*group, session, "deposit", "Put money on an account", paying, deposit);
@@ -96,7 +99,8 @@ void add_money_verbs(CLI::App& app, Session& session) {
 
   group = add_group(app, "account", "Accounts");
   auto asking = std::make_shared<BalanceOptions>();
-  verb = add_verb(*group, session, "balance", "Money on an account, by the verified ledger", asking, balance);
+  verb = add_verb(*group, session, "balance", "Money on an account, by the verified ledger", asking,
+                  balance);
   verb->add_option("ACCOUNT", asking->account, "account or name (default: the identity's)");
 }
 

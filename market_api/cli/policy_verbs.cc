@@ -46,10 +46,12 @@ Result<Answer> eval(Session& session, const EvalOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
   auto source = TRY(load_argument(options.policy, policy::kMaxSourceBytes));
   auto request = TRY(load_json_argument(options.request));
-  Json dataset = options.dataset.empty() ? sample_dataset() : TRY(load_json_argument(options.dataset));
+  Json dataset =
+      options.dataset.empty() ? sample_dataset() : TRY(load_json_argument(options.dataset));
   policy::ContextFacts now;
   now.now_ms = session.now();
-  Json ctx = options.ctx.empty() ? policy::build_context(now) : TRY(load_json_argument(options.ctx));
+  Json ctx =
+      options.ctx.empty() ? policy::build_context(now) : TRY(load_json_argument(options.ctx));
   auto decision = policy::evaluate_jailed(*jail, as_text(source), request, dataset, ctx);
   Answer answer;
   answer.json = *decision.to_json().object();
@@ -61,7 +63,9 @@ Result<Answer> eval(Session& session, const EvalOptions& options) {
   answer.text += "\n" + std::to_string(decision.gas) + " gas";
   bool malformed = decision.status == policy::DecisionStatus::kInvalidRequest ||
                    decision.status == policy::DecisionStatus::kInvalidPolicy;
-  answer.status = decision.allowed() ? ExitStatus::kYes : malformed ? ExitStatus::kUsage : ExitStatus::kNo;
+  answer.status = decision.allowed() ? ExitStatus::kYes
+                  : malformed        ? ExitStatus::kUsage
+                                     : ExitStatus::kNo;
   return answer;
 }
 

@@ -19,8 +19,8 @@ Error as_usage(Error error) {
 }  // namespace
 
 Result<Home> Session::home() const {
-  return find_home({home_flag, environment("SOUK_HOME"), environment("XDG_DATA_HOME"),
-                    environment("HOME")});
+  return find_home(
+      {home_flag, environment("SOUK_HOME"), environment("XDG_DATA_HOME"), environment("HOME")});
 }
 
 Result<Identity> Session::identity() const {
@@ -65,8 +65,9 @@ Result<PublicKey> Session::account(const std::string& text) const {
   auto place = TRY(home());
   auto identity = place.open(text);
   if (identity) return identity->account();
-  return Error(Code::kMalformed,
-               "account: expected 64 lower-case hexadecimal digits, or the name of an identity here");
+  return Error(
+      Code::kMalformed,
+      "account: expected 64 lower-case hexadecimal digits, or the name of an identity here");
 }
 
 Result<Bytes> load_argument(const std::string& path, size_t max_bytes) {

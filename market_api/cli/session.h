@@ -90,8 +90,8 @@ void add_credential_verbs(CLI::App& app, Session& session);  // credential issue
 void add_job_verbs(CLI::App& app, Session& session);         // job submit|status|watch
 void add_ledger_verbs(CLI::App& app, Session& session);      // ledger log|show|prove|audit
 void add_model_verbs(CLI::App& app, Session& session);       // model fetch|evaluate, receipt verify
-void add_money_verbs(CLI::App& app, Session& session);       // treasury keygen|deposit, account balance
-void add_policy_verbs(CLI::App& app, Session& session);      // policy check|eval
+void add_money_verbs(CLI::App& app, Session& session);   // treasury keygen|deposit, account balance
+void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
 
 // A group of verbs that asks for one of them.
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help);

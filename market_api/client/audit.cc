@@ -20,9 +20,9 @@ Status check_seen(const std::string& seen, const ledger::NoteKey& key,
   if (seen.empty()) return Done{};
   auto checkpoint = TRY(ledger::open_checkpoint(seen, key));
   if (checkpoint.size > leaf_hashes.size()) {
-    return Error(Code::kUnauthentic,
-                 "rolled back: " + std::to_string(checkpoint.size) + " entries were seen before, " +
-                     std::to_string(leaf_hashes.size()) + " are left");
+    return Error(Code::kUnauthentic, "rolled back: " + std::to_string(checkpoint.size) +
+                                         " entries were seen before, " +
+                                         std::to_string(leaf_hashes.size()) + " are left");
   }
   if (ledger::tree_root(leaf_hashes.first(checkpoint.size)) != checkpoint.root) {
     return Error(Code::kUnauthentic, "forked: the first " + std::to_string(checkpoint.size) +
@@ -36,7 +36,8 @@ Status check_money(const contracts::MarketState& state) {
   contracts::Minor sum = state.escrow_total();
   for (const auto& [key, account] : state.accounts()) sum += account.balance;
   if (sum == state.minted()) return Done{};
-  return Error(Code::kUnauthentic, "accounts and escrow do not add up to what the treasury deposited");
+  return Error(Code::kUnauthentic,
+               "accounts and escrow do not add up to what the treasury deposited");
 }
 
 }  // namespace
@@ -110,7 +111,8 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
     if (!checkpoint) return bad(std::nullopt, checkpoint.error());
     uint64_t missing = checkpoint->size - std::min<uint64_t>(checkpoint->size, leaf_hashes.size());
     if (page.leaves.size() > missing || (page.leaves.empty() && missing > 0)) {
-      return bad(leaf_hashes.size(), Error(Code::kUnauthentic, "expected the leaves up to the checkpoint"));
+      return bad(leaf_hashes.size(),
+                 Error(Code::kUnauthentic, "expected the leaves up to the checkpoint"));
     }
     for (const Bytes& leaf : page.leaves) {
       auto added = follower->add(leaf);

@@ -67,7 +67,8 @@ Result<Dataset> from_csv(ByteView bytes, const DatasetFile& file) {
 }
 
 Result<Dataset> from_idx(ByteView images, const DatasetFile& file) {
-  if (!file.labels) return Error(Code::kMalformed, "expected --labels FILE with the labels of this IDX file");
+  if (!file.labels)
+    return Error(Code::kMalformed, "expected --labels FILE with the labels of this IDX file");
   auto labels = TRY(load(*file.labels));
   trainer::IdxOptions options;
   options.classes = file.classes;
@@ -87,7 +88,8 @@ Result<Dataset> from_npy(ByteView features, const DatasetFile& file) {
   const char* end = file.label.data() + file.label.size();
   auto [at, status] = std::from_chars(file.label.data(), end, column);
   if (file.label.empty() || status != std::errc() || at != end) {
-    return Error(Code::kMalformed, "expected --labels FILE, or --label N with the number of the label's column");
+    return Error(Code::kMalformed,
+                 "expected --labels FILE, or --label N with the number of the label's column");
   }
   options.label_column = column;
   return trainer::import_npy(features, std::nullopt, options);

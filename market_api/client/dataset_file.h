@@ -14,8 +14,8 @@ namespace souk::market {
 struct DatasetFile {
   std::string path;
   std::optional<std::string> labels;  // path of the labels of IDX and NPY
-  std::string label;                  // CSV: name of the label's column; NPY: its number; else a name
-  std::vector<std::string> drop;      // CSV columns to leave out
+  std::string label;              // CSV: name of the label's column; NPY: its number; else a name
+  std::vector<std::string> drop;  // CSV columns to leave out
   std::vector<std::string> classes;   // their order is their number; empty: those found, sorted
   std::vector<std::string> features;  // CSV: leave out every column that is neither one of these
                                       // nor the label; empty: keep all

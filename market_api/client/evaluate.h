@@ -15,7 +15,6 @@ struct Accuracy {
 // `model`: the bytes of model.safetensors. kMalformed when model, specification and
 // rows do not fit together.
 Result<Accuracy> evaluate_model(const contracts::TrainingSpec& spec, ByteView model,
-                                const trainer::Features& features,
-                                std::span<const int64_t> labels);
+                                const trainer::Features& features, std::span<const int64_t> labels);
 
 }  // namespace souk::market

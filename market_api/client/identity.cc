@@ -15,13 +15,14 @@ constexpr std::string_view kKeyFormat = "souk-identity/1";
 
 Status check_name(const std::string& name) {
   auto good = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
   };
   if (name.empty() || name.size() > 64 || name.front() == '.' || name.front() == '-' ||
       !std::all_of(name.begin(), name.end(), good)) {
-    return Error(Code::kMalformed,
-                 "name: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-'");
+    return Error(
+        Code::kMalformed,
+        "name: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-'");
   }
   return Done{};
 }
@@ -33,7 +34,9 @@ Result<Json> load_json(const std::string& path) {
   return json;
 }
 
-Bytes line(std::string text) { return to_bytes(text + "\n"); }
+Bytes line(std::string text) {
+  return to_bytes(text + "\n");
+}
 
 Json pin_to_json(const MarketPin& pin) {
   return Json::Object{{"ledger_key", pin.ledger_key}, {"market", pin.market}, {"url", pin.url}};
@@ -114,9 +117,10 @@ Result<Identity> Home::open(const std::optional<std::string>& name) const {
   TRY(check_name(chosen));
   std::string directory = directory_of(chosen);
   if (!path_exists(directory + "/key.json")) {
-    return Error(Code::kNotFound, "no identity " + chosen + " in " + directory_ +
-                                      ": make it with 'souk init --market URL --market-id HEX --name " +
-                                      chosen + "'");
+    return Error(Code::kNotFound,
+                 "no identity " + chosen + " in " + directory_ +
+                     ": make it with 'souk init --market URL --market-id HEX --name " + chosen +
+                     "'");
   }
   std::string key_path = directory + "/key.json";
   auto key_json = TRY(load_json(key_path));

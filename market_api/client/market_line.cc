@@ -40,12 +40,12 @@ Result<Response> MarketLine::ask(const std::string& method, const std::string& p
 Result<Json> MarketLine::ask_json(const std::string& method, const std::string& path,
                                   const Json* body, int timeout_seconds) {
   std::string text = body ? canonical(*body) : "";
-  auto response = TRY(
-      ask(method, path, as_bytes(text), body ? "application/json" : "", timeout_seconds));
+  auto response =
+      TRY(ask(method, path, as_bytes(text), body ? "application/json" : "", timeout_seconds));
   auto json = parse_json(as_text(response.body), kMaxAnswer);
   if (!json) {
-    return Error(Code::kRefused, "expected JSON from the market at " + url_ + ": " +
-                                     json.error().expected());
+    return Error(Code::kRefused,
+                 "expected JSON from the market at " + url_ + ": " + json.error().expected());
   }
   return json;
 }
@@ -62,8 +62,8 @@ Result<ServedMarket> MarketLine::market() {
 }
 
 Result<ServedPage> MarketLine::entries(uint64_t from, uint64_t max) {
-  auto json = TRY(ask_json(
-      "GET", "/v1/entries?from=" + std::to_string(from) + "&max=" + std::to_string(max)));
+  auto json = TRY(
+      ask_json("GET", "/v1/entries?from=" + std::to_string(from) + "&max=" + std::to_string(max)));
   auto fields = TRY(Fields::of(json, "entries"));
   ServedPage page;
   page.size = static_cast<uint64_t>(TRY(fields.integer("size")));

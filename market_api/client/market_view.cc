@@ -22,7 +22,8 @@ void put_length(Bytes& to, size_t length) {
 std::vector<Bytes> split_leaves(ByteView bytes) {
   std::vector<Bytes> leaves;
   while (bytes.size() >= 4) {
-    size_t length = size_t{bytes[0]} << 24 | size_t{bytes[1]} << 16 | size_t{bytes[2]} << 8 | bytes[3];
+    size_t length =
+        size_t{bytes[0]} << 24 | size_t{bytes[1]} << 16 | size_t{bytes[2]} << 8 | bytes[3];
     if (length > bytes.size() - 4) break;
     auto leaf = bytes.subspan(4, length);
     leaves.emplace_back(leaf.begin(), leaf.end());
@@ -37,7 +38,9 @@ const contracts::Follower& MarketView::follower() const {
   CHECK(follower_);
   return *follower_;
 }
-const contracts::MarketState& MarketView::state() const { return follower().state(); }
+const contracts::MarketState& MarketView::state() const {
+  return follower().state();
+}
 
 Result<MarketView> MarketView::open(const MarketId& market, std::string directory) {
   MarketView view(market, std::move(directory));
@@ -56,8 +59,8 @@ Status MarketView::load() {
   auto note = TRY(load_file(checkpoint_path, kMaxNote));
   auto bytes = TRY(load_file(directory_ + "/leaves", kMaxCache));
   auto damaged = [&](const Error& error) {
-    return Error(Code::kUnauthentic, "the copy of the ledger in " + directory_ +
-                                         " is damaged (" + error.expected() +
+    return Error(Code::kUnauthentic, "the copy of the ledger in " + directory_ + " is damaged (" +
+                                         error.expected() +
                                          "); keep its checkpoint, and remove the folder to read "
                                          "the ledger anew");
   };
@@ -67,7 +70,8 @@ Status MarketView::load() {
   if (!follower) return damaged(follower.error());
   auto checkpoint = ledger::open_checkpoint(as_text(note), follower->ledger_key());
   if (!checkpoint) return damaged(checkpoint.error());
-  if (checkpoint->size > leaves.size()) return damaged(Error(Code::kMalformed, "expected more leaves"));
+  if (checkpoint->size > leaves.size())
+    return damaged(Error(Code::kMalformed, "expected more leaves"));
   leaves.resize(checkpoint->size);  // a crash between the two files left more
   for (const Bytes& leaf : leaves) {
     auto added = follower->add(leaf);
@@ -127,8 +131,8 @@ Status MarketView::fetch(MarketLine& line) {
 Status MarketView::take(const ServedPage& page) {
   if (!follower_) {
     if (page.leaves.empty()) return Error(Code::kUnauthentic, "expected a genesis from the market");
-    follower_ = TRY(contracts::Follower::pin(page.leaves.front(), market_,
-                                             &trainer::appraise_for_market));
+    follower_ =
+        TRY(contracts::Follower::pin(page.leaves.front(), market_, &trainer::appraise_for_market));
   }
   auto checkpoint = ledger::open_checkpoint(page.checkpoint, follower_->ledger_key());
   if (!checkpoint) return std::move(checkpoint).take_error().within("checkpoint of the market");
@@ -146,7 +150,8 @@ Status MarketView::take(const ServedPage& page) {
   for (const Bytes& leaf : page.leaves) {
     auto added = follower_->add(leaf);
     if (!added) {
-      std::string place = "entry " + std::to_string(leaves_.size()) + ": " + added.error().expected();
+      std::string place =
+          "entry " + std::to_string(leaves_.size()) + ": " + added.error().expected();
       if (added.error().code() == Code::kConflict) return caught(page.checkpoint, place);
       return Error(Code::kUnauthentic, place);
     }
@@ -154,7 +159,8 @@ Status MarketView::take(const ServedPage& page) {
   }
   if (leaves_.size() < checkpoint->size) return Done{};
   if (follower_->root() != checkpoint->root) {
-    return caught(page.checkpoint, "another root over " + std::to_string(checkpoint->size) + " entries");
+    return caught(page.checkpoint,
+                  "another root over " + std::to_string(checkpoint->size) + " entries");
   }
   TRY(follower_->confirm(page.checkpoint));
   checkpoint_ = page.checkpoint;

@@ -9,14 +9,16 @@ namespace souk::market {
 
 Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, const MarketView& view) {
   const auto& keeper = view.state().keeper();
-  if (!keeper) return Error(Code::kTryAgain, "the market has no appraised keeper on its ledger yet");
+  if (!keeper)
+    return Error(Code::kTryAgain, "the market has no appraised keeper on its ledger yet");
   auto nonce = ledger::random_array<32>();
   std::string nonce_hex = to_hex(ByteView(nonce));
   auto evidence = TRY(line.keeper(nonce_hex));
   auto enclave = TRY(trainer::appraise(
       evidence, trainer::Expected{view.follower().genesis(), view.market(), "keeper", nonce_hex}));
   if (enclave.claims().signing != keeper->key || enclave.claims().kem != keeper->kem) {
-    return Error(Code::kUnauthentic, "evidence: expected the keys of the keeper that the ledger records");
+    return Error(Code::kUnauthentic,
+                 "evidence: expected the keys of the keeper that the ledger records");
   }
   return enclave;
 }
@@ -57,9 +59,9 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   record.manifest = manifest;
   // The recorded boot: the keeper finds it on the ledger again after a restart.
   record.keeper_evidence = view.state().keeper()->evidence;
-  std::string info = contracts::dataset_wrap_info(
-      view.market(), id, identity.account(), contracts::policy_hash(manifest.policy),
-      record.keeper_evidence);
+  std::string info =
+      contracts::dataset_wrap_info(view.market(), id, identity.account(),
+                                   contracts::policy_hash(manifest.policy), record.keeper_evidence);
   record.wrap = TRY(ledger::hpke_seal(keeper.claims().kem, as_bytes(info), {},
                                       ByteView(file_key.bytes(SecretAccess{}))));
 

@@ -48,12 +48,15 @@ Result<ProvenLeaf> one_from_json(Fields& fields, const std::string& name) {
   return proven_from_json(*json, "receipt." + name);
 }
 
-Error wrong(const std::string& expected) { return Error(Code::kUnauthentic, "expected " + expected); }
+Error wrong(const std::string& expected) {
+  return Error(Code::kUnauthentic, "expected " + expected);
+}
 
 // Goes through the sections in the order of the story; section_ is where it stands.
 class Verification {
  public:
-  Verification(const Receipt& receipt, ReceiptReport& report) : receipt_(receipt), report_(report) {}
+  Verification(const Receipt& receipt, ReceiptReport& report)
+      : receipt_(receipt), report_(report) {}
 
   Status run(std::optional<MarketId> pinned) {
     TRY(read_market(pinned));
@@ -81,8 +84,7 @@ class Verification {
   Result<Known<Record>> read(const ProvenLeaf& proven) {
     auto proof = TRY(ledger::parse_tlog_proof(proven.proof));
     if (proof.checkpoint != checkpoint_note_) return wrong("every proof under the same checkpoint");
-    auto recorded =
-        TRY(ledger::confirm_one(proven.leaf, proven.proof, *key_, genesis_.origin));
+    auto recorded = TRY(ledger::confirm_one(proven.leaf, proven.proof, *key_, genesis_.origin));
     std::string market = std::is_same_v<Record, contracts::Genesis> ? "" : to_hex(receipt_.market);
     if (recorded.entry().market() != market) return wrong("an entry of this market");
     auto record = TRY(contracts::record_of(recorded.entry()));
@@ -129,8 +131,8 @@ class Verification {
     if (receipt_.keeper_boots.empty()) return wrong("the boot of the keeper that decided");
     for (const auto& proven : receipt_.keeper_boots) {
       auto boot = TRY(read<contracts::KeeperBoot>(proven));
-      auto keys = TRY(trainer::appraise_for_market(boot.record.evidence, genesis_, receipt_.market,
-                                                   "keeper"));
+      auto keys = TRY(
+          trainer::appraise_for_market(boot.record.evidence, genesis_, receipt_.market, "keeper"));
       if (keys.signing != boot.author || keys.kem != boot.record.kem) {
         return wrong("evidence for the keys of this keeper");
       }
@@ -165,7 +167,8 @@ class Verification {
   Status read_datasets() {
     section_ = "datasets";
     const auto& wanted = contract_->record.datasets;
-    if (receipt_.datasets.size() != wanted.size()) return wrong("one offer for each dataset of the contract");
+    if (receipt_.datasets.size() != wanted.size())
+      return wrong("one offer for each dataset of the contract");
     for (size_t i = 0; i < wanted.size(); ++i) {
       auto offer = TRY(read<contracts::DatasetOffer>(receipt_.datasets[i]));
       if (contracts::dataset_id(offer.record.manifest) != wanted[i]) {
@@ -199,7 +202,8 @@ class Verification {
       if (decision.grants[i].waived == contract_->record.spec.privacy.has_value()) {
         return wrong("a waiver where the contract has no privacy, and nowhere else");
       }
-      if (decision.grants[i].price > decision.price - sum) return wrong("grants that add up to the price");
+      if (decision.grants[i].price > decision.price - sum)
+        return wrong("grants that add up to the price");
       sum += decision.grants[i].price;
     }
     if (sum != decision.price) return wrong("grants that add up to the price");
@@ -214,14 +218,17 @@ class Verification {
     section_ = "start";
     start_ = TRY(read<contracts::JobStart>(receipt_.start));
     const auto& start = start_->record;
-    if (!appraised_keeper_before(start_->author, start_->seq)) return wrong("a start by an appraised keeper");
+    if (!appraised_keeper_before(start_->author, start_->seq))
+      return wrong("a start by an appraised keeper");
     if (start_->seq < decision_->seq) return wrong("a start after the decision");
     if (!in_time(*start_)) return wrong("a start before the contract's deadline");
     if (start.contract != id_) return wrong("the start of this contract");
-    if (start.decision != decision_->payload_hash) return wrong("the start that this decision allows");
+    if (start.decision != decision_->payload_hash)
+      return wrong("the start that this decision allows");
     if (start.spec != spec_) return wrong("the contract's specification");
     if (start.recipient != contract_->record.recipient) return wrong("the contract's recipient");
-    if (start.obligations != decision_->record.obligations) return wrong("the decision's obligations");
+    if (start.obligations != decision_->record.obligations)
+      return wrong("the decision's obligations");
     if (start.inputs.size() != manifests_.size()) return wrong("one input for each dataset");
     for (size_t i = 0; i < manifests_.size(); ++i) {
       contracts::JobStart::Input input{contract_->record.datasets[i], manifests_[i].ciphertext,
@@ -229,9 +236,9 @@ class Verification {
       if (start.inputs[i] != input) return wrong("inputs as the providers offered them");
     }
     auto enclave = TRY(trainer::appraise(
-        start.trainer,
-        trainer::Expected{genesis_, receipt_.market, "trainer", std::nullopt, id_}));
-    if (enclave.claims().signing != start.receipt_key || enclave.claims().kem != start.trainer_kem) {
+        start.trainer, trainer::Expected{genesis_, receipt_.market, "trainer", std::nullopt, id_}));
+    if (enclave.claims().signing != start.receipt_key ||
+        enclave.claims().kem != start.trainer_kem) {
       return wrong("evidence for the keys of this trainer");
     }
     report_.evidence_kind = start.trainer.kind;
@@ -243,7 +250,8 @@ class Verification {
     auto known = TRY(read<contracts::JobResult>(receipt_.result));
     const auto& result = known.record;
     const auto& spec = contract_->record.spec;
-    if (known.author != start_->record.receipt_key) return wrong("a result signed by the started trainer");
+    if (known.author != start_->record.receipt_key)
+      return wrong("a result signed by the started trainer");
     if (known.seq < start_->seq) return wrong("a result after the start");
     if (!in_time(known)) return wrong("a result before the contract's deadline");
     if (result.contract != id_) return wrong("the result of this contract");
@@ -325,7 +333,8 @@ Result<Receipt> make_receipt(const MarketView& view, const ContractId& contract_
   const contracts::Contract* contract = state.contract(contract_id);
   if (!contract) return Error(Code::kNotFound, "no job " + to_hex(contract_id));
   if (contract->phase != contracts::Phase::kSettled || !contract->result) {
-    return Error(Code::kConflict, std::string("the job is ") + contracts::phase_name(contract->phase) +
+    return Error(Code::kConflict, std::string("the job is ") +
+                                      contracts::phase_name(contract->phase) +
                                       "; a receipt exists once it is settled");
   }
   auto proven = [&](uint64_t seq) -> Result<ProvenLeaf> {

@@ -94,7 +94,9 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   auto receipt = TRY(make_receipt(view, contract_id));
   const contracts::Contract& contract = *view.state().contract(contract_id);
   if (contract.submit.recipient != identity.recipient()) {
-    return Error(Code::kRefused, "the model is encrypted to another recipient: use the identity that submitted the job");
+    return Error(
+        Code::kRefused,
+        "the model is encrypted to another recipient: use the identity that submitted the job");
   }
   const contracts::JobResult& result = *contract.result;
 
@@ -116,7 +118,8 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   TRY(make_directory(directory));
   TRY(save_file(directory + "/receipt.json", as_bytes(receipt_text(receipt)), FileMode::kShared));
   TRY(save_file(directory + "/spec.json", as_bytes(notes_text(contract, view)), FileMode::kShared));
-  TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)), FileMode::kShared));
+  TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)),
+                FileMode::kShared));
   TRY(save_file(directory + "/model.safetensors", model, FileMode::kPrivate));
   return Received{directory, result.model};
 }

@@ -38,11 +38,11 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
                                                      const MarketView& view,
                                                      std::optional<contracts::Minor> price,
                                                      TimeMs now) {
-  auto elaborated = TRY(policy::elaborate_jailed(
-      jail, source, catalog_of(view.state()),
-      [](double epsilon, double delta, double q, uint32_t steps) {
-        return policy::calibrate_noise(epsilon, delta, q, steps);
-      }));
+  auto elaborated =
+      TRY(policy::elaborate_jailed(jail, source, catalog_of(view.state()),
+                                   [](double epsilon, double delta, double q, uint32_t steps) {
+                                     return policy::calibrate_noise(epsilon, delta, q, steps);
+                                   }));
   contracts::ContractSubmit submit;
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);
@@ -60,8 +60,8 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
 
 Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity& identity,
                         MarketLine& line, const MarketId& market) {
-  Bytes payload = contracts::payload_of(submit, identity.account(), to_hex(market),
-                                        contracts::fresh_nonce());
+  Bytes payload =
+      contracts::payload_of(submit, identity.account(), to_hex(market), contracts::fresh_nonce());
   Json body = TRY(parse_canonical(as_text(payload)));
   for (const char* common : {"author", "market", "nonce"}) body.object()->erase(common);
   Json answer = TRY(line.quote(identity.account(), body));
@@ -97,8 +97,8 @@ Status await_decision(const ContractId& contract, MarketLine& line, MarketView& 
     if (!found) return Error(Code::kNotFound, "no job " + to_hex(contract));
     if (found->phase != contracts::Phase::kSubmitted) return Done{};
     if (std::chrono::steady_clock::now() >= until) {
-      return Error(Code::kTryAgain, "job " + to_hex(contract) +
-                                        " is not decided yet: ask 'souk job status' later");
+      return Error(Code::kTryAgain,
+                   "job " + to_hex(contract) + " is not decided yet: ask 'souk job status' later");
     }
     std::this_thread::sleep_for(kPollEvery);
     TRY(view.sync(line));
@@ -109,8 +109,8 @@ Status keep_credential(const Identity& identity, std::string_view envelope) {
   while (!envelope.empty() && envelope.back() == '\n') envelope.remove_suffix(1);
   auto verified = TRY(contracts::verify_credential(envelope, identity.pin().market));
   if (verified.credential.subject != identity.account()) {
-    return Error(Code::kUnauthentic, "credential: expected one about account " +
-                                         to_hex(identity.account()));
+    return Error(Code::kUnauthentic,
+                 "credential: expected one about account " + to_hex(identity.account()));
   }
   Digest digest = ledger::sha256(as_bytes(envelope));
   std::string folder = identity.directory() + "/credentials";

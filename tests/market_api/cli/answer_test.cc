@@ -20,8 +20,9 @@ TEST(Scaled, ReadsDecimalsExactly) {
 }
 
 TEST(Scaled, RefusesWhatItCannotHold) {
-  for (const char* text : {"", "-1", "+1", "1,5", "1.2.3", "e5", "1e", "1e-", "1e100", "0x1", "nan", " 1", "1 ",
-                           "1e-7", "0.0000001", "9007199255", "99999999999999999999999999999999999999999"}) {
+  for (const char* text :
+       {"", "-1", "+1", "1,5", "1.2.3", "e5", "1e", "1e-", "1e100", "0x1", "nan", " 1", "1 ",
+        "1e-7", "0.0000001", "9007199255", "99999999999999999999999999999999999999999"}) {
     auto value = parse_scaled(text, 6, "x");
     ASSERT_FALSE(value) << text;
     EXPECT_EQ(value.error().code(), Code::kMalformed) << text;
@@ -36,15 +37,19 @@ TEST(Texts, AreShortAndSafe) {
   EXPECT_EQ(delta_text(0), "0e-12");
   EXPECT_EQ(utc_text(0), "1970-01-01 00:00:00Z");
   EXPECT_EQ(printable("a\x1b[31m\tb\x7f"), "a?[31m?b?");
-  EXPECT_EQ(printable("\xc2\x9b""31m"), "??31m");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m"),
+            "??31m");
   EXPECT_EQ(printable("caf\xc3\xa9 \xc2\xb7"), "caf\xc3\xa9 \xc2\xb7");
 }
 
 TEST(Texts, AReasonNamesProviderDatasetAndWhatIsNeeded) {
-  Json reason = Json::Object{{"code", "max_epsilon"}, {"message", "too much"}, {"provider", "north"},
-                             {"dataset", "wdbc"},     {"path", "request.dp"},  {"got", "8"},
-                             {"need", "at most 3"}};
-  EXPECT_EQ(reasons_text(Json::Array{reason}), "  north · wdbc · request.dp: got 8, need at most 3 — too much");
+  Json reason =
+      Json::Object{{"code", "max_epsilon"}, {"message", "too much"}, {"provider", "north"},
+                   {"dataset", "wdbc"},     {"path", "request.dp"},  {"got", "8"},
+                   {"need", "at most 3"}};
+  EXPECT_EQ(reasons_text(Json::Array{reason}),
+            "  north · wdbc · request.dp: got 8, need at most 3 — too much");
   EXPECT_EQ(reasons_text(Json::Array{}), "");
   EXPECT_EQ(reasons_text(Json::Array{Json::Object{{"code", "unfunded"}, {"message", "a\x1b"}}}),
             "  unfunded — a?");
@@ -58,7 +63,8 @@ TEST(Texts, TablesAlign) {
 TEST(ExitStatuses, SayWhatTheCallerCanDo) {
   auto status = [](Code code) { return exit_status(Error(code, "")); };
   EXPECT_EQ(status(Code::kMalformed), ExitStatus::kUsage);
-  for (Code code : {Code::kUnauthentic, Code::kRefused, Code::kNotFound, Code::kConflict, Code::kExhausted}) {
+  for (Code code :
+       {Code::kUnauthentic, Code::kRefused, Code::kNotFound, Code::kConflict, Code::kExhausted}) {
     EXPECT_EQ(status(code), ExitStatus::kNo);
   }
   EXPECT_EQ(status(Code::kTryAgain), ExitStatus::kCannotNow);

@@ -28,8 +28,9 @@ class UsageTest : public ::testing::Test {
   }
 
   Called call(const std::string& arguments) {
-    std::string command = "SOUK_HOME='" + folder.file("home") + "' '" + program_ + "' " + arguments + " >'" +
-                          folder.file("out") + "' 2>'" + folder.file("err") + "'";
+    std::string command = "SOUK_HOME='" + folder.file("home") + "' '" + program_ + "' " +
+                          arguments + " >'" + folder.file("out") + "' 2>'" + folder.file("err") +
+                          "'";
     int raw = std::system(command.c_str());
     Called called;
     called.status = WIFEXITED(raw) ? WEXITSTATUS(raw) : -1;
@@ -65,7 +66,8 @@ class UsageTest : public ::testing::Test {
 };
 
 TEST_F(UsageTest, HelpAndVersionAreYes) {
-  for (const char* arguments : {"--help", "dataset --help", "job submit --help", "ledger audit --help", "version"}) {
+  for (const char* arguments :
+       {"--help", "dataset --help", "job submit --help", "ledger audit --help", "version"}) {
     auto called = call(arguments);
     EXPECT_EQ(called.status, 0) << arguments;
     EXPECT_NE(called.out, "") << arguments;
@@ -88,15 +90,18 @@ TEST_F(UsageTest, UnknownAndMissingVerbs) {
 
 TEST_F(UsageTest, BadHex) {
   std::string hex(64, 'a');
-  for (const std::string& id : {std::string("zz"), hex + "a", hex.substr(1), std::string(64, 'A')}) {
-    expect_usage("init --market http://127.0.0.1:1 --market-id " + id + " --name lab", "--market-id");
+  for (const std::string& id :
+       {std::string("zz"), hex + "a", hex.substr(1), std::string(64, 'A')}) {
+    expect_usage("init --market http://127.0.0.1:1 --market-id " + id + " --name lab",
+                 "--market-id");
   }
   expect_usage("init --market nowhere --market-id " + hex + " --name lab", "URL");
   EXPECT_FALSE(path_exists(folder.file("home") + "/identities")) << "nothing must be left behind";
 }
 
 TEST_F(UsageTest, WithoutAnIdentityItSaysHowToMakeOne) {
-  for (const char* arguments : {"whoami", "dataset list", "job status abcdef", "account balance", "ledger log"}) {
+  for (const char* arguments :
+       {"whoami", "dataset list", "job status abcdef", "account balance", "ledger log"}) {
     expect_usage(arguments, "souk init");
   }
   make_identity();
@@ -126,15 +131,21 @@ TEST_F(UsageTest, FilesThatAreMalformed) {
   std::string rows = write("rows.csv", "a,y\n1,M\n2,B\n");
   std::string budget = " --budget-epsilon 1 --budget-delta 1e-5 --price 5";
   std::string publish = "dataset publish " + rows + " --policy " + policy;
-  expect_usage("dataset publish " + write("bad.csv", "a,y\n1,M\nx,B\n") + " --policy " + policy + " --label y" + budget,
+  expect_usage("dataset publish " + write("bad.csv", "a,y\n1,M\nx,B\n") + " --policy " + policy +
+                   " --label y" + budget,
                "line 3");
   expect_usage(publish + " --label z" + budget, "z");
   expect_usage(publish + " --label y --drop nope" + budget, "nope");
-  expect_usage(publish + " --label y --budget-epsilon much --budget-delta 1e-5 --price 5", "--budget-epsilon");
-  expect_usage(publish + " --label y --budget-epsilon 0 --budget-delta 1e-5 --price 5", "--budget-epsilon");
-  expect_usage(publish + " --label y --budget-epsilon 1 --budget-delta 2 --price 5", "--budget-delta");
+  expect_usage(publish + " --label y --budget-epsilon much --budget-delta 1e-5 --price 5",
+               "--budget-epsilon");
+  expect_usage(publish + " --label y --budget-epsilon 0 --budget-delta 1e-5 --price 5",
+               "--budget-epsilon");
+  expect_usage(publish + " --label y --budget-epsilon 1 --budget-delta 2 --price 5",
+               "--budget-delta");
   expect_usage(publish + " --label y --budget-epsilon 1 --budget-delta 1e-5 --price -5", "--price");
-  expect_usage("dataset publish " + rows + " --policy " + write("bad.lua", "return {") + " --label y" + budget, "bad.lua");
+  expect_usage("dataset publish " + rows + " --policy " + write("bad.lua", "return {") +
+                   " --label y" + budget,
+               "bad.lua");
   expect_usage("policy check " + folder.file("bad.lua"), "bad.lua");
   expect_usage("receipt verify " + write("r.json", "{}"), "receipt");
   expect_usage("receipt verify " + write("r.json", "{}\n"), "receipt");

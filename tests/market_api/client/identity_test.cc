@@ -13,7 +13,9 @@ namespace {
 
 using flows::TempFolder;
 
-MarketPin pin() { return {"http://127.0.0.1:1", MarketId(Digest{1}), "origin+00000000+AA=="}; }
+MarketPin pin() {
+  return {"http://127.0.0.1:1", MarketId(Digest{1}), "origin+00000000+AA=="};
+}
 
 TEST(Identity, IsTheSameWhenOpenedAgain) {
   TempFolder folder;
@@ -93,7 +95,8 @@ TEST(SigningKeyFile, ReadsWhatItWrote) {
 TEST(DatasetFile, LeavesOutTheColumnsThatTheModelDoesNotKnow) {
   TempFolder folder;
   std::string path = folder.file("rows.csv");
-  ASSERT_TRUE(save_file(path, as_bytes("id,a,\"b\", name ,y\n7,1,2,9,M\n8,3,4,9,B\n"), FileMode::kShared));
+  ASSERT_TRUE(
+      save_file(path, as_bytes("id,a,\"b\", name ,y\n7,1,2,9,M\n8,3,4,9,B\n"), FileMode::kShared));
   DatasetFile file;
   file.path = path;
   file.label = "y";

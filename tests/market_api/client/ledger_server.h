@@ -15,7 +15,8 @@ namespace souk::market {
 class LedgerServer {
  public:
   explicit LedgerServer(flows::History history) : history_(std::move(history)) {
-    auto server = HttpServer::start("127.0.0.1", 0, [this](const Request& request) { return answer(request); });
+    auto server = HttpServer::start("127.0.0.1", 0,
+                                    [this](const Request& request) { return answer(request); });
     CHECK(server);
     server_ = std::move(*server);
   }
@@ -36,9 +37,11 @@ class LedgerServer {
       response.body = to_bytes(history_.checkpoint);
       return response;
     }
-    if (request.path != "/v1/entries") return problem(Error(Code::kNotFound, "expected a known path"));
+    if (request.path != "/v1/entries")
+      return problem(Error(Code::kNotFound, "expected a known path"));
     uint64_t from = std::stoull(request.query.at("from"));
-    if (from > history_.size()) return problem(Error(Code::kMalformed, "from: expected at most the size"));
+    if (from > history_.size())
+      return problem(Error(Code::kMalformed, "from: expected at most the size"));
     Json::Array leaves;
     // Few at a time, so that every client has to ask again.
     for (uint64_t seq = from; seq < history_.size() && seq < from + 3; ++seq) {

@@ -78,7 +78,8 @@ class ReceiptTest : public ::testing::Test {
       return proven(lie, leaf->seq);
     };
     Receipt forged = receipt;
-    for (ProvenLeaf* one : {&forged.genesis, &forged.contract, &forged.decision, &forged.start, &forged.result}) {
+    for (ProvenLeaf* one :
+         {&forged.genesis, &forged.contract, &forged.decision, &forged.start, &forged.result}) {
       *one = again(*one);
     }
     for (auto* all : {&forged.keeper_boots, &forged.datasets}) {
@@ -194,15 +195,20 @@ TEST_F(ReceiptTest, ALogThatRecordsLiesStillCannotMakeThemHold) {
   const contracts::JobStart start = *found.start;
 
   // Right words, wrong author.
-  EXPECT_EQ(section_of(with_lie(decision_seq, contracts::sign_record(decision, stranger, market.market()))),
+  EXPECT_EQ(section_of(with_lie(decision_seq,
+                                contracts::sign_record(decision, stranger, market.market()))),
             "decision");
-  EXPECT_EQ(section_of(with_lie(start_seq, contracts::sign_record(start, stranger, market.market()))), "start");
-  EXPECT_EQ(section_of(with_lie(result_seq, contracts::sign_record(result(), stranger, market.market()))),
-            "result");
+  EXPECT_EQ(
+      section_of(with_lie(start_seq, contracts::sign_record(start, stranger, market.market()))),
+      "start");
+  EXPECT_EQ(
+      section_of(with_lie(result_seq, contracts::sign_record(result(), stranger, market.market()))),
+      "result");
   // Another contract of the same consumer: the decision is about something else.
   auto cheaper = submit;
   cheaper.offered -= 1;
-  EXPECT_EQ(section_of(with_lie(submit_seq, contracts::sign_record(cheaper, market.lab.key, market.market()))),
+  EXPECT_EQ(section_of(with_lie(submit_seq,
+                                contracts::sign_record(cheaper, market.lab.key, market.market()))),
             "decision");
   // The right author, other words: the trainer's key is the one a test can hold.
   struct Lie {
@@ -231,7 +237,8 @@ TEST_F(ReceiptTest, ALogThatRecordsLiesStillCannotMakeThemHold) {
   ASSERT_TRUE(boot_entry);
   auto boot = contracts::record_of(*ledger::authenticate(std::move(*boot_entry)));
   ASSERT_TRUE(boot);
-  auto envelope = contracts::sign_record(std::get<contracts::KeeperBoot>(*boot), stranger, market.market());
+  auto envelope =
+      contracts::sign_record(std::get<contracts::KeeperBoot>(*boot), stranger, market.market());
   EXPECT_EQ(section_of(with_lie(leaf->seq, envelope)), "keeper_boots");
 }
 
@@ -244,7 +251,8 @@ TEST_F(ReceiptTest, AnotherLogsReceiptDoesNotHoldHere) {
   forged = receipt;
   auto proof = ledger::parse_tlog_proof(receipt.genesis.proof);
   ASSERT_TRUE(proof);
-  for (ProvenLeaf* one : {&forged.genesis, &forged.contract, &forged.decision, &forged.start, &forged.result}) {
+  for (ProvenLeaf* one :
+       {&forged.genesis, &forged.contract, &forged.decision, &forged.start, &forged.result}) {
     auto parsed = ledger::parse_tlog_proof(one->proof);
     ASSERT_TRUE(parsed);
     size_t size_line = parsed->checkpoint.find('\n') + 1;
@@ -260,7 +268,8 @@ TEST_F(ReceiptTest, MalformedTextsNameTheMember) {
   EXPECT_FALSE(parse_receipt(text.substr(0, text.size() - 1)));
   EXPECT_FALSE(parse_receipt(text + "\n"));
   EXPECT_FALSE(parse_receipt(" " + text));
-  for (const char* member : {"\"contract\":{", "\"datasets\":[", "\"format\":", "\"result\":{", "\"market\":"}) {
+  for (const char* member :
+       {"\"contract\":{", "\"datasets\":[", "\"format\":", "\"result\":{", "\"market\":"}) {
     std::string renamed = text;
     size_t at = renamed.find(member);
     ASSERT_NE(at, std::string::npos) << member;
