@@ -163,9 +163,10 @@ struct Obstacle {
   std::string code, dataset, got, need;
 };
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision);
-// The same of a contract that nobody has submitted: for quotes.
-std::optional<Obstacle> obstacle(const MarketState& state, const PublicKey& consumer,
-                                 const ContractSubmit& submit, const ContractDecision& decision);
+// The part of it that needs no recorded contract, for quotes: datasets, prices, budgets;
+// not the balance, which a quote does not touch.
+std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const ContractSubmit& submit,
+                                          const ContractDecision& decision);
 
 // Provider payouts of a settled contract: grants summed by provider. Sums to `price`.
 std::map<PublicKey, Minor> payouts(const MarketState& state, const Contract& contract);

@@ -5,9 +5,7 @@
 namespace souk::contracts {
 namespace {
 
-bool in_range(int64_t value) {
-  return value >= 0 && value <= kMaxJsonInteger;
-}
+bool in_range(int64_t value) { return value >= 0 && value <= kMaxJsonInteger; }
 
 bool in_range(const Charges& charges) {
   return std::all_of(charges.begin(), charges.end(), [](int64_t c) { return in_range(c); });
@@ -31,8 +29,7 @@ Obstacle exhausted(const Dataset& dataset, const Grant& grant) {
   return obstacle;
 }
 
-std::optional<Obstacle> price_obstacle(const MarketState& state, const PublicKey& consumer,
-                                       const ContractSubmit& submit,
+std::optional<Obstacle> price_obstacle(const ContractSubmit& submit,
                                        const ContractDecision& decision) {
   Minor sum = 0;  // of at most 16 prices below 2^53
   for (const auto& grant : decision.grants) {
@@ -45,10 +42,6 @@ std::optional<Obstacle> price_obstacle(const MarketState& state, const PublicKey
   }
   if (sum > submit.offered) {
     return Obstacle{"over_offer", "", std::to_string(submit.offered), std::to_string(sum)};
-  }
-  Minor balance = state.balance(consumer);
-  if (balance < sum) {
-    return Obstacle{"unfunded", "", std::to_string(balance), std::to_string(sum)};
   }
   return std::nullopt;
 }
@@ -73,6 +66,27 @@ std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractS
 
 }  // namespace
 
+std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const ContractSubmit& submit,
+                                          const ContractDecision& decision) {
+  const auto& wanted = submit.datasets;
+  bool one_each = std::equal(wanted.begin(), wanted.end(), decision.grants.begin(),
+                             decision.grants.end(), [](const DatasetId& id, const Grant& grant) {
+                               return id == grant.dataset;
+                             });
+  if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
+  for (const auto& id : wanted) {
+    const Dataset* dataset = state.dataset(id);
+    if (!dataset) return Obstacle{"unknown_dataset", to_hex(id), "", ""};
+    if (dataset->revoked) return Obstacle{"revoked", to_hex(id), "", ""};
+  }
+  if (auto found = price_obstacle(submit, decision)) return found;
+  for (const auto& grant : decision.grants) {
+    auto found = privacy_obstacle(*state.dataset(grant.dataset), submit, grant);
+    if (found) return found;
+  }
+  return std::nullopt;
+}
+
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision) {
   const Contract* contract = state.contract(decision.contract);
   if (!contract) return Obstacle{"unknown_contract", "", "", ""};
@@ -83,26 +97,10 @@ std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecisio
   if (contract->phase != Phase::kSubmitted) {
     return Obstacle{"not_submitted", "", phase_name(contract->phase), "submitted"};
   }
-  return obstacle(state, contract->consumer, contract->submit, decision);
-}
-
-std::optional<Obstacle> obstacle(const MarketState& state, const PublicKey& consumer,
-                                 const ContractSubmit& submit, const ContractDecision& decision) {
-  const auto& wanted = submit.datasets;
-  bool one_each =
-      std::equal(wanted.begin(), wanted.end(), decision.grants.begin(), decision.grants.end(),
-                 [](const DatasetId& id, const Grant& grant) { return id == grant.dataset; });
-  if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
-  for (const auto& id : wanted) {
-    const Dataset* dataset = state.dataset(id);
-    if (!dataset) return Obstacle{"unknown_dataset", to_hex(id), "", ""};
-    if (dataset->revoked) return Obstacle{"revoked", to_hex(id), "", ""};
-  }
-
-  if (auto found = price_obstacle(state, consumer, submit, decision)) return found;
-  for (const auto& grant : decision.grants) {
-    auto found = privacy_obstacle(*state.dataset(grant.dataset), submit, grant);
-    if (found) return found;
+  if (auto found = obstacle_of_terms(state, contract->submit, decision)) return found;
+  Minor balance = state.balance(contract->consumer);
+  if (balance < decision.price) {
+    return Obstacle{"unfunded", "", std::to_string(balance), std::to_string(decision.price)};
   }
   return std::nullopt;
 }

@@ -632,7 +632,7 @@ TEST_F(KeeperFlow, AQuoteChangesNothing) {
   EXPECT_EQ(market.state().balance(market.lab.account()), 1000);
 }
 
-TEST_F(KeeperFlow, AQuoteForAnEmptyPurseSaysUnfunded) {
+TEST_F(KeeperFlow, AQuoteForAnEmptyPurseNamesThePriceAndTheContractIsUnfunded) {
   auto dataset = market.publish(market.providers[0]);
   market.follow();
   auto quoted = market.keeper().ask(
@@ -641,8 +641,11 @@ TEST_F(KeeperFlow, AQuoteForAnEmptyPurseSaysUnfunded) {
                    {"submit", contracts::members_json(market.contract({dataset.id}))}});
   auto body = trainer::expect(quoted, Kind::kDecision);
   ASSERT_TRUE(body);
-  EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), false);
-  EXPECT_EQ(*body->find("decision")->find("status")->string(), "unfunded");
+  EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), true);
+  EXPECT_GT(*body->find("decision")->find("price")->integer(), 0);
+  ContractId id = market.submit(market.contract({dataset.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.state().contract(id)->decision->status, "unfunded");
 }
 
 TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {

@@ -313,11 +313,10 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   if (out.allow) {
     // A contract on the ledger, or one that is only asked about.
     auto blocked = state.contract(id) ? contracts::obstacle(state, out)
-                                      : contracts::obstacle(state, consumer, submit, out);
+                                      : contracts::obstacle_of_terms(state, submit, out);
     if (blocked) {
-      judge.refuse(blocked->code == "unfunded" ? "unfunded" : "denied",
-                   {blocked->code, "the ledger's state stands against it", "", blocked->dataset,
-                    "request.payment", blocked->got, blocked->need});
+      judge.refuse(blocked->code, {blocked->code, "the state of the ledger stands against it", "",
+                                   blocked->dataset, "request.payment", blocked->got, blocked->need});
       out.status = blocked->code;
       out.allow = false;
     }

@@ -13,7 +13,8 @@ using EvaluatePolicy = std::function<policy::PolicyDecision(
     std::string_view source, const Json& request, const Json& dataset, const Json& ctx)>;
 
 // What `submit` by `consumer` is worth in this state, at this head. Never fails: what
-// cannot be judged is denied, with a reason.
+// cannot be judged is denied, with a reason. A contract that is not recorded is quoted:
+// everything but the consumer's balance.
 contracts::ContractDecision decide_contract(const contracts::MarketState& state, uint64_t head_size,
                                             const Digest& head_root, const ContractId& id,
                                             const PublicKey& consumer,
