@@ -648,6 +648,17 @@ TEST_F(KeeperFlow, AQuoteForAnEmptyPurseNamesThePriceAndTheContractIsUnfunded) {
   EXPECT_EQ(market.state().contract(id)->decision->status, "unfunded");
 }
 
+TEST_F(KeeperFlow, ADeltaAboveTheBudgetsIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({dataset.id});
+  submit.spec.privacy->delta_pico =
+      market.state().dataset(dataset.id)->manifest.budget_delta_pico + 1;
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.state().contract(id)->decision->status, "denied");
+}
+
 TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {
   EXPECT_EQ(deny_of("error('no')"), "error");
   EXPECT_EQ(deny_of("return true"), "error");

@@ -205,6 +205,13 @@ class Judge {
     Grant grant;
     grant.dataset = dataset.id;
     grant.price = answer.price_minor;  // the list price when the policy names none
+    if (submit.spec.privacy && submit.spec.privacy->delta_pico > dataset.manifest.budget_delta_pico) {
+      refuse("denied", {"max_delta", "delta may be at most that of the dataset's budget",
+                        dataset.manifest.provider_name, dataset.manifest.name, "request.dp.delta_pico",
+                        std::to_string(submit.spec.privacy->delta_pico),
+                        "at most " + std::to_string(dataset.manifest.budget_delta_pico)});
+      return false;
+    }
     if (submit.spec.privacy) {
       grant.charges = charges_;
       grant.epsilon_micro = epsilon_micro_;
