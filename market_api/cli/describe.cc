@@ -14,6 +14,8 @@ std::string brief(const DatasetId& id) {
 }
 
 struct Summary {
+  const Digest& payload_hash;
+
   std::string operator()(const contracts::Genesis& r) const {
     return r.origin + ", currency " + r.currency + ", treasury " + short_hex(to_hex(r.treasury));
   }
@@ -30,8 +32,9 @@ struct Summary {
   }
   std::string operator()(const contracts::DatasetRevoke& r) const { return brief(r.dataset); }
   std::string operator()(const contracts::ContractSubmit& r) const {
-    return r.purpose + ", " + std::to_string(r.datasets.size()) + " datasets, " +
-           std::to_string(r.spec.steps) + " steps, offers " + std::to_string(r.offered);
+    return brief(ContractId(payload_hash)) + " " + r.purpose + ", " +
+           std::to_string(r.datasets.size()) + " datasets, " + std::to_string(r.spec.steps) +
+           " steps, offers " + std::to_string(r.offered);
   }
   std::string operator()(const contracts::ContractDecision& r) const {
     return brief(r.contract) + " " + r.status +
@@ -64,8 +67,8 @@ std::string entry_kind(const std::string& payload_type) {
   return name;
 }
 
-std::string entry_summary(const contracts::Record& record) {
-  return std::visit(Summary{}, record);
+std::string entry_summary(const contracts::Record& record, const Digest& payload_hash) {
+  return std::visit(Summary{payload_hash}, record);
 }
 
 }  // namespace souk::market

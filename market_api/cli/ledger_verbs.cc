@@ -56,7 +56,8 @@ Result<Answer> log(Session& session, const LogOptions& options) {
   for (uint64_t seq = from; seq < size; ++seq) {
     auto item = TRY(entry_at(view, seq));
     auto record = contracts::record_of(item.entry);
-    std::string what = record ? entry_summary(*record) : "unknown record";
+    std::string what =
+        record ? entry_summary(*record, item.entry.payload_hash()) : "unknown record";
     std::string void_because = effect(view, seq);
     std::string kind = entry_kind(item.entry.payload_type());
     all.push_back(Json::Object{{"seq", seq},
