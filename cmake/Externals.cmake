@@ -10,14 +10,19 @@ pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
 find_package(CLI11 REQUIRED)
 find_package(cpprestsdk REQUIRED)
-find_package(dnnl REQUIRED)
+# oneDNN without its own CMake package, which asks for OpenCL headers that nothing here uses.
+find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(souk_dnnl UNKNOWN IMPORTED)
+set_target_properties(souk_dnnl PROPERTIES
+  IMPORTED_LOCATION ${DNNL_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${DNNL_INCLUDE_DIR})
 
 souk_external(ext_threads pure Threads::Threads)
 souk_external(ext_crypto pure OpenSSL::Crypto)
 souk_external(ext_sodium pure PkgConfig::SODIUM)
 souk_external(ext_zlib pure PkgConfig::ZLIB)
 souk_external(ext_lua pure PkgConfig::LUA)
-souk_external(ext_dnnl pure DNNL::dnnl gomp)  # gomp: oneDNN's threads, which we hold at one
+souk_external(ext_dnnl pure souk_dnnl gomp)  # gomp: oneDNN's threads, which we hold at one
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)
 souk_external(ext_cpprest net cpprestsdk::cpprest OpenSSL::SSL OpenSSL::Crypto)  # its headers call OpenSSL
