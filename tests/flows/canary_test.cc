@@ -82,7 +82,7 @@ std::string joined(const std::vector<std::string>& names) {
 }
 
 // Writable memory of a process, piece by piece. False when it may not be read.
-bool each_page(pid_t pid, const std::function<void(ByteView)>& look) {
+[[maybe_unused]] bool each_page(pid_t pid, const std::function<void(ByteView)>& look) {
   std::string base = "/proc/" + std::to_string(pid);
   std::ifstream maps(base + "/maps");
   std::ifstream memory(base + "/mem", std::ios::binary);
