@@ -52,6 +52,17 @@ Error wrong(const std::string& expected) {
   return Error(Code::kUnauthentic, "expected " + expected);
 }
 
+// The record of an entry that is in the ledger, under the one checkpoint. Not inside
+// Verification: clang 14 loses the initialisers of a member template.
+template <class Record>
+struct Known {
+  Record record;
+  PublicKey author;
+  Digest payload_hash{};
+  uint64_t seq = 0;
+  TimeMs time = 0;
+};
+
 // Goes through the sections in the order of the story; section_ is where it stands.
 class Verification {
  public:
@@ -70,16 +81,6 @@ class Verification {
   const std::string& section() const { return section_; }
 
  private:
-  // The record of an entry that is in the ledger, under the one checkpoint.
-  template <class Record>
-  struct Known {
-    Record record;
-    PublicKey author;
-    Digest payload_hash{};
-    uint64_t seq = 0;
-    TimeMs time = 0;
-  };
-
   template <class Record>
   Result<Known<Record>> read(const ProvenLeaf& proven) {
     auto proof = TRY(ledger::parse_tlog_proof(proven.proof));
