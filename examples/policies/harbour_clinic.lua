@@ -1,5 +1,5 @@
 -- Harbour Clinic: wants an ethics board's approval, small models and strong privacy.
--- The account of the board, as `souk whoami` shows it there: this one is a placeholder.
+-- The account of the board, as `souk whoami` shows it there. Put yours here.
 local board = "0000000000000000000000000000000000000000000000000000000000000000"
 
 local approved = false

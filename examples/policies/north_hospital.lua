@@ -7,8 +7,7 @@ r.require(request.dp.enabled, "privacy", "request.dp.enabled", request.dp.enable
   "training must be differentially private")
 r.require(request.dp.epsilon_micro <= 3000000, "max_epsilon", "request.dp.epsilon_micro", request.dp.epsilon_micro, "at most 3000000",
   "epsilon may be at most 3.0")
-r.require(ctx.spent_epsilon_micro + request.dp.epsilon_micro <= dataset.budget.epsilon_micro, "budget", "ctx.spent_epsilon_micro",
-  ctx.spent_epsilon_micro, "at most " .. dataset.budget.epsilon_micro .. " with this run", "the privacy budget of this dataset is spent")
+r.require(ctx.runs < 20, "max_runs", "ctx.runs", ctx.runs, "fewer than 20", "twenty trainings are enough")
 
 return r.decision {
   price = 5000,

@@ -31,12 +31,14 @@ Result<PublicKey> treasury_of_operator() {
   char buffer[4096];
   while (size_t n = fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
   if (pclose(pipe) != 0) {
-    return Error(Code::kRefused,
-                 "a new market needs a treasury: run `souk treasury keygen` and pass --treasury HEX");
+    return Error(
+        Code::kRefused,
+        "a new market needs a treasury: run `souk treasury keygen` and pass --treasury HEX");
   }
   auto json = TRY(parse_json(out));
   const Json* key = json.find("treasury");
-  if (!key || !key->string()) return Error(Code::kBroken, "expected a key from souk treasury keygen");
+  if (!key || !key->string())
+    return Error(Code::kBroken, "expected a key from souk treasury keygen");
   return named_from_hex<PublicKey>(*key->string());
 }
 
@@ -44,27 +46,35 @@ int exit_status(const Error& error) {
   std::fprintf(stderr, "soukd: %s\n", error.expected().c_str());
   switch (error.code()) {
     case Code::kMalformed:
-    case Code::kRefused: return 2;
+    case Code::kRefused:
+      return 2;
     case Code::kTryAgain:
-    case Code::kConflict: return 3;
-    case Code::kUnauthentic: return 1;
-    default: return 4;
+    case Code::kConflict:
+      return 3;
+    case Code::kUnauthentic:
+      return 1;
+    default:
+      return 4;
   }
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"The host of a souk market. It keeps ciphertext and the ledger; it holds no keys of data."};
+  CLI::App app{
+      "The host of a souk market. It keeps ciphertext and the ledger; it holds no keys of data."};
   std::string directory;
   std::string host = "127.0.0.1";
   uint16_t port = 0;
   std::string treasury_hex;
   std::string currency = "EUR";
   bool json = false;
-  app.add_option("--data", directory, "directory of the market; created with a new genesis if empty")->required();
+  app.add_option("--data", directory,
+                 "directory of the market; created with a new genesis if empty")
+      ->required();
   app.add_option("--host", host, "loopback address to listen on")->capture_default_str();
   app.add_option("--port", port, "port; 0 picks a free one")->capture_default_str();
-  app.add_option("--treasury", treasury_hex,
-                 "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
+  app.add_option(
+      "--treasury", treasury_hex,
+      "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
   app.add_option("--currency", currency, "new market: currency code")->capture_default_str();
   app.add_flag("--json", json, "print one JSON object instead of lines");
   try {
@@ -90,7 +100,8 @@ int run(int argc, char** argv) {
   config.currency = currency;
   if (!treasury_hex.empty()) {
     auto key = named_from_hex<PublicKey>(treasury_hex);
-    if (!key) return exit_status(Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits"));
+    if (!key)
+      return exit_status(Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits"));
     config.treasury = *key;
   } else if (!Market::exists(config.directory)) {
     auto key = treasury_of_operator();
@@ -104,9 +115,8 @@ int run(int argc, char** argv) {
   auto market = Market::open(std::move(config), clock);
   if (!market) return exit_status(market.error());
   Market& open_market = **market;
-  auto server = HttpServer::start(host, port, [&](const Request& request) {
-    return route(open_market, request);
-  });
+  auto server = HttpServer::start(
+      host, port, [&](const Request& request) { return route(open_market, request); });
   if (!server) return exit_status(server.error());
   std::string url = "http://" + host + ":" + std::to_string((*server)->port());
   std::string key = open_market.ledger().log_key().vkey();
@@ -122,7 +132,9 @@ int run(int argc, char** argv) {
                 to_hex(open_market.treasury()).c_str());
   }
   std::fflush(stdout);
-  std::fputs("soukd: enclaves are simulated (insecure-sim): root of this machine can see everything\n", stderr);
+  std::fputs(
+      "soukd: enclaves are simulated (insecure-sim): root of this machine can see everything\n",
+      stderr);
 
   int signal_number = 0;
   sigwait(&ends, &signal_number);
@@ -133,4 +145,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace souk::market
 
-int main(int argc, char** argv) { return souk::market::run(argc, argv); }
+int main(int argc, char** argv) {
+  return souk::market::run(argc, argv);
+}

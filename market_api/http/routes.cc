@@ -73,23 +73,25 @@ Result<Response> entries(Market& market, const Request& request) {
   auto checkpoint = TRY(ledger::open_checkpoint(note, market.ledger().log_key()));
   Json::Array leaves;
   size_t bytes = 0;
-  for (uint64_t seq = from; seq < checkpoint.size && leaves.size() < std::min<uint64_t>(max, kMaxLeaves) &&
-                            bytes < kMaxLeafBytes;
+  for (uint64_t seq = from;
+       seq < checkpoint.size && leaves.size() < std::min<uint64_t>(max, kMaxLeaves) &&
+       bytes < kMaxLeafBytes;
        ++seq) {
     auto leaf = TRY(market.ledger().leaf(seq));
     bytes += leaf.size();
     leaves.push_back(to_base64(leaf));
   }
-  return json_response(200, Json::Object{{"size", checkpoint.size},
-                                         {"checkpoint", note},
-                                         {"leaves", std::move(leaves)}});
+  return json_response(
+      200,
+      Json::Object{{"size", checkpoint.size}, {"checkpoint", note}, {"leaves", std::move(leaves)}});
 }
 
 Result<Response> proof(Market& market, const Request& request) {
   uint64_t seq = TRY(number(request, "seq"));
   auto receipt = TRY(market.ledger().prove(seq));
   auto leaf = TRY(market.ledger().leaf(seq));
-  return json_response(200, Json::Object{{"leaf", to_base64(leaf)}, {"tlog_proof", receipt.tlog_proof}});
+  return json_response(200,
+                       Json::Object{{"leaf", to_base64(leaf)}, {"tlog_proof", receipt.tlog_proof}});
 }
 
 Result<Response> consistency(Market& market, const Request& request) {
@@ -114,8 +116,8 @@ Result<Response> keeper(Market& market, const Request& request) {
   if (it == request.query.end() || it->second.size() != 64 || !from_hex(it->second)) {
     return Error(Code::kMalformed, "?nonce=: expected 64 lower-case hex digits");
   }
-  auto answer = TRY(market.keeper().ask(
-      trainer::frame(Kind::kAttest, Json::Object{{"nonce", it->second}})));
+  auto answer =
+      TRY(market.keeper().ask(trainer::frame(Kind::kAttest, Json::Object{{"nonce", it->second}})));
   auto body = TRY(trainer::expect(answer, Kind::kEvidence));
   return json_response(200, body);
 }
@@ -166,8 +168,8 @@ Result<Response> quote(Market& market, const Request& request) {
   auto consumer = TRY(fields.named<PublicKey>("consumer"));
   const Json* submit = TRY(fields.any("submit"));
   TRY(fields.done());
-  auto answer = TRY(market.keeper().ask(trainer::frame(
-      Kind::kQuote, Json::Object{{"consumer", consumer}, {"submit", *submit}})));
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kQuote, Json::Object{{"consumer", consumer}, {"submit", *submit}})));
   auto body = TRY(trainer::expect(answer, Kind::kDecision));
   const Json* decision = body.find("decision");
   return json_response(200, decision ? *decision : body);
@@ -193,8 +195,8 @@ Result<Response> job(Market& market, const std::string& name) {
 
 Result<Response> header(Market& market, const std::string& name) {
   auto id = TRY(id_of<ContractId>(name));
-  auto answer = TRY(market.keeper().ask(
-      trainer::frame(Kind::kRelease, Json::Object{{"contract", id}})));
+  auto answer =
+      TRY(market.keeper().ask(trainer::frame(Kind::kRelease, Json::Object{{"contract", id}})));
   if (answer.kind != Kind::kBytes) {
     TRY(trainer::expect(answer, Kind::kBytes));
     return Error(Code::kBroken, "expected a header from the keeper");
@@ -207,7 +209,8 @@ Result<Response> dispatch(Market& market, const Request& request) {
   bool get = request.method == "GET";
   bool post = request.method == "POST";
   if (get && request.path == "/healthz") return json_response(200, Json::Object{{"ok", true}});
-  if (parts.size() < 2 || parts[0] != "v1") return Error(Code::kNotFound, "expected a path under /v1");
+  if (parts.size() < 2 || parts[0] != "v1")
+    return Error(Code::kNotFound, "expected a path under /v1");
   const std::string& noun = parts[1];
   if (parts.size() == 2) {
     if (get && noun == "market") return market_page(market);
@@ -223,7 +226,8 @@ Result<Response> dispatch(Market& market, const Request& request) {
     if (post && noun == "quotes") return quote(market, request);
   }
   if (parts.size() == 3) {
-    if (request.method == "PUT" && noun == "uploads") return upload_piece(market, request, parts[2]);
+    if (request.method == "PUT" && noun == "uploads")
+      return upload_piece(market, request, parts[2]);
     if (get && noun == "blobs") return blob(market, request, parts[2]);
     if (get && noun == "jobs") return job(market, parts[2]);
   }

@@ -64,8 +64,8 @@ bool Market::decide_once() {
       continue;  // one that cannot be decided holds up no other
     }
     if (contract.phase == Phase::kRunning && training != id) {
-      auto done = keeper_->record(trainer::frame(
-          Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+      auto done = keeper_->record(
+          trainer::frame(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
       if (done) return true;
       note_progress(id, {0, 0, "refund waits: " + done.error().expected()});
     }
@@ -113,8 +113,8 @@ bool Market::train_once() {
   bool started = contract && contract->phase == Phase::kRunning;
   bool given_up = contract && contract->phase == Phase::kEscrowed && ++failures_[id] >= kMaxStarts;
   if (started || given_up) {
-    auto aborted = keeper_->record(trainer::frame(
-        Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+    auto aborted = keeper_->record(
+        trainer::frame(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
     (void)aborted;  // decide_once() tries again
   }
   return true;
@@ -123,8 +123,8 @@ bool Market::train_once() {
 // One trainer process, one job. A crash before job.start is recorded leaves the
 // contract escrowed and it is tried again; after it, the job is aborted and refunded.
 Status Market::run_job(const Contract& contract) {
-  auto process = TRY(trainer::EnclaveProcess::start(
-      config_.enclave_program, "trainer", config_.directory + "/platform.key"));
+  auto process = TRY(trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
+                                                    config_.directory + "/platform.key"));
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return Error(Code::kTryAgain, "the market is closing");
@@ -147,15 +147,14 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   auto nonce_body = TRY(trainer::expect(challenge, Kind::kNonce));
   auto nonce_fields = TRY(Fields::of(nonce_body, "nonce"));
   auto nonce = TRY(nonce_fields.text("nonce", 64));
-  auto evidence_body =
-      TRY(ask(trainer::frame(Kind::kPrepare, Json::Object{{"genesis", genesis_leaf_},
-                                                          {"contract", id},
-                                                          {"nonce", nonce}}),
-              Kind::kEvidence));
+  auto evidence_body = TRY(ask(
+      trainer::frame(Kind::kPrepare,
+                     Json::Object{{"genesis", genesis_leaf_}, {"contract", id}, {"nonce", nonce}}),
+      Kind::kEvidence));
   const Json* evidence = evidence_body.find("evidence");
   if (!evidence) return Error(Code::kMalformed, "expected evidence from the trainer");
-  TRY(keeper_->record(trainer::frame(
-      Kind::kStart, Json::Object{{"contract", id}, {"evidence", *evidence}})));
+  TRY(keeper_->record(
+      trainer::frame(Kind::kStart, Json::Object{{"contract", id}, {"evidence", *evidence}})));
   note_progress(id, {0, 0, "started"});
 
   // The trainer reads the whole ledger, as the keeper does, and finds its own start in it.
@@ -170,7 +169,8 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       piece.push_back(to_base64(leaf));
       ++seq;
     }
-    TRY(ask(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}}), Kind::kDone));
+    TRY(ask(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}}),
+            Kind::kDone));
   }
   TRY(ask(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}}), Kind::kConfirmed));
 

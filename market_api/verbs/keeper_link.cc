@@ -43,7 +43,8 @@ Status KeeperLink::feed() {
       piece.push_back(to_base64(leaf));
       ++next;
     }
-    auto answer = TRY(talk(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}})));
+    auto answer =
+        TRY(talk(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}})));
     TRY(trainer::expect(answer, Kind::kDone));
   }
   auto answer = TRY(talk(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}})));

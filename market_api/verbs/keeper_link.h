@@ -18,7 +18,8 @@ class KeeperLink {
     std::string platform_key;  // file of the simulated platform's seed
     std::string sealed;        // file for the keeper's sealed state
   };
-  KeeperLink(Config config, ledger::Sequencer& ledger) : config_(std::move(config)), ledger_(ledger) {}
+  KeeperLink(Config config, ledger::Sequencer& ledger)
+      : config_(std::move(config)), ledger_(ledger) {}
 
   // Makes sure a keeper runs, has followed the ledger to its end and has its boot
   // entry recorded; then asks. kTryAgain when the keeper died: the next call starts a
@@ -28,9 +29,9 @@ class KeeperLink {
   Result<uint64_t> record(const trainer::Frame& request);
 
  private:
-  Status ensure();                      // Guarded by mutex_.
-  Status start();                       // Guarded by mutex_.
-  Status feed();                        // Guarded by mutex_.
+  Status ensure();                                             // Guarded by mutex_.
+  Status start();                                              // Guarded by mutex_.
+  Status feed();                                               // Guarded by mutex_.
   Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
   Result<uint64_t> append(const trainer::Frame& answer);
   Status keep_sealed(const std::string& base64);

@@ -113,8 +113,8 @@ Status Market::open_parts() {
       *ledger_);
   TRY(follow());
   // The keeper boots before anyone is served: a market without one is of no use.
-  TRY(keeper_->ask(trainer::frame(trainer::Kind::kAttest,
-                                  Json::Object{{"nonce", std::string(64, '0')}})));
+  TRY(keeper_->ask(
+      trainer::frame(trainer::Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})));
   TRY(follow());
   decider_ = std::thread([this] { decide_loop(); });
   trainer_ = std::thread([this] { train_loop(); });
@@ -140,7 +140,8 @@ Status Market::follow() {
     auto checkpoint = TRY(ledger::open_checkpoint(note, ledger_->log_key()));
     if (checkpoint.size <= follower_->confirmed_size()) return Done{};
     for (uint64_t seq = follower_->size(); seq < checkpoint.size;) {
-      auto leaves = TRY(ledger_->leaves(seq, std::min<uint64_t>(kFeedLeaves, checkpoint.size - seq)));
+      auto leaves =
+          TRY(ledger_->leaves(seq, std::min<uint64_t>(kFeedLeaves, checkpoint.size - seq)));
       for (const auto& leaf : leaves) TRY(follower_->add(leaf));
       seq += leaves.size();
     }
@@ -174,8 +175,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope) {
   std::lock_guard lock(follow_mutex_);
   const auto& voids = follower_->state().voids();
   if (auto it = voids.find(receipt.seq); it != voids.end()) {
-    return Error(Code::kConflict,
-                 "recorded as entry " + std::to_string(receipt.seq) + " without effect: " + it->second);
+    return Error(Code::kConflict, "recorded as entry " + std::to_string(receipt.seq) +
+                                      " without effect: " + it->second);
   }
   return receipt;
 }

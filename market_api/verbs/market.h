@@ -21,9 +21,9 @@
 namespace souk::market {
 
 struct MarketConfig {
-  std::string directory;                // created if missing
-  std::string enclave_program;          // souk-enclave
-  std::optional<PublicKey> treasury;    // needed when the market is new
+  std::string directory;              // created if missing
+  std::string enclave_program;        // souk-enclave
+  std::optional<PublicKey> treasury;  // needed when the market is new
   std::string currency = "EUR";
 };
 
@@ -88,12 +88,12 @@ class Market {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool stopping_ = false;                          // Guarded by mutex_.
-  uint64_t news_ = 0;                              // Guarded by mutex_.
-  std::optional<ContractId> training_;             // Guarded by mutex_.
-  trainer::EnclaveProcess* process_ = nullptr;     // Guarded by mutex_. Owned by run_job().
-  std::map<ContractId, JobProgress> progress_;     // Guarded by mutex_.
-  std::map<ContractId, int> failures_;             // Owned by the train thread.
+  bool stopping_ = false;                       // Guarded by mutex_.
+  uint64_t news_ = 0;                           // Guarded by mutex_.
+  std::optional<ContractId> training_;          // Guarded by mutex_.
+  trainer::EnclaveProcess* process_ = nullptr;  // Guarded by mutex_. Owned by run_job().
+  std::map<ContractId, JobProgress> progress_;  // Guarded by mutex_.
+  std::map<ContractId, int> failures_;          // Owned by the train thread.
 
   std::thread decider_;
   std::thread trainer_;

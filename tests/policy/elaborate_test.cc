@@ -25,7 +25,7 @@ std::vector<CatalogEntry> catalog() {
     return out;
   };
   return {entry(1, "wdbc-north", 190, {30}, 2), entry(2, "wdbc-harbour", 190, {30}, 2), entry(3, "wdbc-valley", 189, {30}, 2),
-          entry(4, "mnist", 60000, {1, 28, 28}, 10)};
+          entry(4, "mnist-archive", 20000, {1, 28, 28}, 10), entry(5, "mnist-library", 20000, {1, 28, 28}, 10), entry(6, "mnist-museum", 20000, {1, 28, 28}, 10)};
 }
 
 Result<double> fixed_noise(double, double, double, uint32_t) { return 1.23456789; }
@@ -96,7 +96,7 @@ TEST(Elaborate, ErrorsNameTheField) {
            {"purpose = 'p'", "purpose = 5", "purpose"},
            {"'020202'", "'nowhere'", "datasets[2]"},
            {"'020202'", "'wdbc-north'", "datasets[2]"},
-           {"'020202'", "'mnist'", "datasets[2]"},
+           {"'020202'", "'mnist-archive'", "datasets[2]"},
            {"linear{units = 8}", "linear{unit = 8}", "model[1]"},
            {"linear{units = 8}", "linear{units = 8.5}", "model[1].units"},
            {"relu()", "relu", "model[2]"},

@@ -49,6 +49,27 @@ uint64_t count(const Sides& shape) {
   return product;
 }
 
+// The most epsilon, in millionths, that a run of this rate and length could spend and still be
+// admitted: with more noise, to within a thousandth of it. 0 where no amount of noise is enough.
+int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& spent,
+                          const policy::Event& event, double delta) {
+  auto fits = [&](double sigma) {
+    return policy::admits(caps, spent, policy::charges_for({event.q, sigma, event.steps}));
+  };
+  double too_little = event.sigma, enough = event.sigma;
+  for (int doubling = 0; !fits(enough); ++doubling) {
+    if (doubling == 12) return 0;
+    too_little = enough;
+    enough *= 2;
+  }
+  while (enough - too_little > 1e-3 * enough) {
+    double middle = (too_little + enough) / 2;
+    (fits(middle) ? enough : too_little) = middle;
+  }
+  auto epsilon = policy::epsilon_upper({event.q, enough, event.steps}, delta);
+  return epsilon ? policy::epsilon_micro_up(*epsilon) : 0;
+}
+
 class Judge {
  public:
   Judge(const MarketState& state, ContractDecision& out) : state_(state), out_(out) {}
@@ -223,12 +244,15 @@ class Judge {
       }
       auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
       if (!policy::admits(caps, spent, charges_)) {
+        int64_t fits = epsilon_that_fits(caps, spent, event_,
+                                         static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
         refuse("budget_exhausted",
                {"budget_exhausted", "the dataset's privacy budget has no room for this run",
                 dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
                 std::to_string(epsilon_micro_),
-                "what is left of " + std::to_string(dataset.manifest.budget_epsilon_micro) +
-                    " after " + std::to_string(context.spent_epsilon_micro)});
+                (fits > 0 ? "at most " + std::to_string(fits) : "no private run at all") + ": of " +
+                    std::to_string(dataset.manifest.budget_epsilon_micro) + ", " +
+                    std::to_string(context.spent_epsilon_micro) + " is spent or reserved"});
         return false;
       }
     } else {

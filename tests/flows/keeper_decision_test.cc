@@ -1,0 +1,262 @@
+// What the keeper allows: what every policy, every budget and a trainer can bear.
+#include "policy/decide/decide.h"
+#include "policy/privacy/accountant.h"
+#include "tests/flows/keeper_flow.h"
+
+namespace souk::flows {
+namespace {
+
+// ---- quotes and policies ------------------------------------------------------------
+
+TEST_F(KeeperFlow, AQuoteIsTheDecision) {
+  auto friendly = market.publish(market.providers[0]);
+  auto dear = market.publish(market.providers[1], {.policy = "return {allow = true, price = 700}"});
+  auto strict = market.publish(
+      market.providers[2],
+      {.policy = "return {allow = request.purpose == 'teaching', reasons = {{code = 'purpose', "
+                 "message = 'teaching only', "
+                 "path = 'request.purpose', got = request.purpose, need = 'teaching'}}}"});
+  market.deposit(market.lab.account(), 900);
+  const std::vector<std::vector<DatasetId>> choices = {
+      {friendly.id}, {friendly.id, dear.id}, {strict.id}, {friendly.id, strict.id, dear.id}};
+  for (const auto& choice : choices) {
+    auto submit = market.contract(choice);
+    market.follow();
+    auto quoted = market.keeper().ask(Kind::kQuote,
+                                      Json::Object{{"consumer", market.lab.account()},
+                                                   {"submit", contracts::members_json(submit)}});
+    auto body = trainer::expect(quoted, Kind::kDecision);
+    ASSERT_TRUE(body) << kind_and_body(quoted);
+    ContractId id = market.submit(submit);
+    ASSERT_TRUE(market.record(Kind::kDecide, id));
+    Json decided = contracts::members_json(*market.state().contract(id)->decision);
+    Json quote = *body->find("decision");
+    for (const char* member : {"allow", "status", "reasons", "obligations", "price", "grants"}) {
+      EXPECT_EQ(canonical(*quote.find(member)), canonical(*decided.find(member))) << member;
+    }
+  }
+}
+
+TEST_F(KeeperFlow, AQuoteChangesNothing) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  market.follow();
+  Json submit = contracts::members_json(market.contract({dataset.id}));
+  Json ask = Json::Object{{"consumer", market.lab.account()}, {"submit", submit}};
+  auto first = market.keeper().ask(Kind::kQuote, ask);
+  auto second = market.keeper().ask(Kind::kQuote, ask);
+  ASSERT_EQ(first.kind, Kind::kDecision);
+  EXPECT_EQ(first.body, second.body);
+  EXPECT_EQ(market.state().balance(market.lab.account()), 1000);
+}
+
+TEST_F(KeeperFlow, AQuoteForAnEmptyPurseNamesThePriceAndTheContractIsUnfunded) {
+  auto dataset = market.publish(market.providers[0]);
+  market.follow();
+  auto quoted = market.keeper().ask(
+      Kind::kQuote,
+      Json::Object{{"consumer", market.lab.account()},
+                   {"submit", contracts::members_json(market.contract({dataset.id}))}});
+  auto body = trainer::expect(quoted, Kind::kDecision);
+  ASSERT_TRUE(body);
+  EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), true);
+  EXPECT_GT(*body->find("decision")->find("price")->integer(), 0);
+  ContractId id = market.submit(market.contract({dataset.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.state().contract(id)->decision->status, "unfunded");
+}
+
+TEST_F(KeeperFlow, ADeltaAboveTheBudgetsIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({dataset.id});
+  submit.spec.privacy->delta_pico =
+      market.state().dataset(dataset.id)->manifest.budget_delta_pico + 1;
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.state().contract(id)->decision->status, "denied");
+}
+
+TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {
+  EXPECT_EQ(deny_of("error('no')"), "error");
+  EXPECT_EQ(deny_of("return true"), "error");
+  EXPECT_EQ(deny_of("return {allow = 'true'}"), "error");
+  EXPECT_EQ(deny_of("return {allow = 1}"), "error");
+  EXPECT_EQ(deny_of("return {}"), "error");
+  EXPECT_EQ(deny_of(""), "error");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {no_such_duty = 1}}"), "error");
+  EXPECT_EQ(deny_of("return {allow = true, price = -1}"), "error");
+  EXPECT_EQ(deny_of("return {allow = request.no_such_member}"), "error");
+  EXPECT_EQ(deny_of("while true do end"), "limit");
+  EXPECT_EQ(deny_of("local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end"), "limit");
+  EXPECT_EQ(deny_of("this is not lua"), "invalid_policy");
+}
+
+TEST_F(KeeperFlow, AFloodOfReasonsStillFitsIntoOneEntry) {
+  std::vector<DatasetId> datasets;
+  for (int flood = 0; flood < 8; ++flood) {
+    datasets.push_back(market
+                           .publish(market.providers[0],
+                                    {.policy = "local all = {} for i = 1, 14 do all[i] = {code = "
+                                               "'why', message = ('\"'):rep(1000)} end "
+                                               "return {allow = false, reasons = all}"})
+                           .id);
+  }
+  auto last =
+      market.publish(market.providers[1], {.policy = "return {allow = false, reason = 'short'}"});
+  datasets.push_back(last.id);
+  ContractId id = market.submit(market.contract(datasets));
+  market.follow();
+  auto envelope = envelope_in(market.keeper().about(Kind::kDecide, id));
+  ASSERT_TRUE(envelope);
+  EXPECT_TRUE(ledger::SignedEntry::decode(envelope_bytes(*envelope)));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.state().contract(id)->ended_because, "denied");
+  // One provider's flood leaves room for what the next one has to say.
+  std::string reasons = canonical(market.state().contract(id)->decision->reasons);
+  EXPECT_NE(reasons.find("\"why\""), std::string::npos);
+  EXPECT_NE(reasons.find("short"), std::string::npos);
+}
+
+TEST_F(KeeperFlow, AFreePriceIsFree) {
+  auto dataset =
+      market.publish(market.providers[0], {.policy = "return {allow = true, price = 0}"});
+  ContractId id = market.submit(market.contract({dataset.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+  EXPECT_EQ(market.state().contract(id)->escrow, 0);
+}
+
+TEST_F(KeeperFlow, ARunWeakerThanThePolicyObligesIsDenied) {
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {min_noise_micro = 2000001}}"), "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {max_steps = 3}}"), "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {max_parameters = 5}}"), "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {allowed_algorithms = {'cnn'}}}"),
+            "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {max_epsilon_micro = 1}}"), "denied");
+  EXPECT_EQ(deny_of("return {allow = true, obligations = {max_delta_pico = 1}}"), "denied");
+}
+
+TEST_F(KeeperFlow, ARunWithoutPrivacyNeedsEveryProvidersWaiver) {
+  const char* waiver = "return {allow = true, obligations = {waive_privacy = true}}";
+  auto open = market.publish(market.providers[0], {.policy = waiver});
+  auto closed = market.publish(market.providers[1], {.policy = "return {allow = true}"});
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({open.id, closed.id});
+  submit.spec.privacy.reset();
+  ContractId both = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, both));
+  EXPECT_EQ(market.phase(both), Phase::kRefused);
+  submit.datasets = {open.id};
+  ContractId one = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, one));
+  EXPECT_EQ(market.phase(one), Phase::kEscrowed);
+  EXPECT_TRUE(market.state().contract(one)->decision->grants.front().waived);
+}
+
+// Started, it would fail, the budget be spent and the money go back.
+TEST_F(KeeperFlow, ARunThatNoTrainerCouldDoIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto why = [&](const contracts::ContractSubmit& submit) {
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    EXPECT_EQ(market.phase(id), Phase::kRefused);
+    return *market.state().contract(id)->decision->reasons.array()->front().find("code")->string();
+  };
+  auto submit = market.contract({dataset.id});
+  submit.spec.input_shape = {3};
+  EXPECT_EQ(why(submit), "wrong_shape");
+  submit = market.contract({dataset.id});
+  submit.spec.classes = 3;
+  submit.spec.model.back().units = 3;
+  EXPECT_EQ(why(submit), "wrong_classes");
+  submit = market.contract({dataset.id});
+  submit.recipient = trainer::recipient_text(SealingKey{});  // of low order
+  EXPECT_EQ(why(submit), "wrong_recipient");
+  submit = market.contract({dataset.id});
+  char& last = submit.recipient.back();
+  last = last == 'q' ? 'p' : 'q';  // the checksum does not hold
+  EXPECT_EQ(why(submit), "wrong_recipient");
+  EXPECT_EQ(market.state().dataset(dataset.id)->budget.committed, contracts::Charges{});
+  EXPECT_EQ(market.state().dataset(dataset.id)->budget.reserved, contracts::Charges{});
+}
+
+TEST_F(KeeperFlow, AnUnderstatedEpsilonIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({dataset.id});
+  submit.spec.privacy->epsilon_micro -= 1001;  // one millionth below what the accountant finds
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+  expect_no_key(id);
+}
+
+TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
+  // Room for one run, not for two at once.
+  auto submit = market.contract({});
+  int64_t one_run = submit.spec.privacy->epsilon_micro;
+  auto dataset = market.publish(market.providers[0], {.budget_epsilon_micro = one_run * 3 / 2});
+  market.deposit(market.lab.account(), 100'000);
+  submit.datasets = {dataset.id};
+  // All stay escrowed: nothing has run when the budget is gone.
+  size_t allowed = 0;
+  ContractId last;
+  while (true) {
+    last = market.submit(submit);
+    ASSERT_TRUE(market.record(Kind::kDecide, last));
+    if (market.phase(last) != Phase::kEscrowed) break;
+    ++allowed;
+    ASSERT_LT(allowed, 100U);
+  }
+  EXPECT_GE(allowed, 1U);
+  EXPECT_EQ(market.state().contract(last)->ended_because, "budget_exhausted");
+  expect_no_key(last);
+
+  // The refusal says whose budget, and how much noise would still be let in.
+  const auto& reasons = *market.state().contract(last)->decision->reasons.array();
+  ASSERT_EQ(reasons.size(), 1U);
+  const Json& reason = reasons.front();
+  EXPECT_EQ(*reason.find("code")->string(), "budget_exhausted");
+  EXPECT_EQ(*reason.find("provider")->string(), market.providers[0].name);
+  EXPECT_EQ(*reason.find("dataset")->string(), dataset.offer.manifest.name);
+  EXPECT_LE(std::stoll(*reason.find("got")->string()), one_run);
+  const std::string need = *reason.find("need")->string();
+  const std::string at_most = "at most ";
+  ASSERT_EQ(need.rfind(at_most, 0), 0U) << need;
+  int64_t room = std::stoll(need.substr(at_most.size()));
+  EXPECT_GT(room, 0);
+  EXPECT_LT(room, one_run);
+  auto quieter = submit;
+  policy::Event event{policy::rate_from_threshold(quieter.spec.sampling_threshold), 0,
+                      quieter.spec.steps};
+  for (bool fits : {true, false}) {
+    double epsilon = static_cast<double>(room) * (fits ? 0.99 : 1.01) * 1e-6;
+    auto noise = policy::calibrate_noise(epsilon, 1e-5, event.q, event.steps);
+    ASSERT_TRUE(noise);
+    quieter.spec.privacy->noise_multiplier = *noise;
+    quieter.spec.privacy->epsilon_micro = policy::epsilon_micro_up(epsilon);
+    market.follow();
+    auto quote = market.keeper().ask(Kind::kQuote,
+                                     Json::Object{{"consumer", market.lab.account()},
+                                                  {"submit", contracts::members_json(quieter)}});
+    ASSERT_EQ(quote.kind, Kind::kDecision) << kind_and_body(quote);
+    auto body = trainer::expect(quote, Kind::kDecision);
+    ASSERT_TRUE(body);
+    EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), fits) << canonical(*body);
+  }
+}
+
+TEST_F(KeeperFlow, NoKeyOfARevokedDataset) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  market.append(contracts::sign_record(contracts::DatasetRevoke{dataset.id},
+                                       market.providers[0].key, market.market()));
+  StandIn enclave = market.stand_in(id, market.challenge(id));
+  auto answer = market.start_frame(id, enclave.evidence);
+  EXPECT_EQ(refused(answer), Code::kRefused) << kind_and_body(answer);
+}
+
+}  // namespace
+}  // namespace souk::flows
