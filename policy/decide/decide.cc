@@ -131,6 +131,9 @@ RunFacts run_of(const Json& request) {
   run.steps = whole(request, "steps");
   run.parameters = whole(request, "model", "parameters");
   run.algorithm = *request.find("algorithm")->string();
+  const Json* providers = request.find("providers");
+  size_t count = providers && providers->array() ? providers->array()->size() : 0;
+  run.co_providers = count > 0 ? static_cast<int64_t>(count) - 1 : 0;
   return run;
 }
 

@@ -21,7 +21,8 @@ struct AmountField {
 constexpr AmountField kAmounts[] = {
     {"max_epsilon_micro", &Obligations::max_epsilon_micro}, {"max_delta_pico", &Obligations::max_delta_pico},
     {"min_noise_micro", &Obligations::min_noise_micro},     {"max_steps", &Obligations::max_steps},
-    {"max_parameters", &Obligations::max_parameters},
+    {"max_parameters", &Obligations::max_parameters},       {"min_co_providers", &Obligations::min_co_providers},
+    {"max_retention_days", &Obligations::max_retention_days}, {"embargo_until", &Obligations::embargo_until},
 };
 
 std::string joined(const std::vector<std::string>& names) {
@@ -43,6 +44,11 @@ Json to_json(const Obligations& obligations) {
     out["allowed_algorithms"] = std::move(names);
   }
   if (obligations.output_form) out["output_form"] = "weights";
+  if (obligations.attribution) {
+    Json::Array names;
+    for (const auto& name : *obligations.attribution) names.push_back(name);
+    out["attribution"] = std::move(names);
+  }
   if (obligations.waive_privacy) out["waive_privacy"] = true;
   return out;
 }
@@ -72,6 +78,18 @@ Result<Obligations> obligations_from_json(const Json& json) {
     if (form != "weights") return Error(Code::kMalformed, "obligations.output_form: expected \"weights\"");
     out.output_form = Obligations::OutputForm::kWeights;
   }
+  if (fields.has("attribution")) {
+    const Json::Array* names = TRY(fields.array("attribution", 64));
+    std::vector<std::string> list;
+    for (const Json& name : *names) {
+      bool good = name.string() && !name.string()->empty() && name.string()->size() <= 256;
+      if (!good) return Error(Code::kMalformed, "obligations.attribution: expected names of at most 256 bytes");
+      list.push_back(*name.string());
+    }
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+    out.attribution = std::move(list);
+  }
   if (fields.has("waive_privacy")) out.waive_privacy = TRY(fields.boolean("waive_privacy"));
   TRY(fields.done());
   return out;
@@ -91,6 +109,16 @@ Obligations meet(const Obligations& a, const Obligations& b) {
     out.allowed_algorithms = std::move(both);
   } else {
     out.allowed_algorithms = a.allowed_algorithms ? a.allowed_algorithms : b.allowed_algorithms;
+  }
+  out.min_co_providers = most(a.min_co_providers, b.min_co_providers);
+  out.max_retention_days = least(a.max_retention_days, b.max_retention_days);
+  out.embargo_until = most(a.embargo_until, b.embargo_until);
+  if (a.attribution && b.attribution) {
+    std::vector<std::string> all;
+    std::set_union(a.attribution->begin(), a.attribution->end(), b.attribution->begin(), b.attribution->end(), std::back_inserter(all));
+    out.attribution = std::move(all);
+  } else {
+    out.attribution = a.attribution ? a.attribution : b.attribution;
   }
   out.output_form = a.output_form ? a.output_form : b.output_form;  // there is one form
   out.waive_privacy = a.waive_privacy && b.waive_privacy;
@@ -114,6 +142,10 @@ std::vector<Weakness> weaknesses(const RunFacts& run, const Obligations& obligat
   }
   at_most("max_steps", "request.steps", run.steps, obligations.max_steps);
   at_most("max_parameters", "request.model.parameters", run.parameters, obligations.max_parameters);
+  if (run.co_providers && obligations.min_co_providers && *run.co_providers < *obligations.min_co_providers) {
+    out.push_back({"min_co_providers", "request.providers", std::to_string(*run.co_providers),
+                   "at least " + std::to_string(*obligations.min_co_providers) + " beside this one"});
+  }
   if (obligations.allowed_algorithms &&
       !std::binary_search(obligations.allowed_algorithms->begin(), obligations.allowed_algorithms->end(), run.algorithm)) {
     out.push_back({"allowed_algorithms", "request.algorithm", run.algorithm, joined(*obligations.allowed_algorithms)});

@@ -22,6 +22,12 @@ struct Obligations {
   std::optional<std::vector<std::string>> allowed_algorithms;  // sorted, each once
   enum class OutputForm : uint8_t { kWeights };
   std::optional<OutputForm> output_form;
+  std::optional<int64_t> min_co_providers;     // providers of the contract beside this one
+  // Duties, told to the consumer by the decision, the start and the model card; no
+  // part of a run can show that they were kept.
+  std::optional<int64_t> max_retention_days;   // the model is to be deleted after so many days
+  std::optional<int64_t> embargo_until;        // ms; nothing is to be published before
+  std::optional<std::vector<std::string>> attribution;  // whom to name; sorted, each once
   bool waive_privacy = false;  // only by name may a run go without differential privacy
   friend bool operator==(const Obligations&, const Obligations&) = default;
 };
@@ -35,7 +41,8 @@ Result<Obligations> obligations_from_json(const Json& json);
 Obligations meet(const Obligations& a, const Obligations& b);
 
 // kRefused names each thing that is weaker than obliged. More noise, fewer
-// steps, a smaller model are fine.
+// steps, a smaller model are fine. min_co_providers is not a matter of the
+// specification: judge (policy/decide/decide.h) compares it with the request.
 Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations);
 
 }  // namespace souk::policy

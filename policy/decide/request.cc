@@ -16,23 +16,31 @@ constexpr size_t kMaxCredentials = 64;
 
 Error wrong(const std::string& place, const std::string& expected) { return Error(Code::kMalformed, place + ": expected " + expected); }
 
+bool is_token(std::string_view text) {
+  return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
+  });
+}
+
+bool is_words(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    auto character = utf8_at(text, at);
+    if (character.length == 0 || is_invisible(character.point)) return false;
+    at += character.length;
+  }
+  return text.size() <= 256;
+}
+
 // A name without spaces or quotes: ids, algorithms, credential types.
 Result<std::string> token(Fields& fields, const std::string& name, const std::string& place) {
   auto text = TRY(fields.text(name, 128));
-  bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
-  });
-  if (!plain) return wrong(place + "." + name, "1 to 128 letters, digits and ._-:/");
+  if (!is_token(text)) return wrong(place + "." + name, "1 to 128 letters, digits and ._-:/");
   return text;
 }
 
 Result<std::string> words(Fields& fields, const std::string& name, const std::string& place) {
   auto text = TRY(fields.text(name, 256));
-  for (size_t at = 0; at < text.size();) {
-    auto character = utf8_at(text, at);
-    if (character.length == 0 || is_invisible(character.point)) return wrong(place + "." + name, "printable UTF-8");
-    at += character.length;
-  }
+  if (!is_words(text)) return wrong(place + "." + name, "printable UTF-8");
   return text;
 }
 
@@ -80,6 +88,37 @@ Status check_credentials(const Json::Array& types, const Json::Array& details) {
 
 int64_t micro_down(double value) { return static_cast<int64_t>(std::min(std::floor(value * 1e6), 9e15)); }
 int64_t micro_up(double value) { return static_cast<int64_t>(std::min(std::ceil(value * 1e6), 9e15)); }
+
+// A list of texts that `good` accepts, each once; nothing when it is not there.
+template <class Good>
+Status optional_list(Fields& fields, const std::string& name, const std::string& expected, Good good) {
+  if (!fields.has(name)) return Done{};
+  const Json::Array* items = TRY(fields.array(name, 256));
+  std::set<std::string> seen;
+  for (const Json& item : *items) {
+    if (!item.string() || !good(*item.string()) || !seen.insert(*item.string()).second) return wrong("request." + name, expected);
+  }
+  return Done{};
+}
+
+Status check_usage(const Json& value, const std::string& place) {
+  auto fields = TRY(Fields::of(value, place));
+  TRY(fields.integer("spent_epsilon_micro"));
+  TRY(fields.integer("runs"));
+  TRY(fields.integer("last_run"));
+  return fields.done();
+}
+
+Json usage_json(const UsageFacts& facts) {
+  return Json::Object{{"spent_epsilon_micro", facts.spent_epsilon_micro}, {"runs", facts.runs}, {"last_run", facts.last_run_ms}};
+}
+
+template <class Items>
+Json list_of(const Items& items) {
+  Json::Array out;
+  for (const auto& item : items) out.emplace_back(item);
+  return out;
+}
 
 Json ops_of(const TrainingSpec& spec) {
   std::set<std::string> names;
@@ -139,6 +178,9 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
       {"dp", std::move(dp)},
       {"output", Json::Object{{"form", "weights"}}},
       {"datasets", facts.datasets},
+      {"providers", list_of(facts.providers)},
+      {"dataset_ids", list_of(facts.dataset_ids)},
+      {"dataset_names", list_of(facts.dataset_names)},
       {"credentials", std::move(type_list)},
       {"credential_details", std::move(details)},
   };
@@ -159,7 +201,12 @@ Json build_dataset(const DatasetFacts& facts) {
 }
 
 Json build_context(const ContextFacts& facts) {
-  return Json::Object{{"now", facts.now_ms}, {"spent_epsilon_micro", facts.spent_epsilon_micro}, {"runs", facts.runs}, {"head", facts.head}};
+  return Json::Object{{"now", facts.now_ms},
+                      {"spent_epsilon_micro", facts.spent_epsilon_micro},
+                      {"runs", facts.runs},
+                      {"head", facts.head},
+                      {"consumer", usage_json(facts.consumer)},
+                      {"purpose", usage_json(facts.purpose)}};
 }
 
 Status validate_request(const Json& request) {
@@ -187,6 +234,9 @@ Status validate_request(const Json& request) {
   if (form != "weights") return wrong("request.output.form", "\"weights\"");
   TRY(output_fields.done());
   TRY(fields.integer("datasets", 1, 256));
+  TRY(optional_list(fields, "providers", "ids of providers, each once", is_token));
+  TRY(optional_list(fields, "dataset_ids", "ids of datasets, each once", is_token));
+  TRY(optional_list(fields, "dataset_names", "printable names, each once", is_words));
   const Json::Array* types = TRY(fields.array("credentials", kMaxCredentials));
   const Json::Array* details = TRY(fields.array("credential_details", kMaxCredentials));
   TRY(check_credentials(*types, *details));
@@ -216,6 +266,11 @@ Status validate_context(const Json& ctx) {
   TRY(fields.integer("spent_epsilon_micro"));
   TRY(fields.integer("runs"));
   TRY(fields.integer("head"));
+  for (const char* name : {"consumer", "purpose"}) {
+    if (!fields.has(name)) continue;
+    const Json* usage = TRY(fields.any(name));
+    TRY(check_usage(*usage, std::string("ctx.") + name));
+  }
   return fields.done();
 }
 

@@ -29,6 +29,10 @@ struct RequestFacts {
   std::string currency;
   uint64_t rows_total = 0;  // over all datasets of the contract
   uint32_t datasets = 1;
+  // Of all datasets of the contract; providers and ids sorted, each once.
+  std::vector<PublicKey> providers;
+  std::vector<DatasetId> dataset_ids;
+  std::vector<std::string> dataset_names;
   std::vector<CredentialFact> credentials;
 };
 
@@ -43,11 +47,21 @@ struct DatasetFacts {
   int64_t budget_delta_pico = 0;
 };
 
+// What a dataset has answered to one consumer, or for one purpose, so far: the
+// contracts that run or ran on it, each at the epsilon it was granted.
+struct UsageFacts {
+  int64_t spent_epsilon_micro = 0;
+  int64_t runs = 0;
+  TimeMs last_run_ms = 0;  // when the latest of them was submitted; 0: none
+};
+
 struct ContextFacts {
   TimeMs now_ms = 0;  // ledger time
   int64_t spent_epsilon_micro = 0;
   int64_t runs = 0;
   int64_t head = 0;   // ledger size the question was asked at
+  UsageFacts consumer;  // of the consumer who asks, with this dataset
+  UsageFacts purpose;   // of the purpose asked for, with this dataset
 };
 
 // "logreg" (one linear layer and nothing else to train), "mlp", or "cnn" (any convolution).
@@ -58,7 +72,10 @@ Result<Json> build_request(const contracts::TrainingSpec& spec, const RequestFac
 Json build_dataset(const DatasetFacts& facts);
 Json build_context(const ContextFacts& facts);
 
-// kMalformed names the member and what was expected. Nothing optional, nothing extra.
+// kMalformed names the member and what was expected. Nothing extra; optional are only
+// request.providers, request.dataset_ids, request.dataset_names, ctx.consumer and
+// ctx.purpose, which the keeper always gives (a policy that reads one that is not
+// there fails, and so denies).
 Status validate_request(const Json& request);
 Status validate_dataset(const Json& dataset);
 Status validate_context(const Json& ctx);

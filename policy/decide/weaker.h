@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ struct RunFacts {
   int64_t epsilon_micro = 0, delta_pico = 0, noise_micro = 0;
   int64_t steps = 0, parameters = 0;
   std::string algorithm;
+  std::optional<int64_t> co_providers;  // where the request is known
 };
 
 struct Weakness {

@@ -158,6 +158,16 @@ Obligations random_obligations(std::mt19937_64& random) {
     }
     out.allowed_algorithms = names;
   }
+  out.min_co_providers = maybe(3);
+  out.max_retention_days = maybe(30);
+  out.embargo_until = maybe(1000);
+  if (random() % 2) {
+    std::vector<std::string> names;
+    for (const char* name : {"Clinic A", "Clinic B", "Institute"}) {
+      if (random() % 2) names.push_back(name);
+    }
+    out.attribution = names;
+  }
   if (random() % 2) out.output_form = Obligations::OutputForm::kWeights;
   out.waive_privacy = random() % 2;
   return out;
@@ -219,6 +229,18 @@ TEST(Obligations, OneUnitWeakerIsRefusedAndNamed) {
   expect_refused("waive_privacy", spec);
 }
 
+TEST(Decide, TooFewOtherProvidersBreakTheObligation) {
+  const char* crowd = "return {allow = true, obligations = {min_co_providers = 2}}";
+  Json request = sample_request();
+  auto alone = evaluate(crowd, request, sample_dataset(), sample_context());
+  ASSERT_EQ(alone.status, DecisionStatus::kDenied);
+  EXPECT_EQ(alone.reasons[0].code, "min_co_providers");
+  override_member(request, "providers", Json::Array{"p1", "p2"});
+  EXPECT_FALSE(evaluate(crowd, request, sample_dataset(), sample_context()).allowed());
+  override_member(request, "providers", Json::Array{"p1", "p2", "p3"});
+  EXPECT_TRUE(evaluate(crowd, request, sample_dataset(), sample_context()).allowed());
+}
+
 TEST(Request, BuiltRequestsPassTheirOwnSchema) {
   RequestFacts facts;
   facts.purpose = "medical-research";
@@ -232,7 +254,13 @@ TEST(Request, BuiltRequestsPassTheirOwnSchema) {
   EXPECT_EQ(*request->find("dp")->find("noise_micro")->integer(), 1100000);
   EXPECT_EQ(request->find("credentials")->array()->size(), 1u);
   EXPECT_TRUE(validate_dataset(build_dataset({DatasetId(), "d", PublicKey(), "p", 5, 6, 7, 8})));
-  EXPECT_TRUE(validate_context(build_context({1, 2, 3, 4})));
+  EXPECT_TRUE(validate_context(build_context({1, 2, 3, 4, {5, 6, 7}, {8, 9, 10}})));
+  Json lie = build_context({1, 2, 3, 4, {5, 6, 7}, {8, 9, 10}});
+  override_member(lie, "consumer.runs", Json(-1));
+  EXPECT_FALSE(validate_context(lie));
+  Json twice = *request;
+  override_member(twice, "providers", Json::Array{"p1", "p1"});
+  EXPECT_FALSE(validate_request(twice));
   facts.purpose = "two\nlines";
   EXPECT_FALSE(build_request(plain_spec(), facts));
 }

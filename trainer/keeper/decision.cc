@@ -1,6 +1,7 @@
 #include "trainer/keeper/decision.h"
 
 #include <algorithm>
+#include <set>
 
 #include "ledger/crypto/hash.h"
 #include "policy/decide/request.h"
@@ -12,6 +13,7 @@
 namespace souk::trainer {
 namespace {
 
+using contracts::Contract;
 using contracts::ContractDecision;
 using contracts::ContractSubmit;
 using contracts::Dataset;
@@ -165,8 +167,26 @@ class Judge {
     return facts;
   }
 
+  // What the dataset has answered, or is answering, in the contracts `counts` picks.
+  // What was allowed but never started cost nothing.
+  template <class Counts>
+  policy::UsageFacts usage(const DatasetId& dataset, Counts counts) const {
+    policy::UsageFacts facts;
+    for (const auto& [id, past] : state_.contracts()) {
+      bool ran = past.phase == contracts::Phase::kEscrowed || past.start.has_value();
+      if (!ran || !past.decision || !counts(past)) continue;
+      for (const Grant& grant : past.decision->grants) {
+        if (grant.dataset != dataset) continue;
+        ++facts.runs;
+        facts.spent_epsilon_micro = std::min(facts.spent_epsilon_micro + grant.epsilon_micro, kMaxJsonInteger);
+        facts.last_run_ms = std::max(facts.last_run_ms, past.deadline - past.submit.deadline_minutes * 60'000);
+      }
+    }
+    return facts;
+  }
+
   // One provider's answer; false when it is not an allow.
-  bool ask(const Dataset& dataset, const Json& request, const ContractSubmit& submit,
+  bool ask(const Dataset& dataset, const Json& request, const PublicKey& consumer, const ContractSubmit& submit,
            const EvaluatePolicy& evaluate, uint64_t head_size) {
     size_t room = kReasonBytes / submit.datasets.size();
     policy::DatasetFacts facts;
@@ -183,6 +203,8 @@ class Judge {
     context.spent_epsilon_micro = dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
     context.runs = dataset.budget.runs;
     context.head = static_cast<int64_t>(head_size);
+    context.consumer = usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
+    context.purpose = usage(dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
     PolicyDecision answer = evaluate(dataset.manifest.policy, request, policy::build_dataset(facts),
                                      policy::build_context(context));
     Json::Array read_set;
@@ -327,6 +349,17 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     facts.currency = state.genesis() ? state.genesis()->currency : "";
     facts.rows_total = rows;
     facts.datasets = static_cast<uint32_t>(datasets.size());
+    std::set<PublicKey> providers;
+    std::set<DatasetId> ids;
+    std::set<std::string> names;
+    for (const Dataset* dataset : datasets) {
+      providers.insert(dataset->provider);
+      ids.insert(dataset->id);
+      names.insert(dataset->manifest.name);
+    }
+    facts.providers.assign(providers.begin(), providers.end());
+    facts.dataset_ids.assign(ids.begin(), ids.end());
+    facts.dataset_names.assign(names.begin(), names.end());
     facts.credentials = judge.credentials(consumer, submit);
     auto request = policy::build_request(submit.spec, facts);
     if (!request) {
@@ -334,7 +367,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     } else {
       // Every provider is asked, so that one answer tells everything there is to change.
       for (const Dataset* dataset : datasets) {
-        judge.ask(*dataset, *request, submit, evaluate, head_size);
+        judge.ask(*dataset, *request, consumer, submit, evaluate, head_size);
       }
     }
   }
