@@ -60,7 +60,9 @@ void write_string(std::string_view text, std::string& out) {
   out.push_back('"');
 }
 
-void write(const Json& value, std::string& out) {
+enum class Reals { kNone, kNumbers };
+
+void write(const Json& value, Reals reals, std::string& out) {
   if (value.is_null()) {
     out += "null";
   } else if (auto* b = value.boolean()) {
@@ -68,13 +70,16 @@ void write(const Json& value, std::string& out) {
   } else if (auto* i = value.integer()) {
     CHECK(*i <= kMaxJsonInteger && *i >= -kMaxJsonInteger);
     out += std::to_string(*i);
+  } else if (auto* r = value.real()) {
+    CHECK(reals == Reals::kNumbers);
+    out += real_text(*r);
   } else if (auto* s = value.string()) {
     write_string(*s, out);
   } else if (auto* a = value.array()) {
     out.push_back('[');
     for (size_t n = 0; n < a->size(); ++n) {
       if (n > 0) out.push_back(',');
-      write((*a)[n], out);
+      write((*a)[n], reals, out);
     }
     out.push_back(']');
   } else if (auto* o = value.object()) {
@@ -86,7 +91,7 @@ void write(const Json& value, std::string& out) {
       first = false;
       write_string(name, out);
       out.push_back(':');
-      write(member, out);
+      write(member, reals, out);
     }
     out.push_back('}');
   }
@@ -303,9 +308,22 @@ const Json* Json::find(const std::string& name) const {
   return it == o->end() ? nullptr : &it->second;
 }
 
+Json Json::real(double value) {
+  CHECK(std::isfinite(value));
+  Json out;
+  out.value_ = value;
+  return out;
+}
+
 std::string canonical(const Json& value) {
   std::string out;
-  write(value, out);
+  write(value, Reals::kNone, out);
+  return out;
+}
+
+std::string answer_json(const Json& value) {
+  std::string out;
+  write(value, Reals::kNumbers, out);
   return out;
 }
 

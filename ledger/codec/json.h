@@ -25,6 +25,9 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::map<std::string, Json>;  // ASCII names sort as RFC 8785 asks
 
+  // A finite real, for answers (answer_json) alone: canonical JSON has none.
+  static Json real(double value);
+
   Json() : value_(nullptr) {}
   Json(std::nullptr_t) : value_(nullptr) {}                        // NOLINT
   Json(bool value) : value_(value) {}                              // NOLINT
@@ -44,6 +47,7 @@ class Json {
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
   const bool* boolean() const { return std::get_if<bool>(&value_); }
   const int64_t* integer() const { return std::get_if<int64_t>(&value_); }
+  const double* real() const { return std::get_if<double>(&value_); }
   const std::string* string() const { return std::get_if<std::string>(&value_); }
   const Array* array() const { return std::get_if<Array>(&value_); }
   const Object* object() const { return std::get_if<Object>(&value_); }
@@ -56,11 +60,15 @@ class Json {
   friend bool operator==(const Json&, const Json&) = default;
 
  private:
-  std::variant<std::nullptr_t, bool, int64_t, std::string, Array, Object> value_;
+  std::variant<std::nullptr_t, bool, int64_t, std::string, Array, Object, double> value_;
 };
 
-// The canonical text. CHECKs that integers are in range and names are ASCII.
+// The canonical text. CHECKs that integers are in range, names are ASCII, and nothing is real.
 std::string canonical(const Json& value);
+
+// canonical() with reals as JSON numbers in their shortest form: for what a program prints,
+// never for what is hashed or signed.
+std::string answer_json(const Json& value);
 
 // Reads canonical text and nothing else. kMalformed names the byte offset.
 // Depth <= 32.

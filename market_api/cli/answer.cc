@@ -52,7 +52,7 @@ ExitStatus print(const Result<Answer>& answer, bool as_json) {
       std::printf("%s\n", canonical(error).c_str());
     }
   } else if (as_json) {
-    std::printf("%s\n", canonical(answer->json).c_str());
+    std::printf("%s\n", answer_json(answer->json).c_str());
   } else if (!answer->text.empty()) {
     std::printf("%s\n", answer->text.c_str());
   }
