@@ -300,5 +300,23 @@ TEST(ImportImages, NamesTheImageThatIsWrong) {
             "cat/a.pgm: byte 0: expected a binary PGM (P5) or PPM (P6)");
 }
 
+TEST(ImportCifar10, ReadsRecordsAndRefusesPartsAndStrangeLabels) {
+  Bytes file(2 * kCifar10RecordBytes, 0);
+  file[0] = 9;
+  file[1] = 200;                        // red, first pixel
+  file[1 + 1024] = 100;                 // green
+  file[kCifar10RecordBytes] = 3;
+  auto dataset = import_cifar10(file).take();
+  EXPECT_EQ(dataset.labels, (std::vector<int64_t>{9, 3}));
+  EXPECT_EQ(dataset.schema.feature_shape, (TensorShape{3, 32, 32}));
+  EXPECT_EQ(dataset.schema.classes.at(9), "truck");
+  EXPECT_EQ(std::get<1>(dataset.features).at(0), 200);
+  EXPECT_EQ(std::get<1>(dataset.features).at(1024), 100);
+  EXPECT_FALSE(import_cifar10(ByteView(file).first(file.size() - 1)));
+  file[kCifar10RecordBytes] = 10;
+  EXPECT_EQ(import_cifar10(file).error().expected(), "record 1: expected a label from 0 to 9");
+  EXPECT_FALSE(import_cifar10({}));
+}
+
 }  // namespace
 }  // namespace souk::trainer
