@@ -1,5 +1,7 @@
 #include "ledger/codec/json.h"
 
+#include "ledger/codec/json_reals.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -97,7 +99,7 @@ void write(const Json& value, Reals reals, std::string& out) {
   }
 }
 
-enum class Dialect { kCanonical, kOrdinary };
+enum class Dialect { kCanonical, kOrdinary, kMarked };
 
 class Reader {
  public:
@@ -138,11 +140,32 @@ class Reader {
     }
     if (peek() == '[') return read_array(depth);
     if (peek() == '{') return read_object(depth);
+    if (dialect_ == Dialect::kMarked) {
+      for (const char* word : {"NaN", "Infinity", "-Infinity"}) {
+        if (accept(word)) return marked(word);
+      }
+    }
     if (peek() == '-' || (peek() >= '0' && peek() <= '9')) return read_integer();
     return bad("expected a value");
   }
 
+  static Json marked(std::string_view text) { return Json(Json::Object{{"$float", text}}); }
+
+  // What read_integer refuses, in the dialect that lets a schema refuse it by name.
+  Json read_marked() {
+    size_t start = at_;
+    auto belongs = [](char c) { return (c >= '0' && c <= '9') || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'; };
+    while (more() && belongs(peek())) ++at_;
+    auto digits = text_.substr(start, at_ - start);
+    int64_t value = 0;
+    auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    bool whole = status == std::errc() && end == digits.data() + digits.size() && digits != "-0" && value <= kMaxJsonInteger &&
+                 value >= -kMaxJsonInteger;
+    return whole ? Json(value) : marked(digits);
+  }
+
   Result<Json> read_integer() {
+    if (dialect_ == Dialect::kMarked) return read_marked();
     size_t start = at_;
     if (peek() == '-') ++at_;
     while (peek() >= '0' && peek() <= '9') ++at_;
@@ -172,7 +195,7 @@ class Reader {
       uint32_t digit = 0;
       if (c >= '0' && c <= '9') digit = static_cast<uint32_t>(c - '0');
       else if (c >= 'a' && c <= 'f') digit = static_cast<uint32_t>(c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F' && dialect_ == Dialect::kOrdinary) digit = static_cast<uint32_t>(c - 'A' + 10);
+      else if (c >= 'A' && c <= 'F' && dialect_ != Dialect::kCanonical) digit = static_cast<uint32_t>(c - 'A' + 10);
       else return bad("expected four lower-case hex digits");
       value = value * 16 + digit;
     }
@@ -339,6 +362,13 @@ Result<Json> parse_json(std::string_view text, size_t max_bytes) {
     return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kOrdinary).document();
+}
+
+Result<Json> parse_json_marking_reals(std::string_view text, size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+  }
+  return Reader(text, Dialect::kMarked).document();
 }
 
 std::string real_text(double value) {

@@ -50,6 +50,18 @@ struct Question {
     out.dataset = name_of(dataset, "name");
     return out;
   }
+  // "PATH: expected NEED, not GOT", as the schema words it.
+  PolicyDecision malformed(const std::string& text) const {
+    PolicyDecision decision = no(DecisionStatus::kInvalidRequest, "invalid_request", text);
+    Reason& why = decision.reasons.front();
+    if (size_t colon = text.find(": "); colon != std::string::npos) why.path = one_line(text.substr(0, colon), kMaxDetailBytes);
+    if (size_t need = text.find("expected "); need != std::string::npos) {
+      size_t got = text.rfind(", not ");
+      why.need = one_line(text.substr(need + 9, got == std::string::npos ? got : got - need - 9), kMaxDetailBytes);
+      if (got != std::string::npos) why.got = one_line(text.substr(got + 6), kMaxDetailBytes);
+    }
+    return decision;
+  }
   PolicyDecision no(DecisionStatus status, std::string code, std::string message) const {
     PolicyDecision decision = start();
     decision.status = status;
@@ -127,7 +139,8 @@ RunFacts run_of(const Json& request) {
   run.private_run = enabled && enabled->boolean() && *enabled->boolean();
   run.epsilon_micro = whole(request, "dp", "epsilon_micro");
   run.delta_pico = whole(request, "dp", "delta_pico");
-  run.noise_micro = whole(request, "dp", "noise_micro");
+  // A request that does not say is not weaker for it: the trainer's plan is compared again.
+  run.noise_micro = dp && dp->find("noise_micro") ? whole(request, "dp", "noise_micro") : kMaxJsonInteger;
   run.steps = whole(request, "steps");
   run.parameters = whole(request, "model", "parameters");
   run.algorithm = *request.find("algorithm")->string();
@@ -165,6 +178,11 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
 
 }  // namespace
 
+const Digest& engine_hash() {
+  static const Digest hash = ledger::sha256(as_bytes(kEngineSemantics));
+  return hash;
+}
+
 const char* status_name(DecisionStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
 
 Json to_json(const Reason& reason) {
@@ -192,14 +210,16 @@ Json PolicyDecision::to_json() const {
   for (const auto& reason : reasons) reason_list.push_back(policy::to_json(reason));
   for (const auto& path : read_set) reads.push_back(path);
   return Json::Object{
+      {"allow", allowed()},
       {"status", status_name(status)},
       {"reasons", std::move(reason_list)},
-      {"price_minor", price_minor},
+      {"price", price_minor},
       {"obligations", policy::to_json(obligations)},
       {"read_set", std::move(reads)},
       {"gas", gas},
       {"policy_hash", policy_hash},
       {"request_hash", request_hash},
+      {"engine_hash", engine_hash},
   };
 }
 
@@ -216,7 +236,8 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
     auto reason = TRY(reason_from_json(item));
     decision.reasons.push_back(std::move(reason));
   }
-  decision.price_minor = TRY(fields.integer("price_minor"));
+  bool allow = TRY(fields.boolean("allow"));
+  decision.price_minor = TRY(fields.integer("price"));
   const Json* obligations = TRY(fields.any("obligations"));
   decision.obligations = TRY(obligations_from_json(*obligations));
   const Json::Array* reads = TRY(fields.array("read_set"));
@@ -227,21 +248,30 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   decision.gas = static_cast<uint64_t>(TRY(fields.integer("gas")));
   decision.policy_hash = TRY(fields.digest("policy_hash"));
   decision.request_hash = TRY(fields.digest("request_hash"));
+  decision.engine_hash = TRY(fields.digest("engine_hash"));
   TRY(fields.done());
-  if (!decision.allowed() && decision.price_minor != 0) return Error(Code::kMalformed, "decision.price_minor: expected 0 unless allowed");
+  if (allow != decision.allowed()) return Error(Code::kMalformed, "decision.allow: expected true with status allowed and no other");
+  if (!decision.allowed() && decision.price_minor != 0) return Error(Code::kMalformed, "decision.price: expected 0 unless allowed");
   if (!decision.allowed() && decision.reasons.empty()) return Error(Code::kMalformed, "decision.reasons: expected one unless allowed");
   return decision;
 }
 
 Digest PolicyDecision::hash() const { return ledger::sha256(as_bytes(canonical(to_json()))); }
 
+PolicyDecision refused_request(std::string_view policy_source, const Json& request, const std::string& why) {
+  static const Json none;
+  return Question{policy_source, request, none, none}.no(DecisionStatus::kInvalidRequest, "invalid_request", why);
+}
+
 std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
   Question question{policy_source, request, dataset, ctx};
   if (auto text = check_characters(policy_source); !text) {
-    return question.no(DecisionStatus::kInvalidPolicy, "invalid_policy", text.error().expected());
+    bool no_text = text.error().code() == Code::kMalformed;
+    return question.no(no_text ? DecisionStatus::kInvalidPolicy : DecisionStatus::kPublishRejected,
+                       no_text ? "invalid_policy" : "publish_rejected", text.error().expected());
   }
   for (const Status& shape : {validate_request(request), validate_dataset(dataset), validate_context(ctx)}) {
-    if (!shape) return question.no(DecisionStatus::kInvalidRequest, "invalid_request", shape.error().expected());
+    if (!shape) return question.malformed(shape.error().expected());
   }
   return std::nullopt;
 }
@@ -266,7 +296,7 @@ PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_sourc
   };
   switch (evaluation.outcome) {
     case Outcome::kLimit: return failed(DecisionStatus::kLimit, "limit", evaluation.error);
-    case Outcome::kSyntax: return failed(DecisionStatus::kInvalidPolicy, "invalid_policy", evaluation.error);
+    case Outcome::kSyntax: return failed(DecisionStatus::kPublishRejected, "publish_rejected", evaluation.error);
     case Outcome::kError: return failed(DecisionStatus::kError, "error", evaluation.error);
     case Outcome::kValue: break;
   }

@@ -25,8 +25,8 @@ enum class DecisionStatus : uint8_t {
   kError,            // the policy failed, or its answer was not a decision
   kLimit,            // gas, memory, output, or time
   kInvalidRequest,   // refused by the schema; the policy did not run
-  kInvalidPolicy,    // the text is not an acceptable policy
-  kPublishRejected,  // the same, found at publication
+  kInvalidPolicy,    // not a policy at all: too long, or not UTF-8
+  kPublishRejected,  // a text that may not be published: its characters, or it does not parse
 };
 const char* status_name(DecisionStatus status);  // "allowed", "denied", "error", "limit", "invalid_request", ...
 
@@ -42,6 +42,10 @@ struct Reason {
 Json to_json(const Reason& reason);
 Result<Reason> reason_from_json(const Json& json);
 
+// SHA-256 of the name of these semantics, the interpreter's release and the table of
+// costs. Two engines with one hash give one decision, gas included.
+const Digest& engine_hash();
+
 struct PolicyDecision {
   DecisionStatus status = DecisionStatus::kError;
   std::vector<Reason> reasons;        // never empty unless allowed
@@ -51,6 +55,7 @@ struct PolicyDecision {
   uint64_t gas = 0;
   Digest policy_hash{};               // SHA-256 of the source text
   Digest request_hash{};              // SHA-256 of canonical {"ctx":…,"dataset":…,"request":…}
+  Digest engine_hash = policy::engine_hash();  // of whoever decided
   bool allowed() const { return status == DecisionStatus::kAllowed; }
 
   Json to_json() const;
@@ -63,6 +68,9 @@ struct PolicyDecision {
 // through evaluate_jailed (policy/jail/worker.h).
 PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx,
                         const Limits& limits = {});
+
+// The decision on a question that is not even three JSON values.
+PolicyDecision refused_request(std::string_view policy_source, const Json& request, const std::string& why);
 
 // evaluate in three steps, for callers that run the middle one elsewhere:
 // the refusals of text and schema, without running anything; ...

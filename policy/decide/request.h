@@ -72,10 +72,8 @@ Result<Json> build_request(const contracts::TrainingSpec& spec, const RequestFac
 Json build_dataset(const DatasetFacts& facts);
 Json build_context(const ContextFacts& facts);
 
-// kMalformed names the member and what was expected. Nothing extra; optional are only
-// request.providers, request.dataset_ids, request.dataset_names, ctx.consumer and
-// ctx.purpose, which the keeper always gives (a policy that reads one that is not
-// there fails, and so denies).
+// By the table of policy/decide/schema.h. kMalformed names the field and what was expected.
+// The keeper gives every field, the optional ones too.
 Status validate_request(const Json& request);
 Status validate_dataset(const Json& dataset);
 Status validate_context(const Json& ctx);

@@ -9,9 +9,9 @@ namespace souk::policy {
 
 inline constexpr size_t kMaxSourceBytes = 32 << 10;
 
-// UTF-8, at most 32 kB, no control, invisible, direction-changing or look-alike
-// characters (kRefused names the character and the line), parses as Lua
-// (kMalformed names the line).
+// UTF-8, at most 32 kB (kMalformed), no control, invisible, direction-changing or
+// look-alike characters (kRefused names the character and the line), parses as Lua
+// (kRefused names the line).
 Status check_source(std::string_view text);
 // The part of it that needs no parser.
 Status check_characters(std::string_view text);

@@ -166,6 +166,10 @@ int protected_run(lua_State* state) {
   if (status != LUA_OK) return lua_error(state);
   lua_sethook(state, count, LUA_MASKCOUNT, 1);
   lua_call(state, 0, 1);
+  if (run.program.vocabulary == Vocabulary::kPolicy && lua_type(state, 1) == LUA_TFUNCTION) {
+    for (const Input& input : run.program.inputs) push_input(state, *input.value, input.name);
+    lua_call(state, static_cast<int>(run.program.inputs.size()), 1);
+  }
   ResultReader reader{state, run.program.vocabulary};
   auto value = reader.read(1, 0, "");
   if (!value) {
@@ -266,7 +270,7 @@ Status check_syntax(std::string_view source) {
   *static_cast<Confined**>(lua_getextraspace(state.get())) = &account;
   int status = load_text(state.get(), source, "=line");
   if (status == LUA_OK) return Done{};
-  return Error(Code::kMalformed, "expected Lua: " + (account.tripped ? std::string("less than 32 MiB to parse") : error_text(state.get())));
+  return Error(Code::kRefused, "expected Lua: " + (account.tripped ? std::string("less than 32 MiB to parse") : error_text(state.get())));
 }
 
 }  // namespace souk::policy

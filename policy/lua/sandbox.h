@@ -28,6 +28,9 @@ inline constexpr int kMaxResultDepth = 8;
 
 // kPolicy: integers out only. kContract: adds the vocabulary of training
 // contracts, sqrt/exp/log/cos, and reals in the result (as decimal strings).
+// The name of what a program means here and what it costs: any change of either changes it.
+inline constexpr std::string_view kEngineSemantics = "souk-policy/2 Lua 5.4.4 costs/2";
+
 enum class Vocabulary : uint8_t { kPolicy, kContract };
 
 // A read-only value the program sees under a global name. Asking an object for a
@@ -37,6 +40,8 @@ struct Input {
   const Json* value;
 };
 
+// A policy may return, instead of its answer, a function that is then called with
+// the inputs in their order.
 struct Program {
   std::string_view source;  // text only; bytecode is refused
   Vocabulary vocabulary = Vocabulary::kPolicy;
@@ -57,7 +62,7 @@ struct Evaluation {
 // Never throws, never runs program code while reporting.
 Evaluation run_confined(const Program& program, const Limits& limits);
 
-// kMalformed with the line when the text is not a Lua chunk.
+// kRefused with the line when the text is not a Lua chunk.
 Status check_syntax(std::string_view source);
 
 }  // namespace souk::policy

@@ -63,7 +63,10 @@ TEST(Decide, WhatIsNotADecisionIsAnError) {
                              "return {allow = false, reasons = {{kode = 'a'}}}", "error('x')"}) {
     EXPECT_EQ(decide(source).status, DecisionStatus::kError) << source;
   }
-  EXPECT_EQ(decide("return {").status, DecisionStatus::kInvalidPolicy);
+  EXPECT_EQ(decide("return {").status, DecisionStatus::kPublishRejected);
+  EXPECT_EQ(decide("return {allow = true} -- \xe2\x80\xae").status, DecisionStatus::kPublishRejected);
+  EXPECT_EQ(decide("return {allow = true} -- \xff").status, DecisionStatus::kInvalidPolicy);
+  EXPECT_EQ(decide(std::string(kMaxSourceBytes + 1, ' ')).status, DecisionStatus::kInvalidPolicy);
 }
 
 TEST(Decide, EveryMutatedRequestIsRefusedBeforeThePolicyRuns) {

@@ -372,7 +372,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     }
   }
   if (out.status == "allowed") judge.finish(submit);
-  out.inputs = Json::Object{{"engine", "souk-policy/1"}, {"policies", std::move(judge.inputs_)}};
+  out.inputs = Json::Object{{"engine", policy::engine_hash()}, {"policies", std::move(judge.inputs_)}};
   out.allow = out.status == "allowed";
   if (out.allow) {
     // A contract on the ledger, or one that is only asked about.

@@ -1,0 +1,102 @@
+#include "market_api/cli/policy_files.h"
+
+#include "ledger/codec/json_reals.h"
+#include "policy/decide/schema.h"
+#include "policy/decide/source.h"
+
+namespace souk::market {
+namespace {
+
+constexpr size_t kMaxQuestionBytes = 1 << 20;
+constexpr uint64_t kMaxMemory = uint64_t{512} << 20;
+
+}  // namespace
+
+void QuestionFiles::add_to(CLI::App& verb) {
+  verb.add_option("--request", request, "JSON of the request")->required();
+  verb.add_option("--dataset", dataset, "JSON of the dataset (default: a sample)");
+  verb.add_option("--ctx", ctx, "JSON of the context (default: a sample)");
+}
+
+Result<Json> read_question_part(const std::string& path) {
+  auto bytes = TRY(load_argument(path, kMaxQuestionBytes));
+  auto json = parse_json_marking_reals(as_text(bytes), kMaxQuestionBytes);
+  if (!json) return Error(Code::kConflict, path + ": " + json.error().expected());
+  policy::remove_absent(*json);
+  return json;
+}
+
+Result<Question> read_question(const QuestionFiles& files) {
+  Question question;
+  auto part = [&](const std::string& path, Json otherwise) -> Result<Json> {
+    if (path.empty()) return otherwise;
+    auto json = read_question_part(path);
+    if (json || json.error().code() != Code::kConflict) return json;
+    question.wrong = json.error().expected();
+    return Json();
+  };
+  question.request = TRY(part(files.request, Json()));
+  question.dataset = TRY(part(files.dataset, default_dataset()));
+  question.ctx = TRY(part(files.ctx, default_context()));
+  return question;
+}
+
+Json default_dataset() { return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}}; }
+
+Json default_context() {
+  return Json::Object{{"now", int64_t{1'800'000'000'000}}, {"spent_epsilon_micro", 0}, {"runs", 0}};
+}
+
+void LimitOptions::add_to(CLI::App& verb) {
+  verb.add_option("--gas", gas, "most gas (default 5000000)");
+  verb.add_option("--memory", memory, "most bytes (default 33554432)");
+}
+
+Result<policy::Limits> LimitOptions::limits() const {
+  if (gas < 1 || gas > static_cast<uint64_t>(kMaxJsonInteger)) return Error(Code::kMalformed, "--gas: expected 1 or more");
+  if (memory < 1 || memory > kMaxMemory) return Error(Code::kMalformed, "--memory: expected 1 to 536870912 bytes");
+  policy::Limits limits;
+  limits.gas = gas;
+  limits.memory_bytes = memory;
+  return limits;
+}
+
+Result<std::string> load_policy_argument(const std::string& path) {
+  auto bytes = TRY(load_argument(path, 1 << 20));
+  std::string text = to_text(bytes);
+  if (text.size() > policy::kMaxSourceBytes) text.resize(policy::kMaxSourceBytes + 1);
+  return text;
+}
+
+ExitStatus decision_exit(policy::DecisionStatus status) {
+  switch (status) {
+    case policy::DecisionStatus::kAllowed: return ExitStatus::kYes;
+    case policy::DecisionStatus::kInvalidRequest:
+    case policy::DecisionStatus::kInvalidPolicy: return ExitStatus::kUsage;
+    default: return ExitStatus::kNo;
+  }
+}
+
+Json decision_json(const policy::PolicyDecision& decision) {
+  Json json = decision.to_json();
+  (*json.object())["hashes"] = Json::Object{{"policy", decision.policy_hash},
+                                            {"request", decision.request_hash},
+                                            {"engine", decision.engine_hash},
+                                            {"decision", decision.hash()}};
+  return json;
+}
+
+Answer decision_answer(const policy::PolicyDecision& decision) {
+  Answer answer;
+  answer.json = *decision_json(decision).object();
+  answer.text = policy::status_name(decision.status);
+  if (decision.allowed()) answer.text += ", price " + std::to_string(decision.price_minor);
+  Json::Array reasons;
+  for (const auto& reason : decision.reasons) reasons.push_back(policy::to_json(reason));
+  if (std::string why = reasons_text(reasons); !why.empty()) answer.text += "\n" + why;
+  answer.text += "\n" + std::to_string(decision.gas) + " gas";
+  answer.status = decision_exit(decision.status);
+  return answer;
+}
+
+}  // namespace souk::market

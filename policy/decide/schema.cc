@@ -1,0 +1,289 @@
+#include "policy/decide/schema.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "policy/lua/utf8.h"
+
+namespace souk::policy {
+namespace {
+
+using Presence = SchemaField::Presence;
+constexpr Presence kRequired = Presence::kRequired, kOptional = Presence::kOptional;
+constexpr int64_t kMost = kMaxJsonInteger;
+
+constexpr SchemaField kSchema[] = {
+    {"request", FieldKind::kBlock, kRequired, 0, 0, "the training contract"},
+    {"request.id", FieldKind::kToken, kRequired, 1, 128, "of the contract"},
+    {"request.consumer", FieldKind::kToken, kRequired, 1, 128, "who asks"},
+    {"request.purpose", FieldKind::kText, kRequired, 1, 256, "what the model is for"},
+    {"request.region", FieldKind::kText, kRequired, 0, 256, "where it is to be used; may be empty"},
+    {"request.algorithm", FieldKind::kToken, kRequired, 1, 32, "logreg, mlp or cnn; obligations know no other"},
+    {"request.epochs", FieldKind::kInteger, kRequired, 1, kMost, "passes over the data, rounded up"},
+    {"request.payment", FieldKind::kInteger, kRequired, 0, kMost, "offered, in minor units"},
+    {"request.dp", FieldKind::kBlock, kRequired, 0, 0, "differential privacy"},
+    {"request.dp.enabled", FieldKind::kBoolean, kRequired, 0, 0, "whether the run has it"},
+    {"request.dp.epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"request.dp.delta_pico", FieldKind::kInteger, kRequired, 0, 999'999'999'999, "delta in 10^-12"},
+    {"request.dp.noise_micro", FieldKind::kInteger, kOptional, 0, kMost, "noise multiplier in millionths, rounded down"},
+    {"request.dp.clip_micro", FieldKind::kInteger, kOptional, 0, kMost, "clipping norm in millionths, rounded up"},
+    {"request.credentials", FieldKind::kTokens, kRequired, 0, 64, "types the consumer holds"},
+    {"request.credential_details", FieldKind::kBlocks, kOptional, 0, 64, "the same, each with its issuer"},
+    {"request.credential_details[].type", FieldKind::kToken, kRequired, 1, 128, "of the credential"},
+    {"request.credential_details[].issuer", FieldKind::kToken, kRequired, 1, 128, "who says it"},
+    {"request.credential_details[].expires_ms", FieldKind::kInteger, kRequired, 0, kMost, "Unix time"},
+    {"request.model", FieldKind::kBlock, kOptional, 0, 0, "of the run"},
+    {"request.model.parameters", FieldKind::kInteger, kRequired, 1, kMost, "numbers that are trained"},
+    {"request.model.layers", FieldKind::kInteger, kRequired, 1, 256, "nodes of the graph"},
+    {"request.model.ops", FieldKind::kTokens, kRequired, 0, 256, "operations in it"},
+    {"request.steps", FieldKind::kInteger, kOptional, 1, 1'000'000, "of the optimiser"},
+    {"request.batch", FieldKind::kInteger, kOptional, 1, 65536, "examples of a step"},
+    {"request.currency", FieldKind::kToken, kOptional, 1, 128, "of the payment"},
+    {"request.output", FieldKind::kBlock, kOptional, 0, 0, "what comes out"},
+    {"request.output.form", FieldKind::kToken, kRequired, 1, 32, "weights"},
+    {"request.datasets", FieldKind::kInteger, kOptional, 1, 256, "how many the contract joins"},
+    {"request.providers", FieldKind::kTokens, kOptional, 0, 256, "of all datasets of the contract"},
+    {"request.dataset_ids", FieldKind::kTokens, kOptional, 0, 256, "all datasets of the contract"},
+    {"request.dataset_names", FieldKind::kTexts, kOptional, 0, 256, "their names"},
+    {"dataset", FieldKind::kBlock, kRequired, 0, 0, "the provider's own"},
+    {"dataset.id", FieldKind::kToken, kRequired, 1, 128, "of the dataset"},
+    {"dataset.rows", FieldKind::kInteger, kRequired, 0, kMost, "records"},
+    {"dataset.price", FieldKind::kInteger, kRequired, 0, kMost, "list price in minor units; the price unless the policy names one"},
+    {"dataset.name", FieldKind::kText, kOptional, 0, 256, "its name"},
+    {"dataset.provider", FieldKind::kToken, kOptional, 1, 128, "whose it is"},
+    {"dataset.provider_name", FieldKind::kText, kOptional, 0, 256, "the name of that"},
+    {"dataset.budget", FieldKind::kBlock, kOptional, 0, 0, "privacy budget for all runs together"},
+    {"dataset.budget.epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"dataset.budget.delta_pico", FieldKind::kInteger, kRequired, 0, kMost, "delta in 10^-12"},
+    {"ctx", FieldKind::kBlock, kRequired, 0, 0, "the moment"},
+    {"ctx.now", FieldKind::kInteger, kRequired, 0, kMost, "ledger time; the market gives milliseconds"},
+    {"ctx.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "spent or reserved of this dataset"},
+    {"ctx.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far on this dataset"},
+    {"ctx.head", FieldKind::kInteger, kOptional, 0, kMost, "size of the ledger"},
+    {"ctx.consumer", FieldKind::kBlock, kOptional, 0, 0, "what this dataset gave to this consumer"},
+    {"ctx.consumer.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"ctx.consumer.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far"},
+    {"ctx.consumer.last_run", FieldKind::kInteger, kRequired, 0, kMost, "time of the latest; 0: none"},
+    {"ctx.purpose", FieldKind::kBlock, kOptional, 0, 0, "what this dataset gave to this purpose"},
+    {"ctx.purpose.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"ctx.purpose.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far"},
+    {"ctx.purpose.last_run", FieldKind::kInteger, kRequired, 0, kMost, "time of the latest; 0: none"},
+};
+
+bool is_token(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
+  });
+}
+
+bool is_words(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    auto character = utf8_at(text, at);
+    if (character.length == 0 || is_invisible(character.point)) return false;
+    at += character.length;
+  }
+  return true;
+}
+
+bool fits(const SchemaField& field, const std::string& text) {
+  bool words = field.kind == FieldKind::kText || field.kind == FieldKind::kTexts;
+  bool list = field.kind == FieldKind::kTokens || field.kind == FieldKind::kTexts;
+  auto most = list ? (words ? 256u : 128u) : static_cast<size_t>(field.max);
+  auto least = list ? 1u : static_cast<size_t>(field.min);
+  return text.size() >= least && text.size() <= most && (words ? is_words(text) : is_token(text));
+}
+
+std::string expectation(const SchemaField& field) {
+  const std::string range = std::to_string(field.min) + " to " + std::to_string(field.max);
+  switch (field.kind) {
+    case FieldKind::kBlock: return "a block";
+    case FieldKind::kBlocks: return "a list of at most " + std::to_string(field.max) + " blocks";
+    case FieldKind::kInteger: return "a whole number from " + range;
+    case FieldKind::kBoolean: return "true or false";
+    case FieldKind::kToken: return range + " letters, digits and ._-:/";
+    case FieldKind::kText: return range + " bytes of printable UTF-8";
+    case FieldKind::kTokens: return "a list of at most " + std::to_string(field.max) + " names of letters, digits and ._-:/, each once";
+    case FieldKind::kTexts: return "a list of at most " + std::to_string(field.max) + " printable texts, each once";
+  }
+  return "";
+}
+
+std::string kind_of(const Json& value) {
+  if (const Json* real = value.find("$float"); real && real->string()) return ", not the number " + real->string()->substr(0, 32);
+  if (value.is_null()) return ", not null";
+  if (value.string()) return ", not a text";
+  if (value.boolean()) return ", not true or false";
+  if (value.array()) return ", not a list";
+  if (value.object()) return ", not a block";
+  return "";
+}
+
+Error wrong(const std::string& path, const std::string& expected) { return Error(Code::kMalformed, path + ": expected " + expected); }
+
+Error wrong_value(const std::string& path, const SchemaField& field, const Json& value) {
+  return wrong(path, expectation(field) + kind_of(value));
+}
+
+Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field, const Json& value);
+
+Status check_block(const std::string& path, const std::string& pattern, const Json& value) {
+  for (const auto& [name, member] : *value.object()) {
+    const std::string inner = path + "." + name;
+    const SchemaField* field = schema_field(pattern + "." + name);
+    if (!field) {
+      std::string meant = nearest_path(inner);
+      return Error(Code::kMalformed, inner.substr(0, 200) + ": there is no such field" + (meant.empty() ? "" : "; did you mean " + meant + "?"));
+    }
+    TRY(check_value(inner, pattern + "." + name, *field, member));
+  }
+  for (const SchemaField& field : schema()) {
+    bool inside = field.required() && field.path.size() > pattern.size() + 1 && field.path.substr(0, pattern.size()) == pattern &&
+                  field.path[pattern.size()] == '.' && field.path.find_first_of(".[", pattern.size() + 1) == std::string_view::npos;
+    if (!inside) continue;
+    const std::string name(field.path.substr(pattern.size() + 1));
+    if (!value.find(name)) return Error(Code::kMalformed, path + "." + name + ": missing; expected " + expectation(field));
+  }
+  return Done{};
+}
+
+Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field, const Json& value) {
+  switch (field.kind) {
+    case FieldKind::kBlock:
+      if (!value.object()) return wrong_value(path, field, value);
+      if (value.find("$float")) return wrong_value(path, field, value);
+      return check_block(path, pattern, value);
+    case FieldKind::kBlocks: {
+      auto* items = value.array();
+      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(path, field, value);
+      for (size_t i = 0; i < items->size(); ++i) {
+        const std::string item = path + "[" + std::to_string(i + 1) + "]";
+        if (!(*items)[i].object()) return wrong(item, "a block" + kind_of((*items)[i]));
+        TRY(check_block(item, pattern + "[]", (*items)[i]));
+      }
+      return Done{};
+    }
+    case FieldKind::kInteger: {
+      auto* whole = value.integer();
+      if (!whole || *whole < field.min || *whole > field.max) return wrong_value(path, field, value);
+      return Done{};
+    }
+    case FieldKind::kBoolean:
+      if (!value.boolean()) return wrong_value(path, field, value);
+      return Done{};
+    case FieldKind::kToken:
+    case FieldKind::kText:
+      if (!value.string() || !fits(field, *value.string())) return wrong_value(path, field, value);
+      return Done{};
+    case FieldKind::kTokens:
+    case FieldKind::kTexts: {
+      auto* items = value.array();
+      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(path, field, value);
+      std::set<std::string_view> seen;
+      for (const Json& item : *items) {
+        if (!item.string() || !fits(field, *item.string()) || !seen.insert(*item.string()).second) return wrong_value(path, field, item);
+      }
+      return Done{};
+    }
+  }
+  return Done{};
+}
+
+// Both say the same where both are given.
+Status check_credentials(const Json& request) {
+  const Json* details = request.find("credential_details");
+  if (!details) return Done{};
+  std::set<std::string_view> held, named;
+  for (const Json& item : *details->array()) held.insert(*item.find("type")->string());
+  for (const Json& type : *request.find("credentials")->array()) named.insert(*type.string());
+  if (held != named) return wrong("request.credentials", "exactly the types of request.credential_details");
+  return Done{};
+}
+
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string_view last_name(std::string_view path) { return path.substr(path.rfind('.') + 1); }
+
+}  // namespace
+
+std::span<const SchemaField> schema() { return kSchema; }
+
+const SchemaField* schema_field(std::string_view path) {
+  if (!path.empty() && path.front() == '#') path.remove_prefix(1);
+  std::string pattern;
+  for (size_t at = 0; at < path.size(); ++at) {
+    pattern.push_back(path[at]);
+    if (path[at] != '[') continue;
+    size_t close = path.find(']', at);
+    if (close == std::string_view::npos) return nullptr;
+    if (close + 1 == path.size()) {  // an item stands for its list
+      pattern.pop_back();
+    } else {
+      pattern.push_back(']');
+    }
+    at = close;
+  }
+  for (const SchemaField& field : kSchema) {
+    if (field.path == pattern) return &field;
+  }
+  return nullptr;
+}
+
+std::string nearest_path(std::string_view unknown) {
+  const std::string_view name = last_name(unknown);
+  const std::string_view root = unknown.substr(0, unknown.find('.'));
+  size_t best = SIZE_MAX;
+  std::string_view found;
+  for (const SchemaField& field : kSchema) {
+    if (field.path.find('.') == std::string_view::npos) continue;
+    size_t by_name = 2 * distance(name, last_name(field.path)) + (field.path.substr(0, root.size()) == root ? 0 : 1);
+    size_t by_path = 2 * distance(unknown, field.path);
+    size_t cost = std::min(by_name, by_path);
+    if (cost < best) {
+      best = cost;
+      found = field.path;
+    }
+  }
+  size_t most = std::max<size_t>(2, name.size() / 3);
+  return best <= 2 * most + 1 ? std::string(found) : std::string();
+}
+
+Status check_schema(std::string_view root, const Json& value) {
+  const SchemaField* field = schema_field(root);
+  CHECK(field && field->kind == FieldKind::kBlock);
+  TRY(check_value(std::string(root), std::string(root), *field, value));
+  if (root == "request") return check_credentials(value);
+  return Done{};
+}
+
+void remove_absent(Json& value) {
+  if (auto* items = value.array()) {
+    for (Json& item : *items) remove_absent(item);
+  }
+  auto* members = value.object();
+  if (!members) return;
+  for (auto it = members->begin(); it != members->end();) {
+    const Json* absent = it->second.find("$absent");
+    if (absent && absent->boolean() && *absent->boolean() && it->second.object()->size() == 1) {
+      it = members->erase(it);
+    } else {
+      remove_absent(it->second);
+      ++it;
+    }
+  }
+}
+
+}  // namespace souk::policy
