@@ -131,8 +131,8 @@ int64_t whole(const Json& value, const char* outer, const char* inner = nullptr)
   return member && member->integer() ? *member->integer() : 0;
 }
 
-// From a request that validate_request has accepted.
-RunFacts run_of(const Json& request) {
+// From a request and a dataset that their schemas have accepted.
+RunFacts run_of(const Json& request, const Json& dataset) {
   RunFacts run;
   const Json* dp = request.find("dp");
   const Json* enabled = dp ? dp->find("enabled") : nullptr;
@@ -145,8 +145,10 @@ RunFacts run_of(const Json& request) {
   run.parameters = whole(request, "model", "parameters");
   run.algorithm = *request.find("algorithm")->string();
   const Json* providers = request.find("providers");
-  size_t count = providers && providers->array() ? providers->array()->size() : 0;
-  run.co_providers = count > 0 ? static_cast<int64_t>(count) - 1 : 0;
+  run.co_providers = 0;
+  if (providers && providers->array()) {
+    for (const Json& provider : *providers->array()) *run.co_providers += provider == *dataset.find("provider") ? 0 : 1;
+  }
   return run;
 }
 
@@ -157,7 +159,7 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
     if (decision.reasons.empty()) decision.reasons.push_back(question.reason("denied", "the policy denies this without a reason"));
     return decision;
   }
-  auto weak = weaknesses(run_of(question.request), answer.obligations);
+  auto weak = weaknesses(run_of(question.request, question.dataset), answer.obligations);
   if (!weak.empty()) {
     decision.status = DecisionStatus::kDenied;
     decision.reasons.clear();

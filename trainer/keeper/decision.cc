@@ -4,6 +4,7 @@
 #include <set>
 
 #include "ledger/crypto/hash.h"
+#include "policy/decide/joint.h"
 #include "policy/decide/request.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
@@ -243,7 +244,10 @@ class Judge {
                         dataset.manifest.name, "request", "", ""});
       return false;
     }
-    met_ = met_ ? policy::meet(*met_, answer.obligations) : answer.obligations;
+    if (!joint_.add(answer)) {
+      refuse("denied", {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
+      return false;
+    }
 
     Grant grant;
     grant.dataset = dataset.id;
@@ -285,14 +289,8 @@ class Judge {
   }
 
   void finish(const ContractSubmit& submit) {
-    for (const auto& grant : out_.grants) {
-      if (grant.price > kMaxJsonInteger - out_.price) {
-        refuse("denied", {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
-        return;
-      }
-      out_.price += grant.price;
-    }
-    if (met_) out_.obligations = policy::to_json(*met_);
+    out_.price = joint_.price_minor();
+    if (joint_.obligations()) out_.obligations = policy::to_json(*joint_.obligations());
     if (out_.price > submit.offered) {
       refuse("denied", {"price", "the offer is below the sum of the prices", "", "",
                         "request.payment", std::to_string(submit.offered),
@@ -308,7 +306,7 @@ class Judge {
   policy::Event event_;
   policy::Charges charges_{};
   int64_t epsilon_micro_ = 0;
-  std::optional<policy::Obligations> met_;
+  policy::Joint joint_;  // of the answers that allow
 };
 
 }  // namespace
