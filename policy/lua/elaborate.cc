@@ -16,7 +16,9 @@ using contracts::TrainingSpec;
 
 __extension__ typedef unsigned __int128 Wide;
 
-Error wrong(const std::string& place, const std::string& expected) { return Error(Code::kMalformed, place + ": expected " + expected); }
+Error wrong(const std::string& place, const std::string& expected) {
+  return Error(Code::kMalformed, place + ": expected " + expected);
+}
 
 // A real as the sandbox writes it, a whole number, or text such as "1e-5".
 Result<double> real_of(const Json& value, const std::string& place) {
@@ -25,12 +27,14 @@ Result<double> real_of(const Json& value, const std::string& place) {
   if (!text) return wrong(place, "a number");
   double real = 0;
   auto [end, status] = std::from_chars(text->data(), text->data() + text->size(), real);
-  if (status != std::errc() || end != text->data() + text->size() || !std::isfinite(real)) return wrong(place, "a number");
+  if (status != std::errc() || end != text->data() + text->size() || !std::isfinite(real))
+    return wrong(place, "a number");
   return real;
 }
 
 // A number in units of 1/scale, which must come out whole.
-Result<int64_t> scaled(const Json& value, double scale, const std::string& unit, const std::string& place) {
+Result<int64_t> scaled(const Json& value, double scale, const std::string& unit,
+                       const std::string& place) {
   double real = TRY(real_of(value, place));
   double units = real * scale;
   double whole = std::nearbyint(units);
@@ -62,12 +66,16 @@ class Table {
     if (!value) return wrong(place(name), what);
     return value;
   }
-  Result<int64_t> whole(const std::string& name, int64_t min, int64_t max, std::optional<int64_t> otherwise = std::nullopt) {
-    const std::string what = "a whole number from " + std::to_string(min) + " to " + std::to_string(max);
+  Result<int64_t> whole(const std::string& name, int64_t min, int64_t max,
+                        std::optional<int64_t> otherwise = std::nullopt) {
+    const std::string what =
+        "a whole number from " + std::to_string(min) + " to " + std::to_string(max);
     const Json* value = find(name);
     if (!value && otherwise) return *otherwise;
     auto* whole = value ? value->integer() : nullptr;
-    if (!whole || *whole < min || *whole > max) return wrong(place(name), what + (value && value->string() ? " (// divides whole numbers)" : ""));
+    if (!whole || *whole < min || *whole > max)
+      return wrong(place(name),
+                   what + (value && value->string() ? " (// divides whole numbers)" : ""));
     return *whole;
   }
   Result<double> real(const std::string& name, double otherwise) {
@@ -81,10 +89,12 @@ class Table {
     if (!value->boolean()) return wrong(place(name), "true or false");
     return *value->boolean();
   }
-  Result<std::string> text(const std::string& name, std::optional<std::string> otherwise = std::nullopt) {
+  Result<std::string> text(const std::string& name,
+                           std::optional<std::string> otherwise = std::nullopt) {
     const Json* value = find(name);
     if (!value && otherwise) return *otherwise;
-    if (!value || !value->string() || value->string()->size() > 256) return wrong(place(name), "a text of at most 256 bytes");
+    if (!value || !value->string() || value->string()->size() > 256)
+      return wrong(place(name), "a text of at most 256 bytes");
     return *value->string();
   }
   Status done() const {
@@ -97,10 +107,13 @@ class Table {
     }
     return Done{};
   }
-  std::string place(const std::string& name) const { return place_.empty() ? name : place_ + "." + name; }
+  std::string place(const std::string& name) const {
+    return place_.empty() ? name : place_ + "." + name;
+  }
 
  private:
-  Table(const Json::Object* members, std::string place) : members_(members), place_(std::move(place)) {}
+  Table(const Json::Object* members, std::string place)
+      : members_(members), place_(std::move(place)) {}
   const Json::Object* members_;
   std::string place_;
   std::vector<std::string> taken_;
@@ -113,7 +126,9 @@ struct Selection {
   uint64_t rows = 0;
 };
 
-Result<const CatalogEntry*> find_entry(const std::string& wanted, const std::vector<CatalogEntry>& catalog, const std::string& place) {
+Result<const CatalogEntry*> find_entry(const std::string& wanted,
+                                       const std::vector<CatalogEntry>& catalog,
+                                       const std::string& place) {
   std::vector<const CatalogEntry*> found;
   for (const auto& entry : catalog) {
     if (entry.name == wanted) found.push_back(&entry);
@@ -123,8 +138,11 @@ Result<const CatalogEntry*> find_entry(const std::string& wanted, const std::vec
       if (to_hex(entry.id).compare(0, wanted.size(), wanted) == 0) found.push_back(&entry);
     }
   }
-  if (found.empty()) return wrong(place, "the name of a dataset on offer, or at least 6 digits of its id");
-  if (found.size() > 1) return wrong(place, "one dataset, this means " + std::to_string(found.size()) + " of them; use more digits of the id");
+  if (found.empty())
+    return wrong(place, "the name of a dataset on offer, or at least 6 digits of its id");
+  if (found.size() > 1)
+    return wrong(place, "one dataset, this means " + std::to_string(found.size()) +
+                            " of them; use more digits of the id");
   return found.front();
 }
 
@@ -138,12 +156,15 @@ Result<Selection> select_datasets(const Json* names, const std::vector<CatalogEn
     auto* name = (*names->array())[i].string();
     if (!name) return wrong(place, "a name");
     const CatalogEntry* entry = TRY(find_entry(*name, catalog, place));
-    if (std::find(selection.entries.begin(), selection.entries.end(), entry) != selection.entries.end()) {
+    if (std::find(selection.entries.begin(), selection.entries.end(), entry) !=
+        selection.entries.end()) {
       return wrong(place, "each dataset once");
     }
     const CatalogEntry& first = selection.entries.empty() ? *entry : *selection.entries.front();
-    if (entry->feature_shape != first.feature_shape) return wrong(place, "the feature shape of datasets[1]");
-    if (entry->classes != first.classes) return wrong(place, "the " + std::to_string(first.classes) + " classes of datasets[1]");
+    if (entry->feature_shape != first.feature_shape)
+      return wrong(place, "the feature shape of datasets[1]");
+    if (entry->classes != first.classes)
+      return wrong(place, "the " + std::to_string(first.classes) + " classes of datasets[1]");
     selection.entries.push_back(entry);
     selection.rows += entry->rows;
   }
@@ -153,7 +174,8 @@ Result<Selection> select_datasets(const Json* names, const std::vector<CatalogEn
 
 // --- model -------------------------------------------------------------------
 
-Result<uint32_t> node_number(Table& table, const std::string& name, int64_t min, std::optional<int64_t> otherwise) {
+Result<uint32_t> node_number(Table& table, const std::string& name, int64_t min,
+                             std::optional<int64_t> otherwise) {
   int64_t value = TRY(table.whole(name, min, 65536, otherwise));
   return static_cast<uint32_t>(value);
 }
@@ -169,7 +191,8 @@ struct Names {
   }
 };
 
-Result<std::vector<uint32_t>> read_sources(Table& table, const Names& names, Node::Op op, uint32_t previous) {
+Result<std::vector<uint32_t>> read_sources(Table& table, const Names& names, Node::Op op,
+                                           uint32_t previous) {
   std::vector<uint32_t> sources;
   const Json* from = table.find("from");
   const Json* list = table.find("list");  // add{"a", "b"}
@@ -192,7 +215,30 @@ Result<std::vector<uint32_t>> read_sources(Table& table, const Names& names, Nod
   return sources;
 }
 
-Result<Node> read_node(const Json& value, const std::string& place, Names& names, uint32_t previous) {
+// Positions of columns in a flat example: numbers from 0, or feature names where the offer has
+// them.
+Result<std::vector<uint32_t>> read_columns(Table& table, const std::vector<std::string>& features) {
+  const Json* value = TRY(table.need("columns", "a list of columns"));
+  const std::string place = table.place("columns");
+  if (!value->array() || value->array()->empty()) return wrong(place, "a list of columns");
+  std::vector<uint32_t> columns;
+  for (const Json& item : *value->array()) {
+    if (auto* number = item.integer(); number && *number >= 0 && *number <= 65535) {
+      columns.push_back(static_cast<uint32_t>(*number));
+      continue;
+    }
+    auto at = item.string() ? std::find(features.begin(), features.end(), *item.string())
+                            : features.end();
+    if (at == features.end())
+      return wrong(place, "the names of features on offer, or their numbers from 0");
+    columns.push_back(static_cast<uint32_t>(at - features.begin()));
+  }
+  std::sort(columns.begin(), columns.end());
+  return columns;
+}
+
+Result<Node> read_node(const Json& value, const std::string& place, Names& names, uint32_t previous,
+                       const std::vector<std::string>& features) {
   auto table = TRY(Table::of(value, place));
   auto name = table.text("op");
   auto op = name ? contracts::op_from_name(*name) : std::nullopt;
@@ -218,6 +264,19 @@ Result<Node> read_node(const Json& value, const std::string& place, Names& names
     const Json* rate = TRY(table.need("rate", "a number from 0 to 0.999"));
     node.rate = TRY(real_of(*rate, table.place("rate")));
   }
+  if (*op == Op::kEmbedding) {
+    node.units = TRY(node_number(table, "units", 1, std::nullopt));
+    node.categories = static_cast<uint32_t>(TRY(table.whole("categories", 1, 1'000'000)));
+  }
+  if (*op == Op::kEmbedding || *op == Op::kColumns) {
+    node.columns = TRY(read_columns(table, features));
+    if (node.inputs.empty() && previous != 0) node.inputs = {0};
+  }
+  if (*op == Op::kLinear || *op == Op::kConv2d)
+    node.standardize = TRY(table.boolean("standardize", false));
+  bool has_weights = *op == Op::kLinear || *op == Op::kConv2d || *op == Op::kEmbedding ||
+                     *op == Op::kGroupNorm || *op == Op::kBatchNorm || *op == Op::kLayerNorm;
+  if (has_weights) node.frozen = TRY(table.boolean("frozen", false));
   auto own_name = TRY(table.text("name", ""));
   TRY(table.done());
   if (!own_name.empty() && !names.index.emplace(own_name, previous + 1).second) {
@@ -226,7 +285,7 @@ Result<Node> read_node(const Json& value, const std::string& place, Names& names
   return node;
 }
 
-Result<std::vector<Node>> read_model(const Json* model) {
+Result<std::vector<Node>> read_model(const Json* model, const std::vector<std::string>& features) {
   if (!model || !model->array() || model->array()->empty() || model->array()->size() > 256) {
     return wrong("model", "a list of 1 to 256 layers");
   }
@@ -234,7 +293,8 @@ Result<std::vector<Node>> read_model(const Json* model) {
   Names names;
   for (size_t i = 0; i < model->array()->size(); ++i) {
     const std::string place = "model[" + std::to_string(i + 1) + "]";
-    Node node = TRY(read_node((*model->array())[i], place, names, static_cast<uint32_t>(i)));
+    Node node =
+        TRY(read_node((*model->array())[i], place, names, static_cast<uint32_t>(i), features));
     nodes.push_back(std::move(node));
   }
   return nodes;
@@ -262,8 +322,13 @@ Result<Optimizer> read_optimizer(const Json* value) {
   if (!value) return optimizer;
   auto table = TRY(Table::of(*value, "train.optimizer"));
   auto kind = table.text("kind");
-  if (!kind || (*kind != "sgd" && *kind != "adam")) return wrong("train.optimizer", "sgd{...} or adam{...}");
+  if (!kind || (*kind != "sgd" && *kind != "adam"))
+    return wrong("train.optimizer", "sgd{...}, adam{...} or adamw{...}");
   optimizer.weight_decay = TRY(table.real("weight_decay", 0));
+  auto decay = TRY(table.text("decay", "decoupled"));
+  auto way = contracts::decay_from_name(decay);
+  if (!way) return wrong("train.optimizer.decay", "\"decoupled\" or \"coupled\"");
+  optimizer.decay = *way;
   if (*kind == "sgd") {
     optimizer.momentum = TRY(table.real("momentum", 0));
     optimizer.nesterov = TRY(table.boolean("nesterov", false));
@@ -278,10 +343,12 @@ Result<Optimizer> read_optimizer(const Json* value) {
   return optimizer;
 }
 
-Result<std::vector<TrainingSpec::Rate>> read_rates(Table& train, const Json* optimizer, uint32_t steps) {
+Result<std::vector<TrainingSpec::Rate>> read_rates(Table& train, const Json* optimizer,
+                                                   uint32_t steps) {
   const Json* own = train.find("learning_rate");
   const Json* inside = optimizer ? optimizer->find("lr") : nullptr;
-  if (own && inside) return wrong("train.learning_rate", "one learning rate, here or as the optimizer's lr");
+  if (own && inside)
+    return wrong("train.learning_rate", "one learning rate, here or as the optimizer's lr");
   const Json* value = own ? own : inside;
   const std::string place = inside ? "train.optimizer.lr" : "train.learning_rate";
   if (!value) return wrong(place, "a number or a function of the step");
@@ -322,17 +389,23 @@ struct Privacy {
   bool calibrated = false;
 };
 
-Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t steps, const Calibrate& calibrate) {
+Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t steps,
+                             const Calibrate& calibrate) {
   auto table = TRY(Table::of(value, "privacy"));
   Privacy privacy;
   const Json* epsilon = table.find("epsilon");
   const Json* micro = table.find("epsilon_micro");
-  if ((epsilon != nullptr) == (micro != nullptr)) return wrong("privacy", "either epsilon or epsilon_micro");
-  privacy.spec.epsilon_micro =
-      epsilon ? TRY(scaled(*epsilon, 1e6, "millionth", "privacy.epsilon")) : TRY(table.whole("epsilon_micro", 1, 1'000'000'000'000));
+  if ((epsilon != nullptr) == (micro != nullptr))
+    return wrong("privacy", "either epsilon or epsilon_micro");
+  privacy.spec.epsilon_micro = epsilon ? TRY(scaled(*epsilon, 1e6, "millionth", "privacy.epsilon"))
+                                       : TRY(table.whole("epsilon_micro", 1, 1'000'000'000'000));
   const Json* delta = TRY(table.need("delta", "a number such as \"1e-5\""));
   privacy.spec.delta_pico = TRY(scaled(*delta, 1e12, "1e-12", "privacy.delta"));
   privacy.spec.clip = TRY(table.real("clip", 1.0));
+  auto clipping = TRY(table.text("clipping", "flat"));
+  auto way = contracts::clipping_from_name(clipping);
+  if (!way) return wrong("privacy.clipping", "\"flat\", \"per_layer\" or \"automatic\"");
+  privacy.spec.clipping = *way;
   const Json* noise = table.find("noise_multiplier");
   TRY(table.done());
   if (noise) {
@@ -349,6 +422,38 @@ Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t ste
   return privacy;
 }
 
+Result<contracts::Augmentation> read_augmentation(Table& train) {
+  contracts::Augmentation augmentation;
+  const Json* value = train.find("augment");
+  if (!value) return augmentation;
+  auto table = TRY(Table::of(*value, "train.augment"));
+  augmentation.flip = TRY(table.boolean("flip", false));
+  augmentation.crop = static_cast<uint32_t>(TRY(table.whole("crop", 0, 64, 0)));
+  augmentation.multiplicity = static_cast<uint32_t>(TRY(table.whole("multiplicity", 1, 64, 1)));
+  TRY(table.done());
+  return augmentation;
+}
+
+// Loss, precision, and how gradients become updates.
+Status read_arithmetic(Table& train, TrainingSpec& spec) {
+  auto loss = TRY(train.text("loss", "softmax_cross_entropy"));
+  auto known_loss = contracts::loss_from_name(loss);
+  if (!known_loss) return wrong("train.loss", "\"softmax_cross_entropy\", \"bce\" or \"mse\"");
+  spec.loss = *known_loss;
+  auto dtype = TRY(train.text("dtype", "f32"));
+  auto known_dtype = contracts::dtype_from_name(dtype);
+  if (!known_dtype) return wrong("train.dtype", "\"f32\" or \"bf16\"");
+  spec.dtype = *known_dtype;
+  spec.accumulate = static_cast<uint32_t>(TRY(train.whole("accumulate", 1, 1'000'000, 1)));
+  spec.ema = TRY(train.real("ema", 0));
+  if (train.find("micro_batch") && train.find("shard"))
+    return wrong("train.micro_batch", "micro_batch or shard, which is the same");
+  const char* shard = train.find("micro_batch") ? "micro_batch" : "shard";
+  spec.shard = static_cast<uint32_t>(TRY(train.whole(shard, 1, 4096, 32)));
+  spec.augmentation = TRY(read_augmentation(train));
+  return Done{};
+}
+
 uint64_t poisson_threshold(int64_t batch, uint64_t rows) {
   if (static_cast<uint64_t>(batch) >= rows) return UINT64_MAX;
   return static_cast<uint64_t>((static_cast<Wide>(static_cast<uint64_t>(batch)) << 64) / rows);
@@ -356,7 +461,8 @@ uint64_t poisson_threshold(int64_t batch, uint64_t rows) {
 
 Result<int64_t> read_batch(Table& train, uint64_t rows) {
   int64_t batch = TRY(train.whole("batch", 1, 65536));
-  if (static_cast<uint64_t>(batch) > rows) return wrong("train.batch", "at most the " + std::to_string(rows) + " rows of the datasets");
+  if (static_cast<uint64_t>(batch) > rows)
+    return wrong("train.batch", "at most the " + std::to_string(rows) + " rows of the datasets");
   return batch;
 }
 
@@ -399,7 +505,8 @@ Result<std::vector<CatalogEntry>> catalog_from_json(const Json& json) {
     entry.rows = static_cast<uint64_t>(TRY(fields.integer("rows", 0, int64_t{1} << 40)));
     const Json::Array* shape = TRY(fields.array("feature_shape", 3));
     for (const Json& size : *shape) {
-      if (!size.integer() || *size.integer() < 1 || *size.integer() > 65536) return wrong("catalog.feature_shape", "1 to 65536");
+      if (!size.integer() || *size.integer() < 1 || *size.integer() > 65536)
+        return wrong("catalog.feature_shape", "1 to 65536");
       entry.feature_shape.push_back(static_cast<uint32_t>(*size.integer()));
     }
     entry.classes = static_cast<uint32_t>(TRY(fields.integer("classes", 1, 65536)));
@@ -415,7 +522,8 @@ Result<std::vector<CatalogEntry>> catalog_from_json(const Json& json) {
   return out;
 }
 
-Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntry>& catalog, const Limits& limits) {
+Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntry>& catalog,
+                          const Limits& limits) {
   Json seen = to_json(catalog);
   Program program;
   program.source = source;
@@ -424,15 +532,19 @@ Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntr
   program.steps_of = [&catalog](const Json& result) { return steps_of_table(result, catalog); };
   Evaluation evaluation = run_confined(program, limits);
   switch (evaluation.outcome) {
-    case Evaluation::Outcome::kValue: return std::move(evaluation.value);
-    case Evaluation::Outcome::kLimit: return Error(Code::kExhausted, "contract: " + evaluation.error);
+    case Evaluation::Outcome::kValue:
+      return std::move(evaluation.value);
+    case Evaluation::Outcome::kLimit:
+      return Error(Code::kExhausted, "contract: " + evaluation.error);
     case Evaluation::Outcome::kError:
-    case Evaluation::Outcome::kSyntax: break;
+    case Evaluation::Outcome::kSyntax:
+      break;
   }
   return Error(Code::kMalformed, "contract: " + evaluation.error);
 }
 
-Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate) {
+Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog,
+                            const Calibrate& calibrate) {
   auto contract = TRY(Table::of(table, ""));
   Elaborated out;
   out.purpose = TRY(contract.text("purpose"));
@@ -446,7 +558,7 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   TrainingSpec& spec = out.spec;
   spec.input_shape = selection.entries.front()->feature_shape;
   spec.classes = selection.entries.front()->classes;
-  spec.model = TRY(read_model(contract.find("model")));
+  spec.model = TRY(read_model(contract.find("model"), selection.entries.front()->feature_names));
   if (const Json* input = contract.find("input")) {
     auto constants = TRY(Table::of(*input, "input"));
     spec.input_mean = TRY(read_constants(constants.find("mean"), "input.mean"));
@@ -454,7 +566,8 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
     TRY(constants.done());
   }
 
-  const Json* train_value = TRY(contract.need("train", "a table such as {epochs = 10, batch = 64, learning_rate = 0.1}"));
+  const Json* train_value =
+      TRY(contract.need("train", "a table such as {epochs = 10, batch = 64, learning_rate = 0.1}"));
   auto train = TRY(Table::of(*train_value, "train"));
   int64_t batch = TRY(read_batch(train, selection.rows));
   spec.batch = static_cast<uint32_t>(batch);
@@ -464,12 +577,14 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   spec.learning_rate = TRY(read_rates(train, optimizer, spec.steps));
   spec.seed = static_cast<uint64_t>(TRY(train.whole("seed", 0, kMaxJsonInteger, 1)));
   spec.shuffle = TRY(train.boolean("shuffle", false));
-  spec.shard = static_cast<uint32_t>(TRY(train.whole("shard", 1, 4096, 32)));
+  TRY(read_arithmetic(train, spec));
   TRY(train.done());
   if (!spec.shuffle) spec.sampling_threshold = poisson_threshold(batch, selection.rows);
 
   if (const Json* privacy = contract.find("privacy")) {
-    if (spec.shuffle) return wrong("train.shuffle", "false with privacy: the accountant covers Poisson sampling only");
+    if (spec.shuffle)
+      return wrong("train.shuffle",
+                   "false with privacy: the accountant covers Poisson sampling only");
     auto read = TRY(read_privacy(*privacy, spec.sampling_threshold, spec.steps, calibrate));
     spec.privacy = read.spec;
     out.noise_calibrated = read.calibrated;
@@ -479,8 +594,8 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   return out;
 }
 
-Result<Elaborated> elaborate(std::string_view source, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate,
-                             const Limits& limits) {
+Result<Elaborated> elaborate(std::string_view source, const std::vector<CatalogEntry>& catalog,
+                             const Calibrate& calibrate, const Limits& limits) {
   auto table = TRY(run_contract(source, catalog, limits));
   return assemble(table, catalog, calibrate);
 }

@@ -67,8 +67,10 @@ linear, conv2d, max_pool, avg_pool = kind("op", "linear"), kind("op", "conv2d"),
 global_avg_pool, relu, leaky_relu = kind("op", "global_avg_pool"), kind("op", "relu"), kind("op", "leaky_relu")
 tanh, sigmoid, gelu, silu = kind("op", "tanh"), kind("op", "sigmoid"), kind("op", "gelu"), kind("op", "silu")
 flatten, dropout, group_norm = kind("op", "flatten"), kind("op", "dropout"), kind("op", "group_norm")
+batch_norm, layer_norm = kind("op", "batch_norm"), kind("op", "layer_norm")
 add, concat = kind("op", "add"), kind("op", "concat")
-sgd, adam = kind("kind", "sgd"), kind("kind", "adam")
+embedding, columns = kind("op", "embedding"), kind("op", "columns")
+sgd, adam, adamw = kind("kind", "sgd"), kind("kind", "adam"), kind("kind", "adam")
 )lua";
 
 namespace {

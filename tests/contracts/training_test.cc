@@ -10,7 +10,8 @@ namespace {
 
 using Op = Node::Op;
 
-Node node(Op op, uint32_t units = 0, uint32_t kernel = 1, uint32_t stride = 1, uint32_t padding = 0) {
+Node node(Op op, uint32_t units = 0, uint32_t kernel = 1, uint32_t stride = 1,
+          uint32_t padding = 0) {
   Node out;
   out.op = op;
   out.units = units;
@@ -27,9 +28,18 @@ TrainingSpec sample_spec() {
   spec.input_mean = {0.5};
   spec.input_scale = {2};
   spec.classes = 10;
-  spec.model = {node(Op::kConv2d, 8, 3, 1, 1), node(Op::kGroupNorm), node(Op::kRelu), node(Op::kConv2d, 8, 3, 1, 1), node(Op::kAdd),
-                node(Op::kConcat), node(Op::kMaxPool, 0, 2, 2), node(Op::kLeakyRelu), node(Op::kAvgPool, 0, 2, 2), node(Op::kFlatten),
-                node(Op::kDropout), node(Op::kLinear, 10)};
+  spec.model = {node(Op::kConv2d, 8, 3, 1, 1),
+                node(Op::kGroupNorm),
+                node(Op::kRelu),
+                node(Op::kConv2d, 8, 3, 1, 1),
+                node(Op::kAdd),
+                node(Op::kConcat),
+                node(Op::kMaxPool, 0, 2, 2),
+                node(Op::kLeakyRelu),
+                node(Op::kAvgPool, 0, 2, 2),
+                node(Op::kFlatten),
+                node(Op::kDropout),
+                node(Op::kLinear, 10)};
   spec.model[1].groups = 4;
   spec.model[4].inputs = {4, 2};
   spec.model[5].inputs = {5, 3};
@@ -70,6 +80,136 @@ TEST(TrainingSpec, ReadsBackAsItselfFromCanonicalText) {
   }
 }
 
+// Flat examples with two categorical columns, and everything else that images do not have.
+TrainingSpec tabular_spec() {
+  TrainingSpec spec;
+  spec.input_shape = {5};
+  spec.classes = 2;
+  spec.loss = TrainingSpec::Loss::kBce;
+  Node embedding = node(Op::kEmbedding, 4), columns = node(Op::kColumns);
+  embedding.inputs = columns.inputs = {0};
+  embedding.categories = 7;
+  embedding.columns = {1, 3};
+  columns.columns = {0, 2, 4};
+  Node join = node(Op::kConcat);
+  join.inputs = {1, 2};
+  spec.model = {embedding,
+                columns,
+                join,
+                node(Op::kLinear, 6),
+                node(Op::kLayerNorm),
+                node(Op::kGelu),
+                node(Op::kBatchNorm),
+                node(Op::kLinear, 1)};
+  spec.model[3].standardize = true;
+  spec.model[0].frozen = true;
+  spec.steps = 10;
+  spec.batch = 4;
+  spec.shuffle = true;
+  spec.learning_rate = {{10, 0.1}};
+  spec.optimizer.weight_decay = 0.01;
+  spec.optimizer.decay = Optimizer::Decay::kCoupled;
+  spec.accumulate = 2;
+  spec.ema = 0.99;
+  spec.dtype = TrainingSpec::Dtype::kBf16;
+  return spec;
+}
+
+TEST(TrainingSpec, TheWholeVocabularyReadsBack) {
+  auto images = sample_spec();
+  images.augmentation = {true, 2, 8};
+  images.loss = TrainingSpec::Loss::kMse;
+  images.privacy->clipping = PrivacySpec::Clipping::kAutomatic;
+  for (const auto& spec : {tabular_spec(), images}) {
+    auto checked = check_spec(spec);
+    ASSERT_TRUE(checked) << checked.error().expected();
+    auto back = training_spec_from_json(to_json(spec));
+    ASSERT_TRUE(back) << back.error().expected();
+    EXPECT_EQ(*back, spec);
+  }
+  auto shape = check_spec(tabular_spec());
+  EXPECT_EQ(shape->outputs[1].channels, 8u);
+  EXPECT_EQ(shape->outputs[3].channels, 11u);
+  EXPECT_EQ(shape->parameters, 28u + (66 + 6) + 12 + 12 + 7);
+  EXPECT_EQ(shape->trained, shape->parameters - 28);
+}
+
+TEST(TrainingSpec, TheWholeVocabularyHasItsLimits) {
+  struct Lie {
+    const char* named;
+    std::function<void(TrainingSpec&)> tell;
+  };
+  for (const Lie& lie : std::vector<Lie>{
+           {"model[1].columns",
+            [](auto& s) {
+              s.model[0].columns = {3, 1};
+            }},
+           {"model[1].columns", [](auto& s) { s.model[0].columns = {5}; }},
+           {"model[1].columns", [](auto& s) { s.model[0].columns = {}; }},
+           {"model[1].categories", [](auto& s) { s.model[0].categories = 0; }},
+           {"model[2].columns",
+            [](auto& s) {
+              s.model[1].columns = {0, 1};
+            }},
+           {"model[3]: expected embedding or columns",
+            [](auto& s) {
+              s.model[2].inputs = {1, 2, 0};
+            }},
+           {"model[2].inputs",
+            [](auto& s) {
+              std::swap(s.model[0], s.model[1]);
+              s.model[1].inputs = {1};
+              s.model[0].op = Op::kTanh;
+              s.model[0].columns = {};
+            }},
+           {"give 2", [](auto& s) { s.model[7].units = 3; }},
+           {"give 2", [](auto& s) { s.loss = TrainingSpec::Loss::kSoftmaxCrossEntropy; }},
+           {"give 3", [](auto& s) { s.classes = 3; }},
+           {"use group_norm",
+            [](auto& s) {
+              s.shuffle = false;
+              s.sampling_threshold = 1;
+              s.privacy = PrivacySpec{};
+              s.privacy->epsilon_micro = s.privacy->delta_pico = 1;
+            }},
+           {"accumulate", [](auto& s) { s.accumulate = 3; }},
+           {"accumulate", [](auto& s) { s.accumulate = 0; }},
+           {"ema", [](auto& s) { s.ema = 1; }},
+           {"augmentation", [](auto& s) { s.augmentation.flip = true; }},
+           {"augmentation.multiplicity", [](auto& s) { s.augmentation.multiplicity = 0; }},
+           {"augmentation.crop", [](auto& s) { s.augmentation.crop = 65; }},
+           {"shard",
+            [](auto& s) {
+              s.shard = 4096;
+              s.augmentation.multiplicity = 2;
+            }},
+           {"something to train",
+            [](auto& s) {
+              for (auto& n : s.model)
+                n.frozen = n.op != Op::kGelu && n.op != Op::kConcat && n.op != Op::kColumns;
+            }},
+           {"model[6]", [](auto& s) { s.model[5].frozen = true; }},
+           {"model[6]", [](auto& s) { s.model[5].standardize = true; }},
+       }) {
+    auto spec = tabular_spec();
+    lie.tell(spec);
+    auto refused = check_spec(spec);
+    ASSERT_FALSE(refused) << lie.named;
+    EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos)
+        << lie.named << ": " << refused.error().expected();
+  }
+}
+
+TEST(TrainingSpec, AFrozenBatchNormMixesNobodyAndMayBePrivate) {
+  auto spec = tabular_spec();
+  spec.shuffle = false;
+  spec.sampling_threshold = 1;
+  spec.privacy = PrivacySpec{1, 1, 1, 1};
+  EXPECT_FALSE(check_spec(spec));
+  spec.model[6].frozen = true;
+  EXPECT_TRUE(check_spec(spec));
+}
+
 TEST(TrainingSpec, EveryMemberIsNeededAndNoOtherIsTaken) {
   const Json whole = to_json(sample_spec());
   for (const auto& [name, value] : *whole.object()) {
@@ -100,19 +240,38 @@ TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const Lie& lie : std::vector<Lie>{
-           {"input.shape", [](auto& s) { s.input_shape = {3, 8}; }},
-           {"input.shape", [](auto& s) { s.input_shape = {3, 0, 8}; }},
-           {"input.mean", [](auto& s) { s.input_mean = {1, 2}; }},
+           {"input.shape",
+            [](auto& s) {
+              s.input_shape = {3, 8};
+            }},
+           {"input.shape",
+            [](auto& s) {
+              s.input_shape = {3, 0, 8};
+            }},
+           {"input.mean",
+            [](auto& s) {
+              s.input_mean = {1, 2};
+            }},
            {"input.scale", [](auto& s) { s.input_scale = {0}; }},
            {"input.scale", [&](auto& s) { s.input_scale = {nan}; }},
            {"classes", [](auto& s) { s.classes = 1; }},
            {"give 11", [](auto& s) { s.classes = 11; }},
            {"spec.model", [](auto& s) { s.model.clear(); }},
            {"model[2].groups", [](auto& s) { s.model[1].groups = 3; }},
-           {"model[5]", [](auto& s) { s.model[4].inputs = {4, 1, 2}; }},
+           {"model[5]",
+            [](auto& s) {
+              s.model[4].inputs = {4, 1, 2};
+            }},
            {"model[5]", [](auto& s) { s.model[4].inputs = {}; }},
-           {"model[5].inputs", [](auto& s) { s.model[4].inputs = {4, 5}; }},
-           {"model[3]", [](auto& s) { s.model[3].inputs = {2}; s.model[5].inputs = {5, 2}; }},
+           {"model[5].inputs",
+            [](auto& s) {
+              s.model[4].inputs = {4, 5};
+            }},
+           {"model[3]",
+            [](auto& s) {
+              s.model[3].inputs = {2};
+              s.model[5].inputs = {5, 2};
+            }},
            {"model[12]", [](auto& s) { s.model[9] = node(Op::kTanh); }},
            {"model[7]", [](auto& s) { s.model[6].kernel = 9; }},
            {"model[7]", [](auto& s) { s.model[6].padding = 2; }},
@@ -120,7 +279,12 @@ TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
            {"model[8].slope", [&](auto& s) { s.model[7].slope = nan; }},
            {"model[11].rate", [](auto& s) { s.model[10].rate = 1; }},
            {"model[3]", [](auto& s) { s.model[2].units = 1; }},
-           {"parameters", [](auto& s) { s.model[11].units = 65536; s.model.push_back(node(Op::kLinear, 65536)); s.model.push_back(node(Op::kLinear, 10)); }},
+           {"parameters",
+            [](auto& s) {
+              s.model[11].units = 65536;
+              s.model.push_back(node(Op::kLinear, 65536));
+              s.model.push_back(node(Op::kLinear, 10));
+            }},
            {"steps", [](auto& s) { s.steps = 0; }},
            {"batch", [](auto& s) { s.batch = 65537; }},
            {"shard", [](auto& s) { s.shard = 0; }},
@@ -129,8 +293,16 @@ TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
            {"learning_rate", [](auto& s) { s.learning_rate[0].value = -1; }},
            {"optimizer.momentum", [](auto& s) { s.optimizer.momentum = 1; }},
            {"optimizer", [](auto& s) { s.optimizer.kind = Optimizer::Kind::kAdam; }},
-           {"optimizer.nesterov", [](auto& s) { s.optimizer.momentum = 0; s.optimizer.nesterov = true; }},
-           {"shuffle", [](auto& s) { s.shuffle = true; s.sampling_threshold = 0; }},
+           {"optimizer.nesterov",
+            [](auto& s) {
+              s.optimizer.momentum = 0;
+              s.optimizer.nesterov = true;
+            }},
+           {"shuffle",
+            [](auto& s) {
+              s.shuffle = true;
+              s.sampling_threshold = 0;
+            }},
            {"sampling_threshold", [](auto& s) { s.sampling_threshold = 0; }},
            {"privacy.clip", [](auto& s) { s.privacy->clip = 0; }},
            {"privacy.noise_multiplier", [&](auto& s) { s.privacy->noise_multiplier = nan; }},
@@ -142,7 +314,8 @@ TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
     auto refused = check_spec(spec);
     ASSERT_FALSE(refused) << lie.named;
     EXPECT_EQ(refused.error().code(), Code::kMalformed);
-    EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos) << lie.named << ": " << refused.error().expected();
+    EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos)
+        << lie.named << ": " << refused.error().expected();
   }
 }
 

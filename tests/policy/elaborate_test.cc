@@ -12,7 +12,8 @@ namespace {
 using contracts::Node;
 
 std::vector<CatalogEntry> catalog() {
-  auto entry = [](uint8_t id, const char* name, uint64_t rows, std::vector<uint32_t> shape, uint32_t classes) {
+  auto entry = [](uint8_t id, const char* name, uint64_t rows, std::vector<uint32_t> shape,
+                  uint32_t classes) {
     CatalogEntry out;
     Digest digest{};
     digest.fill(id);
@@ -28,12 +29,16 @@ std::vector<CatalogEntry> catalog() {
           entry(4, "mnist-archive", 20000, {1, 28, 28}, 10), entry(5, "mnist-library", 20000, {1, 28, 28}, 10), entry(6, "mnist-museum", 20000, {1, 28, 28}, 10)};
 }
 
-Result<double> fixed_noise(double, double, double, uint32_t) { return 1.23456789; }
+Result<double> fixed_noise(double, double, double, uint32_t) {
+  return 1.23456789;
+}
 
 std::string contract(const std::string& replace = "", const std::string& by = "") {
   std::string text =
-      "return {purpose = 'p', datasets = {'wdbc-north', '020202'}, model = {linear{units = 8}, relu(), linear{units = 2}}, "
-      "train = {epochs = 2, batch = 10, learning_rate = 0.1}, privacy = {epsilon = 1.5, delta = '1e-5'}, payment = 7}";
+      "return {purpose = 'p', datasets = {'wdbc-north', '020202'}, model = {linear{units = 8}, "
+      "relu(), linear{units = 2}}, "
+      "train = {epochs = 2, batch = 10, learning_rate = 0.1}, privacy = {epsilon = 1.5, delta = "
+      "'1e-5'}, payment = 7}";
   if (!replace.empty()) {
     size_t at = text.find(replace);
     EXPECT_NE(at, std::string::npos) << replace;
@@ -60,20 +65,74 @@ TEST(Elaborate, AContractBecomesItsSpecification) {
 }
 
 TEST(Elaborate, ScheduleFunctionsBecomeRunLengths) {
-  auto done = elaborate(contract("learning_rate = 0.1", "learning_rate = function(step) return step <= 70 and 0.5 or 0.5 * (1 + math.cos(0)) / 4 end"), catalog(), fixed_noise);
+  auto done = elaborate(contract("learning_rate = 0.1",
+                                 "learning_rate = function(step) return step <= 70 and 0.5 or 0.5 "
+                                 "* (1 + math.cos(0)) / 4 end"),
+                        catalog(), fixed_noise);
   ASSERT_TRUE(done) << done.error().expected();
-  EXPECT_EQ(done->spec.learning_rate, (std::vector<contracts::TrainingSpec::Rate>{{70, 0.5}, {6, 0.25}}));
-  EXPECT_FALSE(elaborate(contract("learning_rate = 0.1", "learning_rate = function(step) return 0 / 0 end"), catalog(), fixed_noise));
-  EXPECT_FALSE(elaborate(contract("learning_rate = 0.1", "learning_rate = function(step) while true do end end"), catalog(), fixed_noise, {.gas = 100000}));
+  EXPECT_EQ(done->spec.learning_rate,
+            (std::vector<contracts::TrainingSpec::Rate>{{70, 0.5}, {6, 0.25}}));
+  EXPECT_FALSE(
+      elaborate(contract("learning_rate = 0.1", "learning_rate = function(step) return 0 / 0 end"),
+                catalog(), fixed_noise));
+  EXPECT_FALSE(elaborate(
+      contract("learning_rate = 0.1", "learning_rate = function(step) while true do end end"),
+      catalog(), fixed_noise, {.gas = 100000}));
+}
+
+TEST(Elaborate, TheWholeVocabularyIsSpoken) {
+  auto offers = catalog();
+  offers[0].feature_names = {"age", "sex"};
+  auto done = elaborate(
+      "return {purpose = 'p', datasets = {'wdbc-north'}, model = {"
+      "embedding{categories = 3, units = 2, columns = {'sex', 4}, name = 'e', frozen = true}, "
+      "columns{columns = {0, 2}}, concat{'e'}, "
+      "linear{units = 8, standardize = true}, layer_norm(), silu(), linear{units = 1}}, "
+      "train = {steps = 4, batch = 10, learning_rate = 0.1, loss = 'bce', optimizer = "
+      "adamw{weight_decay = 0.1, decay = 'coupled'}, "
+      "accumulate = 2, ema = 0.9, micro_batch = 16, dtype = 'bf16'}, "
+      "privacy = {epsilon = 1, delta = '1e-5', clipping = 'automatic'}, payment = 7}",
+      offers, fixed_noise);
+  ASSERT_TRUE(done) << done.error().expected();
+  const auto& spec = done->spec;
+  EXPECT_EQ(spec.model[0].columns, (std::vector<uint32_t>{1, 4}));
+  EXPECT_TRUE(spec.model[0].frozen && spec.model[3].standardize);
+  EXPECT_EQ(spec.model[1].inputs, (std::vector<uint32_t>{0}));
+  EXPECT_EQ(spec.model[2].inputs, (std::vector<uint32_t>{2, 1}));
+  EXPECT_EQ(spec.loss, contracts::TrainingSpec::Loss::kBce);
+  EXPECT_EQ(spec.dtype, contracts::TrainingSpec::Dtype::kBf16);
+  EXPECT_EQ(spec.accumulate, 2u);
+  EXPECT_EQ(spec.ema, 0.9);
+  EXPECT_EQ(spec.shard, 16u);
+  EXPECT_EQ(spec.optimizer.decay, contracts::Optimizer::Decay::kCoupled);
+  EXPECT_EQ(spec.privacy->clipping, contracts::PrivacySpec::Clipping::kAutomatic);
+  done = elaborate(
+      "return {purpose = 'p', datasets = {'mnist-museum'}, model = {conv2d{units = 2, kernel = 3}, "
+      "global_avg_pool(), "
+      "linear{units = 10}}, train = {steps = 4, batch = 10, learning_rate = 0.1, loss = 'mse', "
+      "augment = {flip = true, crop = 2, multiplicity = 4}}, payment = 7}",
+      catalog(), fixed_noise);
+  ASSERT_TRUE(done) << done.error().expected();
+  EXPECT_EQ(done->spec.augmentation, (contracts::Augmentation{true, 2, 4}));
+  EXPECT_FALSE(elaborate(contract("learning_rate = 0.1", "learning_rate = 0.1, loss = 'hinge'"),
+                         catalog(), fixed_noise));
+  EXPECT_FALSE(
+      elaborate(contract("learning_rate = 0.1", "learning_rate = 0.1, shard = 4, micro_batch = 4"),
+                catalog(), fixed_noise));
+  EXPECT_FALSE(elaborate(
+      contract("linear{units = 8}", "embedding{categories = 3, units = 2, columns = {'age'}}"),
+      catalog(), fixed_noise));
 }
 
 TEST(Elaborate, NamesJoinEarlierNodes) {
   auto done = elaborate(contract("{linear{units = 8}, relu(), linear{units = 2}}",
-                                 "{linear{units = 8, name = 'a'}, relu(), linear{units = 8}, add{'a'}, concat{'a', 'input'; name = 'c'}, linear{units = 2}}"),
+                                 "{linear{units = 8, name = 'a'}, relu(), linear{units = 8}, "
+                                 "add{'a'}, concat{'a', 'input'; name = 'c'}, linear{units = 2}}"),
                         catalog(), fixed_noise);
   ASSERT_FALSE(done);  // node 4 is read by nobody
   done = elaborate(contract("{linear{units = 8}, relu(), linear{units = 2}}",
-                            "{linear{units = 8, name = 'a'}, relu(), linear{units = 8}, add{'a'}, tanh{name = 't'}, concat{'t', 'input'}, linear{units = 2}}"),
+                            "{linear{units = 8, name = 'a'}, relu(), linear{units = 8}, add{'a'}, "
+                            "tanh{name = 't'}, concat{'t', 'input'}, linear{units = 2}}"),
                    catalog(), fixed_noise);
   ASSERT_TRUE(done) << done.error().expected();
   EXPECT_EQ(done->spec.model[3].inputs, (std::vector<uint32_t>{3, 1}));
@@ -81,7 +140,8 @@ TEST(Elaborate, NamesJoinEarlierNodes) {
 }
 
 TEST(Elaborate, PrivacyMayBeLeftOut) {
-  auto done = elaborate(contract(", privacy = {epsilon = 1.5, delta = '1e-5'}", ""), catalog(), fixed_noise);
+  auto done = elaborate(contract(", privacy = {epsilon = 1.5, delta = '1e-5'}", ""), catalog(),
+                        fixed_noise);
   ASSERT_TRUE(done) << done.error().expected();
   EXPECT_FALSE(done->spec.privacy);
 }
@@ -117,7 +177,8 @@ TEST(Elaborate, ErrorsNameTheField) {
        }) {
     auto refused = elaborate(contract(c.replace, c.by), catalog(), fixed_noise);
     ASSERT_FALSE(refused) << c.by;
-    EXPECT_NE(refused.error().expected().find(c.named), std::string::npos) << c.by << ": " << refused.error().expected();
+    EXPECT_NE(refused.error().expected().find(c.named), std::string::npos)
+        << c.by << ": " << refused.error().expected();
   }
 }
 
@@ -150,11 +211,14 @@ Json request_of(const Elaborated& elaborated, std::vector<CredentialFact> creden
 TEST(Examples, TheGreedyLabIsRefusedByEveryHospitalAndTheModestOneIsNot) {
   const std::string source = samples::folder_from("SOUK_SOURCE");
   ASSERT_FALSE(source.empty());
-  auto greedy = elaborate(samples::read_text(source + "/examples/contracts/lab_too_greedy.lua"), catalog(), fixed_noise);
+  auto greedy = elaborate(samples::read_text(source + "/examples/contracts/lab_too_greedy.lua"),
+                          catalog(), fixed_noise);
   ASSERT_TRUE(greedy) << greedy.error().expected();
-  auto modest = elaborate(samples::read_text(source + "/examples/contracts/lab_breast_cancer.lua"), catalog(), fixed_noise);
+  auto modest = elaborate(samples::read_text(source + "/examples/contracts/lab_breast_cancer.lua"),
+                          catalog(), fixed_noise);
   ASSERT_TRUE(modest) << modest.error().expected();
-  auto digits = elaborate(samples::read_text(source + "/examples/contracts/mnist_cnn.lua"), catalog(), fixed_noise);
+  auto digits = elaborate(samples::read_text(source + "/examples/contracts/mnist_cnn.lua"),
+                          catalog(), fixed_noise);
   ASSERT_TRUE(digits) << digits.error().expected();
   EXPECT_EQ(algorithm_name(digits->spec), "cnn");
 

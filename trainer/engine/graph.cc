@@ -13,9 +13,12 @@ namespace {
 std::vector<int64_t> weight_shape(const Layer& layer) {
   int64_t units = layer.out.channels, inputs = layer.in.channels;
   switch (layer.node.op) {
-    case Node::Op::kLinear: return {units, inputs};
-    case Node::Op::kConv2d: return {units, inputs / layer.node.groups, layer.node.kernel, layer.node.kernel};
-    default: return {units};
+    case Node::Op::kLinear:
+      return {units, inputs};
+    case Node::Op::kConv2d:
+      return {units, inputs / layer.node.groups, layer.node.kernel, layer.node.kernel};
+    default:
+      return {units};
   }
 }
 
@@ -28,20 +31,42 @@ bool is_rectified(const Graph& graph, size_t value) {
       case Node::Op::kRelu:
       case Node::Op::kLeakyRelu:
       case Node::Op::kGelu:
-      case Node::Op::kSilu: return true;
+      case Node::Op::kSilu:
+        return true;
       case Node::Op::kGroupNorm:
         if (is_rectified(graph, i)) return true;
         break;
-      default: break;
+      default:
+        break;
     }
   }
   return false;
+}
+
+Status refuse_what_is_not_built(const contracts::TrainingSpec& spec) {
+  using contracts::TrainingSpec;
+  bool plain = spec.loss == TrainingSpec::Loss::kSoftmaxCrossEntropy &&
+               spec.augmentation == contracts::Augmentation{} && spec.accumulate == 1 &&
+               spec.ema == 0 && spec.dtype == TrainingSpec::Dtype::kF32 &&
+               spec.optimizer.decay == contracts::Optimizer::Decay::kDecoupled;
+  if (spec.privacy && spec.privacy->clipping != contracts::PrivacySpec::Clipping::kFlat)
+    plain = false;
+  for (const Node& node : spec.model) {
+    plain = plain && !node.frozen && !node.standardize && node.op != Node::Op::kEmbedding &&
+            node.op != Node::Op::kColumns && node.op != Node::Op::kBatchNorm &&
+            node.op != Node::Op::kLayerNorm;
+  }
+  if (!plain)
+    return Error(Code::kRefused,
+                 "engine: this specification asks for more than this build can train");
+  return Done{};
 }
 
 }  // namespace
 
 Result<Graph> build_graph(const contracts::TrainingSpec& spec) {
   auto shape = TRY(contracts::check_spec(spec));
+  TRY(refuse_what_is_not_built(spec));
   Graph graph;
   graph.classes = spec.classes;
   graph.layers.resize(spec.model.size() + 1);
@@ -59,9 +84,11 @@ Result<Graph> build_graph(const contracts::TrainingSpec& spec) {
       case Node::Op::kGroupNorm:
         layer.weight_count = 1;
         for (int64_t size : weight_shape(layer)) layer.weight_count *= static_cast<uint64_t>(size);
-        layer.bias_count = layer.node.bias || layer.node.op == Node::Op::kGroupNorm ? layer.out.channels : 0;
+        layer.bias_count =
+            layer.node.bias || layer.node.op == Node::Op::kGroupNorm ? layer.out.channels : 0;
         break;
-      default: break;
+      default:
+        break;
     }
     layer.weight_at = graph.parameters;
     layer.bias_at = layer.weight_at + layer.weight_count;
@@ -85,10 +112,13 @@ Model named(const Graph& graph, const std::vector<float>& parameters) {
       return std::vector<float>(begin, begin + static_cast<ptrdiff_t>(count));
     };
     if (layer.weight_count > 0) {
-      model.tensors.push_back({std::to_string(i) + ".weight", weight_shape(layer), part(layer.weight_at, layer.weight_count)});
+      model.tensors.push_back({std::to_string(i) + ".weight", weight_shape(layer),
+                               part(layer.weight_at, layer.weight_count)});
     }
     if (layer.bias_count > 0) {
-      model.tensors.push_back({std::to_string(i) + ".bias", {layer.out.channels}, part(layer.bias_at, layer.bias_count)});
+      model.tensors.push_back({std::to_string(i) + ".bias",
+                               {layer.out.channels},
+                               part(layer.bias_at, layer.bias_count)});
     }
   }
   return model;
@@ -139,13 +169,16 @@ Status check_model(const contracts::TrainingSpec& spec, const Model& model) {
   auto graph = TRY(build_graph(spec));
   Model expected = named(graph, std::vector<float>(graph.parameters));
   if (model.tensors.size() != expected.tensors.size()) {
-    return Error(Code::kMalformed, "model: expected " + std::to_string(expected.tensors.size()) + " tensors");
+    return Error(Code::kMalformed,
+                 "model: expected " + std::to_string(expected.tensors.size()) + " tensors");
   }
   for (size_t i = 0; i < expected.tensors.size(); ++i) {
     const auto& want = expected.tensors[i];
     const auto& have = model.tensors[i];
-    if (have.name != want.name || have.shape != want.shape || have.values.size() != want.values.size()) {
-      return Error(Code::kMalformed, "model: expected tensor " + want.name + " in the shape the specification gives");
+    if (have.name != want.name || have.shape != want.shape ||
+        have.values.size() != want.values.size()) {
+      return Error(Code::kMalformed,
+                   "model: expected tensor " + want.name + " in the shape the specification gives");
     }
   }
   return Done{};
