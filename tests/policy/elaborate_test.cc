@@ -230,7 +230,7 @@ TEST(Examples, TheGreedyLabIsRefusedByEveryHospitalAndTheModestOneIsNot) {
   facts.budget_epsilon_micro = 8000000;
   facts.budget_delta_pico = 100000000;
   Json dataset = build_dataset(facts);
-  Json ctx = build_context({1, 0, 0, 5});
+  Json ctx = build_context({1, 0, 0, 5, {}, {}});
   std::vector<CredentialFact> approved{{"irb-approved", PublicKey(), 9}};
   int64_t total = 0;
   for (const char* name : {"north_hospital", "harbour_clinic", "valley_institute"}) {
