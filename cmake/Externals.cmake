@@ -8,6 +8,14 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
+# The archive, not the shared library: policy/lua/libc_costs.cc stands in for three
+# functions that it calls, which the linker can only do inside of one program.
+find_library(LUA_ARCHIVE liblua5.4-c++.a REQUIRED)
+add_library(souk_lua UNKNOWN IMPORTED)
+set_target_properties(souk_lua PROPERTIES
+  IMPORTED_LOCATION ${LUA_ARCHIVE} INTERFACE_INCLUDE_DIRECTORIES "${LUA_INCLUDE_DIRS}"
+  INTERFACE_LINK_LIBRARIES "m;${CMAKE_DL_LIBS}"
+  INTERFACE_LINK_OPTIONS "LINKER:--wrap=fmod,--wrap=strcoll,--wrap=_Z9luaS_hashPKcmj")
 find_package(CLI11 REQUIRED)
 find_package(cpprestsdk REQUIRED)
 # oneDNN without its own CMake package, which asks for OpenCL headers that nothing here uses.
@@ -21,7 +29,7 @@ souk_external(ext_threads pure Threads::Threads)
 souk_external(ext_crypto pure OpenSSL::Crypto)
 souk_external(ext_sodium pure PkgConfig::SODIUM)
 souk_external(ext_zlib pure PkgConfig::ZLIB)
-souk_external(ext_lua pure PkgConfig::LUA)
+souk_external(ext_lua pure souk_lua)
 souk_external(ext_dnnl pure souk_dnnl gomp)  # gomp: oneDNN's threads, which we hold at one
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)

@@ -8,7 +8,7 @@ namespace souk::market {
 namespace {
 
 constexpr size_t kMaxQuestionBytes = 1 << 20;
-constexpr uint64_t kMaxMemory = uint64_t{512} << 20;
+constexpr uint64_t kMaxMemory = uint64_t{128} << 20;
 
 }  // namespace
 
@@ -41,7 +41,9 @@ Result<Question> read_question(const QuestionFiles& files) {
   return question;
 }
 
-Json default_dataset() { return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}}; }
+Json default_dataset() {
+  return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}};
+}
 
 Json default_context() {
   return Json::Object{{"now", int64_t{1'800'000'000'000}}, {"spent_epsilon_micro", 0}, {"runs", 0}};
@@ -53,8 +55,10 @@ void LimitOptions::add_to(CLI::App& verb) {
 }
 
 Result<policy::Limits> LimitOptions::limits() const {
-  if (gas < 1 || gas > static_cast<uint64_t>(kMaxJsonInteger)) return Error(Code::kMalformed, "--gas: expected 1 or more");
-  if (memory < 1 || memory > kMaxMemory) return Error(Code::kMalformed, "--memory: expected 1 to 536870912 bytes");
+  if (gas < 1 || gas > static_cast<uint64_t>(kMaxJsonInteger))
+    return Error(Code::kMalformed, "--gas: expected 1 or more");
+  if (memory < 1 || memory > kMaxMemory)
+    return Error(Code::kMalformed, "--memory: expected 1 to 134217728 bytes");
   policy::Limits limits;
   limits.gas = gas;
   limits.memory_bytes = memory;
@@ -70,10 +74,13 @@ Result<std::string> load_policy_argument(const std::string& path) {
 
 ExitStatus decision_exit(policy::DecisionStatus status) {
   switch (status) {
-    case policy::DecisionStatus::kAllowed: return ExitStatus::kYes;
+    case policy::DecisionStatus::kAllowed:
+      return ExitStatus::kYes;
     case policy::DecisionStatus::kInvalidRequest:
-    case policy::DecisionStatus::kInvalidPolicy: return ExitStatus::kUsage;
-    default: return ExitStatus::kNo;
+    case policy::DecisionStatus::kInvalidPolicy:
+      return ExitStatus::kUsage;
+    default:
+      return ExitStatus::kNo;
   }
 }
 

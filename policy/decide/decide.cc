@@ -1,8 +1,10 @@
 #include "policy/decide/decide.h"
 
+#include <algorithm>
 #include <array>
 
 #include "ledger/crypto/hash.h"
+#include "policy/decide/evaluator.h"
 #include "policy/decide/weaker.h"
 #include "policy/lua/utf8.h"
 
@@ -31,23 +33,21 @@ std::string name_of(const Json& dataset, const char* member) {
 
 // The parts of a decision that do not depend on how it went.
 struct Question {
-  std::string_view source;
-  const Json& request;
-  const Json& dataset;
-  const Json& ctx;
+  const QuestionHashes& hashes;
+  const QuestionNames& names;
 
   PolicyDecision start() const {
     PolicyDecision decision;
-    decision.policy_hash = ledger::sha256(as_bytes(source));
-    decision.request_hash = ledger::sha256(as_bytes(canonical(Json::Object{{"request", request}, {"dataset", dataset}, {"ctx", ctx}})));
+    decision.policy_hash = hashes.policy;
+    decision.request_hash = hashes.request;
     return decision;
   }
   Reason reason(std::string code, std::string message) const {
     Reason out;
     out.code = std::move(code);
     out.message = one_line(message, kMaxMessageBytes);
-    out.provider = name_of(dataset, "provider_name");
-    out.dataset = name_of(dataset, "name");
+    out.provider = names.provider;
+    out.dataset = names.dataset;
     return out;
   }
   // "PATH: expected NEED, not GOT", as the schema words it.
@@ -152,14 +152,15 @@ RunFacts run_of(const Json& request, const Json& dataset) {
   return run;
 }
 
-PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Question& question) {
+PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Question& question,
+                             const Json& request, const Json& dataset) {
   decision.reasons = std::move(answer.reasons);
   if (!answer.allow) {
     decision.status = DecisionStatus::kDenied;
     if (decision.reasons.empty()) decision.reasons.push_back(question.reason("denied", "the policy denies this without a reason"));
     return decision;
   }
-  auto weak = weaknesses(run_of(question.request, question.dataset), answer.obligations);
+  auto weak = weaknesses(run_of(request, dataset), answer.obligations);
   if (!weak.empty()) {
     decision.status = DecisionStatus::kDenied;
     decision.reasons.clear();
@@ -173,7 +174,7 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
     return decision;
   }
   decision.status = DecisionStatus::kAllowed;
-  decision.price_minor = answer.price ? *answer.price : whole(question.dataset, "price");
+  decision.price_minor = answer.price ? *answer.price : whole(dataset, "price");
   decision.obligations = std::move(answer.obligations);
   return decision;
 }
@@ -225,6 +226,71 @@ Json PolicyDecision::to_json() const {
   };
 }
 
+// The canonical form, written without making the tree first: it is hashed for every
+// decision. Members in the order of their names.
+std::string PolicyDecision::text() const {
+  std::string out;
+  out.reserve(1024);
+  auto put_text = [&](std::string_view text) {
+    bool plain = std::all_of(text.begin(), text.end(),
+                             [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
+    if (plain) {
+      out += '"';
+      out += text;
+      out += '"';
+    } else {
+      out += canonical(Json(text));
+    }
+  };
+  auto put_hash = [&](const Digest& hash) {
+    out += '"';
+    out += to_hex(ByteView(hash));
+    out += '"';
+  };
+  auto put_list = [&](const auto& items, auto put) {
+    out += '[';
+    bool first = true;
+    for (const auto& item : items) {
+      if (!first) out += ',';
+      first = false;
+      put(item);
+    }
+    out += ']';
+  };
+  out += allowed() ? "{\"allow\":true,\"engine_hash\":" : "{\"allow\":false,\"engine_hash\":";
+  put_hash(engine_hash);
+  out += ",\"gas\":" + std::to_string(gas) + ",\"obligations\":";
+  out += obligations == Obligations{} ? "{}" : canonical(policy::to_json(obligations));
+  out += ",\"policy_hash\":";
+  put_hash(policy_hash);
+  out += ",\"price\":" + std::to_string(price_minor) + ",\"read_set\":";
+  put_list(read_set, put_text);
+  out += ",\"reasons\":";
+  put_list(reasons, [&](const Reason& reason) {
+    out += "{\"code\":";
+    put_text(reason.code);
+    out += ",\"dataset\":";
+    put_text(reason.dataset);
+    out += ",\"got\":";
+    put_text(reason.got);
+    out += ",\"message\":";
+    put_text(reason.message);
+    out += ",\"need\":";
+    put_text(reason.need);
+    out += ",\"path\":";
+    put_text(reason.path);
+    out += ",\"provider\":";
+    put_text(reason.provider);
+    out += '}';
+  });
+  out += ",\"request_hash\":";
+  put_hash(request_hash);
+  out += ",\"status\":\"";
+  out += status_name(status);
+  out += "\"}";
+  return out;
+}
+
 Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   auto fields = TRY(Fields::of(json, "decision"));
   PolicyDecision decision;
@@ -258,39 +324,73 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   return decision;
 }
 
-Digest PolicyDecision::hash() const { return ledger::sha256(as_bytes(canonical(to_json()))); }
-
-PolicyDecision refused_request(std::string_view policy_source, const Json& request, const std::string& why) {
-  static const Json none;
-  return Question{policy_source, request, none, none}.no(DecisionStatus::kInvalidRequest, "invalid_request", why);
+Digest PolicyDecision::hash() const {
+  return ledger::sha256(as_bytes(text()));
 }
 
-std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
-  Question question{policy_source, request, dataset, ctx};
+Digest question_hash(const Digest& request, const Digest& dataset, const Digest& ctx) {
+  std::array<uint8_t, 96> all{};
+  std::copy(request.begin(), request.end(), all.begin());
+  std::copy(dataset.begin(), dataset.end(), all.begin() + 32);
+  std::copy(ctx.begin(), ctx.end(), all.begin() + 64);
+  return ledger::sha256(all);
+}
+
+QuestionHashes hashes_of(std::string_view policy_source, const Json& request, const Json& dataset,
+                         const Json& ctx) {
+  auto digest = [](const Json& value) { return ledger::sha256(as_bytes(canonical(value))); };
+  return {ledger::sha256(as_bytes(policy_source)),
+          question_hash(digest(request), digest(dataset), digest(ctx))};
+}
+
+QuestionNames names_of(const Json& dataset) {
+  return {name_of(dataset, "provider_name"), name_of(dataset, "name")};
+}
+
+PolicyDecision refused_text(const Error& why, const QuestionHashes& hashes,
+                            const QuestionNames& names) {
+  bool no_text = why.code() == Code::kMalformed;
+  return Question{hashes, names}.no(
+      no_text ? DecisionStatus::kInvalidPolicy : DecisionStatus::kPublishRejected,
+      no_text ? "invalid_policy" : "publish_rejected", why.expected());
+}
+
+PolicyDecision refused_request(std::string_view policy_source, const Json& request,
+                               const std::string& why) {
+  const Json none;
+  return Question{hashes_of(policy_source, request, none, none), {}}.no(
+      DecisionStatus::kInvalidRequest, "invalid_request", why);
+}
+
+std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request,
+                                           const Json& dataset, const Json& ctx) {
+  auto refuse = [&](auto how) {
+    const QuestionHashes hashes = hashes_of(policy_source, request, dataset, ctx);
+    const QuestionNames names = names_of(dataset);
+    return how(hashes, names);
+  };
   if (auto text = check_characters(policy_source); !text) {
-    bool no_text = text.error().code() == Code::kMalformed;
-    return question.no(no_text ? DecisionStatus::kInvalidPolicy : DecisionStatus::kPublishRejected,
-                       no_text ? "invalid_policy" : "publish_rejected", text.error().expected());
+    return refuse([&](const auto& hashes, const auto& names) {
+      return refused_text(text.error(), hashes, names);
+    });
   }
-  for (const Status& shape : {validate_request(request), validate_dataset(dataset), validate_context(ctx)}) {
-    if (!shape) return question.malformed(shape.error().expected());
+  for (const Status& shape :
+       {validate_request(request), validate_dataset(dataset), validate_context(ctx)}) {
+    if (shape) continue;
+    return refuse([&](const auto& hashes, const auto& names) {
+      return Question{hashes, names}.malformed(shape.error().expected());
+    });
   }
   return std::nullopt;
 }
 
-Program policy_program(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
-  Program program;
-  program.source = policy_source;
-  program.inputs = {{"request", &request}, {"dataset", &dataset}, {"ctx", &ctx}};
-  return program;
-}
-
-PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx) {
-  Question question{policy_source, request, dataset, ctx};
+PolicyDecision judge(Evaluation evaluation, const QuestionHashes& hashes,
+                     const QuestionNames& names, const Json& request, const Json& dataset) {
+  Question question{hashes, names};
   using Outcome = Evaluation::Outcome;
   PolicyDecision decision = question.start();
   decision.gas = evaluation.gas;
-  decision.read_set = evaluation.read_set;
+  decision.read_set = std::move(evaluation.read_set);
   auto failed = [&](DecisionStatus status, std::string code, std::string message) {
     decision.status = status;
     decision.reasons = {question.reason(std::move(code), std::move(message))};
@@ -304,13 +404,17 @@ PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_sourc
   }
   auto answer = read_answer(evaluation.value, question);
   if (!answer) return failed(DecisionStatus::kError, "error", answer.error().expected());
-  return decide_answer(std::move(*answer), std::move(decision), question);
+  return decide_answer(std::move(*answer), std::move(decision), question, request, dataset);
 }
 
 PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx, const Limits& limits) {
   if (auto refused = refuse_early(policy_source, request, dataset, ctx)) return *std::move(refused);
-  Evaluation evaluation = run_confined(policy_program(policy_source, request, dataset, ctx), limits);
-  return judge(evaluation, policy_source, request, dataset, ctx);
+  auto evaluator = Evaluator::make();
+  if (evaluator) return (*evaluator)->decide(policy_source, request, dataset, ctx, limits);
+  Evaluation failed;
+  failed.error = evaluator.error().expected();
+  return judge(std::move(failed), hashes_of(policy_source, request, dataset, ctx),
+               names_of(dataset), request, dataset);
 }
 
 }  // namespace souk::policy

@@ -53,33 +53,50 @@ struct PolicyDecision {
   Obligations obligations;            // those of an allowing policy
   std::vector<std::string> read_set;  // what of the request, dataset and context was looked at
   uint64_t gas = 0;
-  Digest policy_hash{};               // SHA-256 of the source text
-  Digest request_hash{};              // SHA-256 of canonical {"ctx":…,"dataset":…,"request":…}
+  Digest policy_hash{};   // SHA-256 of the source text
+  Digest request_hash{};  // question_hash of the canonical request, dataset and ctx
   Digest engine_hash = policy::engine_hash();  // of whoever decided
   bool allowed() const { return status == DecisionStatus::kAllowed; }
 
   Json to_json() const;
   static Result<PolicyDecision> from_json(const Json& json);
-  Digest hash() const;  // SHA-256 of canonical(to_json())
+  std::string text() const;  // canonical(to_json())
+  Digest hash() const;       // SHA-256 of it
   friend bool operator==(const PolicyDecision&, const PolicyDecision&) = default;
 };
 
-// Total and deterministic. Runs Lua in this process: outside tests, call it
-// through evaluate_jailed (policy/jail/worker.h).
-PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx,
-                        const Limits& limits = {});
+// --- the parts that evaluators are made of -------------------------------------------
 
+// What binds a decision to what was asked.
+struct QuestionHashes {
+  Digest policy{}, request{};
+};
+// SHA-256 of the three SHA-256, in this order.
+Digest question_hash(const Digest& request, const Digest& dataset, const Digest& ctx);
+QuestionHashes hashes_of(std::string_view policy_source, const Json& request, const Json& dataset,
+                         const Json& ctx);
+// What reasons say of a dataset.
+struct QuestionNames {
+  std::string provider, dataset;
+};
+QuestionNames names_of(const Json& dataset);
+
+// The refusals of text and schema, without running anything.
+std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request,
+                                           const Json& dataset, const Json& ctx);
+PolicyDecision refused_text(const Error& why, const QuestionHashes& hashes,
+                            const QuestionNames& names);
 // The decision on a question that is not even three JSON values.
-PolicyDecision refused_request(std::string_view policy_source, const Json& request, const std::string& why);
+PolicyDecision refused_request(std::string_view policy_source, const Json& request,
+                               const std::string& why);
+// What the result of a policy means. Obligations the request already breaks deny it.
+PolicyDecision judge(Evaluation evaluation, const QuestionHashes& hashes,
+                     const QuestionNames& names, const Json& request, const Json& dataset);
 
-// evaluate in three steps, for callers that run the middle one elsewhere:
-// the refusals of text and schema, without running anything; ...
-std::optional<PolicyDecision> refuse_early(std::string_view policy_source, const Json& request, const Json& dataset,
-                                           const Json& ctx);
-// ... run_confined(policy_program(...), limits); ...
-Program policy_program(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx);
-// ... and what the result means. Obligations the request already breaks deny it.
-PolicyDecision judge(const Evaluation& evaluation, std::string_view policy_source, const Json& request,
-                     const Json& dataset, const Json& ctx);
+// One decision, by an evaluator of its own (policy/decide/evaluator.h). Total and
+// deterministic. Runs Lua in this process: outside tests, call it through
+// evaluate_jailed (policy/jail/worker.h).
+PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset,
+                        const Json& ctx, const Limits& limits = {});
 
 }  // namespace souk::policy

@@ -19,22 +19,31 @@ constexpr SchemaField kSchema[] = {
     {"request.consumer", FieldKind::kToken, kRequired, 1, 128, "who asks"},
     {"request.purpose", FieldKind::kText, kRequired, 1, 256, "what the model is for"},
     {"request.region", FieldKind::kText, kRequired, 0, 256, "where it is to be used; may be empty"},
-    {"request.algorithm", FieldKind::kToken, kRequired, 1, 32, "logreg, mlp or cnn; obligations know no other"},
-    {"request.epochs", FieldKind::kInteger, kRequired, 1, kMost, "passes over the data, rounded up"},
+    {"request.algorithm", FieldKind::kToken, kRequired, 1, 32,
+     "logreg, mlp or cnn; obligations know no other"},
+    {"request.epochs", FieldKind::kInteger, kRequired, 1, kMost,
+     "passes over the data, rounded up"},
     {"request.payment", FieldKind::kInteger, kRequired, 0, kMost, "offered, in minor units"},
     {"request.dp", FieldKind::kBlock, kRequired, 0, 0, "differential privacy"},
     {"request.dp.enabled", FieldKind::kBoolean, kRequired, 0, 0, "whether the run has it"},
     {"request.dp.epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
-    {"request.dp.delta_pico", FieldKind::kInteger, kRequired, 0, 999'999'999'999, "delta in 10^-12"},
-    {"request.dp.noise_micro", FieldKind::kInteger, kOptional, 0, kMost, "noise multiplier in millionths, rounded down"},
-    {"request.dp.clip_micro", FieldKind::kInteger, kOptional, 0, kMost, "clipping norm in millionths, rounded up"},
+    {"request.dp.delta_pico", FieldKind::kInteger, kRequired, 0, 999'999'999'999,
+     "delta in 10^-12"},
+    {"request.dp.noise_micro", FieldKind::kInteger, kOptional, 0, kMost,
+     "noise multiplier in millionths, rounded down"},
+    {"request.dp.clip_micro", FieldKind::kInteger, kOptional, 0, kMost,
+     "clipping norm in millionths, rounded up"},
     {"request.credentials", FieldKind::kTokens, kRequired, 0, 64, "types the consumer holds"},
-    {"request.credential_details", FieldKind::kBlocks, kOptional, 0, 64, "the same, each with its issuer"},
-    {"request.credential_details[].type", FieldKind::kToken, kRequired, 1, 128, "of the credential"},
+    {"request.credential_details", FieldKind::kBlocks, kOptional, 0, 64,
+     "the same, each with its issuer"},
+    {"request.credential_details[].type", FieldKind::kToken, kRequired, 1, 128,
+     "of the credential"},
     {"request.credential_details[].issuer", FieldKind::kToken, kRequired, 1, 128, "who says it"},
-    {"request.credential_details[].expires_ms", FieldKind::kInteger, kRequired, 0, kMost, "Unix time"},
+    {"request.credential_details[].expires_ms", FieldKind::kInteger, kRequired, 0, kMost,
+     "Unix time"},
     {"request.model", FieldKind::kBlock, kOptional, 0, 0, "of the run"},
-    {"request.model.parameters", FieldKind::kInteger, kRequired, 1, kMost, "numbers that are trained"},
+    {"request.model.parameters", FieldKind::kInteger, kRequired, 1, kMost,
+     "numbers that are trained"},
     {"request.model.layers", FieldKind::kInteger, kRequired, 1, 256, "nodes of the graph"},
     {"request.model.ops", FieldKind::kTokens, kRequired, 0, 256, "operations in it"},
     {"request.steps", FieldKind::kInteger, kOptional, 1, 1'000'000, "of the optimiser"},
@@ -49,31 +58,40 @@ constexpr SchemaField kSchema[] = {
     {"dataset", FieldKind::kBlock, kRequired, 0, 0, "the provider's own"},
     {"dataset.id", FieldKind::kToken, kRequired, 1, 128, "of the dataset"},
     {"dataset.rows", FieldKind::kInteger, kRequired, 0, kMost, "records"},
-    {"dataset.price", FieldKind::kInteger, kRequired, 0, kMost, "list price in minor units; the price unless the policy names one"},
+    {"dataset.price", FieldKind::kInteger, kRequired, 0, kMost,
+     "list price in minor units; the price unless the policy names one"},
     {"dataset.name", FieldKind::kText, kOptional, 0, 256, "its name"},
     {"dataset.provider", FieldKind::kToken, kOptional, 1, 128, "whose it is"},
     {"dataset.provider_name", FieldKind::kText, kOptional, 0, 256, "the name of that"},
     {"dataset.budget", FieldKind::kBlock, kOptional, 0, 0, "privacy budget for all runs together"},
-    {"dataset.budget.epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"dataset.budget.epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost,
+     "millionths of epsilon"},
     {"dataset.budget.delta_pico", FieldKind::kInteger, kRequired, 0, kMost, "delta in 10^-12"},
     {"ctx", FieldKind::kBlock, kRequired, 0, 0, "the moment"},
-    {"ctx.now", FieldKind::kInteger, kRequired, 0, kMost, "ledger time; the market gives milliseconds"},
-    {"ctx.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "spent or reserved of this dataset"},
+    {"ctx.now", FieldKind::kInteger, kRequired, 0, kMost,
+     "ledger time; the market gives milliseconds"},
+    {"ctx.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost,
+     "spent or reserved of this dataset"},
     {"ctx.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far on this dataset"},
     {"ctx.head", FieldKind::kInteger, kOptional, 0, kMost, "size of the ledger"},
     {"ctx.consumer", FieldKind::kBlock, kOptional, 0, 0, "what this dataset gave to this consumer"},
-    {"ctx.consumer.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"ctx.consumer.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost,
+     "millionths of epsilon"},
     {"ctx.consumer.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far"},
-    {"ctx.consumer.last_run", FieldKind::kInteger, kRequired, 0, kMost, "time of the latest; 0: none"},
+    {"ctx.consumer.last_run", FieldKind::kInteger, kRequired, 0, kMost,
+     "time of the latest; 0: none"},
     {"ctx.purpose", FieldKind::kBlock, kOptional, 0, 0, "what this dataset gave to this purpose"},
-    {"ctx.purpose.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost, "millionths of epsilon"},
+    {"ctx.purpose.spent_epsilon_micro", FieldKind::kInteger, kRequired, 0, kMost,
+     "millionths of epsilon"},
     {"ctx.purpose.runs", FieldKind::kInteger, kRequired, 0, kMost, "so far"},
-    {"ctx.purpose.last_run", FieldKind::kInteger, kRequired, 0, kMost, "time of the latest; 0: none"},
+    {"ctx.purpose.last_run", FieldKind::kInteger, kRequired, 0, kMost,
+     "time of the latest; 0: none"},
 };
 
 bool is_token(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-' || c == ':' || c == '/';
   });
 }
 
@@ -97,20 +115,30 @@ bool fits(const SchemaField& field, const std::string& text) {
 std::string expectation(const SchemaField& field) {
   const std::string range = std::to_string(field.min) + " to " + std::to_string(field.max);
   switch (field.kind) {
-    case FieldKind::kBlock: return "a block";
-    case FieldKind::kBlocks: return "a list of at most " + std::to_string(field.max) + " blocks";
-    case FieldKind::kInteger: return "a whole number from " + range;
-    case FieldKind::kBoolean: return "true or false";
-    case FieldKind::kToken: return range + " letters, digits and ._-:/";
-    case FieldKind::kText: return range + " bytes of printable UTF-8";
-    case FieldKind::kTokens: return "a list of at most " + std::to_string(field.max) + " names of letters, digits and ._-:/, each once";
-    case FieldKind::kTexts: return "a list of at most " + std::to_string(field.max) + " printable texts, each once";
+    case FieldKind::kBlock:
+      return "a block";
+    case FieldKind::kBlocks:
+      return "a list of at most " + std::to_string(field.max) + " blocks";
+    case FieldKind::kInteger:
+      return "a whole number from " + range;
+    case FieldKind::kBoolean:
+      return "true or false";
+    case FieldKind::kToken:
+      return range + " letters, digits and ._-:/";
+    case FieldKind::kText:
+      return range + " bytes of printable UTF-8";
+    case FieldKind::kTokens:
+      return "a list of at most " + std::to_string(field.max) +
+             " names of letters, digits and ._-:/, each once";
+    case FieldKind::kTexts:
+      return "a list of at most " + std::to_string(field.max) + " printable texts, each once";
   }
   return "";
 }
 
 std::string kind_of(const Json& value) {
-  if (const Json* real = value.find("$float"); real && real->string()) return ", not the number " + real->string()->substr(0, 32);
+  if (const Json* real = value.find("$float"); real && real->string())
+    return ", not the number " + real->string()->substr(0, 32);
   if (value.is_null()) return ", not null";
   if (value.string()) return ", not a text";
   if (value.boolean()) return ", not true or false";
@@ -119,13 +147,16 @@ std::string kind_of(const Json& value) {
   return "";
 }
 
-Error wrong(const std::string& path, const std::string& expected) { return Error(Code::kMalformed, path + ": expected " + expected); }
+Error wrong(const std::string& path, const std::string& expected) {
+  return Error(Code::kMalformed, path + ": expected " + expected);
+}
 
 Error wrong_value(const std::string& path, const SchemaField& field, const Json& value) {
   return wrong(path, expectation(field) + kind_of(value));
 }
 
-Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field, const Json& value);
+Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field,
+                   const Json& value);
 
 Status check_block(const std::string& path, const std::string& pattern, const Json& value) {
   for (const auto& [name, member] : *value.object()) {
@@ -133,21 +164,27 @@ Status check_block(const std::string& path, const std::string& pattern, const Js
     const SchemaField* field = schema_field(pattern + "." + name);
     if (!field) {
       std::string meant = nearest_path(inner);
-      return Error(Code::kMalformed, inner.substr(0, 200) + ": there is no such field" + (meant.empty() ? "" : "; did you mean " + meant + "?"));
+      return Error(Code::kMalformed, inner.substr(0, 200) + ": there is no such field" +
+                                         (meant.empty() ? "" : "; did you mean " + meant + "?"));
     }
     TRY(check_value(inner, pattern + "." + name, *field, member));
   }
   for (const SchemaField& field : schema()) {
-    bool inside = field.required() && field.path.size() > pattern.size() + 1 && field.path.substr(0, pattern.size()) == pattern &&
-                  field.path[pattern.size()] == '.' && field.path.find_first_of(".[", pattern.size() + 1) == std::string_view::npos;
+    bool inside = field.required() && field.path.size() > pattern.size() + 1 &&
+                  field.path.substr(0, pattern.size()) == pattern &&
+                  field.path[pattern.size()] == '.' &&
+                  field.path.find_first_of(".[", pattern.size() + 1) == std::string_view::npos;
     if (!inside) continue;
     const std::string name(field.path.substr(pattern.size() + 1));
-    if (!value.find(name)) return Error(Code::kMalformed, path + "." + name + ": missing; expected " + expectation(field));
+    if (!value.find(name))
+      return Error(Code::kMalformed,
+                   path + "." + name + ": missing; expected " + expectation(field));
   }
   return Done{};
 }
 
-Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field, const Json& value) {
+Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field,
+                   const Json& value) {
   switch (field.kind) {
     case FieldKind::kBlock:
       if (!value.object()) return wrong_value(path, field, value);
@@ -155,7 +192,8 @@ Status check_value(const std::string& path, const std::string& pattern, const Sc
       return check_block(path, pattern, value);
     case FieldKind::kBlocks: {
       auto* items = value.array();
-      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(path, field, value);
+      if (!items || items->size() > static_cast<size_t>(field.max))
+        return wrong_value(path, field, value);
       for (size_t i = 0; i < items->size(); ++i) {
         const std::string item = path + "[" + std::to_string(i + 1) + "]";
         if (!(*items)[i].object()) return wrong(item, "a block" + kind_of((*items)[i]));
@@ -165,7 +203,8 @@ Status check_value(const std::string& path, const std::string& pattern, const Sc
     }
     case FieldKind::kInteger: {
       auto* whole = value.integer();
-      if (!whole || *whole < field.min || *whole > field.max) return wrong_value(path, field, value);
+      if (!whole || *whole < field.min || *whole > field.max)
+        return wrong_value(path, field, value);
       return Done{};
     }
     case FieldKind::kBoolean:
@@ -178,10 +217,12 @@ Status check_value(const std::string& path, const std::string& pattern, const Sc
     case FieldKind::kTokens:
     case FieldKind::kTexts: {
       auto* items = value.array();
-      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(path, field, value);
+      if (!items || items->size() > static_cast<size_t>(field.max))
+        return wrong_value(path, field, value);
       std::set<std::string_view> seen;
       for (const Json& item : *items) {
-        if (!item.string() || !fits(field, *item.string()) || !seen.insert(*item.string()).second) return wrong_value(path, field, item);
+        if (!item.string() || !fits(field, *item.string()) || !seen.insert(*item.string()).second)
+          return wrong_value(path, field, item);
       }
       return Done{};
     }
@@ -196,7 +237,8 @@ Status check_credentials(const Json& request) {
   std::set<std::string_view> held, named;
   for (const Json& item : *details->array()) held.insert(*item.find("type")->string());
   for (const Json& type : *request.find("credentials")->array()) named.insert(*type.string());
-  if (held != named) return wrong("request.credentials", "exactly the types of request.credential_details");
+  if (held != named)
+    return wrong("request.credentials", "exactly the types of request.credential_details");
   return Done{};
 }
 
@@ -215,11 +257,15 @@ size_t distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-std::string_view last_name(std::string_view path) { return path.substr(path.rfind('.') + 1); }
+std::string_view last_name(std::string_view path) {
+  return path.substr(path.rfind('.') + 1);
+}
 
 }  // namespace
 
-std::span<const SchemaField> schema() { return kSchema; }
+std::span<const SchemaField> schema() {
+  return kSchema;
+}
 
 const SchemaField* schema_field(std::string_view path) {
   if (!path.empty() && path.front() == '#') path.remove_prefix(1);
@@ -249,7 +295,8 @@ std::string nearest_path(std::string_view unknown) {
   std::string_view found;
   for (const SchemaField& field : kSchema) {
     if (field.path.find('.') == std::string_view::npos) continue;
-    size_t by_name = 2 * distance(name, last_name(field.path)) + (field.path.substr(0, root.size()) == root ? 0 : 1);
+    size_t by_name = 2 * distance(name, last_name(field.path)) +
+                     (field.path.substr(0, root.size()) == root ? 0 : 1);
     size_t by_path = 2 * distance(unknown, field.path);
     size_t cost = std::min(by_name, by_path);
     if (cost < best) {

@@ -18,10 +18,10 @@ enum class FieldKind : uint8_t {
   kBlocks,   // a list of such objects; their fields stand under path + "[]"
   kInteger,  // whole, from min to max
   kBoolean,
-  kToken,    // 1 to 128 of A-Z a-z 0-9 . _ - : /
-  kText,     // printable UTF-8, at most 256 bytes
-  kTokens,   // a list of tokens, each once
-  kTexts,    // a list of texts, each once
+  kToken,   // 1 to 128 of A-Z a-z 0-9 . _ - : /
+  kText,    // printable UTF-8, at most 256 bytes
+  kTokens,  // a list of tokens, each once
+  kTexts,   // a list of texts, each once
 };
 
 struct SchemaField {

@@ -21,9 +21,10 @@
 namespace souk::policy {
 namespace {
 
-// Question: {length, wall_ms}, then the request. Answer: {length, fate}, then the text.
-using Header = std::array<uint32_t, 2>;
-enum class Fate : uint32_t { kAnswered, kDied, kHung, kTooLong };
+// On the line: the length, then the text; both ways. On the control socket, one byte at a
+// time: the caller commands, the helper answers with the same byte when it is done, or
+// says by itself that the worker died.
+enum Word : char { kReady = 'R', kRenew = 'N', kDied = 'D' };
 
 constexpr int kGraceMs = 5000;  // for the nursery itself, past the worker's time
 constexpr rlim_t kWorkerAddressSpace = rlim_t{1} << 30;
@@ -73,10 +74,9 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
   if (setrlimit(resource, &value) != 0) _exit(3);
 }
 
-// The child of one call. Never returns.
-[[noreturn]] void work(const Nursery::Job& job, const std::string& request, int answer_fd, int wall_ms) {
+// A worker's whole life: its caller's questions, until there are no more.
+[[noreturn]] void work(const Nursery::Job& job, int line, int life) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) _exit(3);
-  limit(RLIMIT_CPU, static_cast<rlim_t>(wall_ms) / 1000 + 2);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NPROC, 0);
 #if !defined(SOUK_SANITIZED)
@@ -84,137 +84,200 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
 #endif
   LockDown options;
   options.profile = JailProfile::kPolicyWorker;
-  options.keep_fds = {answer_fd};
+  options.keep_fds = {line, life};
   options.namespaces = LockDown::Namespaces::kLeave;  // the nursery has done it
   if (!lock_down(options)) _exit(3);
-  std::string answer;
-  try {
-    answer = job(request);
-  } catch (const std::exception&) {
-    _exit(4);
+  std::string request, answer;
+  while (true) {
+    uint32_t length = 0;
+    if (read_exactly(line, &length, sizeof length, -1) != Read::kDone) _exit(0);
+    if (length > kMaxNurseryMessage) _exit(3);
+    request.resize(length);
+    if (read_exactly(line, request.data(), length, -1) != Read::kDone) _exit(0);
+    try {
+      answer.assign(sizeof length, '\0');
+      answer += job(request);
+    } catch (const std::exception&) {
+      _exit(4);
+    }
+    length = static_cast<uint32_t>(std::min<size_t>(answer.size() - sizeof length, UINT32_MAX));
+    std::memcpy(answer.data(), &length, sizeof length);
+    if (!write_all(line, answer.data(), answer.size())) _exit(5);
   }
-  auto length = static_cast<uint32_t>(std::min<size_t>(answer.size(), UINT32_MAX));
-  bool sent = write_all(answer_fd, &length, sizeof length) && write_all(answer_fd, answer.data(), answer.size());
-  _exit(sent ? 0 : 5);
 }
 
-struct Outcome {
-  Fate fate = Fate::kDied;
-  std::string answer;
+// The helper's hold on the worker there is, if any.
+struct Worker {
+  pid_t process = -1;
+  int life = -1;  // ends when the worker does
+
+  bool start(const Nursery::Job& job, int line) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return false;
+    process = fork();
+    if (process == 0) work(job, line, ends[1]);
+    close(ends[1]);
+    life = ends[0];
+    if (process < 0) end();
+    return process > 0;
+  }
+  void end() {
+    if (process > 0) {
+      kill(process, SIGKILL);
+      while (waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
+      }
+    }
+    if (life >= 0) close(life);
+    process = -1;
+    life = -1;
+  }
 };
 
-// A worker has answered only when its whole text came and it then left with 0.
-Outcome collect(int fd, int64_t deadline) {
-  Outcome outcome;
-  uint32_t length = 0;
-  Read state = read_exactly(fd, &length, sizeof length, deadline);
-  if (state == Read::kDone && length > kMaxNurseryMessage) {
-    outcome.fate = Fate::kTooLong;
-    return outcome;
+// What nobody will read any more.
+void drain(int fd) {
+  char waste[4096];
+  pollfd waiting{fd, POLLIN, 0};
+  while (poll(&waiting, 1, 0) > 0 && (waiting.revents & POLLIN) != 0) {
+    if (read(fd, waste, sizeof waste) <= 0) return;
   }
-  if (state == Read::kDone) {
-    outcome.answer.resize(length);
-    state = read_exactly(fd, outcome.answer.data(), length, deadline);
-  }
-  char more = 0;
-  if (state == Read::kDone) {
-    state = read_exactly(fd, &more, 1, deadline);  // until it closes its end
-    outcome.fate = state == Read::kEnd ? Fate::kAnswered : state == Read::kLate ? Fate::kHung : Fate::kDied;
-    return outcome;
-  }
-  outcome.fate = state == Read::kLate ? Fate::kHung : Fate::kDied;
-  return outcome;
-}
-
-Outcome run_worker(const Nursery::Job& job, const std::string& request, int wall_ms) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return {};
-  pid_t child = fork();
-  if (child < 0) {
-    close(ends[0]);
-    close(ends[1]);
-    return {};
-  }
-  if (child == 0) work(job, request, ends[1], wall_ms);
-  close(ends[1]);
-  Outcome outcome = collect(ends[0], now_ms() + wall_ms);
-  close(ends[0]);
-  if (outcome.fate != Fate::kAnswered) kill(child, SIGKILL);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  if (outcome.fate == Fate::kAnswered && !clean) outcome.fate = Fate::kDied;
-  bool out_of_time = WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU;
-  if (outcome.fate == Fate::kDied && out_of_time) outcome.fate = Fate::kHung;
-  if (outcome.fate != Fate::kAnswered) outcome.answer.clear();
-  return outcome;
 }
 
 // The nursery's whole life.
-[[noreturn]] void serve(const Nursery::Job& job, int socket, pid_t parent) {
+[[noreturn]] void serve(const Nursery::Job& job, int control, int line, pid_t parent) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(3);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGINT, SIG_IGN);  // the parent decides when to end
   LockDown options;
   options.profile = JailProfile::kNursery;
-  options.keep_fds = {socket};
+  options.keep_fds = {control, line};
   if (!lock_down(options)) _exit(3);
-  Header ready{0, 0};
-  if (!write_all(socket, ready.data(), sizeof ready)) _exit(0);
+  auto say = [&](char word) {
+    if (!write_all(control, &word, 1)) _exit(0);
+  };
+  Worker worker;
+  if (!worker.start(job, line)) _exit(3);
+  say(kReady);
   while (true) {
-    Header question{};
-    if (read_exactly(socket, question.data(), sizeof question, -1) != Read::kDone) _exit(0);
-    if (question[0] > kMaxNurseryMessage) _exit(3);
-    std::string request(question[0], '\0');
-    if (read_exactly(socket, request.data(), request.size(), -1) != Read::kDone) _exit(0);
-    Outcome outcome = run_worker(job, request, static_cast<int>(question[1]));
-    Header answer{static_cast<uint32_t>(outcome.answer.size()), static_cast<uint32_t>(outcome.fate)};
-    if (!write_all(socket, answer.data(), sizeof answer)) _exit(0);
-    if (!write_all(socket, outcome.answer.data(), outcome.answer.size())) _exit(0);
+    pollfd waiting[2] = {{control, POLLIN, 0}, {worker.life, POLLIN, 0}};
+    if (poll(waiting, worker.life >= 0 ? 2 : 1, -1) < 0) continue;
+    if (worker.life >= 0 && waiting[1].revents != 0) {
+      worker.end();
+      say(kDied);
+    }
+    if (waiting[0].revents == 0) continue;
+    char word = 0;
+    if (read_exactly(control, &word, 1, -1) != Read::kDone || word != kRenew) _exit(0);
+    worker.end();
+    drain(line);  // the caller writes nothing now
+    if (!worker.start(job, line)) _exit(3);
+    say(kRenew);
   }
 }
 
 Error gone() { return Error(Code::kBroken, "expected a living nursery"); }
 
-// send, so that a dead nursery is an error here and not a signal.
-bool send_all(int socket, const void* from, size_t size) {
-  auto* at = static_cast<const char*>(from);
-  while (size > 0) {
-    ssize_t put = send(socket, at, size, MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    at += put;
-    size -= static_cast<size_t>(put);
-  }
-  return true;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return Error(Code::kBroken, std::string("expected a socket pair: ") + std::strerror(errno));
+  int control[2], line[2];
+  auto no = [](const char* what) { return Error(Code::kBroken, std::string("expected ") + what + ": " + std::strerror(errno)); };
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0) return no("a socket pair");
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) != 0) {
+    close(control[0]);
+    close(control[1]);
+    return no("a socket pair");
   }
   pid_t parent = getpid();
   pid_t child = fork();
-  if (child < 0) {
-    close(ends[0]);
-    close(ends[1]);
-    return Error(Code::kBroken, std::string("expected to fork: ") + std::strerror(errno));
-  }
   if (child == 0) {
-    close(ends[0]);
-    serve(job, ends[1], parent);
+    close(control[0]);
+    close(line[0]);
+    serve(job, control[1], line[1], parent);
   }
-  close(ends[1]);
-  std::unique_ptr<Nursery> nursery(new Nursery(ends[0], child));
-  Header ready{};
-  if (read_exactly(ends[0], ready.data(), sizeof ready, now_ms() + kGraceMs) != Read::kDone) {
+  close(control[1]);
+  close(line[1]);
+  if (child < 0) {
+    close(control[0]);
+    close(line[0]);
+    return no("to fork");
+  }
+  std::unique_ptr<Nursery> nursery(new Nursery(control[0], line[0], child));
+  char word = 0;
+  if (read_exactly(control[0], &word, 1, now_ms() + kGraceMs) != Read::kDone || word != kReady) {
     return Error(Code::kBroken, "expected the nursery to lock itself down");
   }
   return nursery;
+}
+
+// Sends one byte to the helper and waits for the same one.
+Status Nursery::command(char what) {
+  if (send(control_, &what, 1, MSG_NOSIGNAL) != 1) return gone();
+  int64_t deadline = now_ms() + kGraceMs;
+  char word = kDied;
+  while (word == kDied) {  // it may have died before it was killed
+    if (read_exactly(control_, &word, 1, deadline) != Read::kDone) return gone();
+  }
+  if (word != what) return gone();
+  return Done{};
+}
+
+bool Nursery::died_meanwhile() {
+  pollfd waiting{control_, POLLIN, 0};
+  return poll(&waiting, 1, 0) != 0;  // a word nobody asked for, or the end
+}
+
+Status Nursery::replace_worker() {
+  drain(line_);  // of an answer that came too late
+  TRY(command(kRenew));
+  drain(line_);  // what it wrote until it was killed
+  worker_waits_ = true;
+  return Done{};
+}
+
+// One question and its answer, or why there is none. Watches the control socket too,
+// where the worker's death is told.
+Result<std::string> Nursery::converse(std::string_view request, int64_t deadline) {
+  auto length = static_cast<uint32_t>(request.size());
+  std::string out(reinterpret_cast<const char*>(&length), sizeof length);
+  out += request;
+  size_t sent = 0, got = 0;
+  std::string in(4096, '\0');
+  size_t expected = sizeof length;
+  while (got < expected) {
+    int64_t left = deadline - now_ms();
+    if (left <= 0) return Error(Code::kExhausted, "policy worker ran out of time");
+    pollfd waiting[2] = {{line_, static_cast<short>(sent < out.size() ? POLLIN | POLLOUT : POLLIN), 0}, {control_, POLLIN, 0}};
+    int ready = poll(waiting, 2, static_cast<int>(left));
+    if (ready < 0 && errno != EINTR) return gone();
+    if (ready <= 0) continue;
+    if ((waiting[0].revents & POLLOUT) != 0) {
+      ssize_t put = send(line_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (put < 0 && errno != EAGAIN && errno != EINTR) return gone();
+      if (put > 0) sent += static_cast<size_t>(put);
+    }
+    if ((waiting[0].revents & POLLIN) != 0) {
+      ssize_t more = recv(line_, in.data() + got, in.size() - got, MSG_DONTWAIT);
+      if (more == 0) return gone();
+      if (more < 0 && errno != EAGAIN && errno != EINTR) return gone();
+      if (more > 0) got += static_cast<size_t>(more);
+      if (got >= sizeof length && expected == sizeof length) {
+        std::memcpy(&length, in.data(), sizeof length);
+        if (length > kMaxNurseryMessage) return Error(Code::kExhausted, "policy worker answered more than 16 MiB");
+        expected = sizeof length + length;
+        if (in.size() < expected) in.resize(expected);
+      }
+      continue;  // an answer that is whole counts, however its worker ended
+    }
+    if ((waiting[0].revents & (POLLHUP | POLLERR)) != 0) return gone();
+    if (waiting[1].revents != 0) {
+      char word = 0;
+      if (recv(control_, &word, 1, MSG_DONTWAIT) != 1 || word != kDied) return gone();
+      return Error(Code::kTryAgain, "policy worker died");
+    }
+  }
+  // It answers once, to the whole question.
+  if (got != expected || sent != out.size()) return Error(Code::kTryAgain, "policy worker answered out of turn");
+  return in.substr(sizeof length, expected - sizeof length);
 }
 
 Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
@@ -222,28 +285,27 @@ Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
   if (wall_ms < 1) return Error(Code::kMalformed, "expected a wall limit of at least 1 ms");
   std::lock_guard lock(mutex_);
   if (broken_) return gone();
-  broken_ = true;  // until the whole answer is here: half a conversation cannot be resumed
-  Header question{static_cast<uint32_t>(request.size()), static_cast<uint32_t>(wall_ms)};
-  if (!send_all(socket_, question.data(), sizeof question)) return gone();
-  if (!send_all(socket_, request.data(), request.size())) return gone();
-  int64_t deadline = now_ms() + wall_ms + kGraceMs;
-  Header answer{};
-  if (read_exactly(socket_, answer.data(), sizeof answer, deadline) != Read::kDone) return gone();
-  if (answer[0] > kMaxNurseryMessage || answer[1] > static_cast<uint32_t>(Fate::kTooLong)) return gone();
-  std::string text(answer[0], '\0');
-  if (read_exactly(socket_, text.data(), text.size(), deadline) != Read::kDone) return gone();
-  broken_ = false;
-  switch (static_cast<Fate>(answer[1])) {
-    case Fate::kAnswered: return text;
-    case Fate::kDied: return Error(Code::kTryAgain, "policy worker died");
-    case Fate::kHung: return Error(Code::kExhausted, "policy worker ran out of time");
-    case Fate::kTooLong: return Error(Code::kExhausted, "policy worker answered more than 16 MiB");
+  broken_ = true;  // until the conversation has ended well
+  if (!worker_waits_ || died_meanwhile()) TRY(replace_worker());
+  auto answer = converse(request, now_ms() + wall_ms);
+  if (!answer) {
+    if (answer.error().code() == Code::kBroken) return answer;
+    TRY(replace_worker());
   }
-  return gone();
+  broken_ = false;
+  return answer;
+}
+
+void Nursery::retire() {
+  std::lock_guard lock(mutex_);
+  worker_waits_ = false;
 }
 
 // The nursery sees the end of its socket and leaves. It may not be ours to kill or
 // to wait for any more: then it is the reaper's.
-Nursery::~Nursery() { close(socket_); }
+Nursery::~Nursery() {
+  close(control_);
+  close(line_);
+}
 
 }  // namespace souk::policy

@@ -1,9 +1,10 @@
-// Runs a function in a fresh jailed process per call, for a caller that can no
-// longer fork. policy/SPEC.md, Nursery.
+// Runs a function in a jailed process of its own, for a caller that can no longer fork.
+// policy/SPEC.md, Nursery.
 #pragma once
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,20 +22,24 @@ class Nursery {
  public:
   using Job = std::function<std::string(std::string_view request)>;
 
-  // Forks the helper. Call it before lock_down and before starting threads. The
-  // helper locks itself down (kNursery), and dies with this process. Keep fd()
-  // open through lock_down.
+  // Forks the helper, and it the first worker. Call it before lock_down and before
+  // starting threads. The helper locks itself down (kNursery), and dies with this
+  // process. Keep fds() open through lock_down.
   static Result<std::unique_ptr<Nursery>> start(Job job);
 
-  // The job's answer, from a child that ran under kPolicyWorker with nothing open
-  // but its answering pipe. Thread safe, one call at a time.
-  //   kTryAgain   the child died (crash, forbidden system call, thrown exception)
+  // The job's answer, from a worker under kPolicyWorker with nothing open but its line
+  // to this process. A worker answers one call after the other until it dies or is
+  // retired. Thread safe, one call at a time.
+  //   kTryAgain   the worker died (crash, forbidden system call, thrown exception)
   //   kExhausted  it was killed after wall_ms, or answered more than 16 MiB
   //   kBroken     the nursery itself is gone
-  // The next call is unaffected by the first two.
+  // The next call is unaffected by the first two: it has a new worker.
   Result<std::string> call(std::string_view request, int wall_ms);
 
-  int fd() const { return socket_; }
+  // The next call is answered by a worker that has seen nothing yet.
+  void retire();
+
+  std::array<int, 2> fds() const { return {control_, line_}; }
   pid_t process() const { return process_; }
 
   Nursery(const Nursery&) = delete;
@@ -42,13 +47,18 @@ class Nursery {
   ~Nursery();
 
  private:
-  Nursery(int socket, pid_t process) : socket_(socket), process_(process) {}
+  Nursery(int control, int line, pid_t process) : control_(control), line_(line), process_(process) {}
+  Result<std::string> converse(std::string_view request, int64_t deadline);
+  Status replace_worker();
+  Status command(char what);
+  bool died_meanwhile();
 
   // Set once in start().
-  int socket_;
+  int control_, line_;
   pid_t process_;
   std::mutex mutex_;
-  bool broken_ = false;  // Guarded by mutex_.
+  bool broken_ = false;       // Guarded by mutex_.
+  bool worker_waits_ = true;  // Guarded by mutex_. A worker is there, and between calls.
 };
 
 }  // namespace souk::policy

@@ -1,6 +1,11 @@
 #include "policy/jail/worker.h"
 
+#include <algorithm>
 #include <array>
+#include <span>
+
+#include "ledger/crypto/hash.h"
+#include "policy/decide/schema.h"
 
 namespace souk::policy {
 namespace {
@@ -52,15 +57,53 @@ Result<Evaluation> evaluation_from_json(const Json& json) {
   return evaluation;
 }
 
-Result<Json> policy_job(Fields& fields) {
-  auto source = TRY(fields.text("source", kMaxSourceBytes));
-  const Json* limits_value = TRY(fields.any("limits"));
-  Limits limits = TRY(limits_from_json(*limits_value));
-  const Json* request = TRY(fields.any("request"));
-  const Json* dataset = TRY(fields.any("dataset"));
-  const Json* ctx = TRY(fields.any("ctx"));
-  return evaluation_json(run_confined(policy_program(source, *request, *dataset, *ctx), limits));
-}
+// What one worker keeps between its questions: the interpreter, and the policy it ran last.
+class PolicyRunner {
+ public:
+  Result<Json> answer(Fields& fields) {
+    auto source = TRY(fields.text("source", kMaxSourceBytes));
+    const Json* limits_value = TRY(fields.any("limits"));
+    Limits limits = TRY(limits_from_json(*limits_value));
+    if (!machine_) machine_ = TRY(Machine::boot(Vocabulary::kPolicy));
+    if (!loaded_ || source != source_) {
+      loaded_ = machine_->load(source, {"request", "dataset", "ctx"});
+      source_ = std::move(source);
+    }
+    auto requests = TRY(facts_of(fields, "request"));
+    auto datasets = TRY(facts_of(fields, "dataset"));
+    auto contexts = TRY(facts_of(fields, "ctx"));
+    const Json::Array* asks = TRY(fields.array("asks", kMaxAsked));
+    Json::Array out;
+    for (const Json& places : *asks) {
+      auto* which = places.array();
+      if (!which || which->size() != 3) return Error(Code::kMalformed, "asks: expected three places each");
+      const Facts* request = TRY(at(requests, (*which)[0]));
+      const Facts* dataset = TRY(at(datasets, (*which)[1]));
+      const Facts* context = TRY(at(contexts, (*which)[2]));
+      const Facts* inputs[] = {request, dataset, context};
+      out.push_back(evaluation_json(machine_->run(*loaded_, inputs, limits)));
+    }
+    return Json(std::move(out));
+  }
+
+ private:
+  using List = std::vector<std::unique_ptr<Facts>>;
+  static Result<List> facts_of(Fields& fields, const std::string& name) {
+    const Json::Array* values = TRY(fields.array(name, kMaxAsked));
+    List out;
+    for (const Json& value : *values) out.push_back(std::make_unique<Facts>(name, value));
+    return out;
+  }
+  static Result<const Facts*> at(const List& list, const Json& place) {
+    auto* index = place.integer();
+    if (!index || *index < 0 || static_cast<size_t>(*index) >= list.size()) return Error(Code::kMalformed, "asks: expected places in the lists");
+    return list[static_cast<size_t>(*index)].get();
+  }
+
+  std::unique_ptr<Machine> machine_;
+  std::string source_;
+  std::shared_ptr<const Machine::Loaded> loaded_;
+};
 
 Result<Json> contract_job(Fields& fields) {
   auto source = TRY(fields.text("source", 256 << 10));
@@ -74,11 +117,11 @@ Result<Json> contract_job(Fields& fields) {
   return Json(Json::Object{{"refused", table.error().expected()}, {"exhausted", exhausted}});
 }
 
-Result<Json> run_job(std::string_view request) {
+Result<Json> run_job(PolicyRunner& runner, std::string_view request) {
   auto json = TRY(parse_canonical(request, kMaxNurseryMessage));
   auto fields = TRY(Fields::of(json, "job"));
   auto kind = TRY(fields.text("kind", 16));
-  if (kind == "policy") return policy_job(fields);
+  if (kind == "policy") return runner.answer(fields);
   return contract_job(fields);
 }
 
@@ -88,41 +131,114 @@ Result<Json> ask(Nursery& nursery, const Json& job, int wall_ms) {
   return parse_canonical(answer, kMaxNurseryMessage);
 }
 
-Evaluation evaluate_there(Nursery& nursery, const Json& job, int wall_ms) {
-  Evaluation failed;
+Json list_of(std::span<const Json* const> values) {
+  Json::Array out;
+  for (const Json* value : values) out.push_back(*value);
+  return out;
+}
+
+// One evaluation for each ask, or the same failure for all.
+std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source, const Batch& batch, const Limits& limits, int wall_ms) {
+  Json::Array asks;
+  for (const auto& [r, d, c] : batch.asks) asks.push_back(Json::Array{r, d, c});
+  Json job = Json::Object{{"kind", "policy"},
+                          {"source", source},
+                          {"request", list_of(batch.requests)},
+                          {"dataset", list_of(batch.datasets)},
+                          {"ctx", list_of(batch.contexts)},
+                          {"asks", std::move(asks)},
+                          {"limits", limits_json(limits)}};
   auto answer = ask(nursery, job, wall_ms);
-  if (answer) {
-    auto evaluation = evaluation_from_json(*answer);
-    if (evaluation) return std::move(*evaluation);
-    failed.error = "policy worker gave no evaluation";
-    return failed;
+  Evaluation failed;
+  if (!answer) {
+    bool out_of_time = answer.error().code() == Code::kExhausted;
+    failed.outcome = out_of_time ? Evaluation::Outcome::kLimit : Evaluation::Outcome::kError;
+    failed.error = answer.error().expected();
+    return std::vector<Evaluation>(batch.asks.size(), failed);
   }
-  bool out_of_time = answer.error().code() == Code::kExhausted;
-  failed.outcome = out_of_time ? Evaluation::Outcome::kLimit : Evaluation::Outcome::kError;
-  failed.error = answer.error().expected();
-  return failed;
+  failed.error = "policy worker gave no evaluation";
+  std::vector<Evaluation> out;
+  auto* items = answer->array();
+  bool suspicious = !items || items->size() != batch.asks.size();
+  for (size_t i = 0; items && i < std::min(items->size(), batch.asks.size()); ++i) {
+    auto evaluation = evaluation_from_json((*items)[i]);
+    suspicious = suspicious || !evaluation || evaluation->outcome == Evaluation::Outcome::kLimit;
+    out.push_back(evaluation ? std::move(*evaluation) : failed);
+  }
+  out.resize(batch.asks.size(), failed);
+  if (suspicious) nursery.retire();  // nothing is known against it; it is cheap to be sure
+  return out;
 }
 
 }  // namespace
 
-std::string lua_job(std::string_view request) {
-  auto answer = run_job(request);
-  return canonical(answer ? *answer : Json(Json::Object{{"broken", answer.error().expected()}}));
+Nursery::Job lua_job() {
+  auto runner = std::make_shared<PolicyRunner>();
+  return [runner](std::string_view request) {
+    auto answer = run_job(*runner, request);
+    return canonical(answer ? *answer : Json(Json::Object{{"broken", answer.error().expected()}}));
+  };
 }
 
-PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx,
-                               const Limits& limits, int wall_ms) {
-  if (auto refused = refuse_early(policy_source, request, dataset, ctx)) return *std::move(refused);
-  Json job = Json::Object{{"kind", "policy"}, {"source", policy_source}, {"request", request},
-                          {"dataset", dataset}, {"ctx", ctx}, {"limits", limits_json(limits)}};
-  return judge(evaluate_there(nursery, job, wall_ms), policy_source, request, dataset, ctx);
+PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request,
+                               const Json& dataset, const Json& ctx, const Limits& limits, int wall_ms) {
+  Batch batch;
+  batch.requests = {&request};
+  batch.datasets = {&dataset};
+  batch.contexts = {&ctx};
+  batch.asks = {{0, 0, 0}};
+  return evaluate_jailed(nursery, policy_source, batch, limits, wall_ms).front();
+}
+
+std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
+                                            const Limits& limits, int wall_ms) {
+  std::vector<PolicyDecision> out(batch.asks.size());
+  Batch valid{batch.requests, batch.datasets, batch.contexts, {}};
+  std::vector<size_t> places;
+  // Each part is looked at once, however often it is asked about.
+  struct Part {
+    bool good;
+    Digest digest;
+  };
+  auto look = [](std::span<const Json* const> values, std::string_view root) {
+    std::vector<Part> parts;
+    for (const Json* value : values) {
+      parts.push_back({static_cast<bool>(check_schema(root, *value)), ledger::sha256(as_bytes(canonical(*value)))});
+    }
+    return parts;
+  };
+  const auto requests = look(batch.requests, "request"), datasets = look(batch.datasets, "dataset"), contexts = look(batch.contexts, "ctx");
+  const bool text = static_cast<bool>(check_characters(policy_source));
+  const Digest policy_hash = ledger::sha256(as_bytes(policy_source));
+  for (size_t i = 0; i < batch.asks.size(); ++i) {
+    const auto& [r, d, c] = batch.asks[i];
+    if (!text || !requests[r].good || !datasets[d].good || !contexts[c].good) {
+      auto refused = refuse_early(policy_source, *batch.requests[r], *batch.datasets[d], *batch.contexts[c]);
+      CHECK(refused);
+      out[i] = *std::move(refused);
+    } else {
+      valid.asks.push_back(batch.asks[i]);
+      places.push_back(i);
+    }
+  }
+  if (valid.asks.empty()) return out;
+  auto evaluations = evaluate_there(nursery, policy_source, valid, limits, wall_ms);
+  for (size_t n = 0; n < places.size(); ++n) {
+    const auto& [r, d, c] = valid.asks[n];
+    const Json &request = *batch.requests[r], &dataset = *batch.datasets[d];
+    QuestionHashes hashes{policy_hash, question_hash(requests[r].digest, datasets[d].digest, contexts[c].digest)};
+    out[places[n]] = judge(std::move(evaluations[n]), hashes, names_of(dataset), request, dataset);
+  }
+  return out;
 }
 
 Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
                                     const Calibrate& calibrate, const Limits& limits, int wall_ms) {
   TRY(check_characters(source));
   Json job = Json::Object{{"kind", "contract"}, {"source", source}, {"catalog", to_json(catalog)}, {"limits", limits_json(limits)}};
+  nursery.retire();  // contracts and policies do not share a worker
   auto answer = TRY(ask(nursery, job, wall_ms));
+  nursery.retire();
   if (const Json* refused = answer.find("refused"); refused && refused->string()) {
     const Json* exhausted = answer.find("exhausted");
     bool limit = exhausted && exhausted->boolean() && *exhausted->boolean();

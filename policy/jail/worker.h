@@ -2,6 +2,7 @@
 // error or a limit, never an allow.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,12 +18,22 @@ inline constexpr int kPolicyWallMs = 1000;
 inline constexpr int kContractWallMs = 20000;
 
 // The job of such a nursery; answers both evaluate_jailed and elaborate_jailed.
-std::string lua_job(std::string_view request);
-inline Result<std::unique_ptr<Nursery>> start_lua_nursery() { return Nursery::start(lua_job); }
+Nursery::Job lua_job();
+inline Result<std::unique_ptr<Nursery>> start_lua_nursery() { return Nursery::start(lua_job()); }
 
 // Source and schema are checked here, the policy runs there.
 PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request, const Json& dataset,
                                const Json& ctx, const Limits& limits = {}, int wall_ms = kPolicyWallMs);
+
+// One policy, many questions, in one journey. `wall_ms` and the worker are for all of
+// them together; each has its own `limits`.
+inline constexpr size_t kMaxAsked = 20000;
+struct Batch {
+  std::vector<const Json*> requests, datasets, contexts;  // borrowed
+  std::vector<std::array<size_t, 3>> asks;                // places in the three, at most kMaxAsked
+};
+std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
+                                            const Limits& limits, int wall_ms);
 
 Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
                                     const Calibrate& calibrate, const Limits& limits = kContractLimits,

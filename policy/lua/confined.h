@@ -3,62 +3,115 @@
 
 #include <lua.hpp>
 
-#include <deque>
-#include <set>
+#include <array>
+#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "policy/lua/arena.h"
+#include "policy/lua/facts.h"
 #include "policy/lua/sandbox.h"
 
 namespace souk::policy {
 
+// Thrown through the interpreter, which is C++ and catches everything: nothing of the
+// program runs any more.
+struct Exhausted {};
+
 // The account of one evaluation. Reached from the interpreter through its extra
 // space; there are no coroutines, so one interpreter is one thread of Lua.
-struct Confined {
-  struct InputNode {
-    const Json* value;
-    std::string path;
-  };
+class Account {
+ public:
+  void begin(const Limits& limits, uint64_t gas, std::span<const Facts* const> facts);
 
-  explicit Confined(const Limits& limits_in) : limits(limits_in) {}
+  // Pays and goes on, or does not return.
+  void pay(uint64_t gas) {
+    gas_ = gas > UINT64_MAX - gas_ ? UINT64_MAX : gas_ + gas;
+    if (gas_ > limits_.gas) stop("gas");
+  }
+  // A new or grown piece of memory. `text`: a string; `object`: of a fixed size.
+  void pay_bytes(uint64_t bytes, bool object, bool text, uint64_t used);
+  [[noreturn]] void stop(const char* what) {
+    if (!tripped) tripped = what;
+    throw Exhausted{};
+  }
 
-  const Limits limits;
-  uint64_t gas = 0;
-  uint64_t live_bytes = 0;
-  // Bytes of tables, stacks and buffers that grew. Not in `gas`, because when a
-  // table grows depends on the interpreter's random hash seed; limited on its own.
-  uint64_t regrown_bytes = 0;
+  // Instructions since the last time, at the present price of one.
+  void settle() {
+    if (!countdown) return;
+    int now = 0;
+    std::memcpy(&now, countdown, sizeof now);
+    gas_ += static_cast<uint64_t>(armed - now) * rate_;
+    armed = now;
+  }
+  // From the hook, which comes after `armed` instructions.
+  void run_down() {
+    gas_ += static_cast<uint64_t>(armed) * rate_;
+    armed = 0;
+  }
+  // How many instructions may run before the hook must look again.
+  int next_look() const;
+  bool over() const { return gas_ > limits_.gas; }
+  uint64_t gas() const { return gas_; }
+  const Limits& limits() const { return limits_; }
+
+  void note_read(uint32_t facts, uint32_t node, bool length);
+  std::vector<std::string> read_set() const;
+
+  // Set once when the interpreter starts; null when its counter was not found, and
+  // then the hook looks at every instruction.
+  const void* countdown = nullptr;
+  Arena* arena = nullptr;
+
   const char* tripped = nullptr;  // sticky; what was exhausted
   bool metering = false;
-  std::deque<InputNode> inputs;  // stable addresses
-  std::vector<std::string> read_set;
-  std::set<std::string> read_already;
+  int armed = 0;
+  uint64_t slope = 512;  // bytes of the largest block for one more gas each instruction
+  Trace* trace = nullptr;
+  std::span<const Facts* const> facts;
+  std::vector<uint32_t> first_view, first_node;  // of each of the facts, in one numbering
 
-  void trip(const char* what) {
-    if (!tripped) tripped = what;
-  }
-  void note_read(std::string path) {
-    if (read_already.insert(path).second) read_set.push_back(std::move(path));
-  }
+ private:
+  struct Read {
+    uint32_t facts, node;
+    bool length;
+  };
+  Limits limits_;
+  uint64_t gas_ = 0;
+  uint64_t rate_ = 1;
+  uint64_t largest_block_ = 0, largest_text_ = 0;
+  std::vector<Read> reads_;
+  std::vector<uint8_t> read_already_;
 };
 
-inline Confined& confined(lua_State* state) { return **static_cast<Confined**>(lua_getextraspace(state)); }
+inline Account& account_of(lua_State* state) {
+  return **static_cast<Account**>(lua_getextraspace(state));
+}
 
-// Raises the fatal error when something has tripped. Never returns then.
-void stop_if_tripped(lua_State* state);
+// Slots of the registry.
+enum RegistrySlot : int { kViewsSlot = 3, kViewMetatableSlot, kMainSlot };
+
 // Pays for library work before it is done.
-void charge(lua_State* state, uint64_t work);
+inline void charge(lua_State* state, uint64_t work) {
+  Account& account = account_of(state);
+  if (account.metering) account.pay(work);
+}
 // Raises an error with the position of the caller. Text is copied.
 [[noreturn]] void raise(lua_State* state, const std::string& message);
 void push_text(lua_State* state, std::string_view text);
 
 // inputs.cc
+struct View {
+  uint32_t facts, node;
+};
 void install_inputs(lua_State* state);
-void push_input(lua_State* state, const Json& value, std::string path);
-// The node behind the value at `index`, or null when it is not an input.
-const Confined::InputNode* input_at(lua_State* state, int index);
-int64_t input_length(lua_State* state, const Confined::InputNode& node);
+void push_input(lua_State* state, View view);
+// The view at `index`, or null when it is not one.
+const View* input_at(lua_State* state, int index);
+const Facts::Node& node_of(lua_State* state, View view);
+int64_t input_length(lua_State* state, View view);
 
 // library.cc, text_library.cc, table_library.cc
 void install_library(lua_State* state, Vocabulary vocabulary);
@@ -86,5 +139,8 @@ struct ResultReader {
   Result<std::vector<std::string_view>> names_of(int index, size_t length, const std::string& path);
   Status spend(uint64_t count, const std::string& path);
 };
+
+// libc_costs.cc: from here on this thread's interpreter pays into `account`.
+void meter_library_calls(Account* account);
 
 }  // namespace souk::policy

@@ -4,56 +4,65 @@
 namespace souk::policy {
 namespace {
 
-const char kMetatableKey = 0;
-
-const Confined::InputNode& self(lua_State* state) {
-  auto* node = input_at(state, 1);
-  if (!node) raise(state, "expected an input");
-  return *node;
+// The metamethods are out of a program's reach, so the first argument is a view.
+View self(lua_State* state) {
+  return *static_cast<const View*>(lua_touserdata(state, 1));
 }
 
-int index_object(lua_State* state, const Confined::InputNode& node) {
-  if (lua_type(state, 2) != LUA_TSTRING) raise(state, node.path + ": expected a member's name");
+std::string path_of(lua_State* state, View view) {
+  return account_of(state).facts[view.facts]->path(view.node);
+}
+
+int index_object(lua_State* state, View view, const Facts::Node& node) {
+  if (lua_type(state, 2) != LUA_TSTRING)
+    raise(state, path_of(state, view) + ": expected a member's name");
   size_t size = 0;
   const char* text = lua_tolstring(state, 2, &size);
-  std::string name(text, size);
-  const Json* member = node.value->find(name);
-  if (!member) raise(state, node.path + " has no member \"" + name.substr(0, 64) + "\"");
-  push_input(state, *member, node.path + "." + name);
+  std::string_view name(text, size);
+  uint32_t member = account_of(state).facts[view.facts]->member(node, name);
+  if (member == UINT32_MAX)
+    raise(state,
+          path_of(state, view) + " has no member \"" + std::string(name.substr(0, 64)) + "\"");
+  push_input(state, View{view.facts, member});
   return 1;
 }
 
-int index_array(lua_State* state, const Confined::InputNode& node) {
-  if (!lua_isinteger(state, 2)) raise(state, node.path + ": expected a position in the list");
+int index_list(lua_State* state, View view, const Facts::Node& node) {
+  if (!lua_isinteger(state, 2))
+    raise(state, path_of(state, view) + ": expected a position in the list");
   lua_Integer position = lua_tointeger(state, 2);
-  if (position < 1 || position > input_length(state, node)) {
+  if (position < 1 || position > input_length(state, view)) {
     lua_pushnil(state);
     return 1;
   }
-  const Json& item = (*node.value->array())[static_cast<size_t>(position - 1)];
-  push_input(state, item, node.path + "[" + std::to_string(position) + "]");
+  push_input(state, View{view.facts, node.first + static_cast<uint32_t>(position) - 1});
   return 1;
 }
 
 int index_input(lua_State* state) {
-  charge(state, 4);
-  const auto& node = self(state);
-  return node.value->object() ? index_object(state, node) : index_array(state, node);
+  View view = self(state);
+  const Facts::Node& node = node_of(state, view);
+  charge(state, 4 + node.count / 16);
+  return node.object ? index_object(state, view, node) : index_list(state, view, node);
 }
 
-int assign_input(lua_State* state) { raise(state, self(state).path + " is read-only"); }
+int assign_input(lua_State* state) {
+  raise(state, path_of(state, self(state)) + " is read-only");
+}
 
 int length_of_input(lua_State* state) {
   charge(state, 2);
-  const auto& node = self(state);
-  if (!node.value->array()) raise(state, node.path + ": expected a list");
-  lua_pushinteger(state, input_length(state, node));
+  View view = self(state);
+  if (!node_of(state, view).list) raise(state, path_of(state, view) + ": expected a list");
+  lua_pushinteger(state, input_length(state, view));
   return 1;
 }
 
 }  // namespace
 
 void install_inputs(lua_State* state) {
+  lua_createtable(state, 24, 0);
+  lua_rawseti(state, LUA_REGISTRYINDEX, kViewsSlot);
   lua_newtable(state);
   lua_pushcfunction(state, index_input);
   lua_setfield(state, -2, "__index");
@@ -61,47 +70,55 @@ void install_inputs(lua_State* state) {
   lua_setfield(state, -2, "__newindex");
   lua_pushcfunction(state, length_of_input);
   lua_setfield(state, -2, "__len");
-  lua_rawsetp(state, LUA_REGISTRYINDEX, &kMetatableKey);
+  lua_rawseti(state, LUA_REGISTRYINDEX, kViewMetatableSlot);
 }
 
-void push_input(lua_State* state, const Json& value, std::string path) {
-  auto& account = confined(state);
-  if (auto* text = value.string()) {
-    account.note_read(std::move(path));
+const Facts::Node& node_of(lua_State* state, View view) {
+  return account_of(state).facts[view.facts]->nodes()[view.node];
+}
+
+void push_input(lua_State* state, View view) {
+  Account& account = account_of(state);
+  const Facts::Node& node = account.facts[view.facts]->nodes()[view.node];
+  if (node.object || node.list) {  // each has one view, so == works
+    // The roots come first: they are made before anyone knows how many views there will be.
+    auto slot = node.view == 0
+                    ? lua_Integer{view.facts} + 1
+                    : static_cast<lua_Integer>(account.facts.size() +
+                                               account.first_view[view.facts] + node.view);
+    lua_rawgeti(state, LUA_REGISTRYINDEX, kViewsSlot);
+    if (lua_rawgeti(state, -1, slot) == LUA_TNIL) {
+      lua_pop(state, 1);
+      *static_cast<View*>(lua_newuserdatauv(state, sizeof(View), 0)) = view;
+      lua_rawgeti(state, LUA_REGISTRYINDEX, kViewMetatableSlot);
+      lua_setmetatable(state, -2);
+      lua_pushvalue(state, -1);
+      lua_rawseti(state, -3, slot);
+    }
+    lua_remove(state, -2);
+    return;
+  }
+  account.note_read(view.facts, view.node, false);
+  if (auto* integer = node.value->integer()) {
+    lua_pushinteger(state, *integer);
+  } else if (auto* text = node.value->string()) {
     charge(state, text->size() / 16);
     push_text(state, *text);
-  } else if (auto* integer = value.integer()) {
-    account.note_read(std::move(path));
-    lua_pushinteger(state, *integer);
-  } else if (auto* boolean = value.boolean()) {
-    account.note_read(std::move(path));
+  } else if (auto* boolean = node.value->boolean()) {
     lua_pushboolean(state, *boolean ? 1 : 0);
-  } else if (value.is_null()) {
-    account.note_read(std::move(path));
+  } else {
     lua_pushnil(state);
-  } else if (lua_rawgetp(state, LUA_REGISTRYINDEX, &value) == LUA_TNIL) {  // each input has one view, so == works
-    lua_pop(state, 1);
-    account.inputs.push_back({&value, std::move(path)});
-    auto** slot = static_cast<const Confined::InputNode**>(lua_newuserdatauv(state, sizeof(void*), 0));
-    *slot = &account.inputs.back();
-    lua_rawgetp(state, LUA_REGISTRYINDEX, &kMetatableKey);
-    lua_setmetatable(state, -2);
-    lua_pushvalue(state, -1);
-    lua_rawsetp(state, LUA_REGISTRYINDEX, &value);
   }
 }
 
-const Confined::InputNode* input_at(lua_State* state, int index) {
-  if (lua_type(state, index) != LUA_TUSERDATA || !lua_getmetatable(state, index)) return nullptr;
-  lua_rawgetp(state, LUA_REGISTRYINDEX, &kMetatableKey);
-  bool ours = lua_rawequal(state, -1, -2) != 0;
-  lua_pop(state, 2);
-  return ours ? *static_cast<const Confined::InputNode**>(lua_touserdata(state, index)) : nullptr;
+const View* input_at(lua_State* state, int index) {
+  if (lua_type(state, index) != LUA_TUSERDATA) return nullptr;  // there are no others
+  return static_cast<const View*>(lua_touserdata(state, index));
 }
 
-int64_t input_length(lua_State* state, const Confined::InputNode& node) {
-  confined(state).note_read("#" + node.path);
-  return static_cast<int64_t>(node.value->array()->size());
+int64_t input_length(lua_State* state, View view) {
+  account_of(state).note_read(view.facts, view.node, true);
+  return node_of(state, view).count;
 }
 
 }  // namespace souk::policy

@@ -172,12 +172,11 @@ int assert_value(lua_State* state) {
 int protected_call(lua_State* state) {
   luaL_checkany(state, 1);
   charge(state, 8);
+  Account& account = account_of(state);
   int status = lua_pcall(state, lua_gettop(state) - 1, LUA_MULTRET, 0);
-  stop_if_tripped(state);
-  if (status == LUA_ERRMEM) {
-    confined(state).trip("memory");
-    stop_if_tripped(state);
-  }
+  if (account.tripped) throw Exhausted{};
+  if (status == LUA_ERRMEM) account.stop("memory");
+  if (status != LUA_OK) charge(state, 200);  // an exception of C++
   lua_pushboolean(state, status == LUA_OK ? 1 : 0);
   lua_insert(state, 1);
   return lua_gettop(state);
@@ -190,8 +189,8 @@ int ipairs_next(lua_State* state) {
 }
 
 int in_order(lua_State* state) {
-  auto* node = input_at(state, 1);
-  if (!(node && node->value->array())) luaL_checktype(state, 1, LUA_TTABLE);
+  auto* view = input_at(state, 1);
+  if (!(view && node_of(state, *view).list)) luaL_checktype(state, 1, LUA_TTABLE);
   lua_pushcfunction(state, ipairs_next);
   lua_pushvalue(state, 1);
   lua_pushinteger(state, 0);
@@ -246,10 +245,10 @@ Keys keys_of(lua_State* state, int index) {
   return keys;
 }
 
-Keys keys_of(const Confined::InputNode& node) {
+Keys keys_of(const Facts::Node& node) {
   Keys keys;
-  if (auto* array = node.value->array()) {
-    for (size_t i = 1; i <= array->size(); ++i) keys.integers.push_back(static_cast<lua_Integer>(i));
+  if (node.list) {
+    for (uint32_t i = 1; i <= node.count; ++i) keys.integers.push_back(lua_Integer{i});
   } else {
     for (const auto& [name, value] : *node.value->object()) keys.names.emplace_back(name);
   }
@@ -381,10 +380,10 @@ void install_math(lua_State* state, Vocabulary vocabulary) {
 }  // namespace
 
 int ordered_pairs(lua_State* state) {
-  auto* node = input_at(state, 1);
-  if (!node) luaL_checktype(state, 1, LUA_TTABLE);
+  auto* view = input_at(state, 1);
+  if (!view) luaL_checktype(state, 1, LUA_TTABLE);
   lua_settop(state, 1);
-  Keys keys = node ? keys_of(*node) : keys_of(state, 1);
+  Keys keys = view ? keys_of(node_of(state, *view)) : keys_of(state, 1);
   size_t count = keys.integers.size() + keys.names.size() + keys.booleans.size();
   uint64_t levels = 1;
   while ((size_t{1} << levels) < count) ++levels;

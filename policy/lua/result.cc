@@ -26,8 +26,9 @@ bool is_plain_name(std::string_view name) {
 
 Status ResultReader::spend(uint64_t count, const std::string& path) {
   bytes += count;
-  if (bytes > confined(state).limits.output_bytes) {
-    return Error(Code::kExhausted, (path.empty() ? "result" : path) + ": expected a smaller result");
+  if (bytes > account_of(state).limits().output_bytes) {
+    return Error(Code::kExhausted,
+                 (path.empty() ? "result" : path) + ": expected a smaller result");
   }
   return Done{};
 }

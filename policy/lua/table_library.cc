@@ -20,8 +20,8 @@ lua_Integer plain_table(lua_State* state) {
 
 // The length of a plain table or an input list at index 1.
 lua_Integer readable_list(lua_State* state) {
-  auto* node = input_at(state, 1);
-  if (node && node->value->array()) return input_length(state, *node);
+  auto* view = input_at(state, 1);
+  if (view && node_of(state, *view).list) return input_length(state, *view);
   return plain_table(state);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <thread>
@@ -107,6 +108,40 @@ TEST_F(NurseryTest, ForbiddenCallsKillTheWorker) {
   expect_next_unaffected();
 }
 
+TEST_F(NurseryTest, OneWorkerAnswersUntilItIsRetired) {
+  auto counting = Nursery::start([seen = std::make_shared<int>(0)](std::string_view) { return std::to_string(++*seen); }).take();
+  EXPECT_EQ(counting->call("", 1000).take(), "1");
+  EXPECT_EQ(counting->call("", 1000).take(), "2");
+  counting->retire();
+  EXPECT_EQ(counting->call("", 1000).take(), "1");
+}
+
+TEST_F(NurseryTest, AnAnswerThatComesTooLateIsNotTheNextOnes) {
+  auto slow = Nursery::start([](std::string_view what) {
+                if (what == "slow") {
+                  auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(80);
+                  while (std::chrono::steady_clock::now() < until) {
+                  }
+                }
+                return std::string(what);
+              }).take();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(slow->call("slow", 20));
+    EXPECT_EQ(slow->call("quick", 2000).take(), "quick");
+  }
+}
+
+TEST_F(NurseryTest, AWorkerThatDiesOverALargeQuestionLeavesNothingOfIt) {
+  auto dying = Nursery::start([](std::string_view what) -> std::string {
+                 if (what.size() > 100) _exit(1);
+                 return std::string(what);
+               }).take();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(dying->call(std::string(4 << 20, 'x'), 2000));
+    EXPECT_EQ(dying->call("small", 2000).take(), "small");
+  }
+}
+
 TEST_F(NurseryTest, ADeadNurseryIsBrokenAndNotAnAnswer) {
   kill(nursery_->process(), SIGKILL);
   waitpid(nursery_->process(), nullptr, 0);
@@ -115,6 +150,36 @@ TEST_F(NurseryTest, ADeadNurseryIsBrokenAndNotAnAnswer) {
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code(), Code::kBroken);
   }
+}
+
+TEST(JailedEvaluation, ABatchSaysWhatTheQuestionsSayOneByOne) {
+  auto nursery = start_lua_nursery().take();
+  const Json request = samples::sample_request(), ctx = samples::sample_context();
+  Json broken = request;
+  samples::override_member(broken, "dp", Json());
+  std::vector<Json> datasets;
+  for (int i = 0; i < 50; ++i) {
+    datasets.push_back(samples::sample_dataset());
+    samples::override_member(datasets.back(), "rows", Json(i));
+  }
+  const char* source = "if dataset.rows == 13 then while true do end end return {allow = dataset.rows % 2 == 0, price = dataset.rows}";
+  Batch batch;
+  batch.requests = {&request, &broken};
+  batch.contexts = {&ctx};
+  for (size_t i = 0; i < datasets.size(); ++i) {
+    batch.datasets.push_back(&datasets[i]);
+    batch.asks.push_back({i % 7 == 3 ? 1u : 0u, i, 0});
+  }
+  Limits limits;
+  limits.gas = 20'000;
+  auto together = evaluate_jailed(*nursery, source, batch, limits, 5000);
+  ASSERT_EQ(together.size(), datasets.size());
+  for (size_t i = 0; i < datasets.size(); ++i) {
+    const Json& asked = *batch.requests[batch.asks[i][0]];
+    EXPECT_EQ(together[i], evaluate_jailed(*nursery, source, asked, datasets[i], ctx, limits)) << i;
+    EXPECT_EQ(together[i], evaluate(source, asked, datasets[i], ctx, limits)) << i;
+  }
+  EXPECT_EQ(together[13].status, DecisionStatus::kLimit);
 }
 
 TEST(JailedEvaluation, DeathAndHangNeverAllow) {

@@ -13,13 +13,23 @@ using namespace samples;
 
 // Nothing but what every request must have.
 Json plain_request() {
-  return Json::Object{{"id", "t1"},         {"consumer", "acme-labs"}, {"purpose", "medical-research"},
-                      {"region", "EU"},     {"algorithm", "mlp"},      {"epochs", 20},
-                      {"payment", 6000},    {"credentials", Json::Array{"hospital", "irb-approved"}},
-                      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}}};
+  return Json::Object{
+      {"id", "t1"},
+      {"consumer", "acme-labs"},
+      {"purpose", "medical-research"},
+      {"region", "EU"},
+      {"algorithm", "mlp"},
+      {"epochs", 20},
+      {"payment", 6000},
+      {"credentials", Json::Array{"hospital", "irb-approved"}},
+      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}}};
 }
-Json plain_dataset() { return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}}; }
-Json plain_context() { return Json::Object{{"now", 1800000000}, {"spent_epsilon_micro", 1500000}, {"runs", 1}}; }
+Json plain_dataset() {
+  return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}};
+}
+Json plain_context() {
+  return Json::Object{{"now", 1800000000}, {"spent_epsilon_micro", 1500000}, {"runs", 1}};
+}
 
 std::string refusal(std::string_view root, const Json& value) {
   auto status = check_schema(root, value);
@@ -36,17 +46,23 @@ TEST(Schema, TheRequiredFieldsAreEnough) {
 TEST(Schema, EveryRequiredFieldIsMissedByName) {
   for (const SchemaField& field : schema()) {
     const std::string path(field.path);
-    if (!field.required() || path.find('.') == std::string::npos || path.find('[') != std::string::npos) continue;
+    if (!field.required() || path.find('.') == std::string::npos ||
+        path.find('[') != std::string::npos)
+      continue;
     const std::string root = path.substr(0, path.find('.'));
-    Json whole = root == "request" ? sample_request() : root == "dataset" ? sample_dataset() : sample_context();
+    Json whole = root == "request"   ? sample_request()
+                 : root == "dataset" ? sample_dataset()
+                                     : sample_context();
     if (root == "ctx") {
       for (const char* block : {"consumer", "purpose"}) {
-        override_member(whole, block, Json::Object{{"spent_epsilon_micro", 1}, {"runs", 1}, {"last_run", 1}});
+        override_member(whole, block,
+                        Json::Object{{"spent_epsilon_micro", 1}, {"runs", 1}, {"last_run", 1}});
       }
     }
     ASSERT_EQ(refusal(root, whole), "");
     override_member(whole, path.substr(root.size() + 1), Json());
-    EXPECT_NE(refusal(root, whole).find(path + ": missing"), std::string::npos) << path << ": " << refusal(root, whole);
+    EXPECT_NE(refusal(root, whole).find(path + ": missing"), std::string::npos)
+        << path << ": " << refusal(root, whole);
   }
 }
 
@@ -54,11 +70,15 @@ TEST(Schema, AnUnknownFieldIsRefusedWithTheOneThatWasMeant) {
   struct Case {
     const char *path, *meant;
   };
-  for (const Case& c : {Case{"dp.epsilon_mirco", "request.dp.epsilon_micro"}, Case{"purpos", "request.purpose"}, Case{"epsilon_micro", "request.dp.epsilon_micro"},
-                        Case{"credential", "request.credentials"}, Case{"Region", "request.region"}}) {
+  for (const Case& c :
+       {Case{"dp.epsilon_mirco", "request.dp.epsilon_micro"}, Case{"purpos", "request.purpose"},
+        Case{"epsilon_micro", "request.dp.epsilon_micro"},
+        Case{"credential", "request.credentials"}, Case{"Region", "request.region"}}) {
     Json request = plain_request();
     override_member(request, c.path, Json(1));
-    EXPECT_NE(refusal("request", request).find(std::string("did you mean ") + c.meant), std::string::npos) << refusal("request", request);
+    EXPECT_NE(refusal("request", request).find(std::string("did you mean ") + c.meant),
+              std::string::npos)
+        << refusal("request", request);
   }
   Json request = plain_request();
   override_member(request, "favourite_colour", Json(1));
@@ -66,20 +86,26 @@ TEST(Schema, AnUnknownFieldIsRefusedWithTheOneThatWasMeant) {
 }
 
 TEST(Schema, RealsAndWrongTypesAreNamedWithWhatWasFound) {
-  for (const char* text : {"8e5", "800000.0", "NaN", "-Infinity", "9007199254740992", "{\"$float\":\"nan\"}", "\"800000\"", "true", "null", "[]", "{}", "-1"}) {
+  for (const char* text :
+       {"8e5", "800000.0", "NaN", "-Infinity", "9007199254740992", "{\"$float\":\"nan\"}",
+        "\"800000\"", "true", "null", "[]", "{}", "-1"}) {
     std::string source = canonical(plain_request());
     source.replace(source.find("800000"), 6, text);
     auto request = parse_json_marking_reals(source);
     ASSERT_TRUE(request) << text;
     const std::string why = refusal("request", *request);
-    EXPECT_EQ(why.find("request.dp.epsilon_micro: expected a whole number from 0 to 9007199254740991"), 0u) << text << ": " << why;
+    EXPECT_EQ(
+        why.find("request.dp.epsilon_micro: expected a whole number from 0 to 9007199254740991"),
+        0u)
+        << text << ": " << why;
   }
   EXPECT_FALSE(parse_json_marking_reals("{\"a\":01x}"));
   EXPECT_EQ(*parse_json_marking_reals("17"), Json(17));
 }
 
 TEST(Schema, AbsentTakesTheMemberAway) {
-  auto request = parse_json_marking_reals(R"({"dp":{"$absent":true},"id":"a","list":[{"b":{"$absent":true},"c":1}]})");
+  auto request = parse_json_marking_reals(
+      R"({"dp":{"$absent":true},"id":"a","list":[{"b":{"$absent":true},"c":1}]})");
   ASSERT_TRUE(request);
   remove_absent(*request);
   EXPECT_EQ(canonical(*request), R"({"id":"a","list":[{"c":1}]})");
@@ -96,19 +122,26 @@ TEST(Schema, ADecisionOnAMalformedRequestSaysWhereAndWhat) {
 }
 
 TEST(Schema, APolicyMayReturnAFunctionOfTheThree) {
-  auto decision = evaluate("return function(request, dataset, ctx) return {allow = request.epochs == 20 and ctx.runs == 1, price = dataset.price + 1} end",
-                           plain_request(), plain_dataset(), plain_context());
+  auto decision = evaluate(
+      "return function(request, dataset, ctx) return {allow = request.epochs == 20 and ctx.runs == "
+      "1, price = dataset.price + 1} end",
+      plain_request(), plain_dataset(), plain_context());
   ASSERT_TRUE(decision.allowed()) << canonical(decision.to_json());
   EXPECT_EQ(decision.price_minor, 5001);
-  EXPECT_EQ(decision.read_set, (std::vector<std::string>{"request.epochs", "ctx.runs", "dataset.price"}));
-  EXPECT_EQ(evaluate("return function() return function() end end", plain_request(), plain_dataset(), plain_context()).status, DecisionStatus::kError);
+  EXPECT_EQ(decision.read_set,
+            (std::vector<std::string>{"request.epochs", "ctx.runs", "dataset.price"}));
+  EXPECT_EQ(evaluate("return function() return function() end end", plain_request(),
+                     plain_dataset(), plain_context())
+                .status,
+            DecisionStatus::kError);
 }
 
 TEST(Schema, PathsAreFoundAsTheReadSetWritesThem) {
   ASSERT_TRUE(schema_field("request.credentials[3]"));
   EXPECT_EQ(schema_field("request.credentials[3]")->path, "request.credentials");
   EXPECT_EQ(schema_field("#request.credentials")->path, "request.credentials");
-  EXPECT_EQ(schema_field("request.credential_details[2].type")->path, "request.credential_details[].type");
+  EXPECT_EQ(schema_field("request.credential_details[2].type")->path,
+            "request.credential_details[].type");
   EXPECT_FALSE(schema_field("request.nothing"));
 }
 

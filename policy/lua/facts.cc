@@ -1,0 +1,43 @@
+#include "policy/lua/facts.h"
+
+namespace souk::policy {
+
+Facts::Facts(std::string name, Json value) : name_(std::move(name)), value_(std::move(value)) {
+  nodes_.reserve(64);
+  nodes_.push_back(Node{&value_, 0, 0, 0, 0, {}, 0, false, false});
+  for (uint32_t at = 0; at < nodes_.size(); ++at) {
+    const Json* here = nodes_[at].value;
+    auto first = static_cast<uint32_t>(nodes_.size());
+    if (auto* object = here->object()) {
+      for (const auto& [member_name, member_value] : *object) {
+        nodes_.push_back(Node{&member_value, at, 0, 0, 0, member_name, 0, false, false});
+      }
+    } else if (auto* list = here->array()) {
+      for (uint32_t i = 0; i < list->size(); ++i) nodes_.push_back(Node{&(*list)[i], at, 0, 0, i + 1, {}, 0, false, false});
+    } else {
+      continue;
+    }
+    Node& node = nodes_[at];  // where it is now
+    node.first = first;
+    node.count = static_cast<uint32_t>(nodes_.size()) - first;
+    node.object = here->object() != nullptr;
+    node.list = !node.object;
+    node.view = views_++;
+  }
+}
+
+uint32_t Facts::member(const Node& object, std::string_view name) const {
+  for (uint32_t i = object.first; i < object.first + object.count; ++i) {
+    if (nodes_[i].name == name) return i;
+  }
+  return UINT32_MAX;
+}
+
+std::string Facts::path(uint32_t at) const {
+  if (at == 0) return name_;
+  const Node& node = nodes_[at];
+  std::string out = path(node.parent);
+  return node.place > 0 ? out + "[" + std::to_string(node.place) + "]" : out + "." + std::string(node.name);
+}
+
+}  // namespace souk::policy
