@@ -87,6 +87,7 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
   options.keep_fds = {line, life};
   options.namespaces = LockDown::Namespaces::kLeave;  // the nursery has done it
   if (!lock_down(options)) _exit(3);
+  if (!write_all(life, "", 1)) _exit(5);
   std::string request, answer;
   while (true) {
     uint32_t length = 0;
@@ -118,8 +119,10 @@ struct Worker {
     if (process == 0) work(job, line, ends[1]);
     close(ends[1]);
     life = ends[0];
-    if (process < 0) end();
-    return process > 0;
+    char locked = 0;  // it has given up everything, our own descriptors too
+    bool fine = process > 0 && read_exactly(life, &locked, 1, now_ms() + kGraceMs) == Read::kDone;
+    if (!fine) end();
+    return fine;
   }
   void end() {
     if (process > 0) {

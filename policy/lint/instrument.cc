@@ -1,0 +1,108 @@
+#include "policy/lint/instrument.h"
+
+#include <algorithm>
+#include <set>
+
+#include "policy/lint/syntax.h"
+
+namespace souk::policy {
+namespace {
+
+using Kind = Expression::Kind;
+
+class Collector {
+ public:
+  std::vector<const Expression*> conditions;
+  std::set<int> lines;
+
+  void walk(const Block& block) {
+    for (const auto& s : block.statements) walk(*s);
+  }
+
+ private:
+  void walk(const Statement& s) {
+    // A function's own line is entered when it is defined; a label's never.
+    if (s.kind != Statement::Kind::kLabel && s.kind != Statement::Kind::kGoto) lines.insert(s.line);
+    bool asks = s.kind == Statement::Kind::kIf || s.kind == Statement::Kind::kWhile || s.kind == Statement::Kind::kRepeat;
+    for (const auto& e : s.expressions) {
+      if (asks) {
+        split(*e, Asked::kYes);
+      } else {
+        walk(*e);
+      }
+    }
+    for (const auto& e : s.targets) {
+      if (s.kind != Statement::Kind::kFunction) walk(*e);
+    }
+    for (const auto& block : s.blocks) walk(*block);
+  }
+
+  void walk(const Expression& e) {
+    bool logical = e.is_binary("and") || e.is_binary("or") || e.is_comparison() || (e.kind == Kind::kUnary && e.text == "not");
+    if (logical) return split(e, Asked::kNo);
+    inside(e);
+  }
+  void inside(const Expression& e) {
+    for (const auto& part : e.parts) walk(*part);
+    for (const auto& field : e.fields) {
+      if (field.key && field.key->kind != Kind::kText) walk(*field.key);
+      walk(*field.value);
+    }
+    if (e.body) walk(*e.body);
+  }
+
+  // The parts that are true or false by themselves.
+  enum class Asked : uint8_t { kYes, kNo };
+  void split(const Expression& e, Asked asked) {
+    if (e.kind == Kind::kParen) return split(*e.parts[0], asked);
+    if (e.is_binary("and") || e.is_binary("or")) {
+      split(*e.parts[0], Asked::kYes);
+      split(*e.parts[1], asked);
+      return;
+    }
+    if (e.kind == Kind::kUnary && e.text == "not") return split(*e.parts[0], Asked::kYes);
+    bool literal = e.kind == Kind::kNil || e.kind == Kind::kTrue || e.kind == Kind::kFalse || e.kind == Kind::kNumber || e.kind == Kind::kText ||
+                   e.kind == Kind::kTable || e.kind == Kind::kFunction || e.kind == Kind::kVararg;
+    if (!literal && (asked == Asked::kYes || e.is_comparison())) conditions.push_back(&e);
+    inside(e);
+  }
+};
+
+}  // namespace
+
+Result<Instrumented> instrument(std::string_view source) {
+  auto chunk = TRY(parse_lua(source));
+  Collector collector;
+  collector.walk(*chunk);
+  struct Insertion {
+    size_t at;
+    bool closing;
+    size_t length;  // of what it encloses
+    std::string text;
+  };
+  std::vector<Insertion> insertions;
+  Instrumented out;
+  for (const Expression* e : collector.conditions) {
+    const std::string number = std::to_string(out.conditions.size());
+    insertions.push_back({e->begin, false, e->end - e->begin, "souk_condition(" + number + ","});
+    insertions.push_back({e->end, true, e->end - e->begin, ")"});
+    out.conditions.push_back({e->line, e->column, std::string(source.substr(e->begin, e->end - e->begin))});
+  }
+  // At one place the inner ends before the outer, and the outer begins before the inner.
+  std::stable_sort(insertions.begin(), insertions.end(), [](const Insertion& a, const Insertion& b) {
+    if (a.at != b.at) return a.at < b.at;
+    if (a.closing != b.closing) return a.closing;
+    return a.closing ? a.length < b.length : a.length > b.length;
+  });
+  size_t at = 0;
+  for (const Insertion& insertion : insertions) {
+    out.source += source.substr(at, insertion.at - at);
+    out.source += insertion.text;
+    at = insertion.at;
+  }
+  out.source += source.substr(at);
+  out.lines.assign(collector.lines.begin(), collector.lines.end());
+  return out;
+}
+
+}  // namespace souk::policy

@@ -1,0 +1,28 @@
+// A policy's text with its conditions made visible, for coverage.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ledger/base/result.h"
+
+namespace souk::policy {
+
+// Something that comes out true or false: an operand of and/or/not, a comparison, or
+// what an if or a loop asks.
+struct BranchPoint {
+  int line = 1, column = 1;
+  std::string text;  // as it stands in the source
+};
+
+struct Instrumented {
+  std::string source;  // the same lines, with souk_condition(n, …) around condition n
+  std::vector<BranchPoint> conditions;
+  std::vector<int> lines;  // where a statement begins
+};
+
+// kRefused names the line of what is not Lua.
+Result<Instrumented> instrument(std::string_view source);
+
+}  // namespace souk::policy
