@@ -34,5 +34,14 @@ souk_external(ext_dnnl pure souk_dnnl gomp)  # gomp: oneDNN's threads, which we 
 souk_external(ext_seccomp sys PkgConfig::SECCOMP)
 souk_external(ext_sqlite storage PkgConfig::SQLITE)
 souk_external(ext_cpprest net cpprestsdk::cpprest OpenSSL::SSL OpenSSL::Crypto)  # its headers call OpenSSL
+# ONNX's own messages (libonnx_proto) over protobuf; their headers ask for these two names.
+pkg_check_modules(PROTOBUF REQUIRED IMPORTED_TARGET protobuf)
+find_path(ONNX_INCLUDE_DIR onnx/onnx_pb.h REQUIRED)
+find_library(ONNX_PROTO_LIBRARY onnx_proto REQUIRED)
+add_library(souk_onnx UNKNOWN IMPORTED)
+set_target_properties(souk_onnx PROPERTIES
+  IMPORTED_LOCATION ${ONNX_PROTO_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${ONNX_INCLUDE_DIR}
+  INTERFACE_COMPILE_DEFINITIONS "ONNX_NAMESPACE=onnx;ONNX_ML=1")
+souk_external(ext_onnx client souk_onnx PkgConfig::PROTOBUF)
 souk_external(ext_cli11 client CLI11::CLI11)
 souk_external(ext_cli11_host host CLI11::CLI11)

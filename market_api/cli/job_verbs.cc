@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "market_api/cli/session.h"
+#include "market_api/client/model_part.h"
 #include "market_api/client/submit.h"
 #include "policy/jail/worker.h"
 
@@ -138,8 +139,8 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
   auto connection = TRY(session.connect(identity));
   std::optional<contracts::Minor> price;
   if (options.price >= 0) price = options.price;
-  auto elaborated =
-      elaborate_contract(as_text(source), *jail, identity, connection.view, price, session.now());
+  auto elaborated = elaborate_contract(as_text(source), *jail, identity, connection.view, price,
+                                       session.now(), models_beside(options.file));
   if (!elaborated) {
     // Whatever the contract does wrong, it is the file that must change.
     Error error = std::move(elaborated).take_error();

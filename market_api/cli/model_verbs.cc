@@ -1,9 +1,11 @@
-// souk model fetch|evaluate, souk receipt verify.
-#include <variant>
+// souk model fetch|evaluate|predict|import, souk receipt verify.
+#include <algorithm>
 
 #include "market_api/cli/session.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/evaluate.h"
+#include "market_api/client/local_rows.h"
+#include "market_api/client/onnx_model.h"
 #include "market_api/client/receipt.h"
 #include "market_api/client/receive.h"
 
@@ -18,6 +20,14 @@ struct FetchOptions {
 struct EvaluateOptions {
   std::string model, data, labels, label;
   std::vector<std::string> drop;
+};
+struct PredictOptions {
+  std::string model, csv, label;
+  std::vector<std::string> data;
+  unsigned threads = 0;
+};
+struct ImportOptions {
+  std::string file, out, weights, norm = "batch";
 };
 struct VerifyOptions {
   std::string file, market_id;
@@ -38,10 +48,35 @@ Result<Answer> fetch(Session& session, const FetchOptions& options) {
   return answer;
 }
 
+// Rows as the model was trained on them; labels only if they are there.
+Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& paths,
+                      const std::string& csv, const std::string& label) {
+  RowFiles files;
+  files.paths = paths;
+  files.classes = notes.classes;
+  files.csv = notes.csv;
+  files.labels = trainer::Labels::kIfThere;
+  files.unlisted = trainer::Unlisted::kMissing;
+  if (!csv.empty()) {
+    auto bytes = TRY(load_argument(csv, size_t{16} << 20));
+    auto json = TRY(parse_json(as_text(bytes)));
+    files.csv = TRY(trainer::csv_layout_from_json(json, csv));
+  } else if (!files.csv && !notes.feature_names.empty()) {
+    // A model of the market: its features are columns of numbers, found by name.
+    files.csv.emplace();
+    for (const auto& name : notes.feature_names)
+      files.csv->columns.push_back({name, trainer::CsvColumn::Role::kNumber, {}, {}});
+    const std::string& own = label.empty() ? notes.label : label;
+    files.csv->columns.push_back({own, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
+  } else if (!label.empty()) {
+    files.label = label;
+  }
+  return load_rows(files);
+}
+
 Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
-  auto bytes = TRY(load_argument(options.model + "/model.safetensors", kMaxModel));
-  TRY(load_argument(options.model + "/spec.json", kMaxModel));  // a missing file is a usage error
-  auto notes = TRY(load_model_notes(options.model));
+  auto stored = TRY(load_model(options.model));
+  const ModelNotes& notes = stored.notes;
   DatasetFile file;
   file.path = options.data;
   if (!options.labels.empty()) file.labels = options.labels;
@@ -55,23 +90,90 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
                                        std::to_string(notes.feature_names.size()) +
                                        " feature columns, in its order");
   }
-  uint64_t wanted = 1;
-  for (uint32_t dimension : notes.spec.input_shape) wanted *= dimension;
-  if (rows.feature_count() != wanted) {
-    return Error(Code::kMalformed,
-                 options.data + ": expected " + std::to_string(wanted) + " features in each row");
-  }
-  trainer::Features features = std::visit(
-      [](const auto& values) { return trainer::Features(std::span(values.data(), values.size())); },
-      rows.features);
-  auto accuracy = TRY(evaluate_model(notes.spec, bytes, features, rows.labels));
-  std::string share = real_text(accuracy.rows == 0 ? 0
-                                                   : static_cast<double>(accuracy.right) /
-                                                         static_cast<double>(accuracy.rows));
+  auto predictions = TRY(predict_rows(stored, rows));
+  uint64_t right = predictions.right(rows.labels);
+  std::string share = real_text(static_cast<double>(right) /
+                                static_cast<double>(std::max<uint64_t>(rows.rows(), 1)));
   Answer answer;
-  answer.json = {{"rows", accuracy.rows}, {"right", accuracy.right}, {"accuracy", share}};
-  answer.text = std::to_string(accuracy.right) + " of " + std::to_string(accuracy.rows) +
+  answer.json = {{"rows", rows.rows()}, {"right", right}, {"accuracy", share}};
+  answer.text = std::to_string(right) + " of " + std::to_string(rows.rows()) +
                 " rows right, accuracy " + share.substr(0, 6);
+  return answer;
+}
+
+Result<Answer> predict(Session&, const PredictOptions& options) {
+  auto stored = TRY(load_model(options.model));
+  const ModelNotes& notes = stored.notes;
+  auto rows = TRY(rows_for(notes, options.data, options.csv, options.label));
+  auto predictions = TRY(predict_rows(stored, rows.data, options.threads));
+  Answer answer;
+  Json::Array labels, numbers;
+  for (size_t row = 0; row < predictions.rows; ++row) {
+    labels.emplace_back(predictions.labels[row]);
+    Json::Array own;
+    for (size_t i = 0; i < predictions.width; ++i)
+      own.push_back(Json::real(predictions.numbers[row * predictions.width + i]));
+    numbers.emplace_back(std::move(own));
+  }
+  answer.json = {{"rows", predictions.rows},
+                 {"labels", std::move(labels)},
+                 {predictions.are_probabilities ? "probabilities" : "outputs", std::move(numbers)},
+                 {"classes", Json::Array(notes.classes.begin(), notes.classes.end())}};
+  auto name = [&](int64_t label) {
+    auto i = static_cast<size_t>(label);
+    return i < notes.classes.size() ? notes.classes[i] : std::to_string(label);
+  };
+  constexpr uint64_t kShown = 20;
+  for (uint64_t row = 0; row < std::min(predictions.rows, kShown); ++row) {
+    answer.text += (row > 0 ? "\n" : "") + std::to_string(row) + "  " +
+                   printable(name(predictions.labels[row]));
+  }
+  if (predictions.rows > kShown)
+    answer.text += "\n… " + std::to_string(predictions.rows - kShown) + " more (--json has all)";
+  if (rows.has_labels) {
+    uint64_t right = predictions.right(rows.data.labels);
+    double accuracy =
+        static_cast<double>(right) / static_cast<double>(std::max<uint64_t>(predictions.rows, 1));
+    answer.json["right"] = right;
+    answer.json["accuracy"] = Json::real(accuracy);
+    answer.text += "\n" + std::to_string(right) + " of " + std::to_string(predictions.rows) +
+                   " rows right, accuracy " + real_text(accuracy);
+  }
+  return answer;
+}
+
+Result<Answer> import(Session&, const ImportOptions& options) {
+  auto part = TRY(load_model_part(
+      options.file, options.norm == "group" ? DarknetNorm::kGroup : DarknetNorm::kBatch));
+  auto shape = TRY(contracts::check_spec(trainable_spec(part)));
+  Answer answer;
+  answer.json = {{"classes", part.classes},
+                 {"layers", static_cast<int64_t>(part.model.size())},
+                 {"parameters", shape.parameters}};
+  answer.text = std::to_string(part.model.size()) + " layers, " + std::to_string(shape.parameters) +
+                " parameters, " + std::to_string(part.classes) + " classes";
+  if (!options.weights.empty()) {
+    auto bytes = TRY(load_argument(options.file, kMaxModel));
+    auto imported = import_onnx(bytes);
+    if (!imported)
+      return Error(Code::kMalformed, "--weights: expected a model in ONNX, which has weights: " +
+                                         imported.error().expected());
+    StoredModel stored;
+    stored.notes.spec = trainable_spec(imported->part);
+    stored.notes.classes = imported->classes;
+    stored.notes.csv = imported->csv;
+    stored.model = std::move(imported->weights);
+    auto file = TRY(model_to_safetensors(stored));
+    TRY(save_file(options.weights, file, FileMode::kShared));
+    answer.json["weights"] = options.weights;
+  }
+  std::string text = canonical(to_json(part)) + "\n";
+  if (options.out.empty()) {
+    answer.json["part"] = to_json(part);
+  } else {
+    TRY(save_file(options.out, as_bytes(text), FileMode::kShared));
+    answer.json["out"] = options.out;
+  }
   return answer;
 }
 
@@ -153,6 +255,33 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")
       ->delimiter(',')
       ->allow_extra_args(false);
+
+  auto predicting = std::make_shared<PredictOptions>();
+  verb = add_verb(*group, session, "predict",
+                  "Labels and probabilities of rows, and accuracy where labels are known",
+                  predicting, predict);
+  verb->add_option("MODEL", predicting->model,
+                   "folder, .safetensors with its specification, or .onnx")
+      ->required();
+  verb->add_option(
+          "--data", predicting->data,
+          "rows: CSV, IDX, NPY, safetensors, CIFAR-10 .bin or image folder; labels after them")
+      ->required();
+  verb->add_option("--csv", predicting->csv, "file with a CSV layout (default: the model's)");
+  verb->add_option("--label", predicting->label, "the label's column (default: as in training)");
+  verb->add_option("--threads", predicting->threads, "threads (default: one for each processor)")
+      ->check(CLI::Range(1, 1024));
+  auto importing = std::make_shared<ImportOptions>();
+  verb = add_verb(*group, session, "import",
+                  "Read an architecture from a Darknet .cfg or from ONNX", importing, import);
+  verb->add_option("FILE", importing->file, "net.cfg or net.onnx")->required();
+  verb->add_option("--out", importing->out,
+                   "write the part of a specification, for model = \"part.json\"");
+  verb->add_option("--weights", importing->weights,
+                   "write the weights of an ONNX model as safetensors");
+  verb->add_option("--norm", importing->norm,
+                   "what batch_normalize of a .cfg becomes (default: batch)")
+      ->check(CLI::IsMember({"batch", "group"}));
 
   group = add_group(app, "receipt", "Proofs of what a model is");
   auto verifying = std::make_shared<VerifyOptions>();

@@ -1,54 +1,88 @@
 #include "market_api/client/evaluate.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <thread>
 
-#include "trainer/data/safetensors.h"
+#include "market_api/client/local_rows.h"
 #include "trainer/engine/engine.h"
 
 namespace souk::market {
 namespace {
 
-// The tensors of the file, in the order the engine wants them.
-Result<trainer::Model> model_from(const contracts::TrainingSpec& spec, ByteView bytes) {
-  auto file = TRY(trainer::SafeTensors::read(bytes));
-  auto model = TRY(trainer::initial_model(spec));
-  if (file.tensors().size() != model.tensors.size()) {
-    return Error(Code::kMalformed, "model: expected " + std::to_string(model.tensors.size()) +
-                                       " tensors, as in spec.json");
+using Loss = contracts::TrainingSpec::Loss;
+
+double logistic(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+// Probabilities of one row from its logits.
+void softmax(std::span<const float> logits, std::vector<double>& out) {
+  double top = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+  size_t first = out.size();
+  double sum = 0;
+  for (float logit : logits) {
+    out.push_back(std::exp(static_cast<double>(logit) - top));
+    sum += out.back();
   }
-  for (auto& tensor : model.tensors) {
-    const trainer::Tensor* found = file.find(tensor.name);
-    bool fits = found && found->dtype == trainer::Dtype::kF32 &&
-                found->bytes.size() == tensor.values.size() * sizeof(float) &&
-                std::equal(found->shape.begin(), found->shape.end(), tensor.shape.begin(),
-                           tensor.shape.end(),
-                           [](uint64_t a, int64_t b) { return static_cast<int64_t>(a) == b; });
-    if (!fits) {
-      return Error(Code::kMalformed, "model: expected the tensor " + tensor.name + " of spec.json");
-    }
-    std::memcpy(tensor.values.data(), found->bytes.data(), found->bytes.size());
-  }
-  return model;
+  for (size_t i = first; i < out.size(); ++i) out[i] /= sum;
+}
+
+// The class of a single number: a logit of class 1, or the label itself.
+int64_t label_of_number(float number, Loss loss, uint32_t classes) {
+  if (loss == Loss::kBce) return number > 0 ? 1 : 0;
+  double nearest = std::nearbyint(static_cast<double>(number));
+  return static_cast<int64_t>(std::clamp(nearest, 0.0, static_cast<double>(classes) - 1));
 }
 
 }  // namespace
 
-Result<Accuracy> evaluate_model(const contracts::TrainingSpec& spec, ByteView model_bytes,
-                                const trainer::Features& features,
-                                std::span<const int64_t> labels) {
-  auto model = TRY(model_from(spec, model_bytes));
-  auto workers = TRY(trainer::Workers::start(std::max(1U, std::thread::hardware_concurrency())));
-  auto logits = TRY(trainer::predict(spec, model, features, labels.size(), *workers));
-  Accuracy accuracy;
-  accuracy.rows = labels.size();
-  for (size_t row = 0; row < labels.size(); ++row) {
-    auto begin = logits.begin() + static_cast<std::ptrdiff_t>(row * spec.classes);
-    auto best = std::max_element(begin, begin + spec.classes) - begin;
-    if (best == labels[row]) ++accuracy.right;
+uint64_t Predictions::right(std::span<const int64_t> truth) const {
+  uint64_t count = 0;
+  for (size_t row = 0; row < labels.size() && row < truth.size(); ++row) {
+    if (labels[row] == truth[row]) ++count;
   }
-  return accuracy;
+  return count;
+}
+
+Result<Predictions> predict_rows(const StoredModel& stored, const trainer::Dataset& rows,
+                                 unsigned threads) {
+  contracts::TrainingSpec spec = stored.notes.spec;
+  spec.dtype = contracts::TrainingSpec::Dtype::kF32;
+  uint64_t wanted = 1;
+  for (uint32_t side : spec.input_shape) wanted *= side;
+  if (rows.feature_count() != wanted) {
+    return Error(Code::kMalformed, "data: expected " + std::to_string(wanted) +
+                                       " features in each row, found " +
+                                       std::to_string(rows.feature_count()));
+  }
+  auto workers = TRY(trainer::Workers::start(
+      threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency())));
+  auto logits = TRY(trainer::predict(spec, stored.model, features_of(rows), rows.rows(), *workers));
+  Predictions out;
+  out.rows = rows.rows();
+  const size_t outputs = out.rows == 0 ? 1 : logits.size() / out.rows;
+  out.are_probabilities = spec.loss != Loss::kMse;
+  out.width = static_cast<uint32_t>(outputs == 1 && spec.loss == Loss::kBce ? 2 : outputs);
+  for (size_t row = 0; row < out.rows; ++row) {
+    std::span<const float> own(logits.data() + row * outputs, outputs);
+    if (outputs == 1) {
+      out.labels.push_back(label_of_number(own[0], spec.loss, spec.classes));
+    } else {
+      out.labels.push_back(std::max_element(own.begin(), own.end()) - own.begin());
+    }
+    if (spec.loss == Loss::kSoftmaxCrossEntropy) {
+      softmax(own, out.numbers);
+    } else if (spec.loss == Loss::kMse) {
+      out.numbers.insert(out.numbers.end(), own.begin(), own.end());
+    } else if (outputs == 1) {
+      double p = logistic(static_cast<double>(own[0]));
+      out.numbers.insert(out.numbers.end(), {1 - p, p});
+    } else {
+      for (float logit : own) out.numbers.push_back(logistic(static_cast<double>(logit)));
+    }
+  }
+  return out;
 }
 
 }  // namespace souk::market

@@ -4,28 +4,12 @@
 
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
+#include "market_api/client/onnx_model.h"
 #include "market_api/client/receipt.h"
+#include "market_api/client/stored_model.h"
 
 namespace souk::market {
 namespace {
-
-constexpr size_t kMaxNotes = size_t{16} << 20;
-
-Json texts(const std::vector<std::string>& values) {
-  Json::Array array;
-  for (const auto& value : values) array.emplace_back(value);
-  return array;
-}
-
-Result<std::vector<std::string>> texts_from(Fields& fields, const std::string& name) {
-  const Json::Array* array = TRY(fields.array(name, size_t{1} << 24));
-  std::vector<std::string> values;
-  for (const Json& item : *array) {
-    if (!item.string()) return Error(Code::kMalformed, "spec.json." + name + ": expected texts");
-    values.push_back(*item.string());
-  }
-  return values;
-}
 
 std::string millionths(int64_t value) {
   std::string digits = std::to_string(value % 1'000'000);
@@ -66,23 +50,20 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
          << dataset->manifest.rows << " | `" << to_hex(id) << "` |\n";
   }
   card << "\n`spec.json` holds the specification that was executed, with the names of features and "
-          "classes.\n";
+          "classes, `model.onnx` the model for other programs.\n";
   return card.str();
 }
 
-std::string notes_text(const contracts::Contract& contract, const MarketView& view) {
+ModelNotes notes_of(const contracts::Contract& contract, const MarketView& view) {
   ModelNotes notes;
+  notes.spec = contract.submit.spec;
   const contracts::Dataset* first = view.state().dataset(contract.submit.datasets.front());
   if (first) {
     notes.classes = first->manifest.class_names;
     notes.feature_names = first->manifest.feature_names;
     notes.label = first->manifest.label;
   }
-  Json json = Json::Object{{"classes", texts(notes.classes)},
-                           {"feature_names", texts(notes.feature_names)},
-                           {"label", notes.label},
-                           {"spec", contracts::to_json(contract.submit.spec)}};
-  return canonical(json) + "\n";
+  return notes;
 }
 
 }  // namespace
@@ -115,27 +96,20 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
     return Error(Code::kUnauthentic, "model: expected the one that job.result names");
   }
 
+  StoredModel stored{notes_of(contract, view), {}};
+  auto file = TRY(trainer::SafeTensors::read(model));
+  stored.model = TRY(model_from_safetensors(stored.notes.spec, file));
+  auto onnx = TRY(export_onnx(stored));
+  std::string notes = canonical(to_json(stored.notes)) + "\n";
+
   TRY(make_directory(directory));
   TRY(save_file(directory + "/receipt.json", as_bytes(receipt_text(receipt)), FileMode::kShared));
-  TRY(save_file(directory + "/spec.json", as_bytes(notes_text(contract, view)), FileMode::kShared));
+  TRY(save_file(directory + "/spec.json", as_bytes(notes), FileMode::kShared));
   TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)),
                 FileMode::kShared));
+  TRY(save_file(directory + "/model.onnx", onnx, FileMode::kPrivate));
   TRY(save_file(directory + "/model.safetensors", model, FileMode::kPrivate));
   return Received{directory, result.model};
-}
-
-Result<ModelNotes> load_model_notes(const std::string& directory) {
-  auto bytes = TRY(load_file(directory + "/spec.json", kMaxNotes));
-  auto json = TRY(parse_json(as_text(bytes), kMaxNotes));
-  auto fields = TRY(Fields::of(json, "spec.json"));
-  ModelNotes notes;
-  notes.classes = TRY(texts_from(fields, "classes"));
-  notes.feature_names = TRY(texts_from(fields, "feature_names"));
-  notes.label = TRY(fields.text("label"));
-  const Json* spec = TRY(fields.any("spec"));
-  notes.spec = TRY(contracts::training_spec_from_json(*spec));
-  TRY(fields.done());
-  return notes;
 }
 
 }  // namespace souk::market

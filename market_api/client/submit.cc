@@ -37,12 +37,14 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
                                                      const Identity& identity,
                                                      const MarketView& view,
                                                      std::optional<contracts::Minor> price,
-                                                     TimeMs now) {
-  auto elaborated =
-      TRY(policy::elaborate_jailed(jail, source, catalog_of(view.state()),
-                                   [](double epsilon, double delta, double q, uint32_t steps) {
-                                     return policy::calibrate_noise(epsilon, delta, q, steps);
-                                   }));
+                                                     TimeMs now,
+                                                     const policy::ModelSource& models) {
+  auto elaborated = TRY(policy::elaborate_jailed(
+      jail, source, catalog_of(view.state()),
+      [](double epsilon, double delta, double q, uint32_t steps) {
+        return policy::calibrate_noise(epsilon, delta, q, steps);
+      },
+      models));
   contracts::ContractSubmit submit;
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);

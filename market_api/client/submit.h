@@ -10,17 +10,19 @@
 #include "market_api/client/market_line.h"
 #include "market_api/client/market_view.h"
 #include "policy/jail/nursery.h"
+#include "policy/lua/elaborate.h"
 
 namespace souk::market {
 
 // The contract program, run in a jailed child over the datasets of the verified
 // ledger, with this identity's recipient and credentials. `price` replaces the
-// contract's own offer.
+// contract's own offer; `models` finds architecture files that it names.
 Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, policy::Nursery& jail,
                                                      const Identity& identity,
                                                      const MarketView& view,
                                                      std::optional<contracts::Minor> price,
-                                                     TimeMs now);
+                                                     TimeMs now,
+                                                     const policy::ModelSource& models = {});
 
 // What the keeper would decide now, as the host reports it. Nothing is recorded.
 struct Quote {

@@ -232,8 +232,8 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
   return out;
 }
 
-Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
-                                    const Calibrate& calibrate, const Limits& limits, int wall_ms) {
+Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
+                                 const Limits& limits, int wall_ms) {
   TRY(check_characters(source));
   Json job = Json::Object{{"kind", "contract"}, {"source", source}, {"catalog", to_json(catalog)}, {"limits", limits_json(limits)}};
   nursery.retire();  // contracts and policies do not share a worker
@@ -246,7 +246,13 @@ Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, c
   }
   const Json* table = answer.find("table");
   if (!table) return Error(Code::kTryAgain, "contract worker gave no table");
-  return assemble(*table, catalog, calibrate);
+  return *table;
+}
+
+Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
+                                    const Calibrate& calibrate, const ModelSource& models, const Limits& limits, int wall_ms) {
+  auto table = TRY(run_contract_jailed(nursery, source, catalog, limits, wall_ms));
+  return assemble(table, catalog, calibrate, models);
 }
 
 }  // namespace souk::policy

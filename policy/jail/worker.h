@@ -36,7 +36,10 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
                                             const Limits& limits, int wall_ms);
 
 Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
-                                    const Calibrate& calibrate, const Limits& limits = kContractLimits,
-                                    int wall_ms = kContractWallMs);
+                                    const Calibrate& calibrate, const ModelSource& models = {},
+                                    const Limits& limits = kContractLimits, int wall_ms = kContractWallMs);
+// The first step alone: the table that the contract returns.
+Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
+                                 const Limits& limits = kContractLimits, int wall_ms = kContractWallMs);
 
 }  // namespace souk::policy

@@ -151,6 +151,11 @@ Result<Selection> select_datasets(const Json* names, const std::vector<CatalogEn
     return wrong("datasets", "a list of 1 to 256 names");
   }
   Selection selection;
+  if (catalog.size() == 1 && catalog.front().any_name) {
+    selection.entries.push_back(&catalog.front());
+    selection.rows = catalog.front().rows;
+    return selection;
+  }
   for (size_t i = 0; i < names->array()->size(); ++i) {
     const std::string place = "datasets[" + std::to_string(i + 1) + "]";
     auto* name = (*names->array())[i].string();
@@ -466,6 +471,26 @@ Result<int64_t> read_batch(Table& train, uint64_t rows) {
   return batch;
 }
 
+// The model that the contract names, if it names one.
+Result<std::optional<NamedModel>> find_named_model(const Json* model, const ModelSource& models) {
+  std::string file, norm;
+  if (model && model->string()) {
+    file = *model->string();
+  } else if (model && model->object() && model->find("file")) {
+    auto table = TRY(Table::of(*model, "model"));
+    file = TRY(table.text("file"));
+    norm = TRY(table.text("norm", ""));
+    TRY(table.done());
+    if (!norm.empty() && norm != "batch" && norm != "group") return wrong("model.norm", "\"batch\" or \"group\"");
+  } else {
+    return std::optional<NamedModel>();
+  }
+  if (!models) return wrong("model", "a list of layers; nobody looks for files here");
+  auto found = models(file, norm);
+  if (!found) return Error(found.error().code(), "model: " + found.error().expected());
+  return std::optional(std::move(*found));
+}
+
 Result<uint32_t> steps_of_table(const Json& result, const std::vector<CatalogEntry>& catalog) {
   auto selection = TRY(select_datasets(result.find("datasets"), catalog));
   const Json* value = result.find("train");
@@ -490,6 +515,7 @@ Json to_json(const std::vector<CatalogEntry>& catalog) {
                                {"classes", entry.classes},
                                {"label", entry.label},
                                {"feature_names", std::move(names)}});
+    if (entry.any_name) (*out.back().object())["any_name"] = true;
   }
   return out;
 }
@@ -516,6 +542,7 @@ Result<std::vector<CatalogEntry>> catalog_from_json(const Json& json) {
       if (!name.string()) return wrong("catalog.feature_names", "texts");
       entry.feature_names.push_back(*name.string());
     }
+    if (fields.has("any_name")) entry.any_name = TRY(fields.boolean("any_name"));
     TRY(fields.done());
     out.push_back(std::move(entry));
   }
@@ -544,7 +571,7 @@ Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntr
 }
 
 Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog,
-                            const Calibrate& calibrate) {
+                            const Calibrate& calibrate, const ModelSource& models) {
   auto contract = TRY(Table::of(table, ""));
   Elaborated out;
   out.purpose = TRY(contract.text("purpose"));
@@ -558,7 +585,16 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   TrainingSpec& spec = out.spec;
   spec.input_shape = selection.entries.front()->feature_shape;
   spec.classes = selection.entries.front()->classes;
-  spec.model = TRY(read_model(contract.find("model"), selection.entries.front()->feature_names));
+  const Json* model = contract.find("model");
+  auto named = TRY(find_named_model(model, models));
+  if (named) {
+    spec.model = std::move(named->model);
+    spec.input_mean = std::move(named->input_mean);
+    spec.input_scale = std::move(named->input_scale);
+  } else {
+    spec.model = TRY(read_model(model, selection.entries.front()->feature_names));
+  }
+  if (const Json* csv = contract.find("csv")) out.csv = *csv;
   if (const Json* input = contract.find("input")) {
     auto constants = TRY(Table::of(*input, "input"));
     spec.input_mean = TRY(read_constants(constants.find("mean"), "input.mean"));

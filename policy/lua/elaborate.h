@@ -26,6 +26,8 @@ struct CatalogEntry {
   uint32_t classes = 2;
   std::string label;
   std::vector<std::string> feature_names;
+  // Stands for every name and for a list of names: rows at hand, outside the market.
+  bool any_name = false;
   friend bool operator==(const CatalogEntry&, const CatalogEntry&) = default;
 };
 Json to_json(const std::vector<CatalogEntry>& catalog);
@@ -40,7 +42,16 @@ struct Elaborated {
   int64_t offered_minor = 0;
   int64_t deadline_minutes = 60;
   bool noise_calibrated = false;     // noise_multiplier came from `calibrate`
+  Json csv;  // the contract's own layout of CSV rows, or null; the market's rows are tensors already
 };
+
+// A contract may name an architecture file instead of listing layers: model = "net.cfg", or
+// {file = "net.cfg", norm = "group"}. What the file says:
+struct NamedModel {
+  std::vector<contracts::Node> model;
+  std::vector<double> input_mean, input_scale;  // used where the contract has no `input`
+};
+using ModelSource = std::function<Result<NamedModel>(const std::string& file, const std::string& norm)>;
 
 // The least noise multiplier that keeps `epsilon` at `delta` for Poisson rate q
 // over `steps` (policy/privacy supplies it).
@@ -56,6 +67,7 @@ Result<Elaborated> elaborate(std::string_view source, const std::vector<CatalogE
 // contract returned, with reals as decimal strings and schedules as run lengths.
 Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntry>& catalog, const Limits& limits);
 // Step 2, plain C++ over data.
-Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate);
+Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog, const Calibrate& calibrate,
+                            const ModelSource& models = {});
 
 }  // namespace souk::policy

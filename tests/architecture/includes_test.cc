@@ -24,6 +24,27 @@ TEST(Includes, EveryArrowOfTheTreeIsAllowed) {
   EXPECT_EQ(joined(broken_rules(root != nullptr ? root : ".")), "");
 }
 
+// Not even through another library: what the loader would bring into the measured program.
+TEST(Includes, TheEnclaveLinksNeitherProtobufNorOnnx) {
+  const char* bin = std::getenv("SOUK_BIN");
+  ASSERT_NE(bin, nullptr);
+  auto libraries = [&](const std::string& program) {
+    std::string out;
+    FILE* pipe = ::popen(("ldd '" + std::string(bin) + "/" + program + "'").c_str(), "r");
+    for (char buffer[256]; pipe != nullptr && std::fgets(buffer, sizeof buffer, pipe) != nullptr;)
+      out += buffer;
+    EXPECT_EQ(pipe == nullptr ? -1 : ::pclose(pipe), 0) << program;
+    return out;
+  };
+  auto enclave = libraries("souk-enclave"), client = libraries("souk");
+  EXPECT_NE(enclave.find("libdnnl"), std::string::npos);
+  for (const char* library : {"protobuf", "onnx"}) {
+    EXPECT_EQ(enclave.find(library), std::string::npos);
+    EXPECT_NE(client.find(library), std::string::npos)
+        << "the client is what this test compares with";
+  }
+}
+
 // A small tree in which everything is right, for the lies below.
 class SmallTree : public ::testing::Test {
  protected:

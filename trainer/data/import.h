@@ -69,6 +69,11 @@ struct ImageOptions {
 // of class and name, whatever the order given; features are u8 {1 or 3, height, width}.
 Result<Dataset> import_images(std::span<const ImageFile> files, const ImageOptions& options);
 
+// What the header of a file says, so that features and labels can be told apart. An IDX file may
+// be gzipped.
+Result<TensorShape> idx_shape(ByteView file);
+Result<TensorShape> npy_shape(ByteView file);
+
 // CIFAR-10's "binary version": records of one label byte and 3 x 32 x 32 pixels, colour by
 // colour. Rows are u8 {3, 32, 32}; classes are the set's ten, in its order.
 inline constexpr size_t kCifar10RecordBytes = 3073;

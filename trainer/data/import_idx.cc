@@ -61,6 +61,12 @@ std::vector<float> big_endian_floats(ByteView data) {
 
 }  // namespace
 
+Result<TensorShape> idx_shape(ByteView file) {
+  auto unpacked = TRY(gunzip_if_needed(file));
+  auto idx = TRY(read_idx(unpacked, "file"));
+  return idx.shape;
+}
+
 Result<Dataset> import_idx(ByteView images, ByteView labels, const IdxOptions& options) {
   auto image_file = gunzip_if_needed(images);
   if (!image_file) return std::move(image_file).take_error().within("images");

@@ -235,6 +235,11 @@ Result<uint64_t> column_index(int64_t column, const TensorShape& shape) {
 
 }  // namespace
 
+Result<TensorShape> npy_shape(ByteView file) {
+  auto npy = TRY(read_npy(file, "array"));
+  return npy.shape;
+}
+
 Result<Dataset> import_npy(ByteView features, std::optional<ByteView> labels,
                            const NpyOptions& options) {
   if (labels.has_value() == options.label_column.has_value()) {

@@ -15,6 +15,7 @@
 namespace souk::trainer {
 namespace {
 
+constexpr size_t kMaxEmbeddedSpec = 256 << 10;  // of the header's 1 MiB
 constexpr uint32_t kProgressReports = 20;
 
 // The rows of all datasets, one after another in the contract's order.
@@ -269,7 +270,11 @@ class Session {
                          ByteView(reinterpret_cast<const uint8_t*>(tensor.values.data()),
                                   tensor.values.size() * sizeof(float))});
     }
-    auto plain = TRY(write_safetensors(tensors, {{"contract", to_hex(contract_)}}));
+    TensorMetadata metadata{{"contract", to_hex(contract_)}};
+    // So that the file can be used alone. A specification of many constants stays outside.
+    std::string spec = canonical(contracts::to_json(work.contract->submit.spec));
+    if (spec.size() <= kMaxEmbeddedSpec) metadata.emplace("spec", std::move(spec));
+    auto plain = TRY(write_safetensors(tensors, metadata));
     auto file_key = FileKey::random();
     auto header = TRY(make_header(file_key, std::span(&work.recipient, 1)));
     Bytes payload = encrypt_payload(file_key, plain);

@@ -1,0 +1,49 @@
+// A model as it lies on disk, with what is needed to use it. market_api/SPEC.md, Models.
+//
+//   DIR/model.safetensors  the parameters; metadata: spec, and names where they are known
+//   DIR/model.onnx         the same model for other programs (onnx_model.h)
+//   DIR/spec.json          specification, names, and how a CSV becomes rows
+//   DIR/MODEL_CARD.md      for people
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "contracts/training/spec.h"
+#include "ledger/base/bytes.h"
+#include "trainer/data/csv_layout.h"
+#include "trainer/data/safetensors.h"
+#include "trainer/engine/model.h"
+
+namespace souk::market {
+
+// What stands beside the parameters. Names may be unknown, and are empty then.
+struct ModelNotes {
+  contracts::TrainingSpec spec;
+  std::vector<std::string> classes;
+  std::vector<std::string> feature_names;
+  std::string label;
+  std::optional<trainer::CsvLayout> csv;
+};
+Json to_json(const ModelNotes& notes);
+Result<ModelNotes> model_notes_from_json(const Json& json);
+
+struct StoredModel {
+  ModelNotes notes;
+  trainer::Model model;
+};
+
+// The tensors of `file`, in the order, names and shapes that `spec` describes; no others.
+Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spec,
+                                              const trainer::SafeTensors& file);
+// Canonical: parameters and, up to 512 KiB, notes in one file.
+Result<Bytes> model_to_safetensors(const StoredModel& stored);
+
+// A directory that save_model or receive_model wrote, a safetensors file with its specification
+// inside or with spec.json beside it, or an ONNX file. kMalformed says what was expected.
+Result<StoredModel> load_model(const std::string& path);
+// Writes all four files; the model last.
+Status save_model(const std::string& directory, const StoredModel& stored, const std::string& card);
+
+}  // namespace souk::market

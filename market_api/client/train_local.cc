@@ -1,0 +1,332 @@
+#include "market_api/client/train_local.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <sstream>
+#include <thread>
+
+#include "ledger/base/secret.h"
+#include "market_api/client/local_files.h"
+#include "market_api/client/model_part.h"
+#include "policy/jail/worker.h"
+#include "policy/privacy/accountant.h"
+#include "trainer/engine/chacha.h"
+#include "trainer/engine/engine.h"
+
+namespace souk::market {
+namespace {
+
+using contracts::TrainingSpec;
+using trainer::Dataset;
+
+constexpr size_t kMaxSpecFile = size_t{16} << 20;
+constexpr uint32_t kMaxFolds = 1000;
+
+bool ends_with(const std::string& text, std::string_view end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+Result<Bytes> load_text(const std::string& path) {
+  auto bytes = load_file(path, kMaxSpecFile);
+  if (!bytes && bytes.error().code() == Code::kNotFound)
+    return Error(Code::kMalformed, "no file " + path);
+  return bytes;
+}
+
+// The specification file, which may need the rows to be completed, and may say how to read them.
+class SpecSource {
+ public:
+  static Result<SpecSource> open(const LocalRequest& request, policy::Nursery& jail) {
+    SpecSource source(request, jail);
+    source.text_ = TRY(load_text(request.spec));
+    if (ends_with(request.spec, ".json")) {
+      auto json = TRY(parse_json(as_text(source.text_)));
+      const Json* inner = json.find("spec");  // spec.json beside a model
+      if (inner && json.find("classes") && json.find("label")) {
+        auto notes = TRY(model_notes_from_json(json));
+        source.fixed_ = std::move(notes.spec);
+        source.csv_ = std::move(notes.csv);
+      } else {
+        source.fixed_ = TRY(contracts::training_spec_from_json(inner ? *inner : json));
+      }
+    } else if (ends_with(request.spec, ".cfg")) {
+      auto darknet = TRY(parse_darknet(as_text(source.text_), request.norm));
+      source.darknet_ = std::move(darknet.spec);
+    }
+    return source;
+  }
+
+  // How a CSV becomes rows, if the specification says so. `lines` of the CSV stand for its rows.
+  Result<std::optional<trainer::CsvLayout>> csv(uint64_t lines) {
+    if (fixed_ || darknet_) return csv_;
+    Dataset guess;
+    guess.schema.feature_shape = {1};
+    guess.schema.classes = {"0", "1"};
+    auto entry = catalog_entry(guess, lines);
+    auto table = TRY(policy::run_contract_jailed(jail_, as_text(text_), {entry}));
+    const Json* csv = table.find("csv");
+    if (!csv) return std::optional<trainer::CsvLayout>();
+    auto layout = TRY(trainer::csv_layout_from_json(*csv, "csv"));
+    return std::optional(layout);
+  }
+
+  Result<TrainingSpec> complete(const Dataset& rows) {
+    TrainingSpec spec;
+    if (fixed_) {
+      spec = *fixed_;
+    } else if (darknet_) {
+      spec = *darknet_;
+      // Darknet shows bytes to its networks as 0 to 1.
+      if (rows.features.index() == 1) spec.input_scale = {1.0 / 255};
+    } else {
+      auto elaborated = TRY(policy::elaborate_jailed(
+          jail_, as_text(text_), {catalog_entry(rows, rows.rows())},
+          [](double epsilon, double delta, double q, uint32_t steps) {
+            return policy::calibrate_noise(epsilon, delta, q, steps);
+          },
+          models_beside(request_.spec)));
+      spec = std::move(elaborated.spec);
+    }
+    if (request_.seed) spec.seed = *request_.seed;
+    TRY(fit(spec, rows));
+    return spec;
+  }
+
+ private:
+  SpecSource(const LocalRequest& request, policy::Nursery& jail) : request_(request), jail_(jail) {}
+
+  static policy::CatalogEntry catalog_entry(const Dataset& rows, uint64_t count) {
+    policy::CatalogEntry entry;
+    entry.any_name = true;
+    entry.name = "local";
+    entry.rows = count;
+    for (uint64_t side : rows.schema.feature_shape)
+      entry.feature_shape.push_back(static_cast<uint32_t>(side));
+    entry.classes = static_cast<uint32_t>(rows.schema.classes.size());
+    entry.label = rows.schema.label_name;
+    entry.feature_names = rows.schema.feature_names;
+    return entry;
+  }
+
+  static Status fit(const TrainingSpec& spec, const Dataset& rows) {
+    std::vector<uint32_t> shape;
+    for (uint64_t side : rows.schema.feature_shape) shape.push_back(static_cast<uint32_t>(side));
+    uint64_t wanted = 1;
+    for (uint32_t side : spec.input_shape) wanted *= side;
+    if (wanted != rows.feature_count()) {
+      return Error(Code::kMalformed, "data: expected rows of " + std::to_string(wanted) +
+                                         " numbers as in the specification, found " +
+                                         std::to_string(rows.feature_count()));
+    }
+    if (rows.schema.classes.size() > spec.classes) {
+      return Error(Code::kMalformed, "data: expected at most the " + std::to_string(spec.classes) +
+                                         " classes of the specification, found " +
+                                         std::to_string(rows.schema.classes.size()));
+    }
+    return Done{};
+  }
+
+  const LocalRequest& request_;
+  policy::Nursery& jail_;
+  Bytes text_;
+  std::optional<TrainingSpec> fixed_, darknet_;
+  std::optional<trainer::CsvLayout> csv_;
+};
+
+Result<std::optional<trainer::CsvLayout>> layout_for(const LocalRequest& request,
+                                                     SpecSource& source) {
+  if (!request.csv.empty()) {
+    auto bytes = TRY(load_text(request.csv));
+    auto json = TRY(parse_json(as_text(bytes)));
+    auto layout = TRY(trainer::csv_layout_from_json(json, request.csv));
+    return std::optional(layout);
+  }
+  for (const auto& path : request.data) {
+    if (!TRY(is_csv(path))) continue;
+    uint64_t lines = TRY(count_csv_lines(request.data));
+    return source.csv(lines);
+  }
+  return std::optional<trainer::CsvLayout>();
+}
+
+// One model, and how it does on rows it may not have seen.
+struct Trained {
+  trainer::Model model;
+  trainer::Evaluation on;
+  double seconds = 0, examples = 0;
+  std::optional<double> epsilon;
+};
+
+Result<Trained> train(const TrainingSpec& spec, const Dataset& rows, const Dataset& judge,
+                      trainer::Workers& workers, const std::function<void(uint32_t)>& after_step) {
+  Trained trained;
+  trainer::Examples examples{features_of(rows), rows.labels};
+  auto run =
+      TRY(trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), workers));
+  auto start = std::chrono::steady_clock::now();
+  TRY(run.run_to_end(after_step));
+  trained.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  double drawn = spec.shuffle ? spec.batch
+                              : std::ldexp(static_cast<double>(spec.sampling_threshold), -64) *
+                                    static_cast<double>(rows.rows());
+  trained.examples = drawn * spec.steps;
+  if (spec.privacy) trained.epsilon = run.epsilon_spent();
+  trained.model = TRY(run.finish());
+  trained.on =
+      TRY(trainer::evaluate(spec, trained.model, {features_of(judge), judge.labels}, workers));
+  return trained;
+}
+
+// The fold of each row: every class dealt out evenly, in an order of its own.
+std::vector<uint32_t> deal_folds(const Dataset& rows, uint32_t folds, uint64_t seed) {
+  std::array<uint8_t, 32> key{};
+  for (size_t i = 0; i < 8; ++i) key[i] = static_cast<uint8_t>(seed >> (8 * i));
+  std::vector<uint32_t> fold(rows.rows());
+  for (size_t label = 0; label < rows.schema.classes.size(); ++label) {
+    std::vector<uint64_t> members;
+    for (uint64_t row = 0; row < rows.rows(); ++row) {
+      if (rows.labels[row] == static_cast<int64_t>(label)) members.push_back(row);
+    }
+    trainer::ChaCha20 random(std::span<const uint8_t, 32>(key), label);
+    for (size_t i = members.size(); i > 1; --i)
+      std::swap(members[i - 1], members[random.next() % i]);
+    for (size_t i = 0; i < members.size(); ++i)
+      fold[members[i]] = static_cast<uint32_t>((i + label) % folds);
+  }
+  return fold;
+}
+
+Status cross_validate(const LocalRequest& request, SpecSource& source, const Dataset& rows,
+                      trainer::Workers& workers, const LocalProgress& progress,
+                      LocalResult& result) {
+  auto fold_of = deal_folds(rows, request.folds, request.seed.value_or(1));
+  double right = 0, loss = 0, examples = 0;
+  for (uint32_t fold = 0; fold < request.folds; ++fold) {
+    std::vector<uint64_t> outside, inside;
+    for (uint64_t row = 0; row < rows.rows(); ++row)
+      (fold_of[row] == fold ? inside : outside).push_back(row);
+    if (inside.empty() || outside.empty())
+      return Error(Code::kMalformed, "--folds: expected fewer folds than rows");
+    Dataset training = some_rows(rows, outside), held = some_rows(rows, inside);
+    auto spec = TRY(source.complete(training));
+    auto trained = TRY(train(spec, training, held, workers, [&](uint32_t done) {
+      progress(fold * uint64_t{spec.steps} + done, uint64_t{spec.steps} * request.folds);
+    }));
+    result.fold_accuracies.push_back(trained.on.accuracy);
+    right += trained.on.accuracy * static_cast<double>(held.rows());
+    loss += trained.on.loss * static_cast<double>(held.rows());
+    examples += trained.examples;
+    result.seconds += trained.seconds;
+    result.steps = spec.steps;
+    result.epsilon = trained.epsilon;
+    result.rows = training.rows();
+    result.stored.notes.spec = spec;
+    result.stored.model = std::move(trained.model);
+  }
+  result.measured_on = LocalResult::MeasuredOn::kFolds;
+  result.measured_rows = rows.rows();
+  result.accuracy = right / static_cast<double>(rows.rows());
+  result.loss = loss / static_cast<double>(rows.rows());
+  result.examples_per_s = examples / std::max(result.seconds, 1e-9);
+  return Done{};
+}
+
+}  // namespace
+
+Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& jail,
+                                const LocalProgress& progress) {
+  if (request.folds == 1 || request.folds > kMaxFolds)
+    return Error(Code::kMalformed, "--folds: expected 2 to 1000");
+  if (request.folds > 0 && !request.test.empty())
+    return Error(Code::kMalformed, "expected either --folds or --test");
+  auto source = SpecSource::open(request, jail);
+  if (!source) return std::move(source).take_error().within(request.spec);
+
+  RowFiles files;
+  files.paths = request.data;
+  files.label = request.label;
+  files.drop = request.drop;
+  auto layout = layout_for(request, *source);
+  if (!layout) return std::move(layout).take_error().within(request.spec);
+  files.csv = std::move(*layout);
+  auto rows = TRY(load_rows(files));
+  std::optional<Rows> test;
+  if (!request.test.empty()) {
+    RowFiles judged = files;
+    judged.paths = request.test;
+    judged.csv = rows.csv;
+    judged.classes = rows.data.schema.classes;
+    if (!files.csv) judged.unlisted = trainer::Unlisted::kMissing;
+    test = TRY(load_rows(judged));
+  }
+
+  auto workers = TRY(trainer::Workers::start(
+      request.threads > 0 ? request.threads : std::max(1U, std::thread::hardware_concurrency())));
+  LocalResult result;
+  if (request.folds > 0) {
+    TRY(cross_validate(request, *source, rows.data, *workers, progress, result));
+  } else {
+    auto spec = source->complete(rows.data);
+    if (!spec) return std::move(spec).take_error().within(request.spec);
+    auto trained = TRY(train(*spec, rows.data, test ? test->data : rows.data, *workers,
+                             [&](uint32_t done) { progress(done, spec->steps); }));
+    result.measured_on = test ? LocalResult::MeasuredOn::kTest : LocalResult::MeasuredOn::kTraining;
+    result.measured_rows = trained.on.rows;
+    result.accuracy = trained.on.accuracy;
+    result.loss = trained.on.loss;
+    result.rows = rows.data.rows();
+    result.steps = spec->steps;
+    result.seconds = trained.seconds;
+    result.examples_per_s = trained.examples / std::max(trained.seconds, 1e-9);
+    result.epsilon = trained.epsilon;
+    result.stored.notes.spec = std::move(*spec);
+    result.stored.model = std::move(trained.model);
+  }
+  ModelNotes& notes = result.stored.notes;
+  if (notes.spec.privacy)
+    result.delta = static_cast<double>(notes.spec.privacy->delta_pico) * 1e-12;
+  auto shape = TRY(contracts::check_spec(notes.spec));
+  result.parameters = shape.parameters;
+  notes.classes = rows.data.schema.classes;
+  notes.feature_names = rows.data.schema.feature_names;
+  notes.label = rows.data.schema.label_name;
+  notes.csv = rows.csv;
+  return result;
+}
+
+std::string local_model_card(const LocalResult& result) {
+  const TrainingSpec& spec = result.stored.notes.spec;
+  std::ostringstream card;
+  card << "# Model card\n\n"
+       << "Trained by `souk train-local`: on the owner's machine, outside any enclave and market.\n"
+       << "Nobody but the owner vouches for what stands here; there is no receipt.\n\n"
+       << "| | |\n|---|---|\n"
+       << "| rows | " << result.rows << " |\n"
+       << "| classes | " << spec.classes << " |\n"
+       << "| layers, parameters | " << spec.model.size() << ", " << result.parameters << " |\n"
+       << "| steps | " << result.steps << " |\n"
+       << "| batch | " << spec.batch << " |\n";
+  const char* where = result.measured_on == LocalResult::MeasuredOn::kTest ? "test rows"
+                      : result.measured_on == LocalResult::MeasuredOn::kFolds
+                          ? "held-out folds"
+                          : "the rows it was trained on";
+  card << "| accuracy on " << result.measured_rows << " " << where << " | "
+       << real_text(result.accuracy) << " |\n";
+  if (spec.privacy) {
+    card << "| differential privacy | DP-SGD, epsilon " << real_text(result.epsilon.value_or(0))
+         << " at delta " << real_text(result.delta)
+         << " (add or remove one record); the accuracy above is not covered by it |\n"
+         << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
+         << real_text(spec.privacy->noise_multiplier) << " |\n";
+  } else {
+    card << "| differential privacy | none |\n";
+  }
+  card << "\n`model.safetensors` holds the parameters and the specification, `model.onnx` the same "
+          "for other programs\n"
+          "(input as in the data; the public constants are inside), `spec.json` the specification "
+          "with names.\n";
+  return card.str();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,100 @@
+#include <gtest/gtest.h>
+
+#include "market_api/client/local_files.h"
+#include "tests/market_api/client/models_support.h"
+#include "tests/support/market_fixture.h"
+
+namespace souk::market {
+namespace {
+
+using testing::logits;
+using testing::random_rows;
+
+class StoredModelTest : public ::testing::Test {
+ protected:
+  StoredModelTest()
+      : stored_(testing::stored_with_noise(trainable_spec(testing::picture_network()))) {
+    stored_.notes.classes = {"a", "b", "c", "d"};
+    stored_.notes.label = "kind";
+  }
+  void expect_same(const Result<StoredModel>& found) {
+    ASSERT_TRUE(found) << found.error().expected();
+    EXPECT_EQ(found->model, stored_.model);
+    EXPECT_EQ(found->notes.spec, stored_.notes.spec);
+    EXPECT_EQ(found->notes.classes, stored_.notes.classes);
+  }
+  StoredModel stored_;
+  flows::TempFolder folder_;
+};
+
+TEST_F(StoredModelTest, IsFoundByFolderAndByFile) {
+  ASSERT_TRUE(save_model(folder_.file("m"), stored_, "# Card\n"));
+  expect_same(load_model(folder_.file("m")));
+  expect_same(load_model(folder_.file("m") + "/model.safetensors"));
+  EXPECT_EQ(to_text(load_file(folder_.file("m") + "/MODEL_CARD.md", 100).take()), "# Card\n");
+}
+
+TEST_F(StoredModelTest, AFileAloneHoldsItsSpecification) {
+  auto bytes = model_to_safetensors(stored_).take();
+  ASSERT_TRUE(save_file(folder_.file("alone.safetensors"), bytes, FileMode::kShared));
+  expect_same(load_model(folder_.file("alone.safetensors")));
+  // What an enclave writes: the specification without names.
+  auto file = trainer::SafeTensors::read(bytes).take();
+  auto bare = trainer::write_safetensors(
+                  file.tensors(),
+                  {{"contract", "00"}, {"spec", canonical(contracts::to_json(stored_.notes.spec))}})
+                  .take();
+  ASSERT_TRUE(save_file(folder_.file("bare.safetensors"), bare, FileMode::kShared));
+  auto found = load_model(folder_.file("bare.safetensors"));
+  ASSERT_TRUE(found) << found.error().expected();
+  EXPECT_EQ(found->model, stored_.model);
+  EXPECT_TRUE(found->notes.classes.empty());
+}
+
+TEST_F(StoredModelTest, RefusesFilesThatDoNotFit) {
+  auto bytes = model_to_safetensors(stored_).take();
+  auto file = trainer::SafeTensors::read(bytes).take();
+  auto error_of = [&](const Bytes& content) {
+    EXPECT_TRUE(save_file(folder_.file("m.safetensors"), content, FileMode::kShared));
+    auto found = load_model(folder_.file("m.safetensors"));
+    return found ? "no error"
+                 : found.error().expected().substr(folder_.file("m.safetensors").size());
+  };
+  EXPECT_EQ(error_of(trainer::write_safetensors(file.tensors(), {}).take()),
+            ": expected a specification in its metadata, or spec.json beside it");
+  std::vector<trainer::Tensor> fewer(file.tensors().begin(), file.tensors().end() - 1);
+  EXPECT_NE(error_of(trainer::write_safetensors(fewer, file.metadata()).take())
+                .find("tensors of its specification"),
+            std::string::npos);
+  auto renamed = file.tensors();
+  renamed[0].name = "other";
+  EXPECT_NE(error_of(trainer::write_safetensors(renamed, file.metadata()).take())
+                .find("expected the tensor"),
+            std::string::npos);
+  EXPECT_FALSE(load_model(folder_.file("nothing")));
+}
+
+TEST_F(StoredModelTest, OnnxPredictsLikeTheFolder) {
+  ASSERT_TRUE(save_model(folder_.file("m"), stored_, ""));
+  auto rows = random_rows(stored_.notes.spec, 6);
+  auto own = predict_rows(load_model(folder_.file("m")).take(), rows, 1).take();
+  auto onnx = predict_rows(load_model(folder_.file("m") + "/model.onnx").take(), rows, 1).take();
+  EXPECT_EQ(own.labels, onnx.labels);
+  ASSERT_EQ(own.numbers.size(), onnx.numbers.size());
+  for (size_t i = 0; i < own.numbers.size(); ++i)
+    EXPECT_NEAR(own.numbers[i], onnx.numbers[i], 1e-5);
+}
+
+TEST_F(StoredModelTest, ProbabilitiesOfARowAddUpToOne) {
+  auto predictions = predict_rows(stored_, random_rows(stored_.notes.spec, 4), 1).take();
+  ASSERT_EQ(predictions.width, 4u);
+  for (size_t row = 0; row < 4; ++row) {
+    double sum = 0;
+    for (size_t i = 0; i < 4; ++i) sum += predictions.numbers[row * 4 + i];
+    EXPECT_NEAR(sum, 1, 1e-12);
+  }
+  EXPECT_EQ(predictions.right(predictions.labels), 4u);
+}
+
+}  // namespace
+}  // namespace souk::market

@@ -1,0 +1,167 @@
+#include "market_api/client/train_local.h"
+
+#include <gtest/gtest.h>
+
+#include "market_api/client/evaluate.h"
+#include "market_api/client/local_files.h"
+#include "policy/jail/worker.h"
+#include "tests/support/market_fixture.h"
+
+namespace souk::market {
+namespace {
+
+class TrainLocalTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { jail_ = policy::start_lua_nursery().take().release(); }
+  static void TearDownTestSuite() {
+    delete jail_;
+    jail_ = nullptr;
+  }
+  std::string write(const std::string& name, const std::string& text) {
+    EXPECT_TRUE(save_file(folder_.file(name), as_bytes(text), FileMode::kShared));
+    return folder_.file(name);
+  }
+  // Two columns of numbers and one of words; the answer is in all three.
+  std::string people(int rows, int first) {
+    std::string text = "age,work,gain,kind\n";
+    for (int i = first; i < first + rows; ++i) {
+      int age = 20 + i * 7 % 40, work = i % 4, gain = i * 37 % 100;
+      const char* const works[] = {"?", "private", "state", "other"};
+      text += std::to_string(age) + "," + works[work] + "," + std::to_string(gain) + "," +
+              (age + 10 * work > 50 ? "yes" : "no") + "\n";
+    }
+    return text;
+  }
+  Result<LocalResult> train(const LocalRequest& request) {
+    return train_local(request, *jail_, [](uint64_t, uint64_t) {});
+  }
+
+  flows::TempFolder folder_;
+  static policy::Nursery* jail_;
+};
+policy::Nursery* TrainLocalTest::jail_ = nullptr;
+
+const char* const kContract = R"(return { purpose = "test", datasets = { "one", "two" },
+  csv = { missing = "?", columns = { "age", { name = "work", values = { "private", "state", "other" } }, "gain",
+    { name = "kind", role = "label", values = { "no", "yes" } } } },
+  input = { mean = { 40, 1.5, 50 }, scale = { 0.1, 1, 0.03 } },
+  model = { linear { units = 16 }, relu(), linear { units = 2 } },
+  train = { epochs = 30, batch = 16, shuffle = true, optimizer = adam {}, seed = 1,
+            learning_rate = function(step) return step < 100 and 0.02 or 0.005 end },
+  payment = 0 })";
+
+TEST_F(TrainLocalTest, AContractLearnsFromACsvAndIsMeasuredOnAnother) {
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(200, 0))};
+  request.test = {write("test.csv", people(80, 1000))};
+  auto result = train(request);
+  ASSERT_TRUE(result) << result.error().expected();
+  EXPECT_EQ(result->steps, 375u);  // 30 passes over 200 rows in batches of 16
+  EXPECT_EQ(result->rows, 200u);
+  EXPECT_EQ(result->measured_rows, 80u);
+  EXPECT_EQ(result->measured_on, LocalResult::MeasuredOn::kTest);
+  EXPECT_GE(result->accuracy, 0.9);
+  EXPECT_EQ(result->parameters, 3u * 16 + 16 + 32 + 2);
+  EXPECT_FALSE(result->epsilon);
+  // The model as it is stored says the same of the same rows.
+  RowFiles files;
+  files.paths = request.test;
+  files.csv = result->stored.notes.csv;
+  auto rows = load_rows(files).take();
+  auto predictions = predict_rows(result->stored, rows.data, 1).take();
+  EXPECT_EQ(static_cast<double>(predictions.right(rows.data.labels)) / 80, result->accuracy);
+}
+
+TEST_F(TrainLocalTest, FoldsHoldEveryRowOutOnce) {
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(103, 0))};
+  request.folds = 4;
+  auto result = train(request);
+  ASSERT_TRUE(result) << result.error().expected();
+  EXPECT_EQ(result->fold_accuracies.size(), 4u);
+  EXPECT_EQ(result->measured_rows, 103u);
+  EXPECT_GE(result->accuracy, 0.85);
+  request.folds = 1;
+  EXPECT_FALSE(train(request));
+}
+
+TEST_F(TrainLocalTest, WordsNeedNoLayoutWhereTheDataAreOnesOwn) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.erase(contract.find("csv ="), contract.find("input =") - contract.find("csv ="));
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(200, 0))};
+  EXPECT_NE(train(request).error().expected().find("--label"), std::string::npos);
+  request.label = "kind";
+  request.test = {write("test.csv", people(80, 1000))};
+  auto result = train(request);
+  ASSERT_TRUE(result) << result.error().expected();
+  EXPECT_GE(result->accuracy, 0.9);
+  ASSERT_TRUE(result->stored.notes.csv);
+  EXPECT_EQ(result->stored.notes.csv->columns.at(1).values,
+            (std::vector<std::string>{"other", "private", "state"}));
+}
+
+TEST_F(TrainLocalTest, PrivacySpendsEpsilon) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.replace(contract.find("shuffle = true"), 14, "shuffle = false");
+  contract.insert(contract.find("payment"), "privacy = { epsilon = 8, delta = \"1e-5\" }, ");
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(200, 0))};
+  auto result = train(request);
+  ASSERT_TRUE(result) << result.error().expected();
+  ASSERT_TRUE(result->epsilon);
+  EXPECT_GT(*result->epsilon, 7);
+  EXPECT_LE(*result->epsilon, 8);
+  EXPECT_DOUBLE_EQ(result->delta, 1e-5);
+}
+
+TEST_F(TrainLocalTest, TheElaboratedSpecificationTrainsTheSame) {
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(64, 0))};
+  auto first = train(request).take();
+  request.spec = write("spec.json", canonical(to_json(first.stored.notes)));
+  auto again = train(request);
+  ASSERT_TRUE(again) << again.error().expected();
+  EXPECT_EQ(again->stored.notes.spec, first.stored.notes.spec);
+  request.spec = write("bare.json", canonical(contracts::to_json(first.stored.notes.spec)));
+  request.label = "kind";
+  EXPECT_TRUE(train(request));
+}
+
+TEST_F(TrainLocalTest, AContractMayNameAnArchitectureFile) {
+  write("net.cfg",
+        "[net]\ninputs=3\n[connected]\noutput=5\nactivation=tanh\n[connected]\noutput="
+        "2\nactivation=linear\n[softmax]\n");
+  std::string contract = kContract;
+  size_t begin = contract.find("model = "), end = contract.find("train = ");
+  contract.replace(begin, end - begin, "model = \"net.cfg\",\n  ");
+  LocalRequest request;
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(64, 0))};
+  auto result = train(request);
+  ASSERT_TRUE(result) << result.error().expected();
+  EXPECT_EQ(result->parameters, 3u * 5 + 5 + 10 + 2);
+  contract.replace(contract.find("net.cfg"), 7, "not.cfg");
+  write("contract.lua", contract);
+  EXPECT_NE(train(request).error().expected().find("no such file"), std::string::npos);
+}
+
+TEST_F(TrainLocalTest, SaysWhatDoesNotFit) {
+  LocalRequest request;
+  request.spec = folder_.file("none.lua");
+  request.data = {write("train.csv", people(64, 0))};
+  EXPECT_NE(train(request).error().expected().find("no file"), std::string::npos);
+  request.spec = write("contract.lua", "return {}");
+  EXPECT_EQ(train(request).error().code(), Code::kMalformed);
+  request.spec = write("contract.lua", kContract);
+  request.data = {folder_.file("none.csv")};
+  EXPECT_NE(train(request).error().expected().find("no such file"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace souk::market
