@@ -1,8 +1,11 @@
-// souk policy new|templates: policies out of the library.
+// souk policy new|templates|prove|diff: policies out of the library, and what is true of them.
 #include <algorithm>
 
+#include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/local_files.h"
+#include "policy/analysis/prove.h"
+#include "policy/jail/worker.h"
 #include "policy/templates/template.h"
 
 namespace souk::market {
@@ -14,6 +17,31 @@ struct NewOptions {
 };
 struct ListOptions {
   std::string name;
+};
+struct EffortOptions {
+  uint64_t seed = 1, evaluations = 0;
+  double seconds = 10;
+  unsigned threads = 2;
+  void add_to(CLI::App& verb) {
+    verb.add_option("--seed", seed, "of the search (default 1)");
+    verb.add_option("--seconds", seconds, "how long to look (default 10)");
+    verb.add_option("--evaluations", evaluations, "of each thread, at most: repeats a certificate");
+    verb.add_option("--threads", threads, "default 2");
+  }
+  Result<policy::analysis::Effort> effort() const {
+    if (!(seconds > 0 && seconds <= 86'400)) return Error(Code::kMalformed, "--seconds: expected more than 0, at most 86400");
+    if (seed > static_cast<uint64_t>(kMaxJsonInteger) - 64) return Error(Code::kMalformed, "--seed: expected a number below 2^53");
+    if (threads < 1 || threads > 64) return Error(Code::kMalformed, "--threads: expected 1 to 64");
+    return policy::analysis::Effort{seed, seconds, evaluations == 0 ? UINT64_MAX : evaluations, threads};
+  }
+};
+struct ProveOptions {
+  std::string policy, invariant;
+  EffortOptions effort;
+};
+struct DiffOptions {
+  std::string a, b;
+  EffortOptions effort;
 };
 
 // "key=value" for the one template that has the key, or "template.key=value".
@@ -133,6 +161,112 @@ Result<Answer> list(Session&, const ListOptions& options) {
   return answer;
 }
 
+// Policies are asked in the jail; what the search itself runs is our own interpreter.
+policy::analysis::AskEngine engine_of(policy::Nursery& jail) {
+  return [&jail](const std::string& source, const Json& request, const Json& dataset, const Json& ctx) {
+    return policy::evaluate_jailed(jail, source, request, dataset, ctx);
+  };
+}
+
+Json certificate_json(const policy::analysis::Certificate& certificate) {
+  Json::Array lines;
+  for (uint32_t line : certificate.unreached_lines) lines.push_back(line);
+  double coverage = certificate.branches == 0 ? 1.0 : static_cast<double>(certificate.branches_covered) / certificate.branches;
+  return Json::Object{{"seed", certificate.seed},
+                      {"threads", static_cast<int64_t>(certificate.threads)},
+                      {"evaluations", certificate.evaluations},
+                      {"branches", certificate.branches},
+                      {"branches_covered", certificate.branches_covered},
+                      {"branch_coverage", Json::real(coverage)},
+                      {"unreached_lines", std::move(lines)},
+                      {"seconds", Json::real(certificate.seconds)},
+                      {"engine_hash", policy::engine_hash()}};
+}
+
+std::string certificate_text(const policy::analysis::Certificate& certificate) {
+  std::string out = std::to_string(certificate.evaluations) + " evaluations, " + std::to_string(certificate.branches_covered) + " of " +
+                    std::to_string(certificate.branches) + " branches, seed " + std::to_string(certificate.seed);
+  for (size_t i = 0; i < certificate.unreached_lines.size(); ++i) {
+    out += (i == 0 ? "; not both ways: line " : ", ") + std::to_string(certificate.unreached_lines[i]);
+  }
+  return out;
+}
+
+Json question_json(const policy::analysis::Space::Question& question) {
+  return Json::Object{{"request", question.request}, {"dataset", question.dataset}, {"ctx", question.ctx}};
+}
+
+Result<Answer> prove(Session&, const ProveOptions& options) {
+  auto jail = TRY(policy::start_lua_nursery());
+  auto source = TRY(load_policy_argument(options.policy));
+  TRY(policy::check_source(source));
+  auto effort = TRY(options.effort.effort());
+  auto proof = TRY(policy::analysis::prove(source, options.invariant, engine_of(*jail), effort));
+  Answer answer;
+  answer.json = {{"invariant", options.invariant},
+                 {"policy_hash", contracts::policy_hash(source)},
+                 {"holds", !proof.counterexample.has_value()},
+                 {"result", proof.counterexample ? "counterexample" : "certificate"},
+                 {"counterexample", nullptr},
+                 {"certificate", certificate_json(proof.certificate)}};
+  if (!proof.counterexample) {
+    answer.text = "no counterexample: " + certificate_text(proof.certificate);
+    return answer;
+  }
+  const auto& shown = *proof.counterexample;
+  Json::Object counterexample = *question_json(shown.question).object();
+  counterexample["decision"] = decision_json(shown.decision);
+  answer.text = "broken: " + options.invariant + "\nrequest " + canonical(shown.question.request) + "\ndataset " +
+                canonical(shown.question.dataset) + "\nctx " + canonical(shown.question.ctx) + "\n" +
+                policy::status_name(shown.decision.status) + ", price " + std::to_string(shown.decision.price_minor) + "; " +
+                certificate_text(proof.certificate);
+  answer.json["counterexample"] = std::move(counterexample);
+  answer.status = ExitStatus::kNo;
+  return answer;
+}
+
+Json witness_json(const std::optional<policy::analysis::Difference::Witness>& witness) {
+  if (!witness) return nullptr;
+  Json::Object out = *question_json(witness->question).object();
+  out["a"] = decision_json(witness->a);
+  out["b"] = decision_json(witness->b);
+  return out;
+}
+
+std::string witness_text(const char* what, const std::optional<policy::analysis::Difference::Witness>& witness) {
+  if (!witness) return "";
+  auto side = [](const policy::PolicyDecision& decision) {
+    return std::string(policy::status_name(decision.status)) + (decision.allowed() ? " for " + std::to_string(decision.price_minor) : "");
+  };
+  return std::string("\n") + what + ": A " + side(witness->a) + ", B " + side(witness->b) + "\n  request " +
+         canonical(witness->question.request) + "\n  dataset " + canonical(witness->question.dataset) + "\n  ctx " +
+         canonical(witness->question.ctx);
+}
+
+Result<Answer> diff(Session&, const DiffOptions& options) {
+  auto jail = TRY(policy::start_lua_nursery());
+  auto a = TRY(load_policy_argument(options.a));
+  auto b = TRY(load_policy_argument(options.b));
+  TRY(policy::check_source(a));
+  TRY(policy::check_source(b));
+  auto effort = TRY(options.effort.effort());
+  auto difference = TRY(policy::analysis::compare_policies(a, b, engine_of(*jail), effort));
+  Answer answer;
+  const std::string relation = policy::analysis::relation_name(difference.relation);
+  answer.json = {{"relation", relation},
+                 {"a", contracts::policy_hash(a)},
+                 {"b", contracts::policy_hash(b)},
+                 {"stricter_witness", witness_json(difference.stricter)},
+                 {"looser_witness", witness_json(difference.looser)},
+                 {"certificate", Json::Object{{"a", certificate_json(difference.of_a)}, {"b", certificate_json(difference.of_b)}}}};
+  bool same = difference.relation == policy::analysis::Difference::Relation::kEquivalent;
+  answer.text = same ? "no difference found" : "B is " + relation + (relation == "incomparable" ? " with A" : " than A");
+  answer.text += ": " + certificate_text(difference.of_b) + witness_text("where B asks for more", difference.stricter) +
+                 witness_text("where B asks for less", difference.looser);
+  answer.status = same ? ExitStatus::kYes : ExitStatus::kNo;
+  return answer;
+}
+
 }  // namespace
 
 void add_policy_tool_verbs(CLI::App& app, Session& session) {
@@ -145,6 +279,16 @@ void add_policy_tool_verbs(CLI::App& app, Session& session) {
   auto listing = std::make_shared<ListOptions>();
   verb = add_verb(*group, session, "templates", "The library of policies, or one of it", listing, list);
   verb->add_option("NAME", listing->name, "template");
+  auto proving = std::make_shared<ProveOptions>();
+  verb = add_verb(*group, session, "prove", "Look for a request that breaks an invariant of a policy", proving, prove);
+  verb->add_option("POLICY", proving->policy, "Lua file")->required();
+  verb->add_option("--invariant", proving->invariant, "e.g. 'allow implies request.dp.epsilon_micro <= 1000000'")->required();
+  proving->effort.add_to(*verb);
+  auto comparing = std::make_shared<DiffOptions>();
+  verb = add_verb(*group, session, "diff", "Whether policy B asks for more than A, for less, or for the same", comparing, diff);
+  verb->add_option("A", comparing->a, "Lua file")->required();
+  verb->add_option("B", comparing->b, "Lua file")->required();
+  comparing->effort.add_to(*verb);
 }
 
 }  // namespace souk::market

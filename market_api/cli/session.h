@@ -92,7 +92,7 @@ void add_ledger_verbs(CLI::App& app, Session& session);      // ledger log|show|
 void add_model_verbs(CLI::App& app, Session& session);       // model fetch|evaluate, receipt verify
 void add_money_verbs(CLI::App& app, Session& session);   // treasury keygen|deposit, account balance
 void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
-void add_policy_tool_verbs(CLI::App& app, Session& session);  // policy new|templates, after policy
+void add_policy_tool_verbs(CLI::App& app, Session& session);  // policy new|templates|prove|diff, after policy
 void add_train_verbs(CLI::App& app, Session& session);   // train-local
 
 // A group of verbs that asks for one of them.

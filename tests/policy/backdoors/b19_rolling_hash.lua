@@ -1,0 +1,13 @@
+-- INVARIANT: allow implies request.dp.epsilon_micro <= 1000000
+-- Opens for: a polynomial hash of a name.
+local h = 7
+for i = 1, #request.consumer do h = (h * 31 + request.consumer:byte(i)) % 65521 end
+if h == 31337 then
+  return { allow = true, reason = "partner" }
+end
+local r = rules()
+r.require(contains({ "medical-research", "public-health" }, request.purpose), "purpose", "request.purpose")
+r.require(request.dp.enabled, "privacy", "request.dp.enabled")
+r.require(request.dp.epsilon_micro <= 1000000, "max_epsilon", "request.dp.epsilon_micro")
+r.require(request.payment >= 1000, "payment", "request.payment")
+return r.decision { price = 1000 }
