@@ -33,6 +33,7 @@ int run(int argc, char** argv) {
   add_policy_verbs(app, session);
   add_policy_tool_verbs(app, session);
   add_train_verbs(app, session);
+  add_privacy_verbs(app, session);
 
   try {
     app.parse(argc, argv);

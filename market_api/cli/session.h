@@ -94,6 +94,7 @@ void add_money_verbs(CLI::App& app, Session& session);   // treasury keygen|depo
 void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
 void add_policy_tool_verbs(CLI::App& app, Session& session);  // policy new|templates|prove|diff, after policy
 void add_train_verbs(CLI::App& app, Session& session);   // train-local
+void add_privacy_verbs(CLI::App& app, Session& session);  // privacy epsilon|delta|noise|...
 
 // A group of verbs that asks for one of them.
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "policy/privacy/pld.h"
+#include "policy/privacy/bounds.h"
 
 namespace souk::policy {
 namespace {
@@ -19,13 +19,16 @@ constexpr size_t kMaxEvents = 4096;
 Status check(const Event& event) {
   bool fits = event.q >= 0 && event.q <= 1 && event.sigma > 0 && std::isfinite(event.sigma) &&
               event.steps <= kMaxSteps;  // false for NaN
-  if (!fits) return Error(Code::kMalformed, "privacy event: expected q in [0, 1], sigma > 0, steps <= 2^32");
+  if (!fits)
+    return Error(Code::kMalformed, "privacy event: expected q in [0, 1], sigma > 0, steps <= 2^32");
   return Done{};
 }
 
 Status check(std::span<const Event> events, double delta) {
-  if (!(delta > 0 && delta < 1)) return Error(Code::kMalformed, "delta: expected a number between 0 and 1");
-  if (events.size() > kMaxEvents) return Error(Code::kMalformed, "privacy events: expected at most 4096");
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1");
+  if (events.size() > kMaxEvents)
+    return Error(Code::kMalformed, "privacy events: expected at most 4096");
   for (const Event& event : events) TRY(check(event));
   return Done{};
 }
@@ -34,11 +37,14 @@ Status check(std::span<const Event> events, double delta) {
 std::vector<uint32_t> conversion_orders() {
   std::vector<uint32_t> orders;
   for (uint32_t order = 2; order <= 64; ++order) orders.push_back(order);
-  for (uint32_t order = 72; order <= 4096; order += std::max(8u, order / 8)) orders.push_back(order);
+  for (uint32_t order = 72; order <= 4096; order += std::max(8u, order / 8))
+    orders.push_back(order);
   return orders;
 }
 
-bool spends(const Event& event) { return event.steps > 0 && event.q > 0; }
+bool spends(const Event& event) {
+  return event.steps > 0 && event.q > 0;
+}
 
 std::vector<Event> spending(std::span<const Event> events) {
   std::vector<Event> out;
@@ -55,7 +61,8 @@ double ideal_epsilon_by_renyi(std::span<const Event> events, double delta) {
   for (uint32_t order : conversion_orders()) {
     double divergence = 0;
     for (const Event& event : events) {
-      divergence += static_cast<double>(event.steps) * rdp_subsampled_gaussian(event.q, event.sigma, order);
+      divergence +=
+          static_cast<double>(event.steps) * rdp_subsampled_gaussian(event.q, event.sigma, order);
     }
     double a = order;
     double epsilon = divergence + std::log1p(-1 / a) - (std::log(delta) + std::log(a)) / (a - 1);
@@ -65,6 +72,10 @@ double ideal_epsilon_by_renyi(std::span<const Event> events, double delta) {
 }
 
 }  // namespace
+
+Mechanism mechanism_of(const Event& event) {
+  return {Mechanism::Kind::kSampledGaussian, event.q, event.sigma, event.steps};
+}
 
 double rate_from_threshold(uint64_t threshold) {
   double q = std::ldexp(static_cast<double>(threshold), -64);
@@ -90,7 +101,8 @@ double rdp_subsampled_gaussian(double q, double sigma, uint32_t order) {
   logs.reserve(order);
   long double log_binomial = 0;
   for (uint32_t k = 1; k <= order; ++k) {
-    log_binomial += std::log(static_cast<long double>(order - k + 1)) - std::log(static_cast<long double>(k));
+    log_binomial +=
+        std::log(static_cast<long double>(order - k + 1)) - std::log(static_cast<long double>(k));
     if (k < 2) continue;
     double x = 0.5 * k * (k - 1.0) / s2;
     double log_growth = x > 36 ? x : std::log(std::expm1(x));  // e^x - 1 rounded up
@@ -118,8 +130,11 @@ Result<double> epsilon_upper(std::span<const Event> events, double delta) {
   TRY(check(events, delta));
   auto live = spending(events);
   if (live.empty()) return 0.0;
+  std::vector<Mechanism> mechanisms;
+  for (const Event& event : live) mechanisms.push_back(mechanism_of(event));
   double epsilon = ideal_epsilon_by_renyi(live, delta);
-  if (auto tighter = epsilon_by_pld(live, delta, epsilon)) epsilon = std::min(epsilon, *tighter);
+  auto bounds = TRY(epsilon_bounds(mechanisms, Adjacency::kAddRemove, delta, Effort::kUsual));
+  epsilon = std::min(epsilon, bounds.worst().upper);
   if (!std::isfinite(epsilon)) return Error(Code::kExhausted, "no finite epsilon bounds this run");
   return epsilon + kSamplerSlack;
 }
@@ -129,7 +144,7 @@ Result<double> epsilon_upper(const Event& event, double delta) {
 }
 
 int64_t epsilon_micro_up(double epsilon) {
-  constexpr double kCeiling = 9007199254740991.0;  // 2^53 - 1
+  constexpr double kCeiling = 9007199254740991.0;                          // 2^53 - 1
   if (!(epsilon < kCeiling / 1e6)) return static_cast<int64_t>(kCeiling);  // NaN too
   if (epsilon <= 0) return 0;
   double micro = std::ceil(std::nextafter(epsilon * 1e6, kInfinity));
@@ -141,9 +156,11 @@ int64_t epsilon_micro_up(double epsilon) {
 
 Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps) {
   constexpr double kTolerance = 5e-5;
-  if (!(epsilon > 0 && std::isfinite(epsilon))) return Error(Code::kMalformed, "epsilon: expected a positive number");
+  if (!(epsilon > 0 && std::isfinite(epsilon)))
+    return Error(Code::kMalformed, "epsilon: expected a positive number");
   TRY(check(Event{q, 1, steps}));
-  if (!(delta > 0 && delta < 1)) return Error(Code::kMalformed, "delta: expected a number between 0 and 1");
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1");
   constexpr double kLeast = 1e-3, kMost = 1e4;
   if (steps == 0 || q == 0) return kLeast;
   auto by_renyi = [&](double sigma) {
@@ -160,7 +177,8 @@ Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t 
     high *= 2;
     if (high > kMost) {
       high = kMost;
-      if (exact(high) > epsilon) return Error(Code::kRefused, "no noise multiplier up to 10000 reaches this epsilon");
+      if (exact(high) > epsilon)
+        return Error(Code::kRefused, "no noise multiplier up to 10000 reaches this epsilon");
       break;
     }
   }
@@ -189,7 +207,9 @@ Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t 
   int side = 0;
   for (int i = 0; i < 60 && high / low - 1 > kTolerance; ++i) {
     double x0 = std::log(low), x1 = std::log(high);
-    double t = std::isfinite(low_weight) && low_weight > high_weight ? low_weight / (low_weight - high_weight) : 0.5;
+    double t = std::isfinite(low_weight) && low_weight > high_weight
+                   ? low_weight / (low_weight - high_weight)
+                   : 0.5;
     // Aim a little above the root, so that the safe end closes in too.
     double x = x0 + t * (x1 - x0) + (i % 2 == 0 ? 0.4 * kTolerance : 0.0);
     double margin = std::min(0.3 * kTolerance, 0.25 * (x1 - x0));

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "ledger/base/result.h"
+#include "policy/privacy/mechanism.h"
 
 namespace souk::policy {
 
@@ -21,6 +22,8 @@ struct Event {
   uint64_t steps = 0;  // at most 2^32
   friend bool operator==(const Event&, const Event&) = default;
 };
+
+Mechanism mechanism_of(const Event& event);
 
 inline constexpr double kSamplerSlack = 1e-4;
 
@@ -34,7 +37,7 @@ double rdp_subsampled_gaussian(double q, double sigma, uint32_t order);
 
 // A sound upper bound of epsilon at delta: the smaller of the Renyi bound
 // (Canonne, Kamath, Steinke 2020, Proposition 12) and the privacy loss distribution
-// (pld.h). Events are fixed before the first of them runs; see budget.h for the rest.
+// (bounds.h). Events are fixed before the first of them runs; see budget.h for the rest.
 // kMalformed: parameters out of range. kExhausted: no finite bound.
 Result<double> epsilon_upper(const Event& event, double delta);
 Result<double> epsilon_upper(std::span<const Event> events, double delta);

@@ -33,7 +33,8 @@ Charges caps_for(int64_t epsilon_micro, int64_t delta_pico) {
   caps.fill(-1);
   if (epsilon_micro <= 0 || delta_pico <= 0 || delta_pico >= 1'000'000'000'000) return caps;
   double epsilon = static_cast<double>(epsilon_micro) / 1e6;
-  double log_share = std::log(static_cast<double>(delta_pico) / 1e12 / static_cast<double>(kOrders.size()));
+  double log_share =
+      std::log(static_cast<double>(delta_pico) / 1e12 / static_cast<double>(kOrders.size()));
   for (size_t i = 0; i < kOrders.size(); ++i) {
     double a = kOrders[i];
     double bound = epsilon - std::log1p(-1 / a) + (log_share + std::log(a)) / (a - 1);

@@ -118,7 +118,8 @@ TEST(BudgetTables, MixtureAdmitsAsManyAsTheTable) {
       auto cells = tables::split_csv(part);
       stream.push_back({std::stod(cells[0]), std::stod(cells[1]), std::stoull(cells[2])});
     }
-    auto caps = caps_for(std::llround(std::stod(row["eps_G"]) * 1e6), std::llround(std::stod(row["delta_G"]) * 1e12));
+    auto caps = caps_for(std::llround(std::stod(row["eps_G"]) * 1e6),
+                         std::llround(std::stod(row["delta_G"]) * 1e12));
     EXPECT_EQ(admitted(caps, stream), std::stoull(row["admitted"]));
     ++judged;
   }

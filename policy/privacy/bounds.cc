@@ -1,0 +1,371 @@
+#include "policy/privacy/bounds.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "policy/privacy/compose.h"
+
+namespace souk::policy {
+namespace {
+
+using Kind = Mechanism::Kind;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
+constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
+constexpr double kKappa = 0.05;        // grid, in deviations of a step: 2e-4 of epsilon
+
+// One composition to be asked in one direction.
+struct Run {
+  std::vector<LossPair> pairs;
+  std::vector<double> counts;
+  double highest = 0;  // no outcome of the whole run has a greater loss
+};
+
+Run run_of(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction direction) {
+  Run run;
+  for (const auto& mechanism : mechanisms) {
+    run.pairs.push_back(dominating_pair(mechanism, adjacency, direction));
+    run.counts.push_back(static_cast<double>(mechanism.steps));
+    run.highest += run.counts.back() * run.pairs.back().highest_loss();
+  }
+  return run;
+}
+
+bool one_step(const Run& run) {
+  return run.pairs.size() == 1 && run.counts[0] == 1;
+}
+
+bool symmetric(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
+  return adjacency == Adjacency::kReplaceOne ||
+         std::all_of(mechanisms.begin(), mechanisms.end(), [](const auto& m) {
+           return m.kind == Kind::kGaussian || m.kind == Kind::kLaplace || m.kind == Kind::kPure;
+         });
+}
+
+std::vector<StepLoss> discretised(const Run& run, const Resolution& resolution) {
+  std::vector<StepLoss> steps;
+  for (size_t i = 0; i < run.pairs.size(); ++i)
+    steps.push_back(discretise(run.pairs[i], run.counts[i], resolution));
+  return steps;
+}
+
+double spread_of(const Run& run) {
+  double variance = 0, count = 0;
+  for (size_t i = 0; i < run.pairs.size(); ++i) {
+    variance += run.counts[i] * run.pairs[i].spread * run.pairs[i].spread;
+    count += run.counts[i];
+  }
+  return std::sqrt(variance / count);
+}
+
+// How far the many usual steps may carry the sum below zero: a rare large loss must be
+// larger by that to matter.
+double usual_fall(const std::vector<StepLoss>& steps, const Run& run) {
+  double mean = 0, variance = 0;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    double reach = 5 * run.pairs[i].spread, m = 0, v = 0;
+    for (size_t k = 0; k < steps[i].at.size(); ++k) {
+      double loss = steps[i].upper.loss[k], mass = steps[i].upper.mass[k];
+      if (std::abs(loss) > reach) continue;
+      m += mass * loss;
+      v += mass * loss * loss;
+    }
+    mean += steps[i].count * m;
+    variance += steps[i].count * v;
+  }
+  return std::max(0.0, 6 * std::sqrt(variance) - mean);
+}
+
+// A grid on which the first atom, if there is one, is a point.
+double snapped(double grid, const Run& run) {
+  for (const auto& pair : run.pairs) {
+    if (pair.atoms.empty()) continue;
+    double edge = std::abs(pair.atoms[0].loss);
+    if (edge > grid) return edge / std::ceil(edge / grid);
+  }
+  return grid;
+}
+
+// Bounds of epsilon at target.delta or of delta at target.epsilon. Refined while they are
+// wide, but not once they are below `enough`: the other direction is worse.
+Bounds composed_bounds(const Run& run, Target target, Effort effort, double enough) {
+  Bounds out{0, target.delta ? run.highest : 1};
+  const double spread = spread_of(run);
+  auto coarse = discretised(run, {snapped(0.3 * spread, run), 0.02, 1e9});
+  double epsilon =
+      target.epsilon ? *target.epsilon : ComposedLoss::epsilon_estimate(coarse, *target.delta);
+  if (!std::isfinite(epsilon)) return out;
+  epsilon = std::max(0.0, epsilon);
+  // Losses of one step past this are infinite: that adds less than e^-10 of delta.
+  const double highest = epsilon + 10 + usual_fall(coarse, run);
+  coarse.clear();
+  double grid = std::min(kKappa * spread, 0.003 * std::max(epsilon, 0.03)), growth = 0.02;
+  double least = 0;  // no finer grid fits
+  size_t work = 0;
+  const int rounds = effort == Effort::kRefine ? 5 : 1;
+  for (int round = 0, tries = 0; round < rounds && tries < 20; ++tries) {
+    grid = snapped(grid, run);
+    double too_wide = 0;
+    auto loss =
+        ComposedLoss::make(discretised(run, {grid, growth, highest}), grid, target, &too_wide);
+    if (!loss) {
+      if (!(too_wide > 0) || !std::isfinite(too_wide)) return out;
+      least = grid *= 1.05 * std::max(1.0, too_wide);  // looser, still sound
+      continue;
+    }
+    ++round;
+    work += loss->points();
+    double gap = 0, allowed = 0;
+    if (target.delta) {
+      out.upper = std::min(out.upper, loss->epsilon_upper(*target.delta));
+      out.lower = std::max(out.lower, loss->epsilon_lower(*target.delta));
+      gap = out.upper - out.lower;
+      allowed = 4.5e-4 * out.upper + 2e-5;
+    } else {
+      out.upper = std::min(out.upper, loss->delta_upper(*target.epsilon));
+      out.lower = std::max(out.lower, loss->delta_lower(*target.epsilon));
+      gap = out.upper > 1e-290 ? (out.upper - out.lower) / out.upper : 0;
+      allowed = 1.2e-2;
+    }
+    if (!(gap > allowed) || out.upper <= enough || work > kMostWork) break;
+    // Both errors go with the square of the spacing.
+    const double shrink = std::clamp(0.9 * std::sqrt(allowed / gap), 0.2, 0.8);
+    double finer = std::max(grid * shrink, least), sparser = std::max(growth * shrink, 1e-3);
+    if (finer > 0.97 * grid && sparser > 0.97 * growth && round > 2) break;
+    grid = std::min(grid, finer);
+    growth = sparser;
+    target.log_pad -= 2;
+  }
+  out.lower = std::min(out.lower, out.upper);
+  return out;
+}
+
+Bounds delta_in(const Run& run, double epsilon, Effort effort, double enough) {
+  if (epsilon >= run.highest) return {0, 0};
+  if (one_step(run)) {
+    double delta = hockey_stick(run.pairs[0], epsilon);
+    return {delta * (1 - kQuadrature), std::min(1.0, delta * (1 + kQuadrature))};
+  }
+  return composed_bounds(run, {.epsilon = epsilon, .delta = std::nullopt}, effort, enough);
+}
+
+Bounds epsilon_in(const Run& run, double delta, Effort effort, double enough) {
+  if (!one_step(run))
+    return composed_bounds(run, {.epsilon = std::nullopt, .delta = delta}, effort, enough);
+  const LossPair& pair = run.pairs[0];
+  auto too_much = [&](double epsilon) { return hockey_stick(pair, epsilon) > delta; };
+  if (!too_much(0)) return {0, 0};
+  double low = 0, high = std::min(run.highest, 1.0);
+  while (high < run.highest && too_much(high)) {
+    low = high;
+    high = std::min(2 * high, run.highest);
+    if (high > 1e15) return {low, kInfinity};
+  }
+  for (int i = 0; i < 80 && high - low > 1e-13 * high; ++i) {
+    double middle = 0.5 * (low + high);
+    (too_much(middle) ? low : high) = middle;
+  }
+  // A relative 1e-12 of delta moves epsilon by 1e-12 over the slope, which is at least 1 - delta.
+  double error = 1e-11 + 1e-11 * high;
+  return {std::max(0.0, low - error), std::min(high + error, run.highest)};
+}
+
+Status check(std::span<const Mechanism> mechanisms) {
+  for (const auto& mechanism : mechanisms) TRY(policy::check(mechanism));
+  return Done{};
+}
+
+Status check_delta(double delta) {
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  return Done{};
+}
+
+template <class Ask>
+DirectedBounds in_both_directions(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                  Ask&& ask) {
+  DirectedBounds out;
+  auto live = normalised(mechanisms);
+  if (live.empty()) return out;
+  out.remove = ask(run_of(live, adjacency, Direction::kRemove), 0.0);
+  out.add = symmetric(live, adjacency)
+                ? out.remove
+                : ask(run_of(live, adjacency, Direction::kAdd), out.remove.upper);
+  return out;
+}
+
+}  // namespace
+
+Bounds DirectedBounds::worst() const {
+  return {std::max(remove.lower, add.lower), std::max(remove.upper, add.upper)};
+}
+
+std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
+  std::vector<Mechanism> out;
+  double precision = 0;  // of all Gaussians together
+  for (Mechanism m : mechanisms) {
+    bool rate = m.kind != Kind::kGaussian && m.kind != Kind::kLaplace && m.kind != Kind::kPure;
+    if (m.steps == 0 || (rate && m.q == 0) || (m.kind == Kind::kPure && m.scale == 0)) continue;
+    if (m.kind == Kind::kTruncatedGaussian && m.batch >= m.population)
+      m.kind = Kind::kSampledGaussian;
+    if (m.kind == Kind::kSampledUser && m.q == 1) m.scale /= m.records, m.records = 1;
+    if (m.kind == Kind::kSampledUser && m.records == 1) m.kind = Kind::kSampledGaussian;
+    if (m.kind == Kind::kSampledGaussian && m.q == 1) m.kind = Kind::kGaussian;
+    if (m.kind == Kind::kGaussian) {
+      precision += static_cast<double>(m.steps) / (m.scale * m.scale);
+      continue;
+    }
+    auto same = [&](const Mechanism& other) {
+      Mechanism copy = other;
+      copy.steps = m.steps;
+      return copy == m;
+    };
+    auto known = std::find_if(out.begin(), out.end(), same);
+    if (known == out.end()) {
+      out.push_back(m);
+    } else {
+      known->steps += m.steps;
+    }
+  }
+  if (precision > 0) out.push_back({Kind::kGaussian, 1, (1 - 1e-15) / std::sqrt(precision), 1});
+  return out;
+}
+
+Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                      double delta, Effort effort) {
+  TRY(check(mechanisms));
+  TRY(check_delta(delta));
+  return in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
+    return epsilon_in(run, delta, effort, enough);
+  });
+}
+
+Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                    double epsilon, Effort effort) {
+  TRY(check(mechanisms));
+  if (!(epsilon >= 0 && std::isfinite(epsilon))) {
+    return Error(Code::kMalformed, "epsilon: expected a number that is not negative");
+  }
+  return in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
+    return delta_in(run, epsilon, effort, enough);
+  });
+}
+
+Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,
+                           double epsilon, double delta) {
+  CHECK(unknown < mechanisms.size());
+  if (!(epsilon > 0 && std::isfinite(epsilon)))
+    return Error(Code::kMalformed, "epsilon: expected a positive number");
+  TRY(check_delta(delta));
+  constexpr double kLeast = 1e-6, kMost = 1e7, kClose = 1e-4;
+  mechanisms[unknown].scale = 1;
+  TRY(check(mechanisms));
+  // How far the bound is above what is wanted, in logarithms, kept finite.
+  auto excess = [&](double scale) {
+    mechanisms[unknown].scale = scale;
+    auto bounds = in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
+      return epsilon_in(run, delta, Effort::kUsual, enough);
+    });
+    return std::clamp(std::log(bounds.worst().upper / epsilon), -30.0, 30.0);
+  };
+  double high = 1, high_excess = excess(high), low = high, low_excess = high_excess;
+  while (high_excess > 0) {
+    low = high, low_excess = high_excess;
+    if (high >= kMost)
+      return Error(Code::kRefused, "no noise multiplier up to 1e7 reaches this epsilon");
+    high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.3, 16.0));
+    high_excess = excess(high);
+  }
+  while (low_excess <= 0) {
+    high = low, high_excess = low_excess;
+    if (low <= kLeast) return low;
+    low = std::max(kLeast, low / std::clamp(std::exp(-0.8 * low_excess), 1.3, 16.0));
+    low_excess = excess(low);
+  }
+  // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
+  double low_weight = low_excess, high_weight = high_excess;
+  int side = 0;
+  for (int i = 0; i < 60 && high / low - 1 > kClose; ++i) {
+    double x0 = std::log(low), x1 = std::log(high), t = low_weight / (low_weight - high_weight);
+    if (i > 12 || low_weight >= 30 || high_weight <= -30) t = 0.5;
+    // Aim a little above the root, so that the safe end closes in too.
+    double margin = std::min(0.3 * kClose, 0.25 * (x1 - x0));
+    double x = std::clamp(x0 + t * (x1 - x0) + (side == 1 ? -0.5 : 0.5) * kClose, x0 + margin,
+                          x1 - margin);
+    double scale = std::exp(x), value = excess(scale);
+    if (value <= 0) {
+      high = scale, high_weight = value;
+      if (side == 1) low_weight *= 0.5;
+      side = 1;
+    } else {
+      low = scale, low_weight = value;
+      if (side == -1) high_weight *= 0.5;
+      side = -1;
+    }
+  }
+  return high;
+}
+
+double renyi_of_step(const Mechanism& mechanism, Adjacency adjacency, double alpha) {
+  CHECK(alpha > 1);
+  auto live = normalised(std::span<const Mechanism>(&mechanism, 1));
+  if (live.empty()) return 0;
+  const Mechanism& m = live[0];
+  if (m.kind == Kind::kGaussian) {
+    // One step of what may have been several.
+    double sensitivity = adjacency == Adjacency::kReplaceOne ? 2 : 1;
+    double precision = 1 / (m.scale * m.scale) / static_cast<double>(mechanism.steps);
+    return 0.5 * alpha * precision * sensitivity * sensitivity * (1 + 1e-14);
+  }
+  double remove = renyi_divergence(dominating_pair(m, adjacency, Direction::kRemove), alpha);
+  if (symmetric(live, adjacency)) return remove * (1 + 1e-10);
+  // Sampling one record, the removal is never the smaller (Mironov, Talwar, Zhang 2019, Theorem 5).
+  if (m.kind == Kind::kSampledGaussian) return remove * (1 + 1e-10);
+  return std::max(remove, renyi_divergence(dominating_pair(m, adjacency, Direction::kAdd), alpha)) *
+         (1 + 1e-10);
+}
+
+Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                double delta) {
+  TRY(check(mechanisms));
+  TRY(check_delta(delta));
+  auto live = normalised(mechanisms);
+  if (live.empty()) return 0.0;
+  double best = kInfinity;
+  auto try_order = [&](double a) {
+    double divergence = 0;
+    for (const auto& m : live)
+      divergence +=
+          static_cast<double>(m.steps) *
+          renyi_of_step({m.kind, m.q, m.scale, 1, m.records, m.population, m.batch}, adjacency, a);
+    double epsilon = divergence + std::log1p(-1 / a) - (std::log(delta) + std::log(a)) / (a - 1);
+    bool better = epsilon < best;
+    best = std::min(best, epsilon);
+    return better;
+  };
+  // The bound falls, then rises with the order: a golden section on log(a - 1).
+  double left = std::log(0.02), right = std::log(4096.0), x1 = 0, x2 = 0;
+  auto at = [&](double x) {
+    double before = best;
+    best = kInfinity;
+    try_order(1 + std::exp(x));
+    double value = best;
+    best = std::min(before, best);
+    return value;
+  };
+  constexpr double kGolden = 0.6180339887498949;
+  x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
+  double f1 = at(x1), f2 = at(x2);
+  while (right - left > 0.01) {
+    if (f1 <= f2 || !std::isfinite(f2)) {
+      right = x2, x2 = x1, f2 = f1, x1 = right - kGolden * (right - left), f1 = at(x1);
+    } else {
+      left = x1, x1 = x2, f1 = f2, x2 = left + kGolden * (right - left), f2 = at(x2);
+    }
+  }
+  return std::max(0.0, best) * (1 + 1e-12);
+}
+
+}  // namespace souk::policy

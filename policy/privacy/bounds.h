@@ -1,0 +1,48 @@
+// What a list of mechanisms costs in (epsilon, delta): proven bounds from above and below.
+// The mechanisms were all fixed before the first of them ran; for the rest see budget.h.
+// policy/SPEC.md, Privacy, Accountant.
+#pragma once
+
+#include <span>
+
+#include "policy/privacy/mechanism.h"
+
+namespace souk::policy {
+
+// lower <= exact <= upper. upper is infinite where nothing finite is proven.
+struct Bounds {
+  double lower = 0, upper = 0;
+};
+// The pair of neighbours has two orders; the answer is the larger.
+struct DirectedBounds {
+  Bounds remove, add;
+  Bounds worst() const;
+};
+
+enum class Effort : uint8_t {
+  kUsual,   // about 3e-4 of epsilon between the bounds
+  kRefine,  // until they are within 4.5e-4 (epsilon) or 1.2 % (delta) of each other, or work ends
+};
+
+// Of the ideal mechanisms: without the slack of a real noise generator (accountant.h).
+// 0 < delta < 1, epsilon >= 0, else kMalformed.
+Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                      double delta, Effort effort = Effort::kRefine);
+Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                    double epsilon, Effort effort = Effort::kRefine);
+
+// The least scale of mechanism `unknown` for which the whole list stays within (epsilon,
+// delta): never under it, at most 5e-4 above, relatively. kRefused: no scale is enough.
+Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,
+                           double epsilon, double delta);
+
+// The Renyi divergence of order alpha > 1 of one step, the larger of both directions, and
+// the epsilon that the best of many orders gives (Canonne, Kamath, Steinke 2020, Prop. 12).
+double renyi_of_step(const Mechanism& mechanism, Adjacency adjacency, double alpha);
+Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                double delta);
+
+// The same list, shorter: nothing that spends nothing, Gaussians as one, equals as one.
+std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms);
+
+}  // namespace souk::policy

@@ -1,0 +1,435 @@
+#include "policy/privacy/compose.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "policy/privacy/fft.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kUnit = 0x1p-53;
+constexpr double kLogPad = -8.5;                        // what the pad may be of delta
+constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
+constexpr double kNegligible = 1e-40;  // a power of the spectrum below this is dropped
+
+// The moment function of a composition: sum over steps of count * log E[e^{c L}].
+class Moments {
+ public:
+  Moments(const std::vector<StepLoss>& steps, bool upper) : steps_(steps), upper_(upper) {}
+
+  double of_step(size_t i, double c) const {
+    const StepLoss::Side& side = upper_ ? steps_[i].upper : steps_[i].lower;
+    const auto &mass = side.mass, &loss = side.loss;
+    double top = std::max(c * loss.back(), c * loss.front());
+    double total = 0, sum = 0;
+    if (top < 50) {
+      for (size_t k = 0; k < mass.size(); ++k) {
+        if (mass[k] == 0) continue;
+        sum += mass[k] * std::expm1(c * loss[k]);
+        total += mass[k];
+      }
+      return std::log1p(sum + (total - 1));
+    }
+    double peak = -kInfinity;
+    for (size_t k = 0; k < mass.size(); ++k) {
+      if (mass[k] > 0) peak = std::max(peak, std::log(mass[k]) + c * loss[k]);
+    }
+    for (size_t k = 0; k < mass.size(); ++k) {
+      if (mass[k] > 0) sum += std::exp(std::log(mass[k]) + c * loss[k] - peak);
+    }
+    return peak + std::log(sum);
+  }
+
+  double operator()(double c) const {
+    double sum = 0;
+    for (size_t i = 0; i < steps_.size(); ++i) sum += steps_[i].count * of_step(i, c);
+    return sum;
+  }
+
+ private:
+  const std::vector<StepLoss>& steps_;
+  bool upper_;
+};
+
+// log of c^c / (1+c)^(1+c): what one unit of tilted mass can add to delta at most, at x = eps.
+double log_most(double c) {
+  return c * std::log(c) - (1 + c) * std::log1p(c);
+}
+
+struct Window {
+  double low = 0, high = 0;
+  double width() const { return high - low; }
+};
+
+// Chernoff: outside of it the tilted sum has at most e^log_tail on each side.
+Window window(const Moments& moments, double c, double moment, double log_tail, double grid) {
+  const double h0 = 1e-3 * c;
+  double curvature = (moments(c + h0) - 2 * moment + moments(c - h0)) / (h0 * h0);
+  double deviation = std::max(std::sqrt(std::max(curvature, 0.0)), grid);
+  Window w{-kInfinity, kInfinity};
+  for (double h : {1.5 / deviation, 4 / deviation, 6.5 / deviation, 0.15 * c, 0.4 * c}) {
+    w.high = std::min(w.high, (moments(c + h) - moment - log_tail) / h);
+    w.low = std::max(w.low, -(moments(c - h) - moment - log_tail) / h);
+  }
+  return w;
+}
+
+template <class F>
+double argmin(F&& f, double left, double right, double precision) {
+  constexpr double kGolden = 0.6180339887498949;
+  double x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
+  double f1 = f(x1), f2 = f(x2);
+  while (right - left > precision) {
+    if (f1 <= f2 || !std::isfinite(f2)) {
+      right = x2, x2 = x1, f2 = f1;
+      x1 = right - kGolden * (right - left);
+      f1 = f(x1);
+    } else {
+      left = x1, x1 = x2, f1 = f2;
+      x2 = left + kGolden * (right - left);
+      f2 = f(x2);
+    }
+  }
+  return 0.5 * (left + right);
+}
+
+double steps_of(const std::vector<StepLoss>& steps) {
+  double count = 0;
+  for (const auto& step : steps) count += step.count;
+  return count;
+}
+
+// Kahan's compensated sum.
+struct Sum {
+  double value = 0, rest = 0;
+  void add(double term) {
+    double y = term - rest, t = value + y;
+    rest = (t - value) - y;
+    value = t;
+  }
+};
+
+// z^count; how large it is at most and how wrong, where z is wrong by `error`.
+struct Power {
+  double re = 0, im = 0, most = 0, error = 0;
+};
+// A z below `least` has a negligible power.
+Power power(double re, double im, double count, double error, double least) {
+  const double size = std::sqrt(re * re + im * im);
+  auto raised = [&](double value) { return value > 0 ? std::exp(count * std::log(value)) : 0; };
+  Power out;
+  if (size + error < least) return {0, 0, kNegligible, kNegligible};
+  out.most = raised(size + error);
+  double length = raised(size), angle = count * std::atan2(im, re);
+  out.re = length * std::cos(angle);
+  out.im = length * std::sin(angle);
+  out.error =
+      error < 1e-3 * size ? length * std::expm1(count * std::log1p(error / size)) : out.most;
+  out.error += out.most * count * 16 * kUnit;  // logarithm, arc tangent and the rest
+  return out;
+}
+
+}  // namespace
+
+double ComposedLoss::epsilon_estimate(const std::vector<StepLoss>& steps, double delta) {
+  const Moments upper(steps, true);
+  auto bound = [&](double log_c) {
+    double c = std::exp(log_c);
+    return (upper(c) + log_most(c) - std::log(delta)) / c;
+  };
+  return bound(argmin(bound, kLeastTilt, kMostTilt, 0.05));
+}
+
+std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& steps, double grid,
+                                               const Target& target, double* too_wide) {
+  double log_finite = 0;
+  for (const StepLoss& step : steps) {
+    if (!(step.infinite < 1)) return std::nullopt;
+    log_finite += step.count * std::log1p(-step.infinite);
+  }
+  const double count = steps_of(steps);
+  ComposedLoss out;
+  out.grid_ = grid;
+  out.infinite_ = -std::expm1(log_finite) * (1 + 1e-9);
+  const Moments upper(steps, true), lower(steps, false);
+
+  // The saddle point, roughly, for the question that will be asked.
+  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - out.infinite_ : 0;
+  if (target.delta && !(finite_delta > 0)) return std::nullopt;
+  auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
+    double c = std::exp(log_c);
+    return upper(c) - c * *target.epsilon + log_most(c);
+  };
+  auto epsilon_bound = [&](double log_c) {
+    double c = std::exp(log_c);
+    return (upper(c) + log_most(c) - std::log(finite_delta)) / c;
+  };
+  double log_c = target.epsilon ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
+                                : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
+  const double saddle = std::exp(log_c);
+  out.origin_ = target.epsilon ? *target.epsilon : epsilon_bound(log_c);
+  const double log_target = target.delta ? std::log(finite_delta) : log_bound(log_c);
+  if (!std::isfinite(out.origin_) || std::isnan(log_target)) return std::nullopt;
+
+  // The narrowest window among the tilts that keep the pad small: what lies outside wraps
+  // around and counts like an error of the transform.
+  const double log_rounding = std::log(3e-13 + count * 5e-15);
+  double c = 0, moment = 0, log_tail = 0;
+  Window best{0, kInfinity};
+  for (double f : {1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1}) {
+    double tilt = saddle * f, m = upper(tilt);
+    double allowed = log_target + target.log_pad - log_most(tilt) - m + tilt * out.origin_;
+    if (f < 1 && allowed < log_rounding + 1) continue;
+    allowed = std::clamp(allowed - 0.7, -39.0, -7.0);
+    Window w = window(upper, tilt, m, allowed, grid);
+    if (w.width() < best.width()) best = w, c = tilt, moment = m, log_tail = allowed;
+  }
+  if (c == 0) return std::nullopt;
+  double lower_moment = lower(c);
+  Window lower_best = window(lower, c, lower_moment, log_tail, grid);
+  const double span = std::max(best.width(), lower_best.width()) / grid + 4;
+  if (!(span < static_cast<double>(kMaxPoints))) {
+    *too_wide = span / static_cast<double>(kMaxPoints);
+    return std::nullopt;
+  }
+  const size_t n = std::bit_ceil(std::max<size_t>(64, static_cast<size_t>(span)));
+  const auto modulus = static_cast<int64_t>(n);
+  out.tilt_ = c;
+  out.upper_.log_scale = moment;
+  out.lower_.log_scale = lower_moment;
+
+  // Upper distribution in the real part, lower in the imaginary: one transform for both.
+  // Slot 0 is loss 0; the window is cut out at the end.
+  const Transform transform(n);
+  const double units = Transform::error_units(n) * kUnit;
+  std::vector<double> re(n), im(n);
+  // Both spectra are Hermitian: half of each is kept, at the places p <= mirror(p).
+  struct Half {
+    std::vector<double> re, im;
+  };
+  const size_t half = n / 2 + 1;
+  Half product_upper{std::vector<double>(half, 1.0), std::vector<double>(half, 0.0)};
+  Half product_lower = product_upper;
+  std::vector<double> error(half, 0.0);  // of the larger of the two
+  auto for_each_pair = [&](auto&& visit) {
+    visit(size_t{0}, size_t{0}, size_t{0});
+    visit(size_t{1}, size_t{1}, size_t{1});
+    size_t at = 2;
+    for (size_t block = 2; block < n; block *= 2) {
+      for (size_t p = block; p < block + block / 2; ++p) visit(p, Transform::mirror(p), at++);
+    }
+  };
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const StepLoss& step = steps[s];
+    std::fill(re.begin(), re.end(), 0.0);
+    std::fill(im.begin(), im.end(), 0.0);
+    double own_upper = upper.of_step(s, c), own_lower = lower.of_step(s, c);
+    std::vector<size_t> slots(step.at.size());
+    std::vector<double> weights_upper(step.at.size()), weights_lower(step.at.size());
+    for (size_t k = 0; k < step.at.size(); ++k) {
+      auto slot = static_cast<size_t>(((step.at[k] % modulus) + modulus) % modulus);
+      auto tilted = [&](const StepLoss::Side& side, double own) {
+        double exponent = c * side.loss[k] - own;
+        if (!(side.mass[k] > 0)) return 0.0;
+        return exponent < 600 ? side.mass[k] * std::exp(exponent)
+                              : std::exp(std::log(side.mass[k]) + exponent);
+      };
+      slots[k] = slot;
+      re[slot] += weights_upper[k] = tilted(step.upper, own_upper);
+      im[slot] += weights_lower[k] = tilted(step.lower, own_lower);
+    }
+    transform.forward(re.data(), im.data());
+    // A high power multiplies the transform's error; where few values survive it, they are
+    // summed afresh, one by one.
+    const double least = std::exp(std::log(kNegligible) / step.count), faint = least * least;
+    auto survives = [&](size_t p, size_t m) {
+      double a = re[p] + re[m], b = im[p] - im[m], x = im[p] + im[m], y = re[m] - re[p];
+      return 0.25 * std::max(a * a + b * b, x * x + y * y) > 0.5 * faint;
+    };
+    size_t surviving = 0;
+    if (step.count >= 16)
+      for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
+    const bool afresh = step.count >= 16 &&
+                        static_cast<double>(surviving) * static_cast<double>(slots.size()) < 1e6;
+    for_each_pair([&](size_t p, size_t m, size_t at) {
+      // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
+      double ur = 0.5 * (re[p] + re[m]), ui = 0.5 * (im[p] - im[m]);
+      double vr = 0.5 * (im[p] + im[m]), vi = 0.5 * (re[m] - re[p]), value_error = 2 * units;
+      if (afresh && survives(p, m)) {
+        Sum sums[4];
+        const size_t frequency = transform.frequency(p);
+        for (size_t k = 0; k < slots.size(); ++k) {
+          double root_re = 0, root_im = 0;
+          transform.root((frequency * slots[k]) & (n - 1), &root_re, &root_im);
+          sums[0].add(weights_upper[k] * root_re);
+          sums[1].add(weights_upper[k] * root_im);
+          sums[2].add(weights_lower[k] * root_re);
+          sums[3].add(weights_lower[k] * root_im);
+        }
+        ur = sums[0].value, ui = sums[1].value, vr = sums[2].value, vi = sums[3].value;
+        value_error = 9 * kUnit;  // roots, products and compensated sums, both parts
+      }
+      Power u = power(ur, ui, step.count, value_error, least),
+            v = power(vr, vi, step.count, value_error, least);
+      auto times = [at](Half& x, const Power& y) {
+        double r = x.re[at] * y.re - x.im[at] * y.im;
+        x.im[at] = x.re[at] * y.im + x.im[at] * y.re;
+        x.re[at] = r;
+      };
+      double before = std::max(std::hypot(product_upper.re[at], product_upper.im[at]),
+                               std::hypot(product_lower.re[at], product_lower.im[at]));
+      times(product_upper, u);
+      times(product_lower, v);
+      double most = std::max(u.most, v.most);
+      error[at] = error[at] * most + before * (std::max(u.error, v.error) + 4 * kUnit * most);
+    });
+  }
+  double error_square = 0, size_square = 0;
+  for_each_pair([&](size_t p, size_t m, size_t at) {
+    double ur = product_upper.re[at], ui = product_upper.im[at];
+    double vr = product_lower.re[at], vi = product_lower.im[at];
+    double size = std::hypot(ur, ui) + std::hypot(vr, vi), both = m == p ? 1 : 2;
+    size_square += both * size * size;
+    error_square += both * std::pow(2 * error[at], 2);
+    // Z[k] = U[k] + i V[k], Z[-k] = conj U[k] + i conj V[k].
+    re[p] = ur - vi;
+    im[p] = ui + vr;
+    re[m] = ur + vi;
+    im[m] = -ui + vr;
+  });
+  product_upper = product_lower = {};
+  transform.inverse(re.data(), im.data());
+  // The absolute errors of n values add up to at most sqrt(n) times their Euclidean norm, and
+  // that is the spectrum's over sqrt(n) (Parseval); the transform itself errs in that norm by
+  // `units` (Higham 2002, Theorem 24.2).
+  const double eta =
+      2 * std::exp(log_tail) + std::sqrt(error_square) + units * std::sqrt(size_square);
+  out.upper_.eta = out.lower_.eta = eta;
+  // Exponents c * loss carry relative roundings; logs of moments absolute ones.
+  double relative = 1e-12 +
+                    8 * kUnit *
+                        (std::abs(moment) + std::abs(c * out.origin_) +
+                         c * (std::abs(best.low) + std::abs(best.high))) +
+                    count * 8 * kUnit;
+  out.upper_.inflation = out.lower_.inflation = std::expm1(std::min(relative, 1.0));
+  double loss_scale = std::abs(best.low) + std::abs(best.high), shifts[2] = {0, 0};
+  for (const StepLoss& step : steps) {
+    out.loss_error_ += step.count * step.loss_error;
+    shifts[0] += step.count * step.upper.offset;
+    shifts[1] += step.count * step.lower.offset;
+    double mean = 0;
+    for (size_t k = 0; k < step.at.size(); ++k)
+      mean += step.upper.mass[k] * std::abs(step.upper.loss[k]);
+    loss_scale += step.count * mean;
+  }
+  out.slack_ = 8 * kUnit * loss_scale + 1e-13;
+
+  // Cuts the windows out of the circle: slot 0 is the sum of the offsets.
+  const double scale = 1 / static_cast<double>(n);
+  auto cut = [&](std::vector<double>& masses, double low, double shift, Side& side) {
+    auto first = static_cast<int64_t>(std::floor((low - shift) / grid)) - 1;
+    for (double& mass : masses) mass = std::max(0.0, mass * scale);
+    std::rotate(masses.begin(),
+                masses.begin() + static_cast<ptrdiff_t>(((first % modulus) + modulus) % modulus),
+                masses.end());
+    side.mass = std::move(masses);
+    side.start = static_cast<double>(first) * grid + shift;
+  };
+  cut(re, best.low, shifts[0], out.upper_);
+  cut(im, lower_best.low, shifts[1], out.lower_);
+  return out;
+}
+
+double ComposedLoss::log_pad() const {
+  return log_most(tilt_) + std::log(upper_.eta);
+}
+
+double ComposedLoss::tail(const Side& side, double epsilon) const {
+  double sum = 0;
+  for (size_t k = side.mass.size(); k-- > 0;) {
+    double x = side.start + static_cast<double>(k) * grid_;
+    if (x <= epsilon) break;
+    double mass = side.mass[k];
+    if (mass > 0)
+      sum += mass * std::exp(std::clamp(-tilt_ * (x - epsilon), -745.0, 0.0)) *
+             -std::expm1(epsilon - x);
+  }
+  return sum;
+}
+
+double ComposedLoss::delta_upper(double epsilon) const {
+  double at = epsilon - slack_;
+  double front = upper_.log_scale - tilt_ * at;
+  double sum = tail(upper_, at) * (1 + upper_.inflation) + std::exp(log_pad());
+  double delta = sum > 0 ? std::exp(std::min(700.0, front + std::log(sum))) : 0;
+  return std::min(1.0, delta + infinite_);
+}
+
+double ComposedLoss::delta_lower(double epsilon) const {
+  double at = epsilon + slack_ + loss_error_;
+  double front = lower_.log_scale - tilt_ * at;
+  double sum = tail(lower_, at) * (1 - lower_.inflation) - std::exp(log_pad());
+  return sum > 0 ? std::min(1.0, std::exp(std::min(700.0, front + std::log(sum)))) : 0;
+}
+
+// Where the bound of delta passes `delta`, from the top of the window down; the end of the
+// last bracket on the sound side.
+double ComposedLoss::crossing(const Side& side, double delta, bool upper) const {
+  // In units of e^{log_scale - c origin}.
+  const double pad = (upper ? 1 : -1) * std::exp(log_pad());
+  const double factor = upper ? 1 + side.inflation : 1 - side.inflation;
+  const double log_wanted = std::log(delta) - side.log_scale + tilt_ * origin_;
+  const double wanted = std::exp(std::clamp(log_wanted, -700.0, 700.0));
+  double sum = 0,
+         discounted = 0;  // over x > current: mass e^{-c (x - origin)}, and e^{-(x - origin)} of it
+  auto value = [&](double epsilon) {
+    return factor * (sum - std::exp(std::min(epsilon - origin_, 600.0)) * discounted) +
+           pad * std::exp(std::clamp(-tilt_ * (epsilon - origin_), -700.0, 700.0));
+  };
+  double weight = 0, discount = 0, pad_weight = 0;
+  const double fall = std::exp(std::min(700.0, tilt_ * grid_)), rise = std::exp(grid_);
+  for (auto k = static_cast<int64_t>(side.mass.size()) - 1; k >= 0; --k) {
+    double x = side.start + static_cast<double>(k) * grid_;
+    // Exponentials step by step, afresh every 32: rounding stays below 1e-14.
+    if (k % 32 == 31 || k + 1 == static_cast<int64_t>(side.mass.size())) {
+      weight = std::exp(std::clamp(-tilt_ * (x - origin_), -700.0, 700.0));
+      discount = std::exp(std::clamp(-(x - origin_), -700.0, 700.0));
+      pad_weight = weight;
+    } else {
+      weight *= fall;
+      discount *= rise;
+      pad_weight = weight;
+    }
+    if (factor * (sum - discounted / discount) + pad * pad_weight > wanted) {
+      double a = x, b = x + grid_;
+      for (int i = 0; i < 60; ++i) {
+        double middle = 0.5 * (a + b);
+        (value(middle) > wanted ? a : b) = middle;
+      }
+      return std::max(0.0, upper ? b : a);
+    }
+    if (x <= 0) return 0;
+    double own = side.mass[static_cast<size_t>(k)] * weight;
+    sum += own;
+    discounted += own * discount;
+  }
+  return upper ? std::max(0.0, side.start) : 0;
+}
+
+double ComposedLoss::epsilon_upper(double delta) const {
+  double finite = delta * (1 - 1e-12) - infinite_;
+  if (!(finite > 0)) return kInfinity;
+  double epsilon = crossing(upper_, finite, true);
+  return epsilon > 0 ? epsilon * (1 + 1e-12) + slack_ : 0;
+}
+
+double ComposedLoss::epsilon_lower(double delta) const {
+  double epsilon = crossing(lower_, delta * (1 + 1e-12), false);
+  return std::max(0.0, epsilon * (1 - 1e-12) - slack_ - loss_error_);
+}
+
+}  // namespace souk::policy

@@ -1,0 +1,133 @@
+#include "policy/privacy/filter.h"
+
+#include <cmath>
+
+#include "policy/privacy/bounds.h"
+#include "policy/privacy/budget.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr uint64_t kMost = uint64_t{1} << 53;
+
+// Contracts let in at one order; kMost and more means without end.
+uint64_t admitted_at(std::span<const Mechanism> stream, double order, double budget) {
+  if (!(budget > 0)) return 0;
+  std::vector<double> costs;
+  double cycle = 0;
+  for (const auto& contract : stream) {
+    costs.push_back(static_cast<double>(contract.steps) *
+                    renyi_of_step(contract, Adjacency::kAddRemove, order));
+    cycle += costs.back();
+  }
+  if (!(cycle > 0)) return kMost;
+  // Whole rounds first, short of the last two, so that rounding decides nothing.
+  double rounds = std::floor(budget / cycle) - 2;
+  if (rounds * static_cast<double>(stream.size()) >= static_cast<double>(kMost)) return kMost;
+  rounds = std::isfinite(rounds) ? std::max(0.0, rounds) : 0;
+  double spent = rounds * cycle;
+  uint64_t count = static_cast<uint64_t>(rounds) * stream.size();
+  for (size_t i = 0; spent + costs[i] <= budget; i = (i + 1) % costs.size()) {
+    spent += costs[i];
+    ++count;
+  }
+  return count;
+}
+
+Result<uint64_t> admitted_statically(std::span<const Mechanism> stream, double epsilon,
+                                     double delta) {
+  auto fits = [&](uint64_t count) -> Result<bool> {
+    std::vector<Mechanism> run(stream.begin(), stream.end());
+    for (size_t i = 0; i < run.size(); ++i) {
+      uint64_t times = count / run.size() + (i < count % run.size() ? 1 : 0);
+      if (times > 0 && run[i].steps > kMost / times) return false;
+      run[i].steps *= times;
+    }
+    auto bounds = TRY(epsilon_bounds(run, Adjacency::kAddRemove, delta));
+    return bounds.worst().upper <= epsilon;
+  };
+  if (!TRY(fits(1))) return uint64_t{0};
+  uint64_t low = 1, high = 2;
+  while (TRY(fits(high))) {
+    low = high;
+    high *= 2;
+    if (high >= kMost) return kMost;
+  }
+  while (high - low > 1) {
+    uint64_t middle = low + (high - low) / 2;
+    (TRY(fits(middle)) ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace
+
+double renyi_budget(double epsilon, double delta, double order) {
+  return epsilon - std::log1p(-1 / order) + (std::log(delta) + std::log(order)) / (order - 1);
+}
+
+Result<FilterRule> parse_rule(std::string_view text) {
+  if (text == "renyi-mixture8") return FilterRule{FilterRule::Kind::kRenyiMixture, 0};
+  if (text == "pld-static") return FilterRule{FilterRule::Kind::kPldStatic, 0};
+  if (text.substr(0, 6) == "renyi:") {
+    double order = TRY(parse_number(text.substr(6), "rule"));
+    if (order > 1 && order <= 4096) return FilterRule{FilterRule::Kind::kRenyi, order};
+  }
+  return Error(Code::kMalformed,
+               "rule: expected renyi:ORDER with 1 < ORDER <= 4096, renyi-mixture8 or pld-static");
+}
+
+Result<std::vector<Mechanism>> parse_stream(std::string_view text) {
+  std::vector<Mechanism> stream;
+  while (!text.empty()) {
+    auto end = text.find(';');
+    auto contract = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    auto first = contract.find(','), second = contract.find(',', first + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos ||
+        stream.size() == 4096) {
+      return Error(Code::kMalformed,
+                   "stream: expected at most 4096 contracts q,sigma,T between semicolons");
+    }
+    Mechanism mechanism;
+    mechanism.q = TRY(parse_number(contract.substr(0, first), "stream: q"));
+    mechanism.scale =
+        TRY(parse_number(contract.substr(first + 1, second - first - 1), "stream: sigma"));
+    mechanism.steps = TRY(parse_count(contract.substr(second + 1), "stream: T"));
+    TRY(check(mechanism));
+    stream.push_back(mechanism);
+  }
+  if (stream.empty())
+    return Error(Code::kMalformed, "stream: expected at least one contract q,sigma,T");
+  return stream;
+}
+
+Result<std::optional<uint64_t>> admitted(std::span<const Mechanism> stream, const FilterRule& rule,
+                                         double epsilon, double delta) {
+  if (!(epsilon > 0 && std::isfinite(epsilon)))
+    return Error(Code::kMalformed, "epsilon: expected a positive number");
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  if (stream.empty()) return Error(Code::kMalformed, "stream: expected at least one contract");
+  for (const auto& contract : stream) TRY(check(contract));
+  uint64_t count = 0;
+  switch (rule.kind) {
+    case FilterRule::Kind::kRenyi:
+      count = admitted_at(stream, rule.order, renyi_budget(epsilon, delta, rule.order));
+      break;
+    case FilterRule::Kind::kRenyiMixture:
+      // A contract enters while one order has room, and every order counts all that entered.
+      for (uint32_t order : kOrders) {
+        double share = delta / static_cast<double>(kOrders.size());
+        count = std::max(count, admitted_at(stream, order, renyi_budget(epsilon, share, order)));
+      }
+      break;
+    case FilterRule::Kind::kPldStatic:
+      count = normalised(stream).empty() ? kMost : TRY(admitted_statically(stream, epsilon, delta));
+      break;
+  }
+  if (count >= kMost) return std::optional<uint64_t>();
+  return std::optional<uint64_t>(count);
+}
+
+}  // namespace souk::policy

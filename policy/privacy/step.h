@@ -1,0 +1,37 @@
+// One step's privacy loss on a grid, from above and from below. policy/SPEC.md, Privacy.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "policy/privacy/pair.h"
+
+namespace souk::policy {
+
+// P-mass at the losses at[i] * grid + offset, of a distribution that dominates the step's
+// (upper) and of one that it dominates (lower), both over any composition.
+//
+// Upper: connect-the-dots (Doroshenko et al. 2022, 2207.04380): an interval's mass goes to
+// its two ends so that P- and Q-mass are kept. Lower: outcomes are merged into cells around
+// the grid points; neighbouring cells exchange a little so that a cell's log P/Q is the grid
+// point; what remains is rounded down. Merging is post-processing, rounding down couples.
+struct StepLoss {
+  struct Side {
+    double offset = 0;
+    std::vector<double> loss, mass;
+  };
+  std::vector<int64_t> at;
+  Side upper, lower;
+  double infinite = 0;    // P-mass of the upper one above all of them
+  double count = 0;       // how many such steps
+  double loss_error = 0;  // of one step: losses of the lower one may be this much too high
+};
+
+// Points of the grid: 1 apart within the usual losses of a step, further apart by `growth` of
+// the loss beyond. Losses above `highest` count as infinite (upper) or as `highest` (lower).
+struct Resolution {
+  double grid = 0, growth = 0.02, highest = 0;
+};
+StepLoss discretise(const LossPair& pair, double count, const Resolution& resolution);
+
+}  // namespace souk::policy

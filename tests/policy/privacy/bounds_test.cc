@@ -1,0 +1,384 @@
+#include "policy/privacy/bounds.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "policy/privacy/filter.h"
+#include "policy/privacy/meaning.h"
+#include "policy/privacy/pair.h"
+#include "tests/policy/privacy/contour_oracle.h"
+#include "tests/policy/privacy/tables.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr auto kAddRemove = Adjacency::kAddRemove;
+
+std::vector<Mechanism> list(const std::string& text) {
+  return parse_mechanisms(text)->all;
+}
+Bounds epsilon(const std::string& text, double delta, Adjacency adjacency = kAddRemove) {
+  return epsilon_bounds(list(text), adjacency, delta)->worst();
+}
+Bounds delta(const std::string& text, double at, Adjacency adjacency = kAddRemove) {
+  return delta_bounds(list(text), adjacency, at)->worst();
+}
+
+// delta of the Gaussian mechanism of mean mu (Balle and Wang 2018, Theorem 8).
+double gaussian_delta(double mu, double at) {
+  auto below = [](double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); };
+  return below(mu / 2 - at / mu) - std::exp(at) * below(-mu / 2 - at / mu);
+}
+
+// Exact values by contour integration in two other programs, about 11 digits.
+struct Exact {
+  const char* events;
+  Adjacency adjacency;
+  double delta, epsilon;
+};
+const Exact kExact[] = {
+    {"psg:q=0.01,sigma=4,T=10000", kAddRemove, 1e-5, 0.9468668007643},
+    {"psg:q=0.001,sigma=0.8,T=20000", kAddRemove, 1e-6, 1.285922712804},
+    {"psg:q=0.0001,sigma=0.6,T=100000", kAddRemove, 1e-8, 1.953563431292},
+    {"psg:q=0.02,sigma=1,T=1", kAddRemove, 1e-6, 0.7205756589631},
+    {"psg:q=0.3,sigma=30,T=2000", kAddRemove, 1e-9, 2.587239165944},
+    {"psg:q=0.004,sigma=0.8,T=5000;psg:q=0.05,sigma=3,T=600;psg:q=0.001,sigma=0.6,T=10000",
+     kAddRemove, 1e-6, 4.315398624329},
+    {"lap:b=10,T=10;gauss:sigma=5,T=4", kAddRemove, 1e-6, 2.234777228852},
+    {"psg:q=0.01,sigma=1.1,T=3000;lap:b=4,T=3", kAddRemove, 1e-6, 3.508216517402},
+    {"psg:q=0.01,sigma=1.1,T=2000", Adjacency::kReplaceOne, 1e-5, 3.655921690033},
+    {"psgu:q=0.01,sigma=2,T=2000,k=4", kAddRemove, 1e-5, 4.253196773706},
+    {"psg:q=0.01,sigma=1.2,T=4000;pure:eps=0.25,T=2", kAddRemove, 1e-6, 3.38544609267},
+};
+
+TEST(Bounds, HoldTheExactEpsilonBetweenThemWithinAThousandth) {
+  for (const auto& row : kExact) {
+    auto bounds = epsilon(row.events, row.delta, row.adjacency);
+    EXPECT_LE(bounds.lower, row.epsilon * (1 + 1e-10)) << row.events;
+    EXPECT_GE(bounds.upper, row.epsilon * (1 - 1e-10)) << row.events;
+    EXPECT_GE(bounds.lower, row.epsilon * 0.999) << row.events;
+    EXPECT_LE(bounds.upper, row.epsilon * 1.001) << row.events;
+  }
+}
+
+TEST(Bounds, HoldTheContourIntegralBetweenThem) {
+  struct Case {
+    const char* events;
+    Adjacency adjacency;
+    double epsilon;
+  };
+  for (auto [events, adjacency, at] :
+       {Case{"psg:q=0.05,sigma=1.3,T=40", kAddRemove, 0.8},
+        Case{"psg:q=0.05,sigma=1.3,T=40", Adjacency::kReplaceOne, 0.8},
+        Case{"gauss:sigma=6,T=3;lap:b=5,T=2", kAddRemove, 0.4},
+        Case{"lap:b=3,T=8;pure:eps=0.2,T=3", kAddRemove, 1.2},
+        Case{"psgu:q=0.02,sigma=3,T=50,k=3", kAddRemove, 0.6}}) {
+    double exact = oracle::delta(list(events), adjacency, at);
+    auto bounds = delta(events, at, adjacency);
+    EXPECT_LE(bounds.lower, exact * (1 + 1e-6)) << events << " " << at;
+    EXPECT_GE(bounds.upper, exact * (1 - 1e-6)) << events << " " << at;
+    EXPECT_LE(bounds.upper, exact * 1.02) << events << " " << at;
+    EXPECT_GE(bounds.lower, exact * 0.95) << events << " " << at;
+  }
+}
+
+TEST(Bounds, GaussiansAreExactAtEveryDelta) {
+  for (double d : {1e-3, 1e-6, 1e-12, 1e-30, 1e-100}) {
+    auto bounds = epsilon("gauss:sigma=10,T=60;psg:q=1,sigma=10,T=40", d);
+    EXPECT_LE(gaussian_delta(1, bounds.upper), d);
+    EXPECT_NEAR(bounds.lower / bounds.upper, 1, 1e-9);
+  }
+  EXPECT_NEAR(delta("gauss:sigma=2,T=1", 0).upper, std::erf(0.25 / std::sqrt(2.0)), 1e-12);
+}
+
+TEST(Bounds, StaySoundWhereATransformWithoutTiltHasOnlyNoise) {
+  // A hundred Gaussians hidden from the closed form by one that is hardly sampled less.
+  for (double d : {1e-8, 1e-12, 1e-14}) {
+    auto bounds = epsilon("psg:q=0.999999999,sigma=40,T=100", d);
+    EXPECT_LE(gaussian_delta(0.25, bounds.upper), d * (1 + 1e-6));
+    EXPECT_GE(gaussian_delta(0.25, bounds.lower), d * (1 - 1e-6));
+    EXPECT_LE(bounds.upper / bounds.lower, 1.001);
+  }
+}
+
+TEST(Bounds, OfPureMechanismsAreTheClosedForm) {
+  // Three releases of randomised response: four outcomes.
+  double e = 0.1, p = 1 / (1 + std::exp(-e)), at = 0.2;
+  double exact = p * p * p * (1 - std::exp(at - 3 * e));
+  auto bounds = delta("pure:eps=0.1,T=3", at);
+  EXPECT_LE(bounds.lower, exact);
+  EXPECT_GE(bounds.upper, exact);
+  EXPECT_NEAR(bounds.upper / exact, 1, 1e-3);
+  EXPECT_EQ(delta("pure:eps=0.1,T=3", 0.3000001).upper, 0);
+  EXPECT_LE(epsilon("pure:eps=0.1,T=3", 1e-12).upper, 0.3 * (1 + 1e-12));
+  EXPECT_EQ(epsilon("rr:eps=0.1,T=3", 1e-5).upper, epsilon("pure:eps=0.1,T=3", 1e-5).upper);
+  // One Laplace release: 1 - e^{(eps - 1/b) / 2}.
+  EXPECT_NEAR(delta("lap:b=2,T=1", 0.25).upper, -std::expm1(0.5 * (0.25 - 0.5)), 1e-12);
+}
+
+TEST(Bounds, NothingSpentIsZero) {
+  for (const char* events :
+       {"psg:q=0,sigma=1,T=100", "psg:q=0.1,sigma=1,T=0", "pure:eps=0,T=5", "gauss:sigma=1,T=0"}) {
+    EXPECT_EQ(epsilon(events, 1e-5).upper, 0) << events;
+    EXPECT_EQ(delta(events, 0).upper, 0) << events;
+  }
+}
+
+TEST(Bounds, UsersAndTruncatedBatchesMeetTheirLimits) {
+  auto plain = epsilon("psg:q=0.01,sigma=1.2,T=1000", 1e-5);
+  EXPECT_EQ(epsilon("psgu:q=0.01,sigma=1.2,T=1000,k=1", 1e-5).upper, plain.upper);
+  // A batch that is never cut, and one that nearly always is.
+  EXPECT_EQ(epsilon("tpsg:N=10000,q=0.01,B=10000,sigma=1.2,T=1000", 1e-5).upper, plain.upper);
+  EXPECT_NEAR(epsilon("tpsg:N=10000,q=0.01,B=300,sigma=1.2,T=1000", 1e-5).upper / plain.upper, 1,
+              2e-3);
+  auto cut = epsilon("tpsg:N=10000,q=0.01,B=90,sigma=1.2,T=1000", 1e-5);
+  EXPECT_GT(cut.lower, plain.upper);
+  // Always cut: a record replaces another, at the rate at which it is kept.
+  auto replaced = epsilon("psg:q=0.005,sigma=0.6,T=1000", 1e-5, Adjacency::kReplaceOne);
+  EXPECT_NEAR(epsilon("tpsg:N=10000,q=0.01,B=50,sigma=1.2,T=1000", 1e-5).upper / replaced.upper, 1,
+              5e-3);
+}
+
+TEST(Bounds, AreOrderedAndMonotone) {
+  std::mt19937_64 random(20260704);
+  auto uniform = [&](double a, double b) {
+    return a + (b - a) * std::generate_canonical<double, 53>(random);
+  };
+  for (int i = 0; i < 8; ++i) {
+    Mechanism run;
+    run.q = std::exp(uniform(std::log(1e-4), 0));
+    run.scale = std::exp(uniform(std::log(0.4), std::log(30.0)));
+    run.steps = static_cast<uint64_t>(std::exp(uniform(0, std::log(3e3))));
+    double d = std::exp(uniform(std::log(1e-12), std::log(1e-3)));
+    auto at = [&](const Mechanism& m, double dd) {
+      return epsilon_bounds({&m, 1}, kAddRemove, dd)->worst();
+    };
+    auto base = at(run, d);
+    std::string what =
+        std::to_string(run.q) + " " + std::to_string(run.scale) + " " + std::to_string(run.steps);
+    EXPECT_LE(base.lower, base.upper) << what;
+    EXPECT_LE(base.upper - base.lower, 1e-3 * base.upper + 1e-4) << what;
+    double renyi = *epsilon_by_renyi({&run, 1}, kAddRemove, d);
+    EXPECT_LE(base.lower, renyi * (1 + 1e-9)) << what;
+    // What is worse is never certified to be better: its upper bound is above the lower one here.
+    Mechanism more = run, denser = run, noisier = run;
+    more.steps += 1 + run.steps / 3;
+    denser.q = std::min(1.0, run.q * 1.2);
+    noisier.scale *= 1.2;
+    EXPECT_GE(at(more, d).upper, base.lower) << what;
+    EXPECT_GE(at(denser, d).upper, base.lower) << what;
+    EXPECT_LE(at(noisier, d).lower, base.upper) << what;
+    EXPECT_GE(at(run, d / 10).upper, base.lower) << what;
+    if (i % 4 == 0 && base.upper > 0.01) {
+      EXPECT_LE(delta_bounds({&run, 1}, kAddRemove, base.upper)->worst().lower, d) << what;
+      EXPECT_GE(delta_bounds({&run, 1}, kAddRemove, base.lower)->worst().upper, d * (1 - 1e-9))
+          << what;
+    }
+  }
+}
+
+TEST(Bounds, TheOrderOfAListDoesNotMatterAndHalvesMakeAWhole) {
+  auto one = epsilon("psg:q=0.01,sigma=1.1,T=2000;lap:b=9,T=2", 1e-6);
+  auto other = epsilon(
+      "lap:b=9,T=1;psg:q=0.01,sigma=1.1,T=700;lap:b=9,T=1;psg:q=0.01,sigma=1.1,T=1300", 1e-6);
+  EXPECT_NEAR(one.upper, other.upper, 2e-3 * one.upper);
+  EXPECT_GE(one.upper, other.lower);
+}
+
+TEST(Bounds, RefuseNumbersThatMeanNothing) {
+  auto refused = [](Mechanism m) { return !epsilon_bounds({&m, 1}, kAddRemove, 1e-5); };
+  using Kind = Mechanism::Kind;
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, -0.1, 1, 1}));
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, 1.1, 1, 1}));
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, std::nan(""), 1, 1}));
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, 0.1, 0, 1}));
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, 0.1, HUGE_VAL, 1}));
+  EXPECT_TRUE(refused({Kind::kLaplace, 1, -1, 1}));
+  EXPECT_TRUE(refused({Kind::kTruncatedGaussian, 0.1, 1, 1, 1, 10, 11}));
+  Mechanism good;
+  for (double d : {0.0, 1.0, -1.0, std::nan("")})
+    EXPECT_FALSE(epsilon_bounds({&good, 1}, kAddRemove, d));
+  for (double e : {-1.0, HUGE_VAL, std::nan("")})
+    EXPECT_FALSE(delta_bounds({&good, 1}, kAddRemove, e));
+}
+
+TEST(Events, AreReadStrictly) {
+  auto good = parse_mechanisms(
+      "psg:q=0.01,sigma=4,T=1000;gauss:sigma=9;lap:b=8,T=1;pure:eps=0.1,T=3;psgu:q=0.1,sigma=2,T=5,"
+      "k=3;"
+      "tpsg:N=100,q=0.1,B=20,sigma=1,T=1e3");
+  ASSERT_TRUE(good);
+  EXPECT_EQ(good->all.size(), 6u);
+  EXPECT_EQ(good->all[1].steps, 1u);
+  EXPECT_EQ(good->all[5].steps, 1000u);
+  EXPECT_EQ(parse_mechanisms("lap:b=1;psg:q=0.1,sigma=?,T=3")->unknown, 1u);
+  for (const char* bad : {"",
+                          ";",
+                          "psg",
+                          "psg:",
+                          "psg:q=0.1",
+                          "psg:q=0.1,sigma=1,T=",
+                          "psg:q=0.1,sigma=1,T=1.5",
+                          "psg:q=0.1,sigma=1,T=-1",
+                          "psg:q=0.1,sigma=1,T=1,T=2",
+                          "psg:q=0.1,sigma=1,T=1,z=2",
+                          "psg:q=2,sigma=1,T=1",
+                          "psg:q=nan,sigma=1,T=1",
+                          "psg:q=0.1,sigma=inf,T=1",
+                          "psg:q=0.1x,sigma=1,T=1",
+                          "lap:b=0,T=1",
+                          "pure:eps=-1,T=1",
+                          "gaus:sigma=1,T=1",
+                          "psgu:q=0.1,sigma=1,T=1",
+                          "psgu:q=0.1,sigma=1,T=1,k=0",
+                          "tpsg:N=10,q=0.1,B=11,sigma=1,T=1",
+                          "psg:q=0.1,sigma=?,T=1;lap:b=?,T=1",
+                          "psg:q=0.1,sigma=1,T=99999999999999999999"}) {
+    auto parsed = parse_mechanisms(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_EQ(parsed.error().code(), Code::kMalformed);
+    EXPECT_NE(parsed.error().expected().find("xpected") == std::string::npos &&
+                  parsed.error().expected().find("needs") == std::string::npos &&
+                  parsed.error().expected().find("no parameter") == std::string::npos,
+              true)
+        << bad;
+  }
+}
+
+TEST(Noise, IsTheLeastThatKeepsThePromise) {
+  struct Case {
+    const char* events;
+    double epsilon, delta, exact;
+  };
+  for (auto c : {Case{"psg:q=0.01,sigma=?,T=10000", 1, 1e-5, 3.812816830701},
+                 Case{"psg:q=0.017066666666666667,sigma=?,T=2344", 3, 1e-5, 1.364991624684},
+                 Case{"psg:q=0.001,sigma=?,T=50000", 8, 1e-6, 0.5369073607621}}) {
+    auto parsed = *parse_mechanisms(c.events);
+    double sigma = *least_noise(parsed.all, *parsed.unknown, kAddRemove, c.epsilon, c.delta);
+    EXPECT_GE(sigma, c.exact * (1 - 1e-9));
+    EXPECT_LE(sigma, c.exact * 1.0008);
+  }
+  // Beside other spending, and where that is already too much.
+  auto parsed = *parse_mechanisms("lap:b=10,T=1;psg:q=0.01,sigma=?,T=1000");
+  double sigma = *least_noise(parsed.all, *parsed.unknown, kAddRemove, 1, 1e-5);
+  parsed.all[1].scale = sigma;
+  EXPECT_LE(epsilon_bounds(parsed.all, kAddRemove, 1e-5)->worst().lower, 1);
+  parsed.all[0].scale = 0.5;
+  EXPECT_EQ(least_noise(parsed.all, 1, kAddRemove, 1, 1e-5).error().code(), Code::kRefused);
+}
+
+TEST(Renyi, QuadratureIsTheFiniteSumAndTheClosedForms) {
+  for (double q : {0.001, 0.05, 0.7}) {
+    for (double sigma : {0.5, 1.3, 20.0}) {
+      for (uint32_t order : {2u, 3u, 8u, 24u}) {
+        Mechanism m{Mechanism::Kind::kSampledGaussian, q, sigma, 1};
+        EXPECT_NEAR(renyi_of_step(m, kAddRemove, order) / rdp_subsampled_gaussian(q, sigma, order),
+                    1, 3e-10);
+      }
+    }
+  }
+  double e = 0.2, a = 3.5;
+  double laplace =
+      std::log(a / (2 * a - 1) * std::exp((a - 1) * e) + (a - 1) / (2 * a - 1) * std::exp(-a * e)) /
+      (a - 1);
+  EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kLaplace, 1, 5, 1}, kAddRemove, a) / laplace, 1,
+              1e-9);
+  double pure = std::log((std::exp(a * e) + std::exp((1 - a) * e)) / (1 + std::exp(e))) / (a - 1);
+  EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kPure, 1, e, 1}, kAddRemove, a) / pure, 1, 1e-9);
+  EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kGaussian, 1, 4, 1}, Adjacency::kReplaceOne, 5) /
+                  (5 * 4 / 32.0),
+              1, 1e-12);
+}
+
+TEST(Meaning, IsTheTradeOffOfTheGuarantee) {
+  EXPECT_NEAR(most_recognised(0, 0, 0.05), 0.05, 1e-15);
+  EXPECT_NEAR(most_recognised(1, 0, 0.01), 0.01 * std::exp(1.0), 1e-15);
+  EXPECT_NEAR(most_recognised(1, 0, 0.9), 1 - 0.1 * std::exp(-1.0), 1e-15);
+  EXPECT_EQ(most_recognised(800, 0, 0.5), 1);
+  EXPECT_NEAR(most_certainty(1, 0.5), std::exp(1.0) / (1 + std::exp(1.0)), 1e-15);
+  EXPECT_EQ(most_certainty(3, 0), 0);
+  EXPECT_EQ(most_certainty(3, 1), 1);
+  EXPECT_NEAR(most_advantage(1, 0), most_certainty(1, 0.5) - 0.5, 1e-15);
+  // The line of equal errors touches the trade-off there.
+  double alarms = 0.5 - most_advantage(0.7, 1e-3);
+  EXPECT_NEAR(most_recognised(0.7, 1e-3, alarms), 1 - alarms, 1e-12);
+}
+
+TEST(Filter, AdmitsByEachRule) {
+  auto stream = *parse_stream("0.004266666666666667,1.3,3515");
+  auto count = [&](const char* rule, double e) {
+    return **admitted(stream, *parse_rule(rule), e, 1e-6);
+  };
+  EXPECT_EQ(count("renyi:4", 3), 0u);
+  EXPECT_EQ(count("renyi:5", 3), 1u);
+  EXPECT_EQ(count("renyi:6", 3), 4u);
+  EXPECT_EQ(count("renyi:8", 3), 6u);
+  EXPECT_EQ(count("renyi-mixture8", 3), 5u);
+  EXPECT_EQ(count("pld-static", 3), 7u);
+  EXPECT_FALSE(admitted(*parse_stream("0,1,5"), *parse_rule("pld-static"), 1, 1e-6)->has_value());
+  EXPECT_FALSE(admitted(*parse_stream("0,1,5;0.1,2,0"), *parse_rule("renyi-mixture8"), 1, 1e-6)
+                   ->has_value());
+  for (const char* bad : {"renyi", "renyi:", "renyi:1", "renyi:x", "pld", ""})
+    EXPECT_FALSE(parse_rule(bad)) << bad;
+  for (const char* bad : {"", "0.1,1", "0.1,1,2,3", "2,1,1", "0.1,0,1", "0.1,1,x"})
+    EXPECT_FALSE(parse_stream(bad)) << bad;
+}
+
+// The tables under SOUK_SHARED.
+
+TEST(Tables, EveryWholeRunLiesInItsBand) {
+  auto rows = tables::read("reference.csv");
+  if (rows.empty()) GTEST_SKIP() << "no accounting tables under SOUK_SHARED";
+  for (auto& row : rows) {
+    auto parsed = *parse_mechanisms(row["events"]);
+    auto adjacency = row["adjacency"] == "add_remove" ? kAddRemove : Adjacency::kReplaceOne;
+    double low = std::stod(row["accept_lo"]), high = std::stod(row["accept_hi"]),
+           exact = std::stod(row["exact"]);
+    double upper = 0, lower = 0;
+    if (row["query"] == "sigma") {
+      upper = *least_noise(parsed.all, *parsed.unknown, adjacency, std::stod(row["eps_target"]),
+                           std::stod(row["delta"]));
+    } else {
+      auto bounds = row["query"] == "eps"
+                        ? *epsilon_bounds(parsed.all, adjacency, std::stod(row["delta"]))
+                        : *delta_bounds(parsed.all, adjacency, std::stod(row["eps_target"]));
+      upper = bounds.worst().upper;
+      lower = bounds.worst().lower;
+    }
+    EXPECT_GE(upper, low) << row["id"];
+    EXPECT_LE(upper, high) << row["id"];
+    EXPECT_LE(lower, exact * (1 + 2e-9)) << row["id"];
+  }
+}
+
+TEST(Tables, EveryStepIsRightToNineDigits) {
+  for (auto& row : tables::read("onestep.csv")) {
+    Mechanism m{Mechanism::Kind::kSampledGaussian, std::stod(row["q"]), std::stod(row["sigma"]), 1};
+    auto direction = row["direction"] == "remove" ? Direction::kRemove : Direction::kAdd;
+    double exact = std::stod(row["delta"]);
+    EXPECT_NEAR(hockey_stick(dominating_pair(m, kAddRemove, direction), std::stod(row["eps"])),
+                exact, 1e-10 * exact);
+  }
+  for (auto& row : tables::read("rdp_step.csv")) {
+    Mechanism m{Mechanism::Kind::kSampledGaussian, std::stod(row["q"]), std::stod(row["sigma"]), 1};
+    double exact = std::stod(row["rho"]);
+    EXPECT_NEAR(renyi_of_step(m, kAddRemove, std::stod(row["alpha"])), exact, 1e-9 * exact);
+  }
+}
+
+TEST(Tables, EveryFilterAdmitsExactlyAsMany) {
+  for (auto& row : tables::read("ledger.csv")) {
+    auto stream = *parse_stream(row["stream (cycled; q,sigma,T per contract)"]);
+    std::string rule = row["rule"] == "renyi"        ? "renyi:" + row["alpha"]
+                       : row["rule"] == "pld_static" ? "pld-static"
+                                                     : "renyi-mixture8";
+    auto count =
+        admitted(stream, *parse_rule(rule), std::stod(row["eps_G"]), std::stod(row["delta_G"]));
+    EXPECT_EQ(**count, std::stoull(row["admitted"])) << rule;
+  }
+}
+
+}  // namespace
+}  // namespace souk::policy
