@@ -1,7 +1,11 @@
 // souk dataset publish|list|show|revoke.
+#include <cmath>
+#include <cstdio>
+
 #include "market_api/cli/session.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/publish.h"
+#include "market_api/client/spending.h"
 #include "policy/decide/source.h"
 
 namespace souk::market {
@@ -111,6 +115,12 @@ Result<Answer> list_datasets(Session& session, const ListOptions&) {
   return answer;
 }
 
+std::string short_real(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
 Result<Answer> show_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
@@ -121,6 +131,12 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
   Answer answer;
   answer.json = *summary(dataset).object();
   answer.json["manifest"] = contracts::to_json(manifest);
+  auto spending = TRY(spending_of(state, dataset));
+  auto real = [](double value) { return std::isfinite(value) ? Json::real(value) : Json(nullptr); };
+  answer.json["spent_epsilon_exact"] = real(spending.committed.exact);
+  answer.json["spent_epsilon_certified"] = real(spending.committed.certified);
+  answer.json["reserved_epsilon_exact"] = real(spending.with_reserved.exact);
+  answer.json["reserved_epsilon_certified"] = real(spending.with_reserved.certified);
   std::string shape;
   for (uint32_t dimension : manifest.feature_shape) {
     shape += (shape.empty() ? "" : " x ") + std::to_string(dimension);
@@ -138,6 +154,10 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
        {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) +
                      ", reserved " + millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
                      std::to_string(dataset.budget.runs) + " runs"},
+       {"odometer", "certified epsilon " + short_real(spending.committed.certified) + " (" +
+                        short_real(spending.with_reserved.certified) + " with what is reserved), " +
+                        short_real(spending.committed.exact) +
+                        " if every contract had been chosen in advance"},
        {"state", dataset.revoked ? "revoked" : "on offer"},
        {"entry", std::to_string(dataset.seq)}});
   answer.text += "\npolicy\n" + printable(manifest.policy);

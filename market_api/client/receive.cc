@@ -7,6 +7,7 @@
 #include "market_api/client/onnx_model.h"
 #include "market_api/client/receipt.h"
 #include "market_api/client/stored_model.h"
+#include "market_api/client/privacy_card.h"
 
 namespace souk::market {
 namespace {
@@ -49,6 +50,7 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
     card << "| " << dataset->manifest.provider_name << " | " << dataset->manifest.name << " | "
          << dataset->manifest.rows << " | `" << to_hex(id) << "` |\n";
   }
+  card << "\n" << privacy_card(spec, result, contract.start->trainer.kind);
   card << "\n`spec.json` holds the specification that was executed, with the names of features and "
           "classes, `model.onnx` the model for other programs.\n";
   return card.str();

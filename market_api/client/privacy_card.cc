@@ -1,0 +1,61 @@
+#include "market_api/client/privacy_card.h"
+
+#include <cstdio>
+#include <sstream>
+
+#include "policy/privacy/accountant.h"
+#include "policy/privacy/meaning.h"
+
+namespace souk::market {
+namespace {
+
+std::string digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+}  // namespace
+
+std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::JobResult& result,
+                         const std::string& evidence_kind) {
+  std::ostringstream card;
+  card << "## Privacy\n\n";
+  if (!spec.privacy) {
+    card << "None is promised: every provider waived it by name. The model may repeat what it was "
+            "trained on.\n";
+    return card.str();
+  }
+  const double epsilon = static_cast<double>(result.epsilon_micro) * 1e-6,
+               delta = static_cast<double>(result.delta_pico) * 1e-12;
+  const double rate = policy::rate_from_threshold(spec.sampling_threshold);
+  card << "| | |\n|---|---|\n"
+       << "| epsilon | " << digits(epsilon) << " |\n"
+       << "| delta | " << digits(delta) << " |\n"
+       << "| unit | one record (row) |\n"
+       << "| adjacency | add or remove one record; rates, steps, clipping norm and denominator are "
+          "public |\n"
+       << "| mechanism | DP-SGD: Poisson rate " << digits(rate) << ", noise multiplier "
+       << digits(spec.privacy->noise_multiplier) << ", clipping norm " << digits(spec.privacy->clip)
+       << ", " << result.steps << " steps |\n"
+       << "| accountant | privacy loss distribution, proven upper bound, with 1e-4 for the finite "
+          "precision of the noise |\n"
+       << "| audit | none was asked for by the providers' policies |\n\n"
+       << "What it means: whatever somebody knows besides, a test that wrongly accuses 1 % of the "
+          "records that were not used "
+          "recognises at most "
+       << digits(100 * policy::most_recognised(epsilon, delta, 0.01))
+       << " % of those that were, and who thinks even odds that a record was used is at most "
+       << digits(100 * policy::most_certainty(epsilon, 0.5))
+       << " % sure after seeing the model.\n\n"
+       << "It rests on these assumptions: the measured enclave code ran as attested (evidence `"
+       << evidence_kind
+       << "`); its random root was secret and never used twice; a person's rows are one record "
+          "(who owns k rows is "
+          "protected k times less); a person in two datasets is covered by both budgets together "
+          "only. Other contracts on the "
+          "same data spend more: the providers' ledgers add them up (`souk dataset show`).\n";
+  return card.str();
+}
+
+}  // namespace souk::market

@@ -1,0 +1,84 @@
+// How long the questions of `souk privacy` take, each in its own CPU time: median, 95th
+// percentile and worst of the repetitions. Not a test; run it on an idle machine.
+//   privacy_bench [REPETITIONS]
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "policy/privacy/bounds.h"
+#include "policy/privacy/filter.h"
+
+namespace souk::policy {
+namespace {
+
+double cpu_ms() {
+  return 1e3 * static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+void time(const std::string& name, int repetitions, const std::function<void()>& question) {
+  std::vector<double> ms;
+  for (int i = 0; i < repetitions; ++i) {
+    double start = cpu_ms();
+    question();
+    ms.push_back(cpu_ms() - start);
+  }
+  std::sort(ms.begin(), ms.end());
+  std::printf("%-74s %8.1f %8.1f %8.1f\n", name.c_str(), ms[ms.size() / 2],
+              ms[ms.size() * 95 / 100], ms.back());
+}
+
+int run(int repetitions) {
+  std::printf("%-74s %8s %8s %8s  ms of CPU\n", "", "median", "95 %", "worst");
+  struct Question {
+    const char* events;
+    double delta;
+  };
+  for (auto [events, delta] :
+       {Question{"psg:q=0.01,sigma=4,T=10000", 1e-5},
+        Question{"psg:q=0.004266666666666667,sigma=1.1,T=14062", 1e-5},
+        Question{"psg:q=0.04,sigma=1.5,T=2250", 1e-5}, Question{"psg:q=0.2,sigma=0.8,T=100", 1e-6},
+        Question{"psg:q=0.001,sigma=0.8,T=20000", 1e-6},
+        Question{"psg:q=0.0001,sigma=0.6,T=100000", 1e-8},
+        Question{"psg:q=0.005,sigma=2,T=1000000", 1e-7},
+        Question{"psg:q=0.00002,sigma=0.4,T=1000000", 1e-10},
+        Question{"psgu:q=0.01,sigma=2,T=2000,k=4", 1e-5},
+        Question{"psg:q=0.01,sigma=1.1,T=3000;lap:b=4,T=3", 1e-6}}) {
+    auto list = parse_mechanisms(events)->all;
+    time(std::string("epsilon ") + events, repetitions,
+         [&] { (void)epsilon_bounds(list, Adjacency::kAddRemove, delta); });
+    time("  upper bound alone", repetitions,
+         [&] { (void)epsilon_bounds(list, Adjacency::kAddRemove, delta, Effort::kUsual); });
+  }
+  auto known = parse_mechanisms("psg:q=0.01,sigma=1.1,T=6000")->all;
+  time("delta psg:q=0.01,sigma=1.1,T=6000 at 3", repetitions,
+       [&] { (void)delta_bounds(known, Adjacency::kAddRemove, 3); });
+  for (const char* events : {"psg:q=0.01,sigma=?,T=10000", "psg:q=0.001,sigma=?,T=50000",
+                             "psg:q=0.005,sigma=?,T=1000000"}) {
+    auto list = parse_mechanisms(events)->all;
+    time(std::string("noise ") + events, repetitions,
+         [&] { (void)least_noise(list, 0, Adjacency::kAddRemove, 3, 1e-6); });
+  }
+  auto stream = *parse_stream("0.3,30,300");
+  time("filter renyi-mixture8", repetitions,
+       [&] { (void)admitted(stream, *parse_rule("renyi-mixture8"), 8, 1e-6); });
+  time("filter pld-static", repetitions,
+       [&] { (void)admitted(stream, *parse_rule("pld-static"), 8, 1e-6); });
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  std::printf("most memory: %ld MiB\n", usage.ru_maxrss / 1024);
+  return 0;
+}
+
+}  // namespace
+}  // namespace souk::policy
+
+int main(int argc, char** argv) {
+  return souk::policy::run(argc > 1 ? std::max(1, std::atoi(argv[1])) : 9);
+}
