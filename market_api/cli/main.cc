@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   add_policy_tool_verbs(app, session);
   add_train_verbs(app, session);
   add_privacy_verbs(app, session);
+  add_bench_verbs(app, session);
 
   try {
     app.parse(argc, argv);

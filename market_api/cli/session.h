@@ -91,6 +91,7 @@ void add_job_verbs(CLI::App& app, Session& session);         // job submit|statu
 void add_ledger_verbs(CLI::App& app, Session& session);      // ledger log|show|prove|audit
 void add_model_verbs(CLI::App& app, Session& session);       // model fetch|evaluate, receipt verify
 void add_money_verbs(CLI::App& app, Session& session);   // treasury keygen|deposit, account balance
+void add_bench_verbs(CLI::App& app, Session& session);   // bench train
 void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
 void add_policy_tool_verbs(CLI::App& app, Session& session);  // policy new|templates|prove|diff, after policy
 void add_train_verbs(CLI::App& app, Session& session);   // train-local

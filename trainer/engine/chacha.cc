@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "ledger/base/result.h"
+#include "trainer/engine/simd.h"
 #include "trainer/engine/wipe.h"
 
 namespace souk::trainer {
@@ -16,6 +17,40 @@ std::array<uint8_t, 12> stream_nonce(uint64_t stream) {
   std::array<uint8_t, 12> nonce{};
   std::memcpy(nonce.data() + 4, &stream, 8);
   return nonce;
+}
+
+typedef uint32_t Words __attribute__((vector_size(64)));
+
+template <int bits>
+[[gnu::always_inline]] inline void rotate(Words& x) {
+  x = (x << bits) | (x >> (32 - bits));
+}
+
+[[gnu::always_inline]] inline void quarter(Words& a, Words& b, Words& c, Words& d) {
+  a += b;
+  d ^= a;
+  rotate<16>(d);
+  c += d;
+  b ^= c;
+  rotate<12>(b);
+  a += b;
+  d ^= a;
+  rotate<8>(d);
+  c += d;
+  b ^= c;
+  rotate<7>(b);
+}
+
+// Rows and columns change places: four perfect shuffles.
+[[gnu::always_inline]] inline void transpose(Words (&x)[16]) {
+  for (int round = 0; round < 4; ++round) {
+    Words y[16];
+    for (size_t i = 0; i < 8; ++i) {
+      y[2 * i] = __builtin_shufflevector(x[i], x[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+    for (size_t i = 0; i < 16; ++i) x[i] = y[i];
+  }
 }
 
 }  // namespace
@@ -37,44 +72,32 @@ ChaCha20::~ChaCha20() {
 }
 
 void ChaCha20::refill() {
-  CHECK(blocks_made_ + kBlocks <= (uint64_t{1} << 32));
-  // kBlocks blocks side by side, so that each line below is one vector operation.
-  uint32_t x[16][kBlocks], start[16][kBlocks];
-  for (size_t i = 0; i < 16; ++i) {
-    for (size_t lane = 0; lane < kBlocks; ++lane) start[i][lane] = state_[i];
-  }
-  for (size_t lane = 0; lane < kBlocks; ++lane) start[12][lane] = static_cast<uint32_t>(blocks_made_ + lane);
-  std::memcpy(x, start, sizeof(x));
-  auto quarter = [&x](size_t a, size_t b, size_t c, size_t d) {
-    for (size_t lane = 0; lane < kBlocks; ++lane) {
-      x[a][lane] += x[b][lane];
-      x[d][lane] = std::rotl(x[d][lane] ^ x[a][lane], 16);
-      x[c][lane] += x[d][lane];
-      x[b][lane] = std::rotl(x[b][lane] ^ x[c][lane], 12);
-      x[a][lane] += x[b][lane];
-      x[d][lane] = std::rotl(x[d][lane] ^ x[a][lane], 8);
-      x[c][lane] += x[d][lane];
-      x[b][lane] = std::rotl(x[b][lane] ^ x[c][lane], 7);
+  // The last blocks before the counter wraps, where there are fewer than kBlocks.
+  const uint64_t left = (uint64_t{1} << 32) - blocks_made_;
+  CHECK(left > 0);
+  const size_t wanted = left < kBlocks ? static_cast<size_t>(left) : kBlocks, skipped = kBlocks - wanted;
+  // kBlocks blocks side by side, a word of each in every vector.
+  wide([&] {
+    Words start[16], x[16];
+    for (size_t i = 0; i < 16; ++i) start[i] = Words{} + state_[i];
+    for (size_t lane = 0; lane < kBlocks; ++lane) start[12][lane] = static_cast<uint32_t>(blocks_made_ + lane);
+    for (size_t i = 0; i < 16; ++i) x[i] = start[i];
+    for (int round = 0; round < 10; ++round) {
+      quarter(x[0], x[4], x[8], x[12]);
+      quarter(x[1], x[5], x[9], x[13]);
+      quarter(x[2], x[6], x[10], x[14]);
+      quarter(x[3], x[7], x[11], x[15]);
+      quarter(x[0], x[5], x[10], x[15]);
+      quarter(x[1], x[6], x[11], x[12]);
+      quarter(x[2], x[7], x[8], x[13]);
+      quarter(x[3], x[4], x[9], x[14]);
     }
-  };
-  for (int round = 0; round < 10; ++round) {
-    quarter(0, 4, 8, 12);
-    quarter(1, 5, 9, 13);
-    quarter(2, 6, 10, 14);
-    quarter(3, 7, 11, 15);
-    quarter(0, 5, 10, 15);
-    quarter(1, 6, 11, 12);
-    quarter(2, 7, 8, 13);
-    quarter(3, 4, 9, 14);
-  }
-  for (size_t lane = 0; lane < kBlocks; ++lane) {
-    for (size_t i = 0; i < 16; ++i) {
-      uint32_t word = x[i][lane] + start[i][lane];
-      std::memcpy(buffer_.data() + 64 * lane + 4 * i, &word, 4);
-    }
-  }
-  blocks_made_ += kBlocks;
-  used_ = 0;
+    for (size_t i = 0; i < 16; ++i) x[i] += start[i];
+    transpose(x);
+    std::memcpy(buffer_.data() + 64 * skipped, x, 64 * wanted);
+  });
+  blocks_made_ += wanted;
+  used_ = 64 * skipped;
 }
 
 void ChaCha20::fill(std::span<uint8_t> out) {

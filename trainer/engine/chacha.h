@@ -25,7 +25,7 @@ class ChaCha20 {
   uint64_t next();
 
  private:
-  static constexpr size_t kBlocks = 8;  // made at once
+  static constexpr size_t kBlocks = 16;  // made at once
   void refill();
 
   std::array<uint32_t, 16> state_;

@@ -1,20 +1,21 @@
 #include "trainer/engine/engine.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <optional>
 
 #include "policy/privacy/accountant.h"
+#include "trainer/engine/clipping.h"
 #include "trainer/engine/examples.h"
-#include "trainer/engine/graph.h"
+#include "trainer/engine/first_error.h"
+#include "trainer/engine/loss.h"
 #include "trainer/engine/network.h"
-#include "trainer/engine/noise.h"
 #include "trainer/engine/optimizer.h"
+#include "trainer/engine/release.h"
 #include "trainer/engine/sampling.h"
+#include "trainer/engine/simd.h"
 
 namespace souk::trainer {
 
@@ -25,28 +26,6 @@ namespace {
 // Parameters are summed, noised and updated in pieces of this many; also the unit of the
 // noise streams, so a constant of the format.
 constexpr uint64_t kPiece = 4096;
-
-// The first error of a set of jobs that run at once.
-class FirstError {
- public:
-  void note(Status status) {
-    if (status) return;
-    std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::move(status).take_error();
-    failed_ = true;
-  }
-  bool failed() const { return failed_; }
-  Status status() {
-    std::lock_guard lock(mutex_);
-    if (error_) return *error_;
-    return Done{};
-  }
-
- private:
-  std::mutex mutex_;
-  std::optional<Error> error_;  // guarded by mutex_
-  std::atomic<bool> failed_{false};
-};
 
 double delta_of(const contracts::PrivacySpec& privacy) { return static_cast<double>(privacy.delta_pico) / 1e12; }
 
@@ -64,13 +43,10 @@ Status check_privacy(const TrainingSpec& spec) {
   return Done{};
 }
 
-template <class Function>
-auto guarded(const Function& function) -> decltype(function()) {
-  try {
-    return function();
-  } catch (const std::bad_alloc&) {
-    return Error(Code::kExhausted, "engine: expected enough memory for parameters and activations");
-  }
+bool asks_for(const Graph& graph, Node::Op op) {
+  return std::any_of(graph.layers.begin() + 1, graph.layers.end(), [op](const Layer& layer) {
+    return layer.node.op == op && (op != Node::Op::kDropout || layer.node.rate > 0);
+  });
 }
 
 }  // namespace
@@ -85,135 +61,211 @@ struct TrainingRun::State {
   std::optional<Secret<32>> root;
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
-  std::optional<NoiseGrid> grid;  // with privacy
+  std::optional<ClipRule> clip;        // with privacy
+  std::optional<FixedPoint> fixed;     // with privacy
   bool has_dropout = false;
 
   // Moved on by step().
-  std::vector<float> parameters;
+  std::vector<float> numbers;          // the model
   std::optional<OptimizerState> optimizer;
+  std::optional<RunningMean> running;
   std::optional<ShuffledRows> shuffled;
+  std::vector<float> accumulated;      // gradients of the draws since the last update; empty if each is one
   uint32_t steps_done = 0;
+  double loss = 0;
   bool broken = false;
 
-  // Of the step under way. One for each worker:
-  std::vector<std::vector<float>> gradient;  // of a shard or of an example
-  std::vector<std::vector<int32_t>> units;   // with privacy
-  std::vector<std::vector<int64_t>> sums;    // with privacy
-  std::vector<double> total;                 // without privacy
+  // Of the step under way. One for each shard of a wave, which is one for each worker:
+  std::vector<std::vector<float>> sums;         // gradients of the shards, clipped with privacy
+  std::vector<std::vector<float>> statistics;   // of batch norms
+  std::vector<double> losses;
+  // One for each worker, with privacy:
+  std::vector<std::vector<float>> factors;
+  std::vector<std::vector<uint8_t>> present;
+  struct Piece {
+    std::vector<int64_t> total = std::vector<int64_t>(kPiece);
+    std::vector<float> mean = std::vector<float>(kPiece);
+  };
+  std::vector<Piece> pieces;
+  // Of all parameters, where a batch takes more than one wave:
+  std::vector<int64_t> total;                   // with privacy
+  std::vector<float> mean;                      // without
+
+  struct Keys {
+    std::optional<Secret<32>> dropout, augment;
+  };
 
   std::vector<uint64_t> draw(uint64_t step) {
     if (spec.shuffle) return shuffled->batch(step, spec.batch);
     return poisson_batch(derive_key(*root, "sample", step), rows, spec.sampling_threshold);
   }
 
-  // Forward and backward for examples [first, first + shard) of the batch.
-  Status pass(std::span<const uint64_t> batch, uint64_t first, const Secret<32>* dropout, unsigned worker) {
-    const uint64_t numbers = graph.input().count();
-    const uint64_t here = std::min<uint64_t>(network->shard(), batch.size() - first);
-    float* input = network->input(worker);
-    for (uint64_t r = 0; r < here; ++r) reader->read(batch[first + r], input + r * numbers);
-    std::fill(input + here * numbers, input + network->shard() * numbers, 0.0F);
-    TRY(network->forward(worker, dropout, static_cast<uint32_t>(first)));
-    const float* logits = network->logits(worker);
-    float* gradients = network->logits_gradient(worker);
-    std::fill_n(gradients, network->shard() * graph.classes, 0.0F);
-    for (uint64_t r = 0; r < here; ++r) {
-      std::span<const float> own(logits + r * graph.classes, graph.classes);
-      cross_entropy(own, labels[batch[first + r]], gradients + r * graph.classes);
+  void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys, float* input) const {
+    const uint64_t numbers_each = graph.input().count(), views = spec.augmentation.multiplicity;
+    for (uint64_t e = 0; e < here; ++e) {
+      for (uint64_t view = 0; view < views; ++view, input += numbers_each) {
+        if (!keys.augment) {
+          reader->read(batch[first + e], input);
+          continue;
+        }
+        ChaCha20 random(keys.augment->bytes(SecretAccess()), (first + e) * views + view);
+        reader->read_view(batch[first + e], random, input);
+      }
     }
-    return network->backward(worker);
   }
 
-  // Runs update(first, count) over all parameters, in pieces on all workers.
+  // Forward, loss and backward for examples [first, first + shard) of the batch, whose gradient
+  // goes to sums[slot].
+  Status run_shard(std::span<const uint64_t> batch, uint64_t first, const Keys& keys, size_t slot, unsigned worker) {
+    const uint64_t here = std::min<uint64_t>(spec.shard, batch.size() - first), views = spec.augmentation.multiplicity;
+    read_rows(batch, first, here, keys, network->input(worker));
+    Network::Pass pass{static_cast<uint32_t>(here), true, keys.dropout ? &*keys.dropout : nullptr, first};
+    TRY(network->forward(worker, pass));
+    const float* outputs = network->outputs(worker);
+    float* gradients = network->outputs_gradient(worker);
+    const double share = 1.0 / static_cast<double>(views);
+    double sum = 0;
+    for (uint64_t row = 0; row < here * views; ++row) {
+      std::span<const float> own(outputs + row * graph.outputs, graph.outputs);
+      sum += share * loss_of(spec.loss, own, labels[batch[first + row / views]], share, gradients + row * graph.outputs);
+    }
+    losses[slot] = sum;
+    if (!spec.privacy) {
+      TRY(network->backward(worker, sums[slot]));
+      if (!statistics.empty()) network->copy_statistics(worker, statistics[slot]);
+      return Done{};
+    }
+    TRY(network->backward(worker));
+    std::span<uint8_t> there(present[worker].data(), here);
+    clip->factors(network->norms(worker), static_cast<uint32_t>(here), factors[worker], there);
+    return network->clipped_sum(worker, factors[worker], there, sums[slot]);
+  }
+
+  // Runs function(first, count, piece of the worker) over what is trained, on all workers.
   template <class Function>
   void for_each_piece(const Function& function) {
-    workers->run((graph.parameters + kPiece - 1) / kPiece, [&](size_t piece, unsigned worker) {
+    workers->run((graph.trained + kPiece - 1) / kPiece, [&](size_t piece, unsigned worker) {
       uint64_t first = piece * kPiece;
-      function(first, std::min(kPiece, graph.parameters - first), worker);
+      function(first, std::min(kPiece, graph.trained - first), pieces[worker]);
     });
   }
 
-  // Clipped, rounded, exactly summed, noised, divided by the public constant.
-  Status private_step(std::span<const uint64_t> batch, const Secret<32>* dropout) {
-    const uint32_t shard = network->shard();
-    FirstError errors;
-    workers->run((batch.size() + shard - 1) / shard, [&](size_t index, unsigned worker) {
-      if (errors.failed()) return;
-      uint64_t first = index * shard;
-      Status passed = pass(batch, first, dropout, worker);
-      if (!passed) return errors.note(std::move(passed));
-      auto& row = gradient[worker];
-      auto& z = units[worker];
-      auto& sum = sums[worker];
-      for (uint32_t r = 0; r < std::min<uint64_t>(shard, batch.size() - first); ++r) {
-        Status done = network->example_gradient(worker, r, row);
-        if (!done) return errors.note(std::move(done));
-        clip_to_grid(row, *grid, z);
-        for (uint64_t i = 0; i < sum.size(); ++i) sum[i] += z[i];
-      }
-    });
-    TRY(errors.status());
-    // Also when the batch is empty: a step without noise would say so.
-    auto key = derive_key(*root, "noise", steps_done);
-    const double rate = rate_at(spec, steps_done), unit = grid->step / spec.batch;
-    for_each_piece([&](uint64_t first, uint64_t count, unsigned worker) {
-      std::span<int64_t> sum(sums[0].data() + first, count);
-      for (size_t other = 1; other < sums.size(); ++other) {
-        for (uint64_t i = 0; i < count; ++i) {
-          sum[i] += sums[other][first + i];
-          sums[other][first + i] = 0;
-        }
-      }
-      ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
-      add_noise(random, *grid, sum);
-      std::span<float> g(gradient[worker].data(), count);
-      for (uint64_t i = 0; i < count; ++i) {
-        g[i] = static_cast<float>(static_cast<double>(sum[i]) * unit);
-        sum[i] = 0;
-      }
-      optimizer->update(parameters, first, g, rate, steps_done + uint64_t{1});
-    });
-    return Done{};
-  }
+  struct Wave {
+    uint64_t shards = 0;  // whose gradients are in sums[0 .. shards)
+    bool first = true, last = true;
+  };
 
-  // Shard gradients are added in the order of the shards, whoever made them.
-  Status plain_step(std::span<const uint64_t> batch, const Secret<32>* dropout) {
-    const uint32_t shard = network->shard();
-    const uint64_t shards = (batch.size() + shard - 1) / shard, wave = gradient.size();
-    std::fill(total.begin(), total.end(), 0.0);
+  // Calls join(first, count, wave, piece) for every piece after each wave of shards, once where the batch
+  // is empty; what it does with sums it does in the order of the shards, whoever made them.
+  template <class Join>
+  Status run_batch(std::span<const uint64_t> batch, const Keys& keys, const Join& join) {
+    const uint64_t shards = (batch.size() + spec.shard - 1) / spec.shard, wave = sums.size();
+    loss = 0;
     for (uint64_t start = 0; start < shards; start += wave) {
       const uint64_t now = std::min(wave, shards - start);
       FirstError errors;
       workers->run(now, [&](size_t index, unsigned worker) {
-        Status passed = pass(batch, (start + index) * shard, dropout, worker);
-        if (!passed) return errors.note(std::move(passed));
-        errors.note(network->batch_gradient(worker, gradient[index]));
+        if (!errors.failed()) errors.note(run_shard(batch, (start + index) * spec.shard, keys, index, worker));
       });
       TRY(errors.status());
-      for_each_piece([&](uint64_t first, uint64_t count, unsigned) {
-        for (uint64_t s = 0; s < now; ++s) {
-          for (uint64_t i = first; i < first + count; ++i) total[i] += gradient[s][i];
-        }
-      });
+      for (uint64_t s = 0; s < now; ++s) {
+        loss += losses[s] / static_cast<double>(batch.size());
+        if (!statistics.empty()) move_statistics(statistics[s]);
+      }
+      const Wave own{now, start == 0, start + now == shards};
+      for_each_piece([&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, own, piece); });
     }
-    const double rate = rate_at(spec, steps_done);
-    for_each_piece([&](uint64_t first, uint64_t count, unsigned worker) {
-      std::span<float> g(gradient[worker].data(), count);
-      for (uint64_t i = 0; i < count; ++i) g[i] = static_cast<float>(total[first + i] / spec.batch);
-      optimizer->update(parameters, first, g, rate, steps_done + uint64_t{1});
-    });
+    if (shards == 0) for_each_piece([&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, Wave{}, piece); });
     return Done{};
   }
 
+  void move_statistics(const std::vector<float>& seen) {
+    float* running_statistics = numbers.data() + graph.parameters;
+    for (const Layer& layer : graph.layers) {
+      if (layer.running_count == 0 || !layer.trained) continue;
+      for (uint64_t i = layer.running_at - graph.parameters; i < layer.running_at - graph.parameters + layer.running_count; ++i) {
+        running_statistics[i] = static_cast<float>((1 - kRunningMomentum) * running_statistics[i] + kRunningMomentum * seen[i]);
+      }
+    }
+  }
+
+  // Clipped, rounded to units, exactly summed, noised, divided by the public constant. Also when
+  // the batch is empty: a step without noise would say so.
+  Status private_gradient(std::span<const uint64_t> batch, const Keys& keys) {
+    auto key = derive_key(*root, "noise", steps_done);
+    return run_batch(batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
+      const bool one_wave = wave.first && wave.last;
+      std::span<int64_t> sum(one_wave ? piece.total.data() : total.data() + first, count);
+      for (uint64_t s = 0; s < wave.shards; ++s) fixed->add({sums[s].data() + first, count}, sum);
+      if (!wave.last) return;
+      ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
+      std::span<float> g(piece.mean.data(), count);
+      fixed->release(random, sum, 1.0 / spec.batch, g);
+      update(first, g);
+    });
+  }
+
+  Status plain_gradient(std::span<const uint64_t> batch, const Keys& keys) {
+    const float share = 1.0F / static_cast<float>(spec.batch);
+    return run_batch(batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
+      const bool one_wave = wave.first && wave.last;
+      float* to = one_wave ? piece.mean.data() : mean.data() + first;
+      wide([&] {
+        for (uint64_t i = 0; wave.first && i < count; ++i) to[i] = 0;
+        for (uint64_t s = 0; s < wave.shards; ++s) {
+          const float* from = sums[s].data() + first;
+          for (uint64_t i = 0; i < count; ++i) to[i] += from[i];
+        }
+        for (uint64_t i = 0; wave.last && i < count; ++i) to[i] *= share;
+      });
+      if (wave.last) update(first, {to, count});
+    });
+  }
+
+  // By the mean of the last `accumulate` gradients, once there are that many.
+  void update(uint64_t first, std::span<float> g) {
+    const uint64_t draws = spec.accumulate, updates = (steps_done + uint64_t{1}) / draws;
+    if (draws > 1) {
+      float* kept = accumulated.data() + first;
+      for (uint64_t i = 0; i < g.size(); ++i) kept[i] += g[i];
+      if ((steps_done + uint64_t{1}) % draws != 0) return;
+      for (uint64_t i = 0; i < g.size(); ++i) {
+        g[i] = kept[i] / static_cast<float>(draws);
+        kept[i] = 0;
+      }
+    }
+    optimizer->update(numbers, first, g, rate_at(spec, steps_done), updates);
+    running->update(numbers, first, g.size(), updates);
+  }
+
   Status step() {
-    TRY(network->set_parameters(parameters));
+    TRY(network->set_parameters(numbers));
     auto batch = draw(steps_done);
-    std::optional<Secret<32>> dropout;
-    if (has_dropout) dropout = derive_key(*root, "dropout", steps_done);
-    const Secret<32>* key = dropout ? &*dropout : nullptr;
-    TRY(spec.privacy ? private_step(batch, key) : plain_step(batch, key));
+    Keys keys;
+    if (has_dropout) keys.dropout = derive_key(*root, "dropout", steps_done);
+    if (reader->augments()) keys.augment = derive_key(*root, "augment", steps_done);
+    TRY(spec.privacy ? private_gradient(batch, keys) : plain_gradient(batch, keys));
+    // Frozen numbers do not move; batch statistics do.
+    const bool updated = (steps_done + uint64_t{1}) % spec.accumulate == 0;
+    if (updated) running->update(numbers, graph.parameters, graph.numbers - graph.parameters, (steps_done + 1) / spec.accumulate);
     ++steps_done;
     return Done{};
+  }
+
+  void make_buffers() {
+    const unsigned wave = workers->threads();
+    sums.assign(wave, std::vector<float>(graph.trained));
+    losses.assign(wave, 0.0);
+    pieces.resize(wave);
+    if (spec.accumulate > 1) accumulated.assign(graph.trained, 0.0F);
+    if (!spec.privacy) {
+      mean.assign(graph.trained, 0.0F);
+      if (graph.numbers > graph.parameters) statistics.assign(wave, std::vector<float>(graph.numbers - graph.parameters));
+      return;
+    }
+    factors.assign(wave, std::vector<float>(graph.trained_layers.size() * spec.shard));
+    present.assign(wave, std::vector<uint8_t>(spec.shard));
+    total.assign(graph.trained, 0);
   }
 };
 
@@ -222,7 +274,8 @@ TrainingRun::TrainingRun(TrainingRun&&) noexcept = default;
 TrainingRun& TrainingRun::operator=(TrainingRun&&) noexcept = default;
 TrainingRun::~TrainingRun() = default;
 
-Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data, NoiseRoot root, Workers& workers) {
+Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data, NoiseRoot root, Workers& workers,
+                                        const Model* initial) {
   return guarded([&]() -> Result<TrainingRun> {
     auto state = std::make_unique<State>();
     State& s = *state;
@@ -236,24 +289,31 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.reader = TRY(ExampleReader::open(spec, s.graph, data.features, s.rows));
     s.root.emplace(std::move(root));
     s.workers = &workers;
+    NetworkSettings settings;
+    settings.gradients = spec.privacy ? NetworkSettings::Gradients::kPerExample : NetworkSettings::Gradients::kBatch;
+    settings.shard = spec.shard;
+    settings.views = spec.augmentation.multiplicity;
+    settings.workers = workers.threads();
+    settings.dtype = spec.dtype;
+    s.network = TRY(Network::compile(s.graph, settings));
     if (spec.privacy) {
-      double draws = static_cast<double>(s.graph.parameters) * spec.steps;
-      s.grid = NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws);
-      if (!s.grid) return Error(Code::kRefused, "privacy: expected parameters times steps to stay below 3e10");
+      double draws = static_cast<double>(s.graph.trained) * spec.steps;
+      auto grid = NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws);
+      if (!grid) return Error(Code::kRefused, "privacy: expected trained parameters times steps to stay below 3e10");
+      s.fixed.emplace(*grid);
+      s.clip.emplace(*spec.privacy, s.network->strategies(), spec.shard);
     }
-    const auto gradients = spec.privacy ? Network::Gradients::kPerExample : Network::Gradients::kBatch;
-    s.network = TRY(Network::compile(s.graph, spec.shard, workers.threads(), gradients));
-    for (const auto& layer : s.graph.layers) s.has_dropout |= layer.node.op == Node::Op::kDropout && layer.node.rate > 0;
-    s.parameters = initial_parameters(s.graph, spec.seed);
-    s.optimizer.emplace(spec.optimizer, s.graph.parameters);
-    if (spec.shuffle) s.shuffled.emplace(*s.root, s.rows);
-    s.gradient.assign(workers.threads(), std::vector<float>(s.graph.parameters));
-    if (spec.privacy) {
-      s.units.assign(workers.threads(), std::vector<int32_t>(s.graph.parameters));
-      s.sums.assign(workers.threads(), std::vector<int64_t>(s.graph.parameters));
+    s.has_dropout = asks_for(s.graph, Node::Op::kDropout);
+    if (initial) {
+      TRY(check_model(spec, *initial));
+      s.numbers = flatten(s.graph, *initial);
     } else {
-      s.total.resize(s.graph.parameters);
+      s.numbers = initial_parameters(s.graph, spec.seed);
     }
+    s.optimizer.emplace(spec.optimizer, s.graph.trained);
+    s.running.emplace(spec.ema, s.numbers);
+    if (spec.shuffle) s.shuffled.emplace(*s.root, s.rows);
+    s.make_buffers();
     return TrainingRun(std::move(state));
   });
 }
@@ -278,6 +338,7 @@ Status TrainingRun::run_to_end(const std::function<void(uint32_t)>& after_step) 
 
 uint32_t TrainingRun::steps_done() const { return state_->steps_done; }
 uint32_t TrainingRun::steps_total() const { return state_->spec.steps; }
+double TrainingRun::private_loss_of_last_step() const { return state_->loss; }
 
 double TrainingRun::epsilon_spent() const {
   const State& s = *state_;
@@ -290,75 +351,7 @@ Result<Model> TrainingRun::finish() {
   State& s = *state_;
   if (s.broken) return Error(Code::kBroken, "training: this run has failed");
   if (s.steps_done < s.spec.steps) return Error(Code::kConflict, "training: expected every step to be done first");
-  return guarded([&]() -> Result<Model> { return named(s.graph, s.parameters); });
-}
-
-namespace {
-
-// Calls each(row, logits) for every example, in shards, on all workers.
-Status infer(const TrainingSpec& spec, const Model& model, const Features& features, uint64_t rows, Workers& workers,
-             const std::function<void(uint64_t row, std::span<const float> logits)>& each) {
-  TRY(check_model(spec, model));
-  Graph graph = TRY(build_graph(spec));
-  auto reader = TRY(ExampleReader::open(spec, graph, features, rows));
-  auto network = TRY(Network::compile(graph, spec.shard, workers.threads(), Network::Gradients::kNone));
-  auto parameters = flatten(graph, model);
-  TRY(network->set_parameters(parameters));
-  const uint64_t shard = network->shard(), numbers = graph.input().count();
-  FirstError errors;
-  workers.run((rows + shard - 1) / shard, [&](size_t index, unsigned worker) {
-    const uint64_t first = index * shard, here = std::min(shard, rows - first);
-    float* input = network->input(worker);
-    for (uint64_t r = 0; r < here; ++r) reader.read(first + r, input + r * numbers);
-    std::fill(input + here * numbers, input + shard * numbers, 0.0F);
-    Status passed = network->forward(worker, nullptr, 0);
-    if (!passed) return errors.note(std::move(passed));
-    for (uint64_t r = 0; r < here; ++r) {
-      each(first + r, std::span<const float>(network->logits(worker) + r * graph.classes, graph.classes));
-    }
-  });
-  return errors.status();
-}
-
-}  // namespace
-
-Result<std::vector<float>> predict(const TrainingSpec& spec, const Model& model, const Features& features, uint64_t rows,
-                                   Workers& workers) {
-  return guarded([&]() -> Result<std::vector<float>> {
-    TRY(contracts::check_spec(spec));
-    uint64_t have = std::visit([](const auto& values) { return static_cast<uint64_t>(values.size()); }, features);
-    if (rows > have) return Error(Code::kMalformed, "dataset: expected as many examples as rows");
-    std::vector<float> logits(rows * spec.classes);
-    TRY(infer(spec, model, features, rows, workers, [&](uint64_t row, std::span<const float> own) {
-      std::copy(own.begin(), own.end(), logits.begin() + static_cast<ptrdiff_t>(row * spec.classes));
-    }));
-    return logits;
-  });
-}
-
-Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, Examples data, Workers& workers) {
-  return guarded([&]() -> Result<Evaluation> {
-    TRY(contracts::check_spec(spec));
-    const uint64_t rows = data.labels.size();
-    if (rows == 0) return Error(Code::kMalformed, "dataset: expected at least one example");
-    TRY(check_labels(data.labels, rows, spec.classes));
-    std::vector<double> loss(rows);
-    std::vector<uint8_t> right(rows);
-    TRY(infer(spec, model, data.features, rows, workers, [&](uint64_t row, std::span<const float> logits) {
-      loss[row] = cross_entropy(logits, data.labels[row], nullptr);
-      auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-      right[row] = best == data.labels[row] ? 1 : 0;
-    }));
-    Evaluation result;
-    result.rows = rows;
-    for (uint64_t row = 0; row < rows; ++row) {
-      result.loss += loss[row];
-      result.accuracy += right[row];
-    }
-    result.loss /= static_cast<double>(rows);
-    result.accuracy /= static_cast<double>(rows);
-    return result;
-  });
+  return guarded([&]() -> Result<Model> { return named(s.graph, s.running->kept() ? s.running->mean() : s.numbers); });
 }
 
 }  // namespace souk::trainer

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "contracts/training/spec.h"
@@ -27,13 +28,18 @@ using NoiseRoot = Secret<32>;
 // shapes of the model), futexes, and nothing else of the system.
 Status warm_up(Workers& workers);
 
+// The instruction set that matrix products use here: "AVX512-BF16", "AVX512", "AVX2", ...
+// Results in f32 are the same bits on CPUs where this is the same.
+std::string isa_name();
+
 class TrainingRun {
  public:
   // Borrows `data` and `workers` until destroyed. kMalformed: the spec or the dataset's
   // shape or labels are impossible. kRefused: the accountant's epsilon for the whole run
-  // exceeds the claimed one, or privacy is asked with shuffled batches.
+  // exceeds the claimed one, privacy is asked with shuffled batches, or bf16 on a CPU without
+  // it. `initial`: weights to start from (fine-tuning), else those of spec.seed.
   static Result<TrainingRun> create(const contracts::TrainingSpec& spec, Examples data,
-                                    NoiseRoot root, Workers& workers);
+                                    NoiseRoot root, Workers& workers, const Model* initial = nullptr);
   TrainingRun(TrainingRun&&) noexcept;
   TrainingRun& operator=(TrainingRun&&) noexcept;
   ~TrainingRun();
@@ -48,7 +54,10 @@ class TrainingRun {
   uint32_t steps_total() const;
   // Upper bound at the spec's delta for the steps done so far; infinity without privacy.
   double epsilon_spent() const;
-  // The parameters after the last step; kConflict before it.
+  // Mean loss over the examples of the last step. About the data: must not leave an enclave
+  // unless the provider waived privacy.
+  double private_loss_of_last_step() const;
+  // The parameters after the last step, or their running mean; kConflict before it.
   Result<Model> finish();
 
  private:
@@ -57,15 +66,18 @@ class TrainingRun {
   std::unique_ptr<State> state_;
 };
 
-// Logits, rows x classes. kMalformed: model, features and spec do not fit together.
+// The last layer's numbers, rows x (classes, or 1). kMalformed: model, features and spec do not fit together.
 Result<std::vector<float>> predict(const contracts::TrainingSpec& spec, const Model& model,
                                    const Features& features, uint64_t rows, Workers& workers);
+
+// The class that the outputs of one example name.
+int64_t predicted_class(const contracts::TrainingSpec& spec, std::span<const float> outputs);
 
 // About the data: must not leave an enclave unless the provider waived privacy.
 struct Evaluation {
   uint64_t rows = 0;
-  double accuracy = 0;  // the largest logit is the label's; the first of equals counts
-  double loss = 0;      // mean cross entropy in nats
+  double accuracy = 0;  // share of examples whose predicted_class is the label
+  double loss = 0;      // mean of the spec's loss
 };
 Result<Evaluation> evaluate(const contracts::TrainingSpec& spec, const Model& model,
                             Examples data, Workers& workers);

@@ -1,4 +1,5 @@
-// Examples on their way into a network: normalised, channels last; and the loss at its end.
+// Examples on their way into a network: normalised, channels last, in the views that training
+// wants of them.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "contracts/training/spec.h"
+#include "trainer/engine/chacha.h"
 #include "trainer/engine/graph.h"
 #include "trainer/engine/model.h"
 
@@ -13,23 +15,26 @@ namespace souk::trainer {
 
 class ExampleReader {
  public:
-  // kMalformed: `features` is not rows x input numbers.
+  // kMalformed: `features` is not rows x input numbers, or a column that an embedding reads
+  // holds something else than 0 .. categories - 1.
   static Result<ExampleReader> open(const contracts::TrainingSpec& spec, const Graph& graph, const Features& features,
                                     uint64_t rows);
 
-  // Example `row`, normalised: x' = (x - mean) * scale, in row, column, channel order.
+  // Example `row`, normalised: x' = (x - mean) * scale, in row, column, channel order. Columns
+  // that an embedding reads are left as they are.
   void read(uint64_t row, float* out) const;
+  // A random view of it: cut out of a zero margin, perhaps mirrored. Draws one word.
+  void read_view(uint64_t row, ChaCha20& random, float* out) const;
+  bool augments() const { return augmentation_.flip || augmentation_.crop > 0; }
 
  private:
   Features features_;
   Shape3 shape_;
+  contracts::Augmentation augmentation_;
   std::vector<float> mean_, scale_;  // one for each number of the input, in its own order
 };
 
 // kMalformed: not one label for each row, or a label outside 0 .. classes - 1.
 Status check_labels(std::span<const int64_t> labels, uint64_t rows, uint32_t classes);
-
-// Softmax cross entropy of one example; its gradient if `gradient` is not null.
-double cross_entropy(std::span<const float> logits, int64_t label, float* gradient);
 
 }  // namespace souk::trainer

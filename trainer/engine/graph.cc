@@ -11,15 +11,19 @@ namespace souk::trainer {
 namespace {
 
 std::vector<int64_t> weight_shape(const Layer& layer) {
+  const Node& node = layer.node;
   int64_t units = layer.out.channels, inputs = layer.in.channels;
-  switch (layer.node.op) {
-    case Node::Op::kLinear:
-      return {units, inputs};
-    case Node::Op::kConv2d:
-      return {units, inputs / layer.node.groups, layer.node.kernel, layer.node.kernel};
-    default:
-      return {units};
+  switch (node.op) {
+    case Node::Op::kLinear: return {units, inputs};
+    case Node::Op::kConv2d: return {units, inputs / node.groups, node.kernel, node.kernel};
+    case Node::Op::kEmbedding: return {node.categories, node.units};
+    default: return {units};
   }
+}
+
+bool has_weights(Node::Op op) {
+  return op == Node::Op::kLinear || op == Node::Op::kConv2d || op == Node::Op::kEmbedding || op == Node::Op::kBatchNorm ||
+         is_group_norm(op);
 }
 
 // Whether the layer's output goes into a rectifier, perhaps through a group norm.
@@ -34,6 +38,9 @@ bool is_rectified(const Graph& graph, size_t value) {
       case Node::Op::kSilu:
         return true;
       case Node::Op::kGroupNorm:
+      case Node::Op::kLayerNorm:
+      case Node::Op::kBatchNorm:
+      case Node::Op::kDropout:
         if (is_rectified(graph, i)) return true;
         break;
       default:
@@ -43,32 +50,13 @@ bool is_rectified(const Graph& graph, size_t value) {
   return false;
 }
 
-Status refuse_what_is_not_built(const contracts::TrainingSpec& spec) {
-  using contracts::TrainingSpec;
-  bool plain = spec.loss == TrainingSpec::Loss::kSoftmaxCrossEntropy &&
-               spec.augmentation == contracts::Augmentation{} && spec.accumulate == 1 &&
-               spec.ema == 0 && spec.dtype == TrainingSpec::Dtype::kF32 &&
-               spec.optimizer.decay == contracts::Optimizer::Decay::kDecoupled;
-  if (spec.privacy && spec.privacy->clipping != contracts::PrivacySpec::Clipping::kFlat)
-    plain = false;
-  for (const Node& node : spec.model) {
-    plain = plain && !node.frozen && !node.standardize && node.op != Node::Op::kEmbedding &&
-            node.op != Node::Op::kColumns && node.op != Node::Op::kBatchNorm &&
-            node.op != Node::Op::kLayerNorm;
-  }
-  if (!plain)
-    return Error(Code::kRefused,
-                 "engine: this specification asks for more than this build can train");
-  return Done{};
-}
-
 }  // namespace
 
 Result<Graph> build_graph(const contracts::TrainingSpec& spec) {
   auto shape = TRY(contracts::check_spec(spec));
-  TRY(refuse_what_is_not_built(spec));
   Graph graph;
   graph.classes = spec.classes;
+  graph.outputs = shape.outputs.back().channels;
   graph.layers.resize(spec.model.size() + 1);
   graph.layers[0].out = shape.outputs[0];
   for (uint32_t i = 1; i < graph.layers.size(); ++i) {
@@ -78,64 +66,84 @@ Result<Graph> build_graph(const contracts::TrainingSpec& spec) {
     if (layer.inputs.empty()) layer.inputs.push_back(i - 1);
     layer.in = shape.outputs[layer.inputs.front()];
     layer.out = shape.outputs[i];
-    switch (layer.node.op) {
-      case Node::Op::kLinear:
-      case Node::Op::kConv2d:
-      case Node::Op::kGroupNorm:
-        layer.weight_count = 1;
-        for (int64_t size : weight_shape(layer)) layer.weight_count *= static_cast<uint64_t>(size);
-        layer.bias_count =
-            layer.node.bias || layer.node.op == Node::Op::kGroupNorm ? layer.out.channels : 0;
-        break;
-      default:
-        break;
+    if (has_weights(layer.node.op)) {
+      const bool affine = layer.node.op == Node::Op::kLinear || layer.node.op == Node::Op::kConv2d;
+      layer.weight_count = 1;
+      for (int64_t size : weight_shape(layer)) layer.weight_count *= static_cast<uint64_t>(size);
+      layer.bias_count = (affine ? layer.node.bias : layer.node.op != Node::Op::kEmbedding) ? layer.out.channels : 0;
+      if (layer.node.op == Node::Op::kBatchNorm) layer.running_count = uint64_t{2} * layer.out.channels;
+      layer.trained = !layer.node.frozen;
     }
-    layer.weight_at = graph.parameters;
-    layer.bias_at = layer.weight_at + layer.weight_count;
-    graph.parameters = layer.bias_at + layer.bias_count;
-    layer.depends_on_parameters = layer.weight_count > 0;
+    layer.depends_on_trained = layer.trained;
     for (uint32_t input : layer.inputs) {
-      if (graph.layers[input].depends_on_parameters) layer.depends_on_parameters = true;
+      if (graph.layers[input].depends_on_trained) layer.depends_on_trained = true;
     }
   }
-  CHECK(graph.parameters == shape.parameters);
+  for (bool trained : {true, false}) {
+    for (uint32_t i = 1; i < graph.layers.size(); ++i) {
+      Layer& layer = graph.layers[i];
+      if (layer.weight_count == 0 || layer.trained != trained) continue;
+      layer.weight_at = graph.parameters;
+      layer.bias_at = layer.weight_at + layer.weight_count;
+      graph.parameters = layer.bias_at + layer.bias_count;
+      if (!trained) continue;
+      layer.group = static_cast<uint32_t>(graph.trained_layers.size());
+      graph.trained_layers.push_back(i);
+      graph.trained = graph.parameters;
+    }
+  }
+  graph.numbers = graph.parameters;
+  for (Layer& layer : graph.layers) {
+    layer.running_at = graph.numbers;
+    graph.numbers += layer.running_count;
+  }
+  CHECK(graph.parameters == shape.parameters && graph.trained == shape.trained);
   return graph;
 }
 
-Model named(const Graph& graph, const std::vector<float>& parameters) {
-  CHECK(parameters.size() == graph.parameters);
-  Model model;
+namespace {
+
+// Calls visit(name, shape, position, count) for every tensor, in the order of Model.
+template <class Visit>
+void each_tensor(const Graph& graph, const Visit& visit) {
   for (size_t i = 1; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
-    auto part = [&](uint64_t at, uint64_t count) {
-      auto begin = parameters.begin() + static_cast<ptrdiff_t>(at);
-      return std::vector<float>(begin, begin + static_cast<ptrdiff_t>(count));
-    };
-    if (layer.weight_count > 0) {
-      model.tensors.push_back({std::to_string(i) + ".weight", weight_shape(layer),
-                               part(layer.weight_at, layer.weight_count)});
-    }
-    if (layer.bias_count > 0) {
-      model.tensors.push_back({std::to_string(i) + ".bias",
-                               {layer.out.channels},
-                               part(layer.bias_at, layer.bias_count)});
+    const std::string name = std::to_string(i);
+    const std::vector<int64_t> channels{layer.out.channels};
+    if (layer.weight_count > 0) visit(name + ".weight", weight_shape(layer), layer.weight_at, layer.weight_count);
+    if (layer.bias_count > 0) visit(name + ".bias", channels, layer.bias_at, layer.bias_count);
+    if (layer.running_count > 0) {
+      visit(name + ".running_mean", channels, layer.running_at, layer.running_count / 2);
+      visit(name + ".running_var", channels, layer.running_at + layer.running_count / 2, layer.running_count / 2);
     }
   }
+}
+
+}  // namespace
+
+Model named(const Graph& graph, const std::vector<float>& parameters) {
+  CHECK(parameters.size() == graph.numbers);
+  Model model;
+  each_tensor(graph, [&](std::string name, std::vector<int64_t> shape, uint64_t at, uint64_t count) {
+    auto begin = parameters.begin() + static_cast<ptrdiff_t>(at);
+    model.tensors.push_back({std::move(name), std::move(shape), {begin, begin + static_cast<ptrdiff_t>(count)}});
+  });
   return model;
 }
 
 std::vector<float> flatten(const Graph& graph, const Model& model) {
-  std::vector<float> parameters;
-  parameters.reserve(graph.parameters);
-  for (const auto& tensor : model.tensors) {
-    parameters.insert(parameters.end(), tensor.values.begin(), tensor.values.end());
-  }
-  CHECK(parameters.size() == graph.parameters);
+  std::vector<float> parameters(graph.numbers);
+  size_t next = 0;
+  each_tensor(graph, [&](const std::string&, const std::vector<int64_t>&, uint64_t at, uint64_t count) {
+    CHECK(next < model.tensors.size() && model.tensors[next].values.size() == count);
+    std::copy_n(model.tensors[next].values.begin(), count, parameters.begin() + static_cast<ptrdiff_t>(at));
+    ++next;
+  });
   return parameters;
 }
 
 std::vector<float> initial_parameters(const Graph& graph, uint64_t seed) {
-  std::vector<float> parameters(graph.parameters, 0.0F);
+  std::vector<float> parameters(graph.numbers, 0.0F);
   std::array<uint8_t, 32> key{};
   constexpr char kLabel[] = "souk/engine/v1/initial";
   std::memcpy(key.data(), &seed, 8);
@@ -143,14 +151,17 @@ std::vector<float> initial_parameters(const Graph& graph, uint64_t seed) {
   for (size_t i = 1; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
     float* weights = parameters.data() + layer.weight_at;
-    if (layer.node.op == Node::Op::kGroupNorm) {
+    if (layer.weight_count == 0) continue;
+    if (is_group_norm(layer.node.op) || layer.node.op == Node::Op::kBatchNorm) {
       std::fill_n(weights, layer.weight_count, 1.0F);
+      std::fill_n(parameters.data() + layer.running_at + layer.running_count / 2, layer.running_count / 2, 1.0F);
       continue;
     }
-    if (layer.weight_count == 0) continue;
-    // Uniform with variance 1 / fan-in, twice that in front of a rectifier (He et al. 2015).
-    double fan_in = static_cast<double>(layer.weight_count) / layer.out.channels;
-    double bound = std::sqrt((is_rectified(graph, i) ? 6.0 : 3.0) / fan_in);
+    // Uniform with variance 1 / fan-in, twice that in front of a rectifier (He et al. 2015); an
+    // embedding's rows have length 1 on average.
+    double bound = layer.node.op == Node::Op::kEmbedding
+                       ? std::sqrt(3.0 / layer.node.units)
+                       : std::sqrt((is_rectified(graph, i) ? 6.0 : 3.0) / static_cast<double>(layer.fan_in()));
     ChaCha20 random(std::span<const uint8_t, 32>(key), i);
     for (uint64_t k = 0; k < layer.weight_count; ++k) {
       double unit = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)
@@ -167,7 +178,7 @@ Result<Model> initial_model(const contracts::TrainingSpec& spec) {
 
 Status check_model(const contracts::TrainingSpec& spec, const Model& model) {
   auto graph = TRY(build_graph(spec));
-  Model expected = named(graph, std::vector<float>(graph.parameters));
+  Model expected = named(graph, std::vector<float>(graph.numbers));
   if (model.tensors.size() != expected.tensors.size()) {
     return Error(Code::kMalformed,
                  "model: expected " + std::to_string(expected.tensors.size()) + " tensors");

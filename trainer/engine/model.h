@@ -1,6 +1,7 @@
-// Named parameters of a network. Names are "<node index>.weight" and
-// "<node index>.bias", where node i of spec.model has index i + 1. Shapes:
-// linear [out, in]; conv [out, in / groups, kernel, kernel]; group norm [channels].
+// Named parameters of a network. Names are "<node index>.weight", ".bias" and, of a batch
+// norm, ".running_mean" and ".running_var", where node i of spec.model has index i + 1. Shapes:
+// linear [out, in]; conv [out, in / groups, kernel, kernel]; norms [channels]; embedding
+// [categories, units].
 // A linear layer behind a flatten reads its inputs in channel, row, column order.
 #pragma once
 
@@ -23,7 +24,7 @@ struct NamedTensor {
 };
 
 struct Model {
-  std::vector<NamedTensor> tensors;  // in node order, weight before bias
+  std::vector<NamedTensor> tensors;  // in node order; weight, bias, running_mean, running_var
   friend bool operator==(const Model&, const Model&) = default;
 };
 

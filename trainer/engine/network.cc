@@ -1,121 +1,41 @@
 #include "trainer/engine/network.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdlib>
-#include <cstring>
+#include <cmath>
 #include <mutex>
-#include <new>
-#include <optional>
 
 #include <dnnl.h>
-#include <dnnl.hpp>
 
-#include "trainer/engine/chacha.h"
-#include "trainer/engine/kernels.h"
+#include "trainer/engine/bf16.h"
+#include "trainer/engine/engine.h"
+#include "trainer/engine/gemm.h"
+#include "trainer/engine/network_state.h"
 
 // libgomp, which oneDNN was built with; declared here because <omp.h> needs -fopenmp.
 extern "C" void omp_set_num_threads(int);
 
 namespace souk::trainer {
-namespace {
 
 using kernels::Onto;
-using Md = dnnl::memory::desc;
-using Tag = dnnl::memory::format_tag;
-constexpr auto kF32 = dnnl::memory::data_type::f32;
+using Op = Node::Op;
+
+namespace {
+
 constexpr uint64_t kMaxFloats = uint64_t{1} << 33;  // of activations, for one worker
 
-class Floats {
- public:
-  explicit Floats(uint64_t count = 0)
-      : data_(static_cast<float*>(std::aligned_alloc(64, (count * sizeof(float) + 127) / 64 * 64))), size_(count) {
-    if (!data_) throw std::bad_alloc();
-    std::memset(data_.get(), 0, count * sizeof(float));
-  }
-  float* data() const { return data_.get(); }
-  uint64_t size() const { return size_; }
-
- private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  std::unique_ptr<float, Free> data_;
-  uint64_t size_;
-};
-
-// OpenMP keeps its thread count per calling thread; the price is a store.
-void stay_on_this_thread() { omp_set_num_threads(1); }
-
-template <class Function>
-Status at_the_door(const Function& function) {
-  try {
-    stay_on_this_thread();
-    function();
-    return Done{};
-  } catch (const dnnl::error&) {
-    return Error(Code::kBroken, "oneDNN: expected every primitive of the model to compile and run");
-  } catch (const std::bad_alloc&) {
-    return Error(Code::kExhausted, "expected enough memory for the activations of one shard");
-  }
+// Whether `op` can work where its input lies: its derivative needs no input, or no value at all.
+bool works_in_place(Op op) {
+  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid || op == Op::kDropout;
 }
-
-void check_dnnl(dnnl_status_t status) {
-  if (status != dnnl_success) throw dnnl::error(status, "sgemm");
+// Whether the backward of `op` looks at its own output.
+bool looks_at_output(Op op) {
+  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid || op == Op::kMaxPool;
 }
-
-// C = op(A) op(B) (+ C), row major.
-void gemm(char ta, char tb, uint64_t m, uint64_t n, uint64_t k, const float* a, uint64_t lda, const float* b, uint64_t ldb,
-          Onto onto, float* c, uint64_t ldc) {
-  auto d = [](uint64_t v) { return static_cast<dnnl_dim_t>(v); };
-  check_dnnl(dnnl_sgemm(ta, tb, d(m), d(n), d(k), 1.0F, a, d(lda), b, d(ldb), onto == Onto::kAdd ? 1.0F : 0.0F, c, d(ldc)));
-}
-
-// The primitives of one convolution; shared by all workers, scratch is the worker's.
-struct Convolution {
-  dnnl::convolution_forward forward;
-  dnnl::convolution_backward_data backward_data;
-  dnnl::convolution_backward_weights backward_weights;  // for the shard, or for one example
-  Md source, target, row_source, row_target;            // channels last
-  Md plain, bias;                                       // weights as the model has them
-  Md weights, weights_back, weights_gradient;           // as the primitives want them
-  dnnl::memory forward_weights, backward_weights_memory;  // reordered by set_parameters
-  dnnl::reorder gradient_to_plain;
-  size_t scratch = 0;  // bytes, the most any of them needs
-};
-
-struct Worker {
-  std::vector<Floats> values, gradients;         // one for each layer
-  std::vector<std::vector<uint32_t>> winners;    // max pool
-  std::vector<Floats> extras;                    // group norm moments, dropout factors, conv gradient in blocked form
-  Floats spare;                                  // a gradient that must be added to another
-  Floats scratch;
-  std::optional<dnnl::stream> stream;
-};
+bool is_rectifier(Op op) { return op == Op::kRelu || op == Op::kLeakyRelu; }
 
 }  // namespace
 
-struct Network::State {
-  Graph graph;
-  uint32_t shard = 0;
-  Gradients gradients = Gradients::kNone;
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  std::vector<std::optional<Convolution>> convolutions;
-  std::vector<std::vector<Onto>> onto;  // how layer i's backward meets the gradient of each input
-  std::vector<Worker> workers;
-  std::span<const float> parameters;
-
-  Convolution make_convolution(const Layer& layer, bool needs_input_gradient);
-  Worker make_worker(size_t scratch_bytes, uint64_t spare) const;
-  void run_convolution(const dnnl::primitive& primitive, Worker& w, std::unordered_map<int, dnnl::memory> args) const;
-  void forward_layer(Worker& w, uint32_t index, const Secret<32>* dropout, uint32_t first) const;
-  void backward_layer(Worker& w, uint32_t index) const;
-  void convolution_weights(Worker& w, uint32_t index, const Md& x_md, float* x, const Md& dy_md, float* dy, float* dweight,
-                           float* dbias) const;
-  dnnl::memory wrap(const Md& md, const float* data) const {
-    return {md, engine, const_cast<float*>(data)};
-  }
-};
+void stay_on_this_thread() { omp_set_num_threads(1); }
 
 void configure_libraries() {
   static std::once_flag once;
@@ -132,354 +52,483 @@ void configure_libraries() {
   });
 }
 
-Convolution Network::State::make_convolution(const Layer& layer, bool needs_input_gradient) {
-  using D = dnnl::memory::dims;
-  using Prop = dnnl::prop_kind;
-  const auto algorithm = dnnl::algorithm::convolution_direct;
-  const Node& node = layer.node;
-  const int64_t groups = node.groups, in = layer.in.channels, out = layer.out.channels, kernel = node.kernel;
-  const D strides{node.stride, node.stride}, padding{node.padding, node.padding};
-  dnnl::primitive_attr attr;
-  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-
-  Convolution c;
-  auto images = [&](int64_t rows, const Shape3& shape) {
-    return Md(D{rows, shape.channels, shape.height, shape.width}, kF32, Tag::nhwc);
-  };
-  c.source = images(shard, layer.in);
-  c.target = images(shard, layer.out);
-  c.row_source = images(1, layer.in);
-  c.row_target = images(1, layer.out);
-  const D dims = groups == 1 ? D{out, in, kernel, kernel} : D{groups, out / groups, in / groups, kernel, kernel};
-  c.plain = Md(dims, kF32, groups == 1 ? Tag::oihw : Tag::goihw);
-  const Md any(dims, kF32, Tag::any);
-  c.bias = Md(D{out}, kF32, Tag::a);
-  const bool bias = layer.bias_count > 0;
-
-  auto forward_of = [&](const Md& source, const Md& target) {
-    return bias ? dnnl::convolution_forward::primitive_desc(
-                      {Prop::forward_training, algorithm, source, any, c.bias, target, strides, padding, padding}, attr, engine)
-                : dnnl::convolution_forward::primitive_desc(
-                      {Prop::forward_training, algorithm, source, any, target, strides, padding, padding}, attr, engine);
-  };
-  auto forward_pd = forward_of(c.source, c.target);
-  c.forward = dnnl::convolution_forward(forward_pd);
-  c.weights = forward_pd.weights_desc();
-  c.forward_weights = dnnl::memory(c.weights, engine);
-  c.scratch = forward_pd.scratchpad_desc().get_size();
-
-  if (gradients != Gradients::kNone && needs_input_gradient) {
-    dnnl::convolution_backward_data::primitive_desc pd({algorithm, c.source, any, c.target, strides, padding, padding}, attr,
-                                                       engine, forward_pd);
-    c.backward_data = dnnl::convolution_backward_data(pd);
-    c.weights_back = pd.weights_desc();
-    c.backward_weights_memory = dnnl::memory(c.weights_back, engine);
-    c.scratch = std::max(c.scratch, pd.scratchpad_desc().get_size());
-  }
-  if (gradients != Gradients::kNone) {
-    bool one = gradients == Gradients::kPerExample;
-    const Md& source = one ? c.row_source : c.source;
-    const Md& target = one ? c.row_target : c.target;
-    auto hint = one ? forward_of(source, target) : forward_pd;
-    auto pd = bias ? dnnl::convolution_backward_weights::primitive_desc(
-                         {algorithm, source, any, c.bias, target, strides, padding, padding}, attr, engine, hint)
-                   : dnnl::convolution_backward_weights::primitive_desc(
-                         {algorithm, source, any, target, strides, padding, padding}, attr, engine, hint);
-    c.backward_weights = dnnl::convolution_backward_weights(pd);
-    c.weights_gradient = pd.diff_weights_desc();
-    c.scratch = std::max(c.scratch, pd.scratchpad_desc().get_size());
-    dnnl::reorder::primitive_desc reorder(engine, c.weights_gradient, engine, c.plain, attr);
-    c.gradient_to_plain = dnnl::reorder(reorder);
-    c.scratch = std::max(c.scratch, reorder.scratchpad_desc().get_size());
-  }
-  return c;
+bool has_bf16() {
+  configure_libraries();
+  const auto isa = dnnl_get_effective_cpu_isa();
+  return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
-Worker Network::State::make_worker(size_t scratch_bytes, uint64_t spare) const {
-  Worker w;
-  for (size_t i = 0; i < graph.layers.size(); ++i) {
+std::string isa_name() {
+  configure_libraries();
+  switch (dnnl_get_effective_cpu_isa()) {
+    case dnnl_cpu_isa_avx512_core_amx: return "AVX512-AMX";
+    case dnnl_cpu_isa_avx512_core_bf16: return "AVX512-BF16";
+    case dnnl_cpu_isa_avx512_core_vnni: return "AVX512-VNNI";
+    case dnnl_cpu_isa_avx512_core: return "AVX512";
+    case dnnl_cpu_isa_avx2_vnni: return "AVX2-VNNI";
+    case dnnl_cpu_isa_avx2: return "AVX2";
+    case dnnl_cpu_isa_avx: return "AVX";
+    case dnnl_cpu_isa_sse41: return "SSE4.1";
+    default: return "plain";
+  }
+}
+
+// Buffers, fusions, and in which order gradients meet.
+void Network::State::plan() {
+  const auto& layers = graph.layers;
+  std::vector<std::vector<uint32_t>> readers(layers.size());
+  for (uint32_t i = 1; i < layers.size(); ++i) {
+    for (uint32_t input : layers[i].inputs) readers[input].push_back(i);
+  }
+  plans.assign(layers.size(), {});
+  for (uint32_t i = 0; i < layers.size(); ++i) plans[i].value_root = i;
+  auto alone = [&](uint32_t value) { return value != 0 && readers[value].size() == 1; };
+  for (uint32_t i = 1; i < layers.size(); ++i) {
+    const Layer& layer = layers[i];
+    const uint32_t from = layer.inputs[0];
+    LayerPlan& p = plans[i];
+    if (layer.node.op == Op::kAdd) {
+      // norm + residual: one pass, at the sum's place. The residual is there by then.
+      for (size_t k = 0; k < 2 && !p.norm; ++k) {
+        const uint32_t norm = layer.inputs[k];
+        if (!is_group_norm(layers[norm].node.op) || !alone(norm)) continue;
+        p.norm = norm;
+        plans[norm].done_elsewhere = true;
+        p.value_root = plans[norm].value_root;
+      }
+    }
+    if (!works_in_place(layer.node.op) || !alone(from) || looks_at_output(layers[from].node.op)) continue;
+    p.value_root = plans[from].value_root;
+    if (!is_rectifier(layer.node.op) || (layer.node.op == Op::kLeakyRelu && !(layer.node.slope >= 0))) continue;
+    if (layers[from].node.op == Op::kConv2d) p.done_elsewhere = true;
+    std::optional<uint32_t> norm = plans[from].norm;
+    if (is_group_norm(layers[from].node.op)) norm = from;
+    if (norm && layer.node.op == Op::kRelu) {
+      plans[*norm].rectify = true;
+      p.done_elsewhere = true;
+    }
+  }
+  // The last layer to read a value is the first to meet its gradient. A sum only passes its own
+  // gradient on: it waits for a layer that writes, and is added to what that wrote.
+  std::vector<bool> written(layers.size(), false);
+  std::vector<uint32_t> waiting(layers.size(), 0);
+  for (auto i = static_cast<uint32_t>(layers.size() - 1); i >= 1; --i) {
+    const Layer& layer = layers[i];
+    LayerPlan& p = plans[i];
+    for (size_t k = 0; k < layer.inputs.size(); ++k) {
+      const uint32_t input = layer.inputs[k];
+      const auto& all = readers[input];
+      const auto place = std::lower_bound(all.begin(), all.end(), i);
+      bool wait = layer.node.op == Op::kAdd && layer.inputs[0] != layer.inputs[1] && !written[input] && waiting[input] == 0 &&
+                  place != all.begin() && p.norm != input;
+      if (wait) {
+        const Layer& next = layers[*(place - 1)];
+        wait = next.node.op != Op::kAdd && next.inputs[0] == input;
+      }
+      p.waits.push_back(wait);
+      p.onto.push_back(written[input] ? Onto::kAdd : Onto::kWrite);
+      if (wait) {
+        waiting[input] = i;
+        continue;
+      }
+      written[input] = true;
+      if (waiting[input] != 0 && k == 0) {
+        p.deferred.push_back(waiting[input]);
+        waiting[input] = 0;
+      }
+    }
+  }
+}
+
+void Network::State::build() {
+  plan();
+  small_rows = settings.views * std::max(1U, settings.shard / 8);
+  convolutions.resize(graph.layers.size());
+  for (uint32_t i : graph.trained_layers) {
+    strategies.push_back(choose_strategy(graph.layers[i], settings.shard, settings.views,
+                                         settings.convolutions ? &*settings.convolutions : nullptr));
+  }
+  bool any_standardized = false;
+  for (uint32_t i = 1; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
-    const uint64_t count = layer.out.count() * shard;
-    bool back = gradients != Gradients::kNone && layer.depends_on_parameters;
-    uint64_t extra = 0;
-    switch (layer.node.op) {
-      case Node::Op::kGroupNorm: extra = uint64_t{2} * layer.node.groups * shard; break;
-      case Node::Op::kDropout: extra = count; break;
-      case Node::Op::kConv2d:
-        if (i > 0 && gradients != Gradients::kNone) extra = convolutions[i]->weights_gradient.get_size() / sizeof(float) + 16;
+    any_standardized |= layer.node.standardize;
+    if (layer.node.op != Op::kConv2d) continue;
+    ConvolutionPlan conv;
+    conv.rows = all_rows();
+    conv.small_rows = small_rows;
+    conv.training = settings.gradients != Gradients::kNone;
+    conv.batch_gradient = settings.gradients == Gradients::kBatch && layer.trained;
+    conv.needs_input_gradient = graph.layers[layer.inputs[0]].depends_on_trained;
+    conv.bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
+    if (per_example() && layer.trained) {
+      conv.example_rows = settings.views;
+      const LayerStrategy& own = strategies[layer.group];
+      if (own.strategy == Strategy::kGhost) conv.chunk_rows = own.chunk * settings.views;
+    }
+    for (uint32_t k = i + 1; k < graph.layers.size(); ++k) {
+      if (graph.layers[k].inputs[0] != i || !plans[k].done_elsewhere || !is_rectifier(graph.layers[k].node.op)) continue;
+      conv.rectify = true;
+      conv.slope = graph.layers[k].node.op == Op::kLeakyRelu ? static_cast<float>(graph.layers[k].node.slope) : 0.0F;
+    }
+    convolutions[i].emplace(engine, layer, conv);
+  }
+  if (any_standardized) {
+    standardized.resize(graph.parameters);
+    deviations.resize(graph.parameters);
+  }
+  for (unsigned k = 0; k < settings.workers; ++k) workers.push_back(make_worker());
+}
+
+NetworkWorker Network::State::make_worker() const {
+  NetworkWorker w;
+  const uint64_t rows = all_rows(), examples = settings.shard;
+  const bool training = settings.gradients != Gradients::kNone;
+  const bool bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
+  uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0;
+  w.values.assign(graph.layers.size(), nullptr);
+  w.gradients.assign(graph.layers.size(), nullptr);
+  std::vector<bool> back(graph.layers.size(), false);  // roots whose buffer somebody needs on the way back
+  for (uint32_t i = 0; i < graph.layers.size(); ++i) {
+    if (training && graph.layers[i].depends_on_trained) back[plans[i].value_root] = true;
+  }
+  for (uint32_t i = 0; i < graph.layers.size(); ++i) {
+    const Layer& layer = graph.layers[i];
+    const uint64_t count = layer.out.count() * rows;
+    const bool root = plans[i].value_root == i;
+    uint64_t extra = 0, own = 0, own_bias = 0;
+    switch (i == 0 ? Op::kFlatten : layer.node.op) {
+      case Op::kGroupNorm:
+      case Op::kLayerNorm:
+        extra = uint64_t{2} * norm_groups(layer.node) * rows;
+        if (training) own = uint64_t{2} * layer.out.channels * rows;
         break;
+      case Op::kBatchNorm:
+        extra = uint64_t{2} * layer.out.channels;
+        own = extra;
+        break;
+      case Op::kDropout: extra = count; break;
       default: break;
     }
-    if (i == 0) extra = 0;
-    w.values.emplace_back(count);
-    w.gradients.emplace_back(back ? count : 0);
+    if (i > 0 && layer.trained && per_example()) {
+      const Strategy strategy = strategies[layer.group].strategy;
+      if (strategy == Strategy::kStored) own = convolutions[i]->blocked_count() * examples;
+      if (strategy == Strategy::kExplicit) own = layer.weight_count * examples;
+      if (layer.node.op == Op::kConv2d || strategy == Strategy::kExplicit) own_bias = layer.bias_count * examples;
+      if (strategy == Strategy::kGhost) {
+        pixels = std::max(pixels, uint64_t{layer.in.height} * layer.in.width);
+        partial = std::max({partial, convolutions[i]->blocked_count(), layer.in.count() + layer.out.count()});
+      }
+      if (strategy == Strategy::kGoodfellow && strategies[layer.group].chunk < settings.shard) {
+        partial = std::max(partial, layer.weight_count);
+      }
+    }
+    if (training && i > 0 && layer.trained) {
+      bias = std::max(bias, layer.bias_count);
+      sums = std::max({sums, layer.bias_count * 2, layer.node.op == Op::kEmbedding ? layer.weight_count : uint64_t{0}});
+      if (convolutions[i] && !per_example()) partial = std::max(partial, convolutions[i]->blocked_count());
+    }
+    if (convolutions[i]) {
+      scratch = std::max<uint64_t>(scratch, convolutions[i]->scratch_bytes());
+      if (training && layer.trained) blocked = std::max(blocked, convolutions[i]->blocked_count());
+    }
+    if (i > 0) {
+      for (size_t k = 0; k < layer.inputs.size(); ++k) {
+        if (training && plans[i].onto[k] == Onto::kAdd) spare = std::max(spare, graph.layers[layer.inputs[k]].out.count() * rows);
+      }
+    }
+    w.value_buffers.emplace_back(root ? count : 0);
+    w.gradient_buffers.emplace_back(back[i] ? count : 0);
     w.extras.emplace_back(extra);
-    w.winners.emplace_back(i > 0 && layer.node.op == Node::Op::kMaxPool ? count : 0);
+    w.own.emplace_back(own);
+    w.own_bias.emplace_back(own_bias);
+    const bool converts = bf16 && convolutions[i].has_value();
+    w.x16.emplace_back(converts ? layer.in.count() * rows : 0);
+    w.dy16.emplace_back(converts && training ? count : 0);
+    w.runners.emplace_back();
+    if (convolutions[i]) w.runners.back().emplace(engine, *convolutions[i]);
+  }
+  for (uint32_t i = 0; i < graph.layers.size(); ++i) {
+    w.values[i] = w.value_buffers[plans[i].value_root].data();
+    if (training && graph.layers[i].depends_on_trained) w.gradients[i] = w.gradient_buffers[plans[i].value_root].data();
   }
   w.spare = Floats(spare);
-  w.scratch = Floats(scratch_bytes / sizeof(float) + 16);
+  w.blocked = Floats(blocked);
+  w.partial = Floats(partial);
+  w.spare_bias = Floats(bias);
+  w.sums = Buffer<double>(sums);
+  w.scratch = Buffer<uint8_t>(scratch + 64);
+  w.ghost.fit(pixels);
   w.stream.emplace(engine);
+  if (per_example()) {
+    w.norms.square.resize(strategies.size() * examples);
+    w.norms.roughness.resize(strategies.size() * examples);
+  }
   return w;
 }
 
-Result<std::unique_ptr<Network>> Network::compile(const Graph& graph, uint32_t shard, unsigned workers, Gradients gradients) {
+Result<std::unique_ptr<Network>> Network::compile(const Graph& graph, const NetworkSettings& settings) {
   configure_libraries();
+  if (settings.dtype == contracts::TrainingSpec::Dtype::kBf16 && !has_bf16()) {
+    return Error(Code::kRefused, "bf16: expected a CPU that multiplies it (AVX512-BF16 or AMX); it is never emulated");
+  }
+  const uint64_t rows = uint64_t{settings.shard} * settings.views;
   uint64_t floats = 0;
-  for (const Layer& layer : graph.layers) floats += layer.out.count() * shard * 3;
+  for (const Layer& layer : graph.layers) {
+    floats += layer.out.count() * rows * 3;
+    if (settings.gradients == Gradients::kPerExample && layer.trained) {
+      const auto strategy = choose_strategy(layer, settings.shard, settings.views, nullptr).strategy;
+      if (strategy == Strategy::kStored || strategy == Strategy::kExplicit) floats += layer.weight_count * settings.shard;
+    }
+  }
   if (floats > kMaxFloats) return Error(Code::kExhausted, "expected the activations of one shard to stay below 32 GiB");
   auto state = std::make_unique<State>();
-  State& s = *state;
-  s.graph = graph;
-  s.shard = shard;
-  s.gradients = gradients;
-  TRY(at_the_door([&] {
-    size_t scratch = 0;
-    uint64_t spare = 0;
-    s.convolutions.resize(graph.layers.size());
-    s.onto.resize(graph.layers.size());
-    for (size_t i = 1; i < graph.layers.size(); ++i) {
-      const Layer& layer = graph.layers[i];
-      if (layer.node.op != Node::Op::kConv2d) continue;
-      s.convolutions[i] = s.make_convolution(layer, graph.layers[layer.inputs[0]].depends_on_parameters);
-      scratch = std::max(scratch, s.convolutions[i]->scratch);
-    }
-    // The last layer to read a value is the first to write its gradient.
-    std::vector<bool> written(graph.layers.size(), false);
-    for (size_t i = graph.layers.size() - 1; i >= 1; --i) {
-      for (uint32_t input : graph.layers[i].inputs) {
-        s.onto[i].push_back(written[input] ? Onto::kAdd : Onto::kWrite);
-        if (written[input] && s.convolutions[i]) spare = std::max(spare, graph.layers[input].out.count() * shard);
-        written[input] = true;
-      }
-    }
-    for (unsigned worker = 0; worker < workers; ++worker) s.workers.push_back(s.make_worker(scratch, spare));
-  }));
+  state->graph = graph;
+  state->settings = settings;
+  TRY(at_the_door([&] { state->build(); }));
   return std::unique_ptr<Network>(new Network(std::move(state)));
 }
 
 Network::Network(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Network::~Network() = default;
 
-uint32_t Network::shard() const { return state_->shard; }
-float* Network::input(unsigned worker) { return state_->workers[worker].values.front().data(); }
-const float* Network::logits(unsigned worker) const { return state_->workers[worker].values.back().data(); }
-float* Network::logits_gradient(unsigned worker) { return state_->workers[worker].gradients.back().data(); }
+uint32_t Network::shard() const { return state_->settings.shard; }
+float* Network::input(unsigned worker) { return state_->workers[worker].values.front(); }
+const float* Network::outputs(unsigned worker) const { return state_->workers[worker].values.back(); }
+float* Network::outputs_gradient(unsigned worker) { return state_->workers[worker].gradients.back(); }
+const std::vector<LayerStrategy>& Network::strategies() const { return state_->strategies; }
 
-Status Network::set_parameters(std::span<const float> parameters) {
+Status Network::set_parameters(std::span<const float> numbers) {
   State& s = *state_;
-  CHECK(parameters.size() == s.graph.parameters);
-  s.parameters = parameters;
+  CHECK(numbers.size() == s.graph.numbers);
+  s.numbers = numbers;
+  if (!s.standardized.empty()) s.standardize();
   return at_the_door([&] {
     dnnl::stream stream(s.engine);
     for (size_t i = 1; i < s.graph.layers.size(); ++i) {
-      if (!s.convolutions[i]) continue;
-      Convolution& c = *s.convolutions[i];
-      auto plain = s.wrap(c.plain, parameters.data() + s.graph.layers[i].weight_at);
-      dnnl::reorder(plain, c.forward_weights).execute(stream, plain, c.forward_weights);
-      if (c.backward_data) dnnl::reorder(plain, c.backward_weights_memory).execute(stream, plain, c.backward_weights_memory);
+      if (s.convolutions[i]) s.convolutions[i]->set_weights(stream, s.weights(s.graph.layers[i]));
     }
-    stream.wait();
   });
 }
 
-void Network::State::run_convolution(const dnnl::primitive& primitive, Worker& w,
-                                     std::unordered_map<int, dnnl::memory> args) const {
-  Md scratch(dnnl::memory::dims{static_cast<int64_t>(w.scratch.size() * sizeof(float))}, dnnl::memory::data_type::u8, Tag::a);
-  args.emplace(DNNL_ARG_SCRATCHPAD, wrap(scratch, w.scratch.data()));
-  primitive.execute(*w.stream, args);
-  w.stream->wait();
+void Network::State::standardize() {
+  for (const Layer& layer : graph.layers) {
+    if (!layer.node.standardize) continue;
+    const uint64_t n = layer.fan_in();
+    for (uint64_t unit = 0; unit < layer.out.channels; ++unit) {
+      const float* w = numbers.data() + layer.weight_at + unit * n;
+      double mean = 0, variance = 0;
+      for (uint64_t i = 0; i < n; ++i) mean += w[i];
+      mean /= static_cast<double>(n);
+      for (uint64_t i = 0; i < n; ++i) variance += (w[i] - mean) * (w[i] - mean);
+      const double inverse = 1 / std::sqrt(variance / static_cast<double>(n) + kStandardEpsilon);
+      deviations[layer.weight_at + unit] = static_cast<float>(inverse);
+      for (uint64_t i = 0; i < n; ++i) {
+        standardized[layer.weight_at + unit * n + i] = static_cast<float>((w[i] - mean) * inverse);
+      }
+    }
+  }
 }
 
-void Network::State::forward_layer(Worker& w, uint32_t index, const Secret<32>* dropout, uint32_t first) const {
+void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
   const Layer& layer = graph.layers[index];
-  const float* x = w.values[layer.inputs[0]].data();
-  float* y = w.values[index].data();
-  const float* weight = parameters.data() + layer.weight_at;
-  const float* bias = parameters.data() + layer.bias_at;
-  const uint64_t in = layer.in.count(), out = layer.out.count(), count = out * shard;
+  const LayerPlan& p = plans[index];
+  if (p.done_elsewhere) return;
+  const float* x = w.values[layer.inputs[0]];
+  float* y = w.values[index];
+  const uint64_t in = layer.in.count(), out = layer.out.count(), rows = w.rows, count = out * rows;
   switch (layer.node.op) {
-    case Node::Op::kLinear:
-      gemm('N', 'T', shard, out, in, x, in, weight, in, Onto::kWrite, y, out);
-      if (layer.bias_count > 0) {
-        for (uint32_t row = 0; row < shard; ++row) kernels::copy(bias, y + row * out, out, Onto::kAdd);
-      }
+    case Op::kLinear:
+      gemm('N', 'T', rows, out, in, x, in, weights(layer), in, Onto::kWrite, y, out);
+      if (layer.bias_count > 0) kernels::add_bias(bias(layer), out, rows, y);
       return;
-    case Node::Op::kConv2d: {
-      const Convolution& c = *convolutions[index];
-      std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, wrap(c.source, x)},
-                                                 {DNNL_ARG_WEIGHTS, c.forward_weights},
-                                                 {DNNL_ARG_DST, wrap(c.target, y)}};
-      if (layer.bias_count > 0) args.emplace(DNNL_ARG_BIAS, wrap(c.bias, bias));
-      return run_convolution(c.forward, w, std::move(args));
-    }
-    case Node::Op::kMaxPool: return kernels::max_pool(layer, shard, x, y, w.winners[index].data());
-    case Node::Op::kAvgPool: return kernels::average_pool(layer, shard, x, y);
-    case Node::Op::kGlobalAvgPool: return kernels::global_average_pool(layer, shard, x, y);
-    case Node::Op::kFlatten: return kernels::flatten(layer, shard, x, y);
-    case Node::Op::kGroupNorm: return kernels::group_norm(layer, shard, x, weight, bias, y, w.extras[index].data());
-    case Node::Op::kDropout: {
-      float* factors = w.extras[index].data();
-      if (!dropout) {
-        std::fill_n(factors, count, 1.0F);
-        return kernels::copy(x, y, count, Onto::kWrite);
+    case Op::kConv2d:
+      if (w.x16[index].size() > 0) to_bf16(x, w.x16[index].data(), in * rows);
+      convolutions[index]->in_tiles(w.rows, [&](uint32_t first, uint32_t tile) {
+        w.runners[index]->forward(*w.stream, tile, convolution_input(w, index, first), bias(layer), y + first * out,
+                                  w.scratch.data());
+      });
+      return;
+    case Op::kMaxPool: return kernels::max_pool(layer, rows, x, y);
+    case Op::kAvgPool: return kernels::average_pool(layer, rows, x, y);
+    case Op::kGlobalAvgPool: return kernels::global_average_pool(layer, rows, x, y);
+    case Op::kFlatten: return kernels::flatten(layer, rows, x, y);
+    case Op::kGroupNorm:
+    case Op::kLayerNorm:
+      return kernels::group_norm(layer, rows, x, weights(layer), bias(layer), {nullptr, p.rectify}, y, w.extras[index].data());
+    case Op::kBatchNorm: {
+      float* moments = w.extras[index].data();
+      if (w.pass.training && layer.trained) {
+        kernels::batch_moments(layer, uint64_t{w.pass.examples} * settings.views, x, moments);
+      } else {
+        std::copy_n(numbers.data() + layer.running_at, layer.running_count, moments);
       }
-      for (uint32_t row = 0; row < shard; ++row) {
-        ChaCha20 random(dropout->bytes(SecretAccess()), (uint64_t{index} << 32) | (first + row));
+      return kernels::batch_norm(layer, rows, x, moments, weights(layer), bias(layer), y);
+    }
+    case Op::kDropout: {
+      float* factors = w.extras[index].data();
+      if (!w.pass.dropout) {
+        std::fill_n(factors, count, 1.0F);
+        if (x != y) kernels::copy(x, y, count, Onto::kWrite);
+        return;
+      }
+      for (uint64_t row = 0; row < rows; ++row) {
+        ChaCha20 random(w.pass.dropout->bytes(SecretAccess()),
+                        (uint64_t{index} << 32) | (w.pass.first * settings.views + row));
         kernels::dropout_factors(layer, random, factors + row * out);
       }
       return kernels::multiply(x, factors, y, count, Onto::kWrite);
     }
-    case Node::Op::kAdd: return kernels::add(x, w.values[layer.inputs[1]].data(), y, count);
-    case Node::Op::kConcat: {
+    case Op::kAdd:
+      if (p.norm) {
+        const Layer& norm = graph.layers[*p.norm];
+        const uint32_t other = layer.inputs[0] == *p.norm ? layer.inputs[1] : layer.inputs[0];
+        return kernels::group_norm(norm, rows, w.values[norm.inputs[0]], weights(norm), bias(norm),
+                                   {w.values[other], plans[*p.norm].rectify}, y, w.extras[*p.norm].data());
+      }
+      return kernels::add(x, w.values[layer.inputs[1]], y, count);
+    case Op::kConcat: {
       uint32_t channel = 0;
       for (uint32_t input : layer.inputs) {
         const Shape3& part = graph.layers[input].out;
-        kernels::into_channels(part, layer.out, channel, shard, w.values[input].data(), y);
+        kernels::into_channels(part, layer.out, channel, rows, w.values[input], y);
         channel += part.channels;
       }
       return;
     }
+    case Op::kEmbedding: return kernels::embed(layer, rows, x, weights(layer), y);
+    case Op::kColumns: return kernels::choose_columns(layer, rows, x, y);
     default: return kernels::activate(layer.node, x, y, count);
   }
 }
 
-void Network::State::backward_layer(Worker& w, uint32_t index) const {
+void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gradient) const {
   const Layer& layer = graph.layers[index];
-  const float* x = w.values[layer.inputs[0]].data();
-  const float* dy = w.gradients[index].data();
-  float* dx = w.gradients[layer.inputs[0]].data();
-  const float* weight = parameters.data() + layer.weight_at;
-  const uint64_t in = layer.in.count(), out = layer.out.count(), count = out * shard;
-  const Onto first = onto[index][0];
-  auto wanted = [&](uint32_t input) { return graph.layers[input].depends_on_parameters; };
-  if (layer.inputs.size() == 1 && !wanted(layer.inputs[0])) return;
+  const LayerPlan& p = plans[index];
+  const float* x = w.values[layer.inputs[0]];
+  const float* dy = w.gradients[index];
+  float* dx = w.gradients[layer.inputs[0]];
+  const uint64_t in = layer.in.count(), out = layer.out.count(), rows = w.rows, count = out * rows;
+  const Onto first = p.onto[0];
   switch (layer.node.op) {
-    case Node::Op::kLinear: return gemm('N', 'N', shard, in, out, dy, out, weight, in, first, dx, in);
-    case Node::Op::kConv2d: {
-      const Convolution& c = *convolutions[index];
-      float* target = first == Onto::kAdd ? w.spare.data() : dx;
-      run_convolution(c.backward_data, w,
-                      {{DNNL_ARG_DIFF_DST, wrap(c.target, dy)},
-                       {DNNL_ARG_WEIGHTS, c.backward_weights_memory},
-                       {DNNL_ARG_DIFF_SRC, wrap(c.source, target)}});
-      if (first == Onto::kAdd) kernels::copy(target, dx, in * shard, Onto::kAdd);
-      return;
+    case Op::kGroupNorm:
+    case Op::kLayerNorm:
+      kernels::group_norm_backward(layer, rows, x, weights(layer), w.extras[index].data(), dy, dx, first, w.own[index].data());
+      break;
+    case Op::kBatchNorm:
+      kernels::batch_norm_backward(layer, uint64_t{w.pass.examples} * settings.views, x, w.extras[index].data(),
+                                   w.pass.training && layer.trained, weights(layer), dy, dx, first, w.own[index].data());
+      if (dx && first == Onto::kWrite) {
+        const uint64_t active = uint64_t{w.pass.examples} * settings.views;
+        std::fill_n(dx + active * in, (rows - active) * in, 0.0F);
+      }
+      break;
+    case Op::kConv2d:
+      if (w.dy16[index].size() > 0) to_bf16(dy, w.dy16[index].data(), count);
+      break;
+    default: break;
+  }
+  if (layer.trained) {
+    if (per_example()) {
+      example_norms(w, index);
+    } else {
+      batch_gradient(w, index, gradient);
     }
-    case Node::Op::kMaxPool: return kernels::max_pool_backward(layer, shard, w.winners[index].data(), dy, dx, first);
-    case Node::Op::kAvgPool: return kernels::average_pool_backward(layer, shard, dy, dx, first);
-    case Node::Op::kGlobalAvgPool: return kernels::global_average_pool_backward(layer, shard, dy, dx, first);
-    case Node::Op::kFlatten: return kernels::flatten_backward(layer, shard, dy, dx, first);
-    case Node::Op::kGroupNorm:
-      return kernels::group_norm_backward(layer, shard, x, weight, w.extras[index].data(), dy, dx, first);
-    case Node::Op::kDropout: return kernels::multiply(dy, w.extras[index].data(), dx, count, first);
-    case Node::Op::kAdd:
+  }
+  auto wanted = [&](uint32_t input) { return w.gradients[input] != nullptr; };
+  if (layer.inputs.size() == 1 && !dx) return;
+  switch (layer.node.op) {
+    case Op::kLinear: gemm('N', 'N', rows, in, out, dy, out, weights(layer), in, first, dx, in); break;
+    case Op::kConv2d: {
+      float* target = first == Onto::kAdd ? w.spare.data() : dx;
+      convolutions[index]->in_tiles(w.rows, [&](uint32_t start, uint32_t tile) {
+        w.runners[index]->backward_data(*w.stream, tile, convolution_gradient(w, index, start), target + start * in,
+                                        w.scratch.data());
+      });
+      if (first == Onto::kAdd) kernels::copy(target, dx, in * rows, Onto::kAdd);
+      break;
+    }
+    case Op::kMaxPool: kernels::max_pool_backward(layer, rows, x, w.values[index], dy, dx, first); break;
+    case Op::kAvgPool: kernels::average_pool_backward(layer, rows, dy, dx, first); break;
+    case Op::kGlobalAvgPool: kernels::global_average_pool_backward(layer, rows, dy, dx, first); break;
+    case Op::kFlatten: kernels::flatten_backward(layer, rows, dy, dx, first); break;
+    case Op::kGroupNorm:
+    case Op::kLayerNorm:
+    case Op::kBatchNorm: break;
+    case Op::kDropout: kernels::multiply(dy, w.extras[index].data(), dx, count, first); break;
+    case Op::kAdd:
       for (size_t i = 0; i < layer.inputs.size(); ++i) {
-        if (wanted(layer.inputs[i])) kernels::copy(dy, w.gradients[layer.inputs[i]].data(), count, onto[index][i]);
+        const uint32_t input = layer.inputs[i];
+        if (!wanted(input) || w.gradients[input] == dy) continue;
+        if (!p.waits[i]) kernels::copy(dy, w.gradients[input], count, p.onto[i]);
       }
       return;
-    case Node::Op::kConcat: {
+    case Op::kConcat: {
       uint32_t channel = 0;
       for (size_t i = 0; i < layer.inputs.size(); ++i) {
         const Shape3& part = graph.layers[layer.inputs[i]].out;
         if (wanted(layer.inputs[i])) {
-          kernels::from_channels(part, layer.out, channel, shard, dy, w.gradients[layer.inputs[i]].data(), onto[index][i]);
+          kernels::from_channels(part, layer.out, channel, rows, dy, w.gradients[layer.inputs[i]], p.onto[i]);
         }
         channel += part.channels;
       }
-      return;
+      break;
     }
-    default: return kernels::activate_backward(layer.node, x, w.values[index].data(), dy, dx, count, first);
+    case Op::kEmbedding:
+    case Op::kColumns: return;
+    default: kernels::activate_backward(layer.node, x, w.values[index], dy, dx, count, first);
+  }
+  for (uint32_t sum : p.deferred) kernels::copy(w.gradients[sum], dx, in * rows, Onto::kAdd);
+}
+
+void Network::State::backward_all(NetworkWorker& w, float* gradient) const {
+  const uint64_t active = uint64_t{w.pass.examples} * settings.views;
+  std::fill_n(w.gradients.back() + active * graph.outputs, (w.rows - active) * graph.outputs, 0.0F);
+  for (auto i = static_cast<uint32_t>(graph.layers.size() - 1); i >= 1; --i) {
+    if (graph.layers[i].depends_on_trained) backward_layer(w, i, gradient);
   }
 }
 
-Status Network::forward(unsigned worker, const Secret<32>* dropout, uint32_t first) {
+Status Network::forward(unsigned worker, const Pass& pass) {
   const State& s = *state_;
+  NetworkWorker& w = state_->workers[worker];
+  CHECK(pass.examples >= 1 && pass.examples <= s.settings.shard);
+  w.pass = pass;
+  const uint32_t active = pass.examples * s.settings.views;
+  w.rows = active + s.small_rows > s.all_rows() ? s.all_rows() : (active + s.small_rows - 1) / s.small_rows * s.small_rows;
+  const uint64_t numbers = s.graph.input().count();
+  std::fill_n(w.values.front() + active * numbers, (w.rows - active) * numbers, 0.0F);
   return at_the_door([&] {
-    for (uint32_t i = 1; i < s.graph.layers.size(); ++i) s.forward_layer(state_->workers[worker], i, dropout, first);
+    for (uint32_t i = 1; i < s.graph.layers.size(); ++i) s.forward_layer(w, i);
   });
+}
+
+Status Network::backward(unsigned worker, std::span<float> gradient) {
+  const State& s = *state_;
+  CHECK(s.settings.gradients == Gradients::kBatch && gradient.size() == s.graph.trained);
+  return at_the_door([&] { s.backward_all(state_->workers[worker], gradient.data()); });
 }
 
 Status Network::backward(unsigned worker) {
   const State& s = *state_;
-  CHECK(s.gradients != Gradients::kNone);
-  return at_the_door([&] {
-    for (auto i = static_cast<uint32_t>(s.graph.layers.size() - 1); i >= 1; --i) s.backward_layer(state_->workers[worker], i);
-  });
+  CHECK(s.per_example());
+  return at_the_door([&] { s.backward_all(state_->workers[worker], nullptr); });
 }
 
-void Network::State::convolution_weights(Worker& w, uint32_t index, const Md& x_md, float* x, const Md& dy_md, float* dy,
-                                         float* dweight, float* dbias) const {
-  const Convolution& c = *convolutions[index];
-  auto blocked = wrap(c.weights_gradient, w.extras[index].data());
-  std::unordered_map<int, dnnl::memory> args{
-      {DNNL_ARG_SRC, wrap(x_md, x)}, {DNNL_ARG_DIFF_DST, wrap(dy_md, dy)}, {DNNL_ARG_DIFF_WEIGHTS, blocked}};
-  if (graph.layers[index].bias_count > 0) args.emplace(DNNL_ARG_DIFF_BIAS, wrap(c.bias, dbias));
-  run_convolution(c.backward_weights, w, std::move(args));
-  // Blocked forms pad channels; the plain form has the model's weights and nothing else.
-  run_convolution(c.gradient_to_plain, w, {{DNNL_ARG_FROM, blocked}, {DNNL_ARG_TO, wrap(c.plain, dweight)}});
-}
-
-Status Network::batch_gradient(unsigned worker, std::span<float> out) {
+void Network::copy_statistics(unsigned worker, std::span<float> statistics) const {
   const State& s = *state_;
-  CHECK(s.gradients == Gradients::kBatch && out.size() == s.graph.parameters);
-  return at_the_door([&] {
-    Worker& w = state_->workers[worker];
-    for (uint32_t i = 1; i < s.graph.layers.size(); ++i) {
-      const Layer& layer = s.graph.layers[i];
-      if (layer.weight_count == 0) continue;
-      float* x = w.values[layer.inputs[0]].data();
-      float* dy = w.gradients[i].data();
-      float* dweight = out.data() + layer.weight_at;
-      float* dbias = out.data() + layer.bias_at;
-      const uint64_t in_count = layer.in.count(), out_count = layer.out.count();
-      if (layer.node.op == Node::Op::kConv2d) {
-        const Convolution& c = *s.convolutions[i];
-        s.convolution_weights(w, i, c.source, x, c.target, dy, dweight, dbias);
-      } else if (layer.node.op == Node::Op::kLinear) {
-        gemm('T', 'N', out_count, in_count, s.shard, dy, out_count, x, in_count, Onto::kWrite, dweight, in_count);
-        std::fill_n(dbias, layer.bias_count, 0.0F);
-        for (uint32_t row = 0; row < s.shard; ++row) kernels::copy(dy + row * out_count, dbias, layer.bias_count, Onto::kAdd);
-      } else {
-        std::fill_n(dweight, layer.weight_count, 0.0F);
-        std::fill_n(dbias, layer.bias_count, 0.0F);
-        for (uint32_t row = 0; row < s.shard; ++row) {
-          kernels::group_norm_parameters(layer, x + row * in_count, w.extras[i].data() + row * 2 * layer.node.groups,
-                                         dy + row * out_count, dweight, dbias);
-        }
-      }
-    }
-  });
+  const NetworkWorker& w = s.workers[worker];
+  CHECK(statistics.size() == s.graph.numbers - s.graph.parameters);
+  for (uint32_t i = 1; i < s.graph.layers.size(); ++i) {
+    const Layer& layer = s.graph.layers[i];
+    if (layer.running_count == 0) continue;
+    const double n = static_cast<double>(w.pass.examples) * s.settings.views * layer.in.height * layer.in.width;
+    const auto unbiased = static_cast<float>(layer.trained && n > 1 ? n / (n - 1) : 1.0);
+    float* to = statistics.data() + (layer.running_at - s.graph.parameters);
+    const float* moments = w.extras[i].data();
+    for (uint64_t k = 0; k < layer.running_count; ++k) to[k] = moments[k] * (k < layer.running_count / 2 ? 1.0F : unbiased);
+  }
 }
 
-Status Network::example_gradient(unsigned worker, uint32_t row, std::span<float> out) {
-  const State& s = *state_;
-  CHECK(s.gradients == Gradients::kPerExample && out.size() == s.graph.parameters && row < s.shard);
-  return at_the_door([&] {
-    Worker& w = state_->workers[worker];
-    for (uint32_t i = 1; i < s.graph.layers.size(); ++i) {
-      const Layer& layer = s.graph.layers[i];
-      if (layer.weight_count == 0) continue;
-      const uint64_t in_count = layer.in.count(), out_count = layer.out.count();
-      float* x = w.values[layer.inputs[0]].data() + row * in_count;
-      float* dy = w.gradients[i].data() + row * out_count;
-      float* dweight = out.data() + layer.weight_at;
-      float* dbias = out.data() + layer.bias_at;
-      if (layer.node.op == Node::Op::kConv2d) {
-        const Convolution& c = *s.convolutions[i];
-        s.convolution_weights(w, i, c.row_source, x, c.row_target, dy, dweight, dbias);
-      } else if (layer.node.op == Node::Op::kLinear) {
-        for (uint64_t o = 0; o < out_count; ++o) {
-          const float d = dy[o];
-          for (uint64_t k = 0; k < in_count; ++k) dweight[o * in_count + k] = d * x[k];
-        }
-        std::copy_n(dy, layer.bias_count, dbias);
-      } else {
-        std::fill_n(dweight, layer.weight_count, 0.0F);
-        std::fill_n(dbias, layer.bias_count, 0.0F);
-        kernels::group_norm_parameters(layer, x, w.extras[i].data() + row * 2 * layer.node.groups, dy, dweight, dbias);
-      }
-    }
-  });
-}
+const ExampleNorms& Network::norms(unsigned worker) const { return state_->workers[worker].norms; }
 
 }  // namespace souk::trainer

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "ledger/base/result.h"
+#include "trainer/engine/simd.h"
 
 namespace souk::trainer {
 namespace {
@@ -56,7 +57,7 @@ int64_t truncate_scaled(std::span<const float> values, double factor, std::span<
 
 // Natural logarithm of a positive normal number: exponent and an atanh series on
 // [sqrt(1/2), sqrt(2)). Relative error below 4e-16.
-double log_of(double x) {
+[[gnu::always_inline]] inline double log_of(double x) {
   auto bits = std::bit_cast<uint64_t>(x);
   uint64_t fraction = bits & 0x000fffffffffffffULL;
   // 1 where the mantissa reaches sqrt(2): it is then halved.
@@ -78,7 +79,7 @@ double log_of(double x) {
 }
 
 // sine and cosine of 2 pi turn / 2^64. Absolute error below 2e-16.
-void sine_cosine(uint64_t turn, double* sine, double* cosine) {
+[[gnu::always_inline]] inline void sine_cosine(uint64_t turn, double* sine, double* cosine) {
   uint64_t quadrant = (turn + (uint64_t{1} << 61)) >> 62;
   auto rest = static_cast<int64_t>(turn - (quadrant << 62));  // within an eighth of a turn
   double t = static_cast<double>(rest) * (6.283185307179586476925 * 0x1p-64), z = t * t;
@@ -111,7 +112,7 @@ void sine_cosine(uint64_t turn, double* sine, double* cosine) {
 }
 
 // A uniform number in (0, 1] from 128 bits: fine enough near zero for tails of 13 deviations.
-double uniform(uint64_t high, uint64_t low) {
+[[gnu::always_inline]] inline double uniform(uint64_t high, uint64_t low) {
   auto top = static_cast<int64_t>(high >> 11);  // 53 bits
   auto middle = static_cast<int64_t>(((high & 0x7ff) << 42) | (low >> 22));
   auto bottom = static_cast<int64_t>(low & 0x3fffff);
@@ -125,13 +126,17 @@ constexpr size_t kPairs = 64;
 void normal_block(ChaCha20& random, std::span<double, 2 * kPairs> out) {
   std::array<uint64_t, 3 * kPairs> words;
   random.fill(std::span<uint64_t>(words));
-  for (size_t i = 0; i < kPairs; ++i) {
-    double radius = std::sqrt(-2.0 * log_of(uniform(words[i], words[kPairs + i])));
-    double sine = 0, cosine = 0;
-    sine_cosine(words[2 * kPairs + i], &sine, &cosine);
-    out[i] = radius * cosine;
-    out[kPairs + i] = radius * sine;
-  }
+  const uint64_t* word = words.data();
+  double* to = out.data();
+  wide([&] {
+    for (size_t i = 0; i < kPairs; ++i) {
+      double radius = std::sqrt(-2.0 * log_of(uniform(word[i], word[kPairs + i])));
+      double sine = 0, cosine = 0;
+      sine_cosine(word[2 * kPairs + i], &sine, &cosine);
+      to[i] = radius * cosine;
+      to[kPairs + i] = radius * sine;
+    }
+  });
 }
 
 }  // namespace

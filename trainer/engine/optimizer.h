@@ -1,4 +1,5 @@
-// SGD (momentum, Nesterov) and Adam (Kingma and Ba 2015), with decoupled weight decay.
+// SGD (momentum, Nesterov) and Adam (Kingma and Ba 2015), with decoupled weight decay (Loshchilov
+// and Hutter 2019) or coupled; and the running mean of weights.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,20 @@ class OptimizerState {
   contracts::Optimizer rule_;
   std::vector<float> first_moment_;   // SGD: velocity, where there is momentum
   std::vector<float> second_moment_;  // Adam only
+};
+
+// e <- d e + (1 - d) w with d = min(decay, (1 + u) / (10 + u)) after update u, from 1. Decay 0: none.
+class RunningMean {
+ public:
+  RunningMean(double decay, std::span<const float> start);
+  // Numbers [first, first + count). Disjoint ranges may be updated by different threads.
+  void update(std::span<const float> numbers, uint64_t first, uint64_t count, uint64_t update);
+  bool kept() const { return !mean_.empty(); }
+  const std::vector<float>& mean() const { return mean_; }
+
+ private:
+  double decay_;
+  std::vector<float> mean_;
 };
 
 // The learning rate of step `step` (from 0).

@@ -98,7 +98,7 @@ Moments moments(const Values& x, size_t first, size_t count) {
   for (size_t i = first; i < first + count; ++i) mean += x[i];
   mean /= static_cast<double>(count);
   for (size_t i = first; i < first + count; ++i) variance += (x[i] - mean) * (x[i] - mean);
-  return {mean, 1 / std::sqrt(variance / static_cast<double>(count) + kGroupNormEpsilon)};
+  return {mean, 1 / std::sqrt(variance / static_cast<double>(count) + kNormEpsilon)};
 }
 
 // The element's number in the order rows, columns, channels.
@@ -147,9 +147,10 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
     case Node::Op::kDropout:
       for (size_t i = 0; i < y.size(); ++i) y[i] = x[i] * dropout_factor(layer, index, i, keeps);
       break;
-    case Node::Op::kGroupNorm: {
-      const size_t group = x.size() / layer.node.groups;
-      for (size_t g = 0; g < layer.node.groups; ++g) {
+    case Node::Op::kGroupNorm:
+    case Node::Op::kLayerNorm: {
+      const size_t groups = norm_groups(layer.node), group = x.size() / groups;
+      for (size_t g = 0; g < groups; ++g) {
         auto m = moments(x, g * group, group);
         for (size_t i = g * group; i < (g + 1) * group; ++i) {
           y[i] = weight[i / pixels] * (x[i] - m.mean) * m.inverse_deviation + bias[i / pixels];
@@ -157,6 +158,16 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
       }
       break;
     }
+    case Node::Op::kEmbedding: {
+      size_t o = 0;
+      for (uint32_t column : layer.node.columns) {
+        for (size_t u = 0; u < layer.node.units; ++u) y[o++] = weight[static_cast<size_t>(x[column]) * layer.node.units + u];
+      }
+      break;
+    }
+    case Node::Op::kColumns:
+      for (size_t i = 0; i < y.size(); ++i) y[i] = x[layer.node.columns[i]];
+      break;
     case Node::Op::kAdd:
       for (size_t i = 0; i < y.size(); ++i) y[i] = x[i] + values[layer.inputs[1]][i];
       break;
@@ -215,9 +226,10 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
     case Node::Op::kDropout:
       for (size_t i = 0; i < x.size(); ++i) dx[i] += dy[i] * dropout_factor(layer, index, i, keeps);
       break;
-    case Node::Op::kGroupNorm: {
-      const size_t group = x.size() / layer.node.groups;
-      for (size_t g = 0; g < layer.node.groups; ++g) {
+    case Node::Op::kGroupNorm:
+    case Node::Op::kLayerNorm: {
+      const size_t groups = norm_groups(layer.node), group = x.size() / groups;
+      for (size_t g = 0; g < groups; ++g) {
         auto m = moments(x, g * group, group);
         double sum = 0, dot = 0;
         for (size_t i = g * group; i < (g + 1) * group; ++i) {
@@ -235,6 +247,16 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
       }
       break;
     }
+    case Node::Op::kEmbedding: {
+      size_t o = 0;
+      for (uint32_t column : layer.node.columns) {
+        for (size_t u = 0; u < layer.node.units; ++u) dweight[static_cast<size_t>(x[column]) * layer.node.units + u] += dy[o++];
+      }
+      break;
+    }
+    case Node::Op::kColumns:
+      for (size_t i = 0; i < dy.size(); ++i) dx[layer.node.columns[i]] += dy[i];
+      break;
     case Node::Op::kAdd:
       for (uint32_t input : layer.inputs) {
         for (size_t i = 0; i < dy.size(); ++i) gradients[input][i] += dy[i];
@@ -252,33 +274,194 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
   }
 }
 
+// Batch norm over the rows, with their own statistics or the running ones: channel by channel.
+struct BatchMoments {
+  Values mean, inverse_deviation;
+  bool of_batch = false;
+};
+BatchMoments batch_moments(const Layer& layer, const std::vector<std::vector<Values>>& values, std::span<const double> numbers,
+                           bool training) {
+  const size_t channels = layer.out.channels, pixels = size_t{layer.out.height} * layer.out.width;
+  BatchMoments m{Values(channels), Values(channels), training && layer.trained};
+  for (size_t c = 0; c < channels; ++c) {
+    double mean = numbers[layer.running_at + c], variance = numbers[layer.running_at + channels + c];
+    if (m.of_batch) {
+      const double n = static_cast<double>(values.size() * pixels);
+      mean = variance = 0;
+      for (const auto& row : values) {
+        for (size_t p = 0; p < pixels; ++p) mean += row[layer.inputs[0]][c * pixels + p] / n;
+      }
+      for (const auto& row : values) {
+        for (size_t p = 0; p < pixels; ++p) variance += std::pow(row[layer.inputs[0]][c * pixels + p] - mean, 2) / n;
+      }
+    }
+    m.mean[c] = mean;
+    m.inverse_deviation[c] = 1 / std::sqrt(variance + kNormEpsilon);
+  }
+  return m;
+}
+
+void batch_norm(const Layer& layer, uint32_t index, const BatchMoments& m, std::span<const double> numbers,
+                std::vector<std::vector<Values>>& values) {
+  const size_t pixels = size_t{layer.out.height} * layer.out.width;
+  for (auto& row : values) {
+    row[index] = row[layer.inputs[0]];
+    for (size_t i = 0; i < row[index].size(); ++i) {
+      const size_t c = i / pixels;
+      row[index][i] = (row[index][i] - m.mean[c]) * m.inverse_deviation[c] * numbers[layer.weight_at + c] + numbers[layer.bias_at + c];
+    }
+  }
+}
+
+void batch_norm_backward(const Layer& layer, uint32_t index, const BatchMoments& m, std::span<const double> numbers,
+                         const std::vector<std::vector<Values>>& values, std::vector<std::vector<Values>>& gradients,
+                         std::vector<ReferencePass>& passes) {
+  const size_t pixels = size_t{layer.out.height} * layer.out.width;
+  const double n = static_cast<double>(values.size() * pixels);
+  for (size_t c = 0; c < layer.out.channels; ++c) {
+    double sum = 0, dot = 0;
+    auto normal = [&](size_t row, size_t i) { return (values[row][layer.inputs[0]][i] - m.mean[c]) * m.inverse_deviation[c]; };
+    for (size_t row = 0; row < values.size(); ++row) {
+      for (size_t i = c * pixels; i < (c + 1) * pixels; ++i) {
+        sum += gradients[row][index][i];
+        dot += gradients[row][index][i] * normal(row, i);
+      }
+    }
+    passes[0].gradient[layer.weight_at + c] += dot;
+    passes[0].gradient[layer.bias_at + c] += sum;
+    const double scale = numbers[layer.weight_at + c] * m.inverse_deviation[c];
+    for (size_t row = 0; row < values.size(); ++row) {
+      for (size_t i = c * pixels; i < (c + 1) * pixels; ++i) {
+        double d = gradients[row][index][i];
+        if (m.of_batch) d -= sum / n + normal(row, i) * dot / n;
+        gradients[row][layer.inputs[0]][i] += scale * d;
+      }
+    }
+  }
+}
+
+// Each unit's weights less their mean, over their deviation.
+Values standardized(const Graph& graph, std::span<const double> numbers) {
+  Values out(numbers.begin(), numbers.end());
+  for (const Layer& layer : graph.layers) {
+    if (!layer.node.standardize) continue;
+    const size_t n = layer.fan_in();
+    for (size_t unit = 0; unit < layer.out.channels; ++unit) {
+      double* w = out.data() + layer.weight_at + unit * n;
+      double mean = 0, variance = 0;
+      for (size_t i = 0; i < n; ++i) mean += w[i] / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i) variance += (w[i] - mean) * (w[i] - mean) / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i) w[i] = (w[i] - mean) / std::sqrt(variance + kStandardEpsilon);
+    }
+  }
+  return out;
+}
+
+// By the chain rule written out: dv_i/dw_j = (delta_ij - 1/n - v_i v_j / n) / s.
+void through_standardization(const Graph& graph, std::span<const double> numbers, const Values& used, Values& gradient) {
+  for (const Layer& layer : graph.layers) {
+    if (!layer.node.standardize) continue;
+    const size_t n = layer.fan_in();
+    for (size_t unit = 0; unit < layer.out.channels; ++unit) {
+      const size_t at = layer.weight_at + unit * n;
+      double mean = 0, variance = 0;
+      for (size_t i = 0; i < n; ++i) mean += numbers[at + i] / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i) variance += std::pow(numbers[at + i] - mean, 2) / static_cast<double>(n);
+      const double deviation = std::sqrt(variance + kStandardEpsilon);
+      Values own(n, 0.0);
+      for (size_t j = 0; j < n; ++j) {
+        for (size_t i = 0; i < n; ++i) {
+          const double slope = ((i == j ? 1.0 : 0.0) - 1.0 / static_cast<double>(n) - used[at + i] * used[at + j] / static_cast<double>(n)) / deviation;
+          own[j] += gradient[at + i] * slope;
+        }
+      }
+      std::copy(own.begin(), own.end(), gradient.begin() + static_cast<ptrdiff_t>(at));
+    }
+  }
+}
+
+// Loss and its slope for each output.
+double loss_and_slope(contracts::TrainingSpec::Loss loss, const Values& outputs, int64_t label, Values& slope) {
+  using Loss = contracts::TrainingSpec::Loss;
+  const auto n = static_cast<double>(outputs.size());
+  double total = 0, sum = 0;
+  const double top = *std::max_element(outputs.begin(), outputs.end());
+  for (double z : outputs) sum += std::exp(z - top);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const double z = outputs[i], hot = static_cast<size_t>(label) == i ? 1 : 0;
+    const double y = outputs.size() == 1 ? static_cast<double>(label) : hot;
+    if (loss == Loss::kSoftmaxCrossEntropy) {
+      const double p = std::exp(z - top) / sum;
+      if (hot == 1) total = -(z - top - std::log(sum));
+      slope[i] = p - hot;
+    } else if (loss == Loss::kBce) {
+      const double p = 1 / (1 + std::exp(-z));
+      total -= (y * std::log(p) + (1 - y) * std::log1p(-p)) / n;
+      slope[i] = (p - y) / n;
+    } else {
+      total += (z - y) * (z - y) / n;
+      slope[i] = 2 * (z - y) / n;
+    }
+  }
+  return total;
+}
+
+std::vector<ReferencePass> run(const Graph& graph, contracts::TrainingSpec::Loss loss, std::span<const double> numbers,
+                               const std::vector<std::vector<double>>& examples, std::span<const int64_t> labels, bool training,
+                               const KeepsElement& keeps) {
+  CHECK(numbers.size() == graph.numbers && examples.size() == labels.size());
+  const Values used = standardized(graph, numbers);
+  const size_t rows = examples.size(), layers = graph.layers.size();
+  std::vector<std::vector<Values>> values(rows, std::vector<Values>(layers)), gradients = values;
+  std::vector<BatchMoments> moments_of(layers);
+  for (size_t row = 0; row < rows; ++row) values[row][0] = examples[row];
+  for (uint32_t i = 1; i < layers; ++i) {
+    const Layer& layer = graph.layers[i];
+    if (layer.node.op == Node::Op::kBatchNorm) {
+      moments_of[i] = batch_moments(layer, values, numbers, training);
+      batch_norm(layer, i, moments_of[i], numbers, values);
+      continue;
+    }
+    for (auto& row : values) row[i] = forward(layer, i, row, used, keeps);
+  }
+  std::vector<ReferencePass> passes(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t i = 0; i < layers; ++i) gradients[row][i].assign(values[row][i].size(), 0.0);
+    passes[row].outputs = values[row].back();
+    passes[row].gradient.assign(graph.parameters, 0.0);
+    passes[row].loss = loss_and_slope(loss, passes[row].outputs, labels[row], gradients[row].back());
+  }
+  for (auto i = static_cast<uint32_t>(layers - 1); i >= 1; --i) {
+    const Layer& layer = graph.layers[i];
+    if (layer.node.op == Node::Op::kBatchNorm) {
+      batch_norm_backward(layer, i, moments_of[i], numbers, values, gradients, passes);
+      continue;
+    }
+    for (size_t row = 0; row < rows; ++row) {
+      const Values dy = gradients[row][i];
+      backward(layer, i, values[row], dy, used, keeps, gradients[row], passes[row].gradient);
+    }
+  }
+  for (auto& pass : passes) {
+    through_standardization(graph, numbers, used, pass.gradient);
+    pass.gradient.resize(graph.trained);
+  }
+  return passes;
+}
+
 }  // namespace
 
-ReferencePass reference_pass(const Graph& graph, std::span<const double> parameters, std::span<const double> example,
-                             int64_t label, const KeepsElement& keeps) {
-  CHECK(parameters.size() == graph.parameters && example.size() == graph.input().count());
-  std::vector<Values> values(graph.layers.size()), gradients(graph.layers.size());
-  values[0].assign(example.begin(), example.end());
-  for (uint32_t i = 1; i < graph.layers.size(); ++i) {
-    values[i] = forward(graph.layers[i], i, values, parameters, keeps);
-  }
-  for (size_t i = 0; i < values.size(); ++i) gradients[i].assign(values[i].size(), 0.0);
+ReferencePass reference_pass(const Graph& graph, contracts::TrainingSpec::Loss loss, std::span<const double> numbers,
+                             std::span<const double> example, int64_t label, const KeepsElement& keeps) {
+  CHECK(example.size() == graph.input().count());
+  return run(graph, loss, numbers, {{example.begin(), example.end()}}, std::span(&label, 1), false, keeps).front();
+}
 
-  ReferencePass pass;
-  pass.logits = values.back();
-  pass.gradient.assign(graph.parameters, 0.0);
-  double top = *std::max_element(pass.logits.begin(), pass.logits.end()), sum = 0;
-  for (double logit : pass.logits) sum += std::exp(logit - top);
-  auto target = static_cast<size_t>(label);
-  pass.loss = std::log(sum) + top - pass.logits[target];
-  for (size_t c = 0; c < pass.logits.size(); ++c) {
-    gradients.back()[c] = std::exp(pass.logits[c] - top) / sum - (c == target ? 1 : 0);
-  }
-  for (auto i = static_cast<uint32_t>(graph.layers.size() - 1); i >= 1; --i) {
-    Values dy = gradients[i];
-    backward(graph.layers[i], i, values, dy, parameters, keeps, gradients, pass.gradient);
-  }
-  return pass;
+std::vector<ReferencePass> reference_batch(const Graph& graph, contracts::TrainingSpec::Loss loss,
+                                           std::span<const double> numbers,
+                                           const std::vector<std::vector<double>>& examples,
+                                           std::span<const int64_t> labels) {
+  return run(graph, loss, numbers, examples, labels, true, {});
 }
 
 }  // namespace souk::trainer

@@ -99,12 +99,29 @@ inline TrainingSpec every_layer_spec() {
                      from(layer(Op::kGlobalAvgPool), {9}),           // 13
                      layer(Op::kConcat, {12, 13}),                   // 14: 54 + 16
                      linear(10),                                     // 15
-                     layer(Op::kTanh),                               // 16
+                     layer(Op::kTanh),                               // 16: read by 17 alone
                      dropout(0.25),                                  // 17
                      linear(7, false),                               // 18
                      layer(Op::kSigmoid),                            // 19
                      layer(Op::kRelu),                               // 20
                      linear(3)},                                     // 21
+                    2, 0.1);
+}
+
+// Two categorical columns under one table, one under another, two numbers.
+inline TrainingSpec mixed_columns_spec() {
+  using Op = Node::Op;
+  Node shared = layer(Op::kEmbedding, {0}), own = layer(Op::kEmbedding, {0}), numbers = layer(Op::kColumns, {0});
+  shared.categories = 4;
+  shared.units = 3;
+  shared.columns = {1, 3};
+  own.categories = 2;
+  own.units = 2;
+  own.columns = {4};
+  numbers.columns = {0, 2};
+  return plain_spec({5}, 2,
+                    {shared, own, numbers, layer(Op::kConcat, {1, 2, 3}), linear(6), layer(Op::kLayerNorm), layer(Op::kGelu),
+                     linear(2)},
                     2, 0.1);
 }
 
@@ -120,6 +137,18 @@ inline Data random_data(uint64_t rows, uint64_t numbers, uint32_t classes, uint3
   Data data;
   for (uint64_t i = 0; i < rows * numbers; ++i) data.features.push_back(normal(random));
   for (uint64_t i = 0; i < rows; ++i) data.labels.push_back(static_cast<int64_t>(random() % classes));
+  return data;
+}
+
+inline Data mixed_columns_data(uint64_t rows, uint32_t seed) {
+  Data data = random_data(rows, 5, 2, seed);
+  std::mt19937 random(seed + 1);
+  for (uint64_t row = 0; row < rows; ++row) {
+    data.features[row * 5 + 1] = static_cast<float>(random() % 4);
+    data.features[row * 5 + 3] = static_cast<float>(random() % 4);
+    data.features[row * 5 + 4] = static_cast<float>(random() % 2);
+  }
+  data.features[3] = data.features[1];  // one example names the same category twice
   return data;
 }
 

@@ -1,0 +1,67 @@
+#include "trainer/engine/release.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include "ledger/base/result.h"
+#include "trainer/engine/simd.h"
+
+namespace souk::trainer {
+namespace {
+
+// Adding it to |x| < 2^51 rounds x to an integer, to even, in the low bits of the result.
+constexpr double kRounder = 0x1.8p52;
+constexpr int kUnitBits = 30;
+
+}  // namespace
+
+FixedPoint::FixedPoint(const NoiseGrid& grid) : grid_(grid) {
+  const int unit = std::ilogb(grid.clip) - kUnitBits;
+  to_units_ = std::ldexp(1.0, -unit);
+  shift_ = std::ilogb(grid.step) - unit;
+  CHECK(shift_ >= 1 && shift_ <= 60);
+}
+
+double FixedPoint::rounding(uint64_t count) {
+  // Half a unit of at most 2^-30 C for each number, in each of the two.
+  return std::sqrt(static_cast<double>(count)) * std::ldexp(1.0, -kUnitBits);
+}
+
+void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) const {
+  const float* from = values.data();
+  int64_t* to = sums.data();
+  const uint64_t count = values.size();
+  const double to_units = to_units_;
+  wide([&] {
+    for (uint64_t i = 0; i < count; ++i) {
+      to[i] += std::bit_cast<int64_t>(static_cast<double>(from[i]) * to_units + kRounder) - std::bit_cast<int64_t>(kRounder);
+    }
+  });
+}
+
+void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out) const {
+  std::array<double, 512> normals;
+  const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units, scale = grid_.step * share;
+  const int shift = shift_;
+  const int64_t mask = (int64_t{1} << shift) - 1;
+  for (size_t first = 0; first < sums.size(); first += normals.size()) {
+    const size_t n = std::min(normals.size(), sums.size() - first);
+    standard_normals(random, std::span<double>(normals).first(n));
+    int64_t* sum = sums.data() + first;
+    float* to = out.data() + first;
+    wide([&] {
+      for (size_t i = 0; i < n; ++i) {
+        // whole + fraction, 0 <= fraction < 1; the whole steps stay out of the rounding.
+        const int64_t whole = sum[i] >> shift;
+        const double fraction = static_cast<double>(sum[i] & mask) * unit;
+        const double noisy = (normals[i] * deviation + fraction + kRounder) - kRounder;
+        to[i] = static_cast<float>((static_cast<double>(whole) + noisy) * scale);
+        sum[i] = 0;
+      }
+    });
+  }
+}
+
+}  // namespace souk::trainer
