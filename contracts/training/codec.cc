@@ -262,7 +262,7 @@ Json to_json(const TrainingSpec& spec) {
                            {"delta_pico", spec.privacy->delta_pico},
                            {"clipping", name_of(kClippings, spec.privacy->clipping)}};
   }
-  return Json::Object{
+  Json::Object out{
       {"version", kFormatVersion},
       {"input_shape", integers(spec.input_shape)},
       {"input_mean", reals(spec.input_mean)},
@@ -286,6 +286,8 @@ Json to_json(const TrainingSpec& spec) {
       {"seed", std::to_string(spec.seed)},
       {"privacy", std::move(privacy)},
   };
+  if (spec.initial) out["initial"] = *spec.initial;
+  return out;
 }
 
 Result<TrainingSpec> training_spec_from_json(const Json& json) {
@@ -320,6 +322,7 @@ Result<TrainingSpec> training_spec_from_json(const Json& json) {
   spec.shard = TRY(small(fields, "shard", 1, kMaxShard));
   spec.dtype = TRY(choice(fields, "dtype", kDtypes, "spec"));
   spec.seed = TRY(wide(fields, "seed"));
+  if (fields.has("initial")) spec.initial = TRY(fields.digest("initial"));
   const Json* privacy = TRY(fields.any("privacy"));
   if (!privacy->is_null()) spec.privacy = TRY(read_privacy(*privacy));
   TRY(fields.done());

@@ -120,6 +120,8 @@ struct TrainingSpec {
   // it.
   enum class Dtype : uint8_t { kF32, kBf16 } dtype = Dtype::kF32;
   uint64_t seed = 1;  // initial weights only; noise and sampling are the enclave's
+  // SHA-256 of a public safetensors file whose weights stand in for those of the seed.
+  std::optional<Digest> initial;
   std::optional<PrivacySpec> privacy;
   friend bool operator==(const TrainingSpec&, const TrainingSpec&) = default;
 };

@@ -101,6 +101,7 @@ void add_train_verbs(CLI::App& app, Session& session) {
       ->allow_extra_args(false);
   verb->add_option("--csv", request.csv,
                    "file with a CSV layout: columns, categories, missing values");
+  verb->add_option("--init", request.initial, "safetensors with weights to start from");
   verb->add_option("--folds", request.folds, "cross-validate in this many parts");
   verb->add_option("--threads", request.threads, "threads (default: one for each processor)")
       ->check(CLI::Range(1, 1024));

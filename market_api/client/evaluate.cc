@@ -28,13 +28,6 @@ void softmax(std::span<const float> logits, std::vector<double>& out) {
   for (size_t i = first; i < out.size(); ++i) out[i] /= sum;
 }
 
-// The class of a single number: a logit of class 1, or the label itself.
-int64_t label_of_number(float number, Loss loss, uint32_t classes) {
-  if (loss == Loss::kBce) return number > 0 ? 1 : 0;
-  double nearest = std::nearbyint(static_cast<double>(number));
-  return static_cast<int64_t>(std::clamp(nearest, 0.0, static_cast<double>(classes) - 1));
-}
-
 }  // namespace
 
 uint64_t Predictions::right(std::span<const int64_t> truth) const {
@@ -66,11 +59,7 @@ Result<Predictions> predict_rows(const StoredModel& stored, const trainer::Datas
   out.width = static_cast<uint32_t>(outputs == 1 && spec.loss == Loss::kBce ? 2 : outputs);
   for (size_t row = 0; row < out.rows; ++row) {
     std::span<const float> own(logits.data() + row * outputs, outputs);
-    if (outputs == 1) {
-      out.labels.push_back(label_of_number(own[0], spec.loss, spec.classes));
-    } else {
-      out.labels.push_back(std::max_element(own.begin(), own.end()) - own.begin());
-    }
+    out.labels.push_back(trainer::predicted_class(spec, own));
     if (spec.loss == Loss::kSoftmaxCrossEntropy) {
       softmax(own, out.numbers);
     } else if (spec.loss == Loss::kMse) {

@@ -69,6 +69,12 @@ Result<StoredModel> from_safetensors(const std::string& path, const std::string&
   return stored;
 }
 
+// Sizes of the same shape are the same: the reader has checked that bytes fit shapes.
+bool has_shape(const trainer::Tensor& tensor, const std::vector<int64_t>& shape) {
+  return std::equal(tensor.shape.begin(), tensor.shape.end(), shape.begin(), shape.end(),
+                    [](uint64_t a, int64_t b) { return static_cast<int64_t>(a) == b; });
+}
+
 Result<StoredModel> from_onnx(const std::string& path) {
   auto bytes = TRY(load(path, kMaxModelFile));
   auto imported = TRY(import_onnx(bytes));
@@ -129,17 +135,42 @@ Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spe
   }
   for (auto& tensor : model.tensors) {
     const trainer::Tensor* found = file.find(tensor.name);
-    bool fits = found && found->dtype == trainer::Dtype::kF32 &&
-                found->bytes.size() == tensor.values.size() * sizeof(float) &&
-                std::equal(found->shape.begin(), found->shape.end(), tensor.shape.begin(),
-                           tensor.shape.end(),
-                           [](uint64_t a, int64_t b) { return static_cast<int64_t>(a) == b; });
+    bool fits = found && found->dtype == trainer::Dtype::kF32 && has_shape(*found, tensor.shape);
     if (!fits) {
       return Error(Code::kMalformed,
                    "model: expected the tensor " + tensor.name + " of its specification");
     }
     std::memcpy(tensor.values.data(), found->bytes.data(), found->bytes.size());
   }
+  return model;
+}
+
+Result<trainer::Model> initial_weights(const contracts::TrainingSpec& spec,
+                                       const trainer::SafeTensors& file) {
+  auto model = TRY(trainer::initial_model(spec));
+  auto layer_of = [](const std::string& name) { return name.substr(0, name.find('.')); };
+  const std::string head = layer_of(model.tensors.back().name);
+  size_t taken = 0;
+  for (auto& tensor : model.tensors) {
+    const trainer::Tensor* found = file.find(tensor.name);
+    if (!found) continue;
+    if (found->dtype == trainer::Dtype::kF32 && has_shape(*found, tensor.shape)) {
+      std::memcpy(tensor.values.data(), found->bytes.data(), found->bytes.size());
+      ++taken;
+    } else if (layer_of(tensor.name) != head) {
+      return Error(Code::kMalformed,
+                   "initial weights: expected " + tensor.name + " as F32 in the model's shape");
+    }
+  }
+  for (const auto& tensor : file.tensors()) {
+    bool known = std::any_of(model.tensors.begin(), model.tensors.end(),
+                             [&](const auto& own) { return own.name == tensor.name; });
+    if (!known && layer_of(tensor.name) != head) {
+      return Error(Code::kMalformed,
+                   "initial weights: expected only tensors of the model, found one it has not");
+    }
+  }
+  if (taken == 0) return Error(Code::kMalformed, "initial weights: expected tensors of the model");
   return model;
 }
 

@@ -37,6 +37,11 @@ struct StoredModel {
 // The tensors of `file`, in the order, names and shapes that `spec` describes; no others.
 Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spec,
                                               const trainer::SafeTensors& file);
+// The weights that training starts from: those of the seed, with every tensor of `file` in the
+// place of its name. A tensor of another shape is an error, but for the last layer with weights:
+// a head for other classes starts from the seed. So is a file that shares no tensor with the model.
+Result<trainer::Model> initial_weights(const contracts::TrainingSpec& spec,
+                                       const trainer::SafeTensors& file);
 // Canonical: parameters and, up to 512 KiB, notes in one file.
 Result<Bytes> model_to_safetensors(const StoredModel& stored);
 

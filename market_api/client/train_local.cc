@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "ledger/base/secret.h"
+#include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
 #include "policy/jail/worker.h"
@@ -21,6 +22,7 @@ using contracts::TrainingSpec;
 using trainer::Dataset;
 
 constexpr size_t kMaxSpecFile = size_t{16} << 20;
+constexpr size_t kMaxInitialFile = size_t{2} << 30;
 constexpr uint32_t kMaxFolds = 1000;
 
 bool ends_with(const std::string& text, std::string_view end) {
@@ -87,11 +89,17 @@ class SpecSource {
           },
           models_beside(request_.spec)));
       spec = std::move(elaborated.spec);
+      if (!elaborated.initial_file.empty()) initial_file_ = beside(elaborated.initial_file);
     }
     if (request_.seed) spec.seed = *request_.seed;
+    if (!request_.initial.empty()) initial_file_ = request_.initial;
+    TRY(read_initial(spec));
     TRY(fit(spec, rows));
     return spec;
   }
+
+  // Weights to start from, or null pointer; of the specification completed last.
+  const trainer::Model* initial() const { return initial_ ? &*initial_ : nullptr; }
 
  private:
   SpecSource(const LocalRequest& request, policy::Nursery& jail) : request_(request), jail_(jail) {}
@@ -107,6 +115,35 @@ class SpecSource {
     entry.label = rows.schema.label_name;
     entry.feature_names = rows.schema.feature_names;
     return entry;
+  }
+
+  // Files that a contract names lie beside it.
+  std::string beside(const std::string& file) const {
+    size_t slash = request_.spec.rfind('/');
+    return slash == std::string::npos || file[0] == '/' ? file
+                                                        : request_.spec.substr(0, slash + 1) + file;
+  }
+
+  Status read_initial(TrainingSpec& spec) {
+    if (initial_file_.empty()) {
+      if (!spec.initial) return Done{};
+      return Error(Code::kMalformed,
+                   "initial: expected --init FILE, the weights that the specification names");
+    }
+    auto bytes = load_file(initial_file_, kMaxInitialFile);
+    if (!bytes && bytes.error().code() == Code::kNotFound)
+      return Error(Code::kMalformed, "no file " + initial_file_);
+    if (!bytes) return std::move(bytes).take_error();
+    Digest digest = ledger::sha256(*bytes);
+    if (spec.initial && *spec.initial != digest) {
+      return Error(
+          Code::kMalformed,
+          initial_file_ + ": expected the file that the specification names by its SHA-256");
+    }
+    spec.initial = digest;
+    auto file = TRY(trainer::SafeTensors::read(*bytes));
+    initial_ = TRY(initial_weights(spec, file));
+    return Done{};
   }
 
   static Status fit(const TrainingSpec& spec, const Dataset& rows) {
@@ -132,6 +169,8 @@ class SpecSource {
   Bytes text_;
   std::optional<TrainingSpec> fixed_, darknet_;
   std::optional<trainer::CsvLayout> csv_;
+  std::string initial_file_;
+  std::optional<trainer::Model> initial_;
 };
 
 Result<std::optional<trainer::CsvLayout>> layout_for(const LocalRequest& request,
@@ -158,12 +197,13 @@ struct Trained {
   std::optional<double> epsilon;
 };
 
-Result<Trained> train(const TrainingSpec& spec, const Dataset& rows, const Dataset& judge,
-                      trainer::Workers& workers, const std::function<void(uint32_t)>& after_step) {
+Result<Trained> train(const TrainingSpec& spec, const trainer::Model* initial, const Dataset& rows,
+                      const Dataset& judge, trainer::Workers& workers,
+                      const std::function<void(uint32_t)>& after_step) {
   Trained trained;
   trainer::Examples examples{features_of(rows), rows.labels};
-  auto run =
-      TRY(trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), workers));
+  auto run = TRY(
+      trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), workers, initial));
   auto start = std::chrono::steady_clock::now();
   TRY(run.run_to_end(after_step));
   trained.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -210,7 +250,7 @@ Status cross_validate(const LocalRequest& request, SpecSource& source, const Dat
       return Error(Code::kMalformed, "--folds: expected fewer folds than rows");
     Dataset training = some_rows(rows, outside), held = some_rows(rows, inside);
     auto spec = TRY(source.complete(training));
-    auto trained = TRY(train(spec, training, held, workers, [&](uint32_t done) {
+    auto trained = TRY(train(spec, source.initial(), training, held, workers, [&](uint32_t done) {
       progress(fold * uint64_t{spec.steps} + done, uint64_t{spec.steps} * request.folds);
     }));
     result.fold_accuracies.push_back(trained.on.accuracy);
@@ -269,8 +309,8 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   } else {
     auto spec = source->complete(rows.data);
     if (!spec) return std::move(spec).take_error().within(request.spec);
-    auto trained = TRY(train(*spec, rows.data, test ? test->data : rows.data, *workers,
-                             [&](uint32_t done) { progress(done, spec->steps); }));
+    auto trained = TRY(train(*spec, source->initial(), rows.data, test ? test->data : rows.data,
+                             *workers, [&](uint32_t done) { progress(done, spec->steps); }));
     result.measured_on = test ? LocalResult::MeasuredOn::kTest : LocalResult::MeasuredOn::kTraining;
     result.measured_rows = trained.on.rows;
     result.accuracy = trained.on.accuracy;

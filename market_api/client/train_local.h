@@ -23,6 +23,7 @@ struct LocalRequest {
   std::string label;                    // CSV, NPY; unnecessary where the contract has a csv layout
   std::vector<std::string> drop;
   std::string csv;       // a file with a csv layout; it stands before the contract's
+  std::string initial;   // safetensors with weights to start from; before the contract's
   uint32_t folds = 0;    // 2 or more: cross-validation, each fold tested by the others' model
   unsigned threads = 0;  // 0: one for each processor
   std::optional<uint64_t> seed;

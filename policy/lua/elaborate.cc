@@ -595,6 +595,7 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
     spec.model = TRY(read_model(model, selection.entries.front()->feature_names));
   }
   if (const Json* csv = contract.find("csv")) out.csv = *csv;
+  out.initial_file = TRY(contract.text("initial", ""));
   if (const Json* input = contract.find("input")) {
     auto constants = TRY(Table::of(*input, "input"));
     spec.input_mean = TRY(read_constants(constants.find("mean"), "input.mean"));

@@ -42,6 +42,7 @@ struct Elaborated {
   int64_t offered_minor = 0;
   int64_t deadline_minutes = 60;
   bool noise_calibrated = false;     // noise_multiplier came from `calibrate`
+  std::string initial_file;  // `initial`: weights to start from, a file beside the contract; or ""
   Json csv;  // the contract's own layout of CSV rows, or null; the market's rows are tensors already
 };
 

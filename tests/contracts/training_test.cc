@@ -233,6 +233,18 @@ TEST(TrainingSpec, EveryMemberIsNeededAndNoOtherIsTaken) {
   }
 }
 
+TEST(TrainingSpec, InitialWeightsAreNamedByDigestOrNotAtAll) {
+  TrainingSpec spec = sample_spec();
+  EXPECT_EQ(to_json(spec).find("initial"), nullptr);
+  spec.initial = Digest{7};
+  Json json = to_json(spec);
+  EXPECT_EQ(training_spec_from_json(json).take(), spec);
+  for (Json wrong : {Json(nullptr), Json(""), Json("07"), Json(std::string(64, 'A'))}) {
+    (*json.object())["initial"] = wrong;
+    EXPECT_FALSE(training_spec_from_json(json));
+  }
+}
+
 TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
   struct Lie {
     const char* named;

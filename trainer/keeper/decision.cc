@@ -116,6 +116,10 @@ class Judge {
       }
       classes = &manifest.class_names;
     }
+    if (spec.initial) {
+      no({"initial_weights", "this market's trainers start from the seed", "", "", "request.initial",
+          to_hex(ByteView(*spec.initial)), "none"});
+    }
     auto shape = contracts::check_spec(spec);
     if (spec.privacy && shape) {
       double draws = static_cast<double>(shape->parameters) * spec.steps;

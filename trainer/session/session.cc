@@ -242,6 +242,7 @@ class Session {
 
   Status train(const Work& work) {
     const auto& spec = work.contract->submit.spec;
+    if (spec.initial) return Error(Code::kRefused, "expected a run from the seed");
     Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
                              : Features(std::span<const float>(pool_.floats)),
               pool_.labels};

@@ -151,6 +151,39 @@ TEST_F(TrainLocalTest, AContractMayNameAnArchitectureFile) {
   EXPECT_NE(train(request).error().expected().find("no such file"), std::string::npos);
 }
 
+TEST_F(TrainLocalTest, AHeadIsTrainedOnFrozenLayersOfAnotherModel) {
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(200, 0))};
+  auto first = train(request).take();
+  auto weights = model_to_safetensors(first.stored).take();
+  ASSERT_TRUE(save_file(folder_.file("weights.safetensors"), weights, FileMode::kShared));
+
+  std::string contract = kContract;
+  contract.replace(contract.find("linear { units = 16 }"), 21,
+                   "linear { units = 16, frozen = true }");
+  contract.insert(contract.find("payment"), "initial = \"weights.safetensors\", ");
+  request.spec = write("head.lua", contract);
+  auto tuned = train(request);
+  ASSERT_TRUE(tuned) << tuned.error().expected();
+  EXPECT_GE(tuned->accuracy, 0.9);
+  EXPECT_TRUE(tuned->stored.notes.spec.initial);
+  const auto &before = first.stored.model.tensors, &after = tuned->stored.model.tensors;
+  ASSERT_EQ(before.size(), after.size());
+  EXPECT_EQ(before[0], after[0]);
+  EXPECT_EQ(before[1], after[1]);
+  EXPECT_NE(before[2], after[2]);
+
+  // Other weights than those that a specification names are not taken for them.
+  request.spec = write("spec.json", canonical(to_json(tuned->stored.notes)));
+  EXPECT_NE(train(request).error().expected().find("--init"), std::string::npos);
+  request.initial = folder_.file("weights.safetensors");
+  EXPECT_TRUE(train(request));
+  weights.back() ^= 1;
+  ASSERT_TRUE(save_file(request.initial, weights, FileMode::kShared));
+  EXPECT_NE(train(request).error().expected().find("SHA-256"), std::string::npos);
+}
+
 TEST_F(TrainLocalTest, SaysWhatDoesNotFit) {
   LocalRequest request;
   request.spec = folder_.file("none.lua");
