@@ -12,7 +12,7 @@ namespace souk::market {
 namespace {
 
 struct PublishOptions {
-  std::string file, labels, policy, label, budget_epsilon, budget_delta, name;
+  std::string file, labels, csv, policy, label, budget_epsilon, budget_delta, name;
   std::vector<std::string> drop, classes;
   contracts::Minor price = 0;
 };
@@ -56,6 +56,11 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
   file.label = options.label;
   file.drop = options.drop;
   file.classes = options.classes;
+  if (!options.csv.empty()) {
+    auto bytes = TRY(load_argument(options.csv, size_t{16} << 20));
+    auto json = TRY(parse_json(as_text(bytes)));
+    file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
+  }
   auto dataset = TRY(load_dataset(file));
 
   auto connection = TRY(session.connect(identity));
@@ -197,6 +202,8 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")
       ->required();
   verb->add_option("--label", publishing->label, "the label's column (CSV: name, NPY: number)");
+  verb->add_option("--csv", publishing->csv,
+                   "file with a CSV layout: columns, categories, missing values");
   verb->add_option("--drop", publishing->drop, "CSV columns to leave out")
       ->delimiter(',')
       ->allow_extra_args(false);

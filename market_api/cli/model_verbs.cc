@@ -84,6 +84,7 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   file.drop = options.drop;
   file.classes = notes.classes;
   file.features = notes.feature_names;
+  file.csv = notes.csv;
   auto rows = TRY(load_dataset(file));
   if (rows.schema.feature_names != notes.feature_names && !notes.feature_names.empty()) {
     return Error(Code::kMalformed, options.data + ": expected the model's " +

@@ -56,6 +56,11 @@ std::vector<std::string> columns_to_drop(ByteView csv, const DatasetFile& file) 
 }
 
 Result<Dataset> from_csv(ByteView bytes, const DatasetFile& file) {
+  if (file.csv) {
+    auto rows = TRY(trainer::import_laid_out_csv(bytes, *file.csv, trainer::Labels::kNeeded,
+                                                 trainer::Unlisted::kRefused));
+    return std::move(rows.dataset);
+  }
   if (file.label.empty()) {
     return Error(Code::kMalformed, "expected --label COLUMN, the name of the label's column");
   }
@@ -122,10 +127,8 @@ Result<Dataset> from_file(const DatasetFile& file) {
   auto bytes = TRY(load(file.path));
   if (starts_with(bytes, "\x93NUMPY")) return from_npy(bytes, file);
   if (ends_with(file.path, ".safetensors")) return trainer::dataset_from_safetensors(bytes);
-  // IDX starts with two zero bytes, gzip (only used for IDX) with 1f 8b.
-  if (starts_with(bytes, std::string_view("\0\0", 2)) || starts_with(bytes, "\x1f\x8b")) {
-    return from_idx(bytes, file);
-  }
+  bytes = TRY(trainer::gunzip_if_needed(bytes));
+  if (starts_with(bytes, std::string_view("\0\0", 2))) return from_idx(bytes, file);
   return from_csv(bytes, file);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/data/csv_layout.h"
 #include "trainer/data/table.h"
 
 namespace souk::market {
@@ -19,6 +20,8 @@ struct DatasetFile {
   std::vector<std::string> classes;   // their order is their number; empty: those found, sorted
   std::vector<std::string> features;  // CSV: leave out every column that is neither one of these
                                       // nor the label; empty: keep all
+  std::optional<trainer::CsvLayout> csv;  // CSV: columns, categories, missing values; stands
+                                          // before label, drop and features
 };
 
 // kMalformed names the file, the place in it and what was expected there.
