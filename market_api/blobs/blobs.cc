@@ -128,26 +128,39 @@ std::string hex_of(const Digest& digest) {
   return to_hex(ByteView(digest));
 }
 
-struct PartialName {
+// An upload's name, in its parts.
+struct UploadName {
+  Digest digest;
   std::string hex;
   uint64_t size;
 };
 
-// "<64 hex>.<decimal size>", as partial_path() writes it.
-std::optional<PartialName> parse_partial_name(const std::string& name) {
+UploadId upload_id(const std::string& hex, uint64_t size) {
+  return hex + "." + std::to_string(size);
+}
+
+// As upload_id() writes it, and nothing else.
+std::optional<UploadName> parse_upload_id(const std::string& name) {
   if (name.size() < 66 || name[64] != '.') return std::nullopt;
   auto hex = name.substr(0, 64);
-  if (!from_hex(hex)) return std::nullopt;
+  auto bytes = from_hex(hex);
+  if (!bytes) return std::nullopt;
+  auto digest = fixed<sizeof(Digest)>(*bytes);
+  if (!digest) return std::nullopt;
   uint64_t size = 0;
   const char* end = name.data() + name.size();
   auto [stop, failure] = std::from_chars(name.data() + 65, end, size);
   if (failure != std::errc() || stop != end || std::to_string(size) != name.substr(65)) {
     return std::nullopt;
   }
-  return PartialName{hex, size};
+  return UploadName{*digest, hex, size};
 }
 
 }  // namespace
+
+bool is_upload_id(const std::string& text) {
+  return parse_upload_id(text).has_value();
+}
 
 struct BlobStore::Impl {
   // One upload under way. Its bytes are in the file; this is who may touch it.
@@ -160,8 +173,13 @@ struct BlobStore::Impl {
   using Held = std::shared_ptr<Upload>;
 
   std::string blob_path(const std::string& hex) const { return directory + "/blob/" + hex; }
-  std::string partial_path(const std::string& hex, uint64_t size) const {
-    return directory + "/partial/" + hex + "." + std::to_string(size);
+  std::string partial_path(const UploadId& upload) const {
+    return directory + "/partial/" + upload;
+  }
+  // The size of the blob that `name` would become, if it is here.
+  std::optional<uint64_t> complete(const UploadName& name) const {
+    auto size = file_size(blob_path(name.hex));
+    return size && *size == name.size ? size : std::nullopt;
   }
 
   Held find(const UploadId& upload) {
@@ -184,14 +202,15 @@ struct BlobStore::Impl {
     while (auto* item = ::readdir(listing)) {
       std::string name = item->d_name;
       if (name == "." || name == "..") continue;
-      auto parsed = parse_partial_name(name);
+      auto parsed = parse_upload_id(name);
       auto length = file_size(partial + "/" + name);
       bool good = parsed && length && *length <= parsed->size &&
-                  !file_size(blob_path(parsed->hex));  // else: died between the last two steps
-      if (good && uploads.emplace(parsed->hex, std::make_shared<Upload>(parsed->size)).second) {
-        continue;
+                  !file_size(blob_path(parsed->hex));  // else: nobody will finish it
+      if (good) {
+        uploads.emplace(name, std::make_shared<Upload>(parsed->size));
+      } else {
+        rubbish.push_back(partial + "/" + name);
       }
-      rubbish.push_back(partial + "/" + name);
     }
     ::closedir(listing);
     for (const auto& path : rubbish) ::unlink(path.c_str());
@@ -243,24 +262,20 @@ Result<BlobStore> BlobStore::open(const std::string& directory) {
 
 Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
   auto hex = hex_of(expected);
+  auto upload = upload_id(hex, size);
   if (size > kMaxBlob) return Error(Code::kRefused, "expected a blob of at most 2^50 bytes");
   std::lock_guard lock(impl_->mutex);
   if (auto present = file_size(impl_->blob_path(hex))) {
     if (*present != size) {
       return Error(Code::kConflict, "expected the size the blob with this digest has");
     }
-    return hex;
+    return upload;
   }
-  if (auto found = impl_->uploads.find(hex); found != impl_->uploads.end()) {
-    if (found->second->size != size) {
-      return Error(Code::kConflict, "expected the size this upload was begun with");
-    }
-    return hex;
-  }
-  auto file = open_file(impl_->partial_path(hex, size), O_WRONLY | O_CREAT | O_EXCL);
+  if (impl_->uploads.count(upload) != 0) return upload;
+  auto file = open_file(impl_->partial_path(upload), O_WRONLY | O_CREAT | O_EXCL);
   if (!file) return disk_error("begin an upload");
-  impl_->uploads.emplace(hex, std::make_shared<Impl::Upload>(size));
-  return hex;
+  impl_->uploads.emplace(upload, std::make_shared<Impl::Upload>(size));
+  return upload;
 }
 
 Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteView bytes) {
@@ -268,7 +283,7 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
   if (!held) return this->offset(upload);  // complete already, or never begun
   std::lock_guard lock(held->mutex);
   if (held->ended) return this->offset(upload);
-  auto path = impl_->partial_path(upload, held->size);
+  auto path = impl_->partial_path(upload);
   auto file = open_file(path, O_RDWR);
   auto present = file_size(path);
   if (!file || !present) return disk_error("open the upload");
@@ -291,26 +306,28 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
 Result<uint64_t> BlobStore::offset(const UploadId& upload) const {
   auto not_found = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
   if (auto held = impl_->find(upload)) {
-    if (auto present = file_size(impl_->partial_path(upload, held->size))) return *present;
+    if (auto present = file_size(impl_->partial_path(upload))) return *present;
   }
-  auto bytes = from_hex(upload);
-  if (!bytes || bytes->size() != sizeof(Digest)) return not_found();
-  if (auto complete = file_size(impl_->blob_path(upload))) return *complete;
+  auto name = parse_upload_id(upload);
+  if (!name) return not_found();
+  if (auto complete = impl_->complete(*name)) return *complete;
   return not_found();
 }
 
 Result<Digest> BlobStore::commit(const UploadId& upload) {
   auto not_found = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
-  auto bytes = from_hex(upload);
-  if (!bytes) return not_found();
-  auto expected = fixed<sizeof(Digest)>(*bytes);
-  if (!expected) return not_found();
+  auto name = parse_upload_id(upload);
+  if (!name) return not_found();
+  auto complete = [&]() -> Result<Digest> {
+    if (!impl_->complete(*name)) return not_found();
+    return name->digest;
+  };
   auto held = impl_->find(upload);
-  if (!held) return has(*expected) ? Result<Digest>(*expected) : not_found();
+  if (!held) return complete();
   std::lock_guard lock(held->mutex);
-  if (held->ended) return has(*expected) ? Result<Digest>(*expected) : not_found();
+  if (held->ended) return complete();
 
-  auto path = impl_->partial_path(upload, held->size);
+  auto path = impl_->partial_path(upload);
   auto file = open_file(path, O_RDWR);
   auto present = file_size(path);
   if (!file || !present) return disk_error("open the upload");
@@ -319,12 +336,12 @@ Result<Digest> BlobStore::commit(const UploadId& upload) {
                                       " more bytes from offset " + std::to_string(*present));
   }
   auto digest = TRY(hash_file(file.get(), held->size));
-  if (digest != *expected) {
+  if (digest != name->digest) {
     ::unlink(path.c_str());
     impl_->forget(upload, *held);
     return Error(Code::kUnauthentic, "expected bytes with the announced SHA-256");
   }
-  auto published = impl_->publish(file, path, upload);
+  auto published = impl_->publish(file, path, name->hex);
   if (!published && file_size(path)) return std::move(published).take_error();  // may try again
   impl_->forget(upload, *held);
   if (!published) return std::move(published).take_error();
@@ -336,7 +353,7 @@ Status BlobStore::abandon(const UploadId& upload) {
   if (!held) return Done{};
   std::lock_guard lock(held->mutex);
   if (held->ended) return Done{};
-  if (::unlink(impl_->partial_path(upload, held->size).c_str()) != 0 && errno != ENOENT) {
+  if (::unlink(impl_->partial_path(upload).c_str()) != 0 && errno != ENOENT) {
     return disk_error("remove the upload");
   }
   impl_->forget(upload, *held);

@@ -13,8 +13,10 @@
 
 namespace souk::market {
 
-// Names an upload: the hex of the digest it must have. The same digest is the same upload.
+// Names an upload: "<hex of the digest it must have>.<announced size>". The same two are the same
+// upload; whoever announces another size for a digest has an upload of its own, and harms nobody.
 using UploadId = std::string;
+bool is_upload_id(const std::string& text);
 
 // Thread safe; one store per directory, held by a lock on DIR/lock.
 class BlobStore {
@@ -26,8 +28,8 @@ class BlobStore {
   BlobStore& operator=(BlobStore&&) noexcept;
 
   // Idempotent: an upload begun before, in this or an earlier process, goes on where it
-  // was. kConflict if it was begun with another size. If the blob is here already the
-  // upload is complete: its offset is `size`, writes and commit() do nothing.
+  // was. If the blob is here already the upload is complete: its offset is `size`, writes and
+  // commit() do nothing; kConflict if the blob has another size.
   Result<UploadId> begin(const Digest& expected, uint64_t size);
 
   // Appends, and returns the new offset. Writing again what was written (offset and length within

@@ -122,6 +122,11 @@ Result<Response> keeper(Market& market, const Request& request) {
   return json_response(200, body);
 }
 
+Status check_upload_id(const std::string& text) {
+  if (is_upload_id(text)) return Done{};
+  return Error(Code::kMalformed, "path: expected the upload that POST /v1/uploads named");
+}
+
 Result<Response> begin_upload(Market& market, const Request& request) {
   auto json = TRY(parse_json(as_text(request.body), kMaxRecordBytes));
   auto fields = TRY(Fields::of(json, "upload"));
@@ -134,7 +139,7 @@ Result<Response> begin_upload(Market& market, const Request& request) {
 }
 
 Result<Response> upload_piece(Market& market, const Request& request, const std::string& upload) {
-  TRY(id_of<ContractId>(upload));
+  TRY(check_upload_id(upload));
   if (request.body.size() > kMaxPiece) {
     return Error(Code::kMalformed, "expected a piece of at most 8 MiB");
   }
@@ -144,7 +149,7 @@ Result<Response> upload_piece(Market& market, const Request& request, const std:
 }
 
 Result<Response> commit_upload(Market& market, const std::string& upload) {
-  TRY(id_of<ContractId>(upload));
+  TRY(check_upload_id(upload));
   auto digest = TRY(market.blobs().commit(upload));
   return json_response(201, Json::Object{{"digest", digest}});
 }

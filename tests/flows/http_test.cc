@@ -230,8 +230,9 @@ TEST_F(HttpFlow, UploadsThatAreNone) {
   for (const auto& body : bodies) {
     expect_problem("POST", "/v1/uploads", body, 400, "malformed");
   }
-  expect_problem("PUT", "/v1/uploads/" + digest + "?offset=0", "x", 404, "not_found");
-  expect_problem("POST", "/v1/uploads/" + digest + "/commit", "", 404, "not_found");
+  expect_problem("PUT", "/v1/uploads/" + digest + ".9?offset=0", "x", 404, "not_found");
+  expect_problem("POST", "/v1/uploads/" + digest + ".9/commit", "", 404, "not_found");
+  expect_problem("PUT", "/v1/uploads/" + digest + "?offset=0", "x", 400, "malformed");
   expect_problem("PUT", "/v1/uploads/zz?offset=0", "x", 400, "malformed");
   expect_problem("PUT", "/v1/uploads/" + digest, "x", 400, "malformed");
   EXPECT_EQ(files(), 0U);
@@ -240,15 +241,18 @@ TEST_F(HttpFlow, UploadsThatAreNone) {
 TEST_F(HttpFlow, UploadsThatGoWrong) {
   Bytes file = to_bytes("sixteen bytes ok");
   std::string id = to_hex(ByteView(ledger::sha256(file)));
+  // A stranger who announces another size for this digest comes first, and is in nobody's way.
+  Json stranger = Json::Object{{"digest", id}, {"size", 17}};
+  ASSERT_TRUE(market.json("POST", "/v1/uploads", stranger));
   ASSERT_TRUE(market.upload(file, 8));
-  std::string put = "/v1/uploads/" + id;
+  std::string put = "/v1/uploads/" + id + ".16";
   expect_problem("PUT", put + "?offset=9", "x", 409, "conflict");      // a hole
   expect_problem("PUT", put + "?offset=0", "other", 409, "conflict");  // other bytes than before
   expect_problem("PUT", put + "?offset=8", "nine bytes!", 403,
                  "refused");                                     // past the announced size
   expect_problem("POST", put + "/commit", "", 409, "conflict");  // bytes are missing
-  expect_problem("POST", "/v1/uploads", "{\"digest\":\"" + id + "\",\"size\":17}", 409, "conflict");
   EXPECT_TRUE(market.upload(file, file.size()));
+  expect_problem("POST", "/v1/uploads", "{\"digest\":\"" + id + "\",\"size\":17}", 409, "conflict");
 
   // Bytes that have another digest: refused, forgotten.
   Bytes lie = to_bytes("what was promised");
@@ -256,10 +260,11 @@ TEST_F(HttpFlow, UploadsThatGoWrong) {
   ASSERT_TRUE(
       market.json("POST", "/v1/uploads", Json::Object{{"digest", promised}, {"size", lie.size()}}));
   lie[0] ^= 1;
-  ASSERT_EQ(market.http("PUT", "/v1/uploads/" + promised + "?offset=0", lie)->status, 200);
-  expect_problem("POST", "/v1/uploads/" + promised + "/commit", "", 401, "unauthentic");
+  std::string upload = "/v1/uploads/" + promised + "." + std::to_string(lie.size());
+  ASSERT_EQ(market.http("PUT", upload + "?offset=0", lie)->status, 200);
+  expect_problem("POST", upload + "/commit", "", 401, "unauthentic");
   expect_problem("GET", "/v1/blobs/" + promised, "", 404, "not_found");
-  EXPECT_EQ(files(), 1U);  // the one good blob
+  EXPECT_EQ(files(), 2U);  // the one good blob, and the stranger's empty upload
 }
 
 TEST_F(HttpFlow, PiecesThatAreTooLarge) {
@@ -267,7 +272,8 @@ TEST_F(HttpFlow, PiecesThatAreTooLarge) {
   std::string id = to_hex(ByteView(ledger::sha256(file)));
   ASSERT_TRUE(
       market.json("POST", "/v1/uploads", Json::Object{{"digest", id}, {"size", file.size()}}));
-  auto response = market.http("PUT", "/v1/uploads/" + id + "?offset=0", file);
+  std::string upload = "/v1/uploads/" + id + "." + std::to_string(file.size());
+  auto response = market.http("PUT", upload + "?offset=0", file);
   if (response) {
     EXPECT_GE(response->status, 400);
     EXPECT_LT(response->status, 500);

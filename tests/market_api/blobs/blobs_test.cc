@@ -63,6 +63,8 @@ class BlobsTest : public ::testing::Test {
   fs::path partial(const Digest& digest, size_t size) const {
     return directory_ / "partial" / (to_hex(ByteView(digest)) + "." + std::to_string(size));
   }
+  // The upload of bytes_, as its digest and size name it in any process.
+  UploadId named() const { return to_hex(ByteView(digest_)) + "." + std::to_string(bytes_.size()); }
   void expect_whole(const Bytes& bytes) {
     auto digest = ledger::sha256(bytes);
     auto read = store_->read(digest, 0, bytes.size());
@@ -107,15 +109,33 @@ TEST_F(BlobsTest, TheEmptyBlobIsABlob) {
   expect_whole(nothing);
 }
 
-TEST_F(BlobsTest, BeginTwiceIsTheSameUploadAndAnotherSizeAConflict) {
+TEST_F(BlobsTest, BeginTwiceIsTheSameUpload) {
   auto first = store_->begin(digest_, bytes_.size());
   ASSERT_TRUE(store_->write(*first, 0, all().first(10)));
   auto second = store_->begin(digest_, bytes_.size());
   ASSERT_TRUE(second);
   EXPECT_EQ(*first, *second);
   EXPECT_EQ(*store_->offset(*second), 10u);
-  EXPECT_EQ(store_->begin(digest_, bytes_.size() + 1).error().code(), Code::kConflict);
   EXPECT_EQ(store_->begin(digest_, uint64_t{1} << 60).error().code(), Code::kRefused);
+}
+
+TEST_F(BlobsTest, WhoeverAnnouncesAnotherSizeForADigestHoldsUpNobody) {
+  auto squatter = store_->begin(digest_, bytes_.size() + 1);
+  ASSERT_TRUE(squatter);
+  ASSERT_TRUE(store_->write(*squatter, 0, as_bytes("nonsense")));
+  auto upload = store_->begin(digest_, bytes_.size());
+  ASSERT_TRUE(upload) << upload.error().expected();
+  EXPECT_NE(*upload, *squatter);
+  open();  // both go on in the next process
+  EXPECT_EQ(*store_->offset(*squatter), 8u);
+  EXPECT_EQ(*store_->offset(*upload), 0u);
+  ASSERT_TRUE(store_->write(*upload, 0, bytes_));
+  ASSERT_TRUE(store_->commit(*upload));
+  // The other can never be finished, and the next start sweeps it away.
+  EXPECT_EQ(store_->commit(*squatter).error().code(), Code::kConflict);
+  open();
+  EXPECT_EQ(store_->offset(*squatter).error().code(), Code::kNotFound);
+  expect_whole(bytes_);
 }
 
 TEST_F(BlobsTest, WritingTheSameAgainChangesNothingAndOtherBytesAreAConflict) {
@@ -186,8 +206,10 @@ TEST_F(BlobsTest, ACompleteBlobIsNotUploadedAgain) {
 }
 
 TEST_F(BlobsTest, UnknownUploadsAreNotFoundWhateverTheyAreCalled) {
-  for (const auto& upload : {std::string(), std::string("../lock"), std::string(64, 'g'),
-                             std::string(64, '0'), std::string("00")}) {
+  for (const auto& upload :
+       {std::string(), std::string("../lock"), std::string(64, 'g'), std::string(64, '0'),
+        std::string("00"), std::string(64, '0') + ".5", std::string(64, '0') + ".05",
+        std::string(64, '0') + ".-5", std::string(64, 'A') + ".5"}) {
     EXPECT_EQ(store_->offset(upload).error().code(), Code::kNotFound);
     EXPECT_EQ(store_->write(upload, 0, all().first(1)).error().code(), Code::kNotFound);
     EXPECT_EQ(store_->commit(upload).error().code(), Code::kNotFound);
@@ -237,7 +259,7 @@ TEST_F(BlobsTest, APartialUploadSurvivesAKilledProcess) {
     auto upload = store.begin(digest_, bytes_.size());
     if (upload) (void)store.write(*upload, 0, all().first(1000000));
   });
-  auto upload = to_hex(ByteView(digest_));
+  auto upload = named();
   EXPECT_EQ(*store_->offset(upload), 1000000u);  // even without a new begin
   ASSERT_TRUE(store_->begin(digest_, bytes_.size()));
   ASSERT_TRUE(store_->write(upload, 1000000, all().subspan(1000000)));
@@ -251,7 +273,7 @@ TEST_F(BlobsTest, AProcessKilledBeforeCommitCommitsLater) {
     if (upload) (void)store.write(*upload, 0, bytes_);
   });
   EXPECT_FALSE(store_->has(digest_));
-  ASSERT_TRUE(store_->commit(to_hex(ByteView(digest_))));
+  ASSERT_TRUE(store_->commit(named()));
   expect_whole(bytes_);
 }
 
