@@ -1,8 +1,11 @@
 #include "market_api/verbs/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <utility>
 
 namespace souk::market {
 
@@ -54,5 +57,20 @@ Status write_file(const std::string& path, ByteView bytes) {
   if (!synced) return failed;
   return Done{};
 }
+
+Result<FolderLock> FolderLock::take(const std::string& folder) {
+  int fd = open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return Error(Code::kBroken, "expected to write " + folder + "/lock");
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    close(fd);
+    return Error(Code::kConflict, "expected no other soukd to run on " + folder);
+  }
+  return FolderLock(fd);
+}
+
+FolderLock::~FolderLock() {
+  if (fd_ >= 0) close(fd_);
+}
+FolderLock::FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
 }  // namespace souk::market

@@ -6,7 +6,7 @@
 //   a deadline passed    -> a tick, so that the state machine sees the time
 #include <algorithm>
 
-#include "ledger/proof/checkpoint.h"
+#include "market_api/verbs/feed.h"
 #include "market_api/verbs/market.h"
 #include "trainer/host/process.h"
 
@@ -20,9 +20,15 @@ using trainer::Kind;
 
 constexpr int kTrainerAnswerMs = 120'000;
 constexpr int kMaxStarts = 3;
+constexpr int kBadLuck = 3;  // failures in a row that may still have been somebody else's fault
 
 Frame about(Kind kind, const ContractId& contract) {
   return trainer::frame(kind, Json::Object{{"contract", contract}});
+}
+
+Frame abort_of(const ContractId& contract) {
+  return trainer::frame(Kind::kAbort,
+                        Json::Object{{"contract", contract}, {"reason", "trainer_died"}});
 }
 
 }  // namespace
@@ -53,24 +59,42 @@ bool Market::decide_once() {
   for (const auto& [id, contract] : state.contracts()) {
     bool open = contract.phase == Phase::kSubmitted || contract.phase == Phase::kEscrowed ||
                 contract.phase == Phase::kRunning;
+    std::optional<Frame> next;
+    const char* waiting = "";
     if (open && contract.deadline <= clock_.now()) {
-      if (keeper_->record(trainer::frame(Kind::kTick, Json::Object{}))) return true;
-      continue;
+      next = trainer::frame(Kind::kTick, Json::Object{});
+      waiting = "end waits: ";
+    } else if (contract.phase == Phase::kSubmitted) {
+      next = about(Kind::kDecide, id);
+      waiting = "decision waits: ";
+    } else if (contract.phase == Phase::kRunning && training != id) {
+      next = abort_of(id);
+      waiting = "refund waits: ";
     }
-    if (contract.phase == Phase::kSubmitted) {
-      auto done = keeper_->record(about(Kind::kDecide, id));
-      if (done) return true;
-      note_progress(id, {0, 0, "decision waits: " + done.error().expected()});
-      continue;  // one that cannot be decided holds up no other
+    // One that cannot go on holds up no other, and does not fill the ledger with attempts. Where
+    // each costs a keeper, it costs no job under way: a trainer heeds no start by a former keeper.
+    if (!next || !deciding_.due(id)) continue;
+    if (training && deciding_.failures(id) >= kBadLuck) continue;
+    auto moved = record_step(*next, contract);
+    if (moved) {
+      deciding_.succeeded(id);
+      return true;
     }
-    if (contract.phase == Phase::kRunning && training != id) {
-      auto done = keeper_->record(
-          trainer::frame(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
-      if (done) return true;
-      note_progress(id, {0, 0, "refund waits: " + done.error().expected()});
-    }
+    deciding_.failed(id);
+    note_progress(id, {0, 0, waiting + moved.error().expected()});
   }
   return false;
+}
+
+// The keeper's answer is recorded, and the contract has left its phase by it.
+Status Market::record_step(const Frame& request, const Contract& contract) {
+  uint64_t seq = TRY(keeper_->record(request));
+  contracts::MarketState after = state();
+  const Contract* now = after.contract(contract.id);
+  if (now && now->phase != contract.phase) return Done{};
+  auto why = after.voids().find(seq);
+  return Error(Code::kTryAgain, "entry " + std::to_string(seq) + " had no effect on it" +
+                                    (why == after.voids().end() ? "" : ": " + why->second));
 }
 
 void Market::train_loop() {
@@ -91,11 +115,16 @@ bool Market::train_once() {
   contracts::MarketState state = this->state();
   const Contract* next = nullptr;  // first come, first served
   for (const auto& [id, contract] : state.contracts()) {
-    if (contract.phase != Phase::kEscrowed || failures_[id] >= kMaxStarts) continue;
+    if (contract.phase != Phase::kEscrowed || !starting_.due(id)) continue;
     if (!next || contract.decision_seq < next->decision_seq) next = &contract;
   }
   if (!next) return false;
   ContractId id = next->id;
+  if (starting_.failures(id) >= kMaxStarts) {  // given up: the money returns
+    auto aborted = record_step(abort_of(id), *next);
+    if (!aborted) starting_.failed(id);
+    return true;
+  }
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return false;
@@ -106,17 +135,13 @@ bool Market::train_once() {
     std::lock_guard lock(mutex_);
     training_.reset();
   }
-  if (done) return true;
-  note_progress(id, {0, 0, "job ended: " + done.error().expected()});
-  contracts::MarketState after = this->state();
-  const Contract* contract = after.contract(id);
-  bool started = contract && contract->phase == Phase::kRunning;
-  bool given_up = contract && contract->phase == Phase::kEscrowed && ++failures_[id] >= kMaxStarts;
-  if (started || given_up) {
-    auto aborted = keeper_->record(
-        trainer::frame(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
-    (void)aborted;  // decide_once() tries again
+  if (done) {
+    starting_.succeeded(id);
+    return true;
   }
+  // Past its start decide_once() aborts it; before, it is tried again.
+  starting_.failed(id);
+  note_progress(id, {0, 0, "job ended: " + done.error().expected()});
   return true;
 }
 
@@ -158,21 +183,8 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   note_progress(id, {0, 0, "started"});
 
   // The trainer reads the whole ledger, as the keeper does, and finds its own start in it.
-  std::string note = ledger_->checkpoint();
-  auto checkpoint = TRY(ledger::open_checkpoint(note, ledger_->log_key()));
-  for (uint64_t seq = 0; seq < checkpoint.size;) {
-    Json::Array piece;
-    size_t bytes = 0;
-    while (seq < checkpoint.size && bytes < (1 << 20)) {
-      auto leaf = TRY(ledger_->leaf(seq));
-      bytes += leaf.size();
-      piece.push_back(to_base64(leaf));
-      ++seq;
-    }
-    TRY(ask(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}}),
-            Kind::kDone));
-  }
-  TRY(ask(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}}), Kind::kConfirmed));
+  TRY(feed_ledger(*ledger_, 0,
+                  [&](const Frame& request) { return process.ask(request, kTrainerAnswerMs); }));
 
   contracts::MarketState now = state();
   for (const auto& dataset_id : contract.submit.datasets) {

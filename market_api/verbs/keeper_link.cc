@@ -1,6 +1,6 @@
 #include "market_api/verbs/keeper_link.h"
 
-#include "ledger/proof/checkpoint.h"
+#include "market_api/verbs/feed.h"
 #include "market_api/verbs/files.h"
 
 namespace souk::market {
@@ -10,7 +10,6 @@ using trainer::Frame;
 using trainer::Kind;
 
 constexpr int kAnswerMs = 60'000;
-constexpr size_t kFeedBytes = 1 << 20;
 
 }  // namespace
 
@@ -28,30 +27,12 @@ Status KeeperLink::keep_sealed(const std::string& base64) {
   return write_file(config_.sealed, sealed);
 }
 
-// Leaves in pieces, then the checkpoint that covers exactly them.
 Status KeeperLink::feed() {
-  std::string note = ledger_.checkpoint();
-  auto checkpoint = TRY(ledger::open_checkpoint(note, ledger_.log_key()));
-  if (checkpoint.size == fed_) return Done{};
-  uint64_t next = fed_;
-  while (next < checkpoint.size) {
-    Json::Array piece;
-    size_t bytes = 0;
-    while (next < checkpoint.size && bytes < kFeedBytes) {
-      auto leaf = TRY(ledger_.leaf(next));
-      bytes += leaf.size();
-      piece.push_back(to_base64(leaf));
-      ++next;
-    }
-    auto answer =
-        TRY(talk(trainer::frame(Kind::kLeaves, Json::Object{{"leaves", std::move(piece)}})));
-    TRY(trainer::expect(answer, Kind::kDone));
-  }
-  auto answer = TRY(talk(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}})));
-  auto body = TRY(trainer::expect(answer, Kind::kConfirmed));
-  auto fields = TRY(Fields::of(body, "confirmed"));
+  if (ledger_.size() == fed_) return Done{};
+  auto fed = TRY(feed_ledger(ledger_, fed_, [&](const Frame& request) { return talk(request); }));
+  auto fields = TRY(Fields::of(fed.confirmed, "confirmed"));
   auto sealed = TRY(fields.text("sealed", 1 << 20));
-  fed_ = checkpoint.size;
+  fed_ = fed.size;
   return keep_sealed(sealed);
 }
 

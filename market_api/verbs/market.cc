@@ -88,9 +88,10 @@ bool Market::exists(const std::string& directory) {
 
 Result<std::unique_ptr<Market>> Market::open(MarketConfig config, Clock& clock) {
   mkdir(config.directory.c_str(), 0700);
+  auto lock = TRY(FolderLock::take(config.directory));  // before the ledger is touched
   bool there = TRY(founded(config.directory));
   if (!there) TRY(found(config, clock));
-  std::unique_ptr<Market> market(new Market(std::move(config), clock));
+  std::unique_ptr<Market> market(new Market(std::move(config), clock, std::move(lock)));
   TRY(market->open_parts());
   return market;
 }

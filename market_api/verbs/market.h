@@ -15,7 +15,9 @@
 #include "ledger/base/clock.h"
 #include "ledger/sequencer/sequencer.h"
 #include "market_api/blobs/blobs.h"
+#include "market_api/verbs/files.h"
 #include "market_api/verbs/keeper_link.h"
+#include "market_api/verbs/patience.h"
 #include "trainer/host/process.h"
 
 namespace souk::market {
@@ -60,13 +62,15 @@ class Market {
   JobProgress progress(const ContractId& contract);
 
  private:
-  Market(MarketConfig config, Clock& clock) : config_(std::move(config)), clock_(clock) {}
+  Market(MarketConfig config, Clock& clock, FolderLock lock)
+      : config_(std::move(config)), clock_(clock), lock_(std::move(lock)) {}
   Status open_parts();
   Status follow();
   void decide_loop();
   void train_loop();
   bool decide_once();
   bool train_once();
+  Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Status run_job(const contracts::Contract& contract);
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
   void note_progress(const ContractId& contract, JobProgress progress);
@@ -74,6 +78,7 @@ class Market {
 
   const MarketConfig config_;
   Clock& clock_;
+  const FolderLock lock_;
 
   // Set once in open().
   MarketId id_;
@@ -93,7 +98,8 @@ class Market {
   std::optional<ContractId> training_;          // Guarded by mutex_.
   trainer::EnclaveProcess* process_ = nullptr;  // Guarded by mutex_. Owned by run_job().
   std::map<ContractId, JobProgress> progress_;  // Guarded by mutex_.
-  std::map<ContractId, int> failures_;          // Owned by the train thread.
+  Patience deciding_;                           // Owned by the decide thread.
+  Patience starting_;                           // Owned by the train thread.
 
   std::thread decider_;
   std::thread trainer_;

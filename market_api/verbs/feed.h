@@ -1,0 +1,21 @@
+// Shows an enclave the ledger, keeper and trainer alike.
+#pragma once
+
+#include <functional>
+
+#include "ledger/sequencer/sequencer.h"
+#include "trainer/wire/messages.h"
+
+namespace souk::market {
+
+struct Fed {
+  uint64_t size = 0;  // what the enclave has confirmed
+  Json confirmed;     // body of its kConfirmed
+};
+
+// Leaves from `from` in pieces, then the newest checkpoint, which covers exactly them. `ask` is
+// one request and its answer; its first error, or the enclave's first refusal, is the answer.
+Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from,
+                        const std::function<Result<trainer::Frame>(const trainer::Frame&)>& ask);
+
+}  // namespace souk::market
