@@ -182,6 +182,71 @@ TEST_F(KeeperFlow, ARunThatNoTrainerCouldDoIsDenied) {
   EXPECT_EQ(market.state().dataset(dataset.id)->budget.reserved, contracts::Charges{});
 }
 
+TEST_F(KeeperFlow, MoreNoiseThanTheGeneratorCoversIsDenied) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({dataset.id});
+  contracts::Node wide = submit.spec.model.front();
+  wide.units = 300;
+  submit.spec.model.insert(submit.spec.model.begin(), {wide, wide});
+  submit.spec.steps = 1'000'000;
+  submit.spec.learning_rate = {{submit.spec.steps, 0.5}};
+  auto shape = contracts::check_spec(submit.spec);
+  ASSERT_TRUE(shape) << shape.error().expected();
+  ASSERT_GT(static_cast<double>(shape->parameters) * 1e6, 3e10);
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+  const Json& reason = market.state().contract(id)->decision->reasons.array()->front();
+  EXPECT_EQ(*reason.find("code")->string(), "too_much_noise") << canonical(reason);
+  EXPECT_EQ(*reason.find("path")->string(), "request.steps");
+  EXPECT_EQ(*reason.find("got")->string(), "1000000");
+  EXPECT_FALSE(reason.find("need")->string()->empty());
+  expect_no_key(id);
+  // The same network for fewer steps is not denied for it.
+  submit.spec.steps = 100'000;
+  submit.spec.learning_rate = {{submit.spec.steps, 0.5}};
+  id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  std::string reasons = canonical(market.state().contract(id)->decision->reasons);
+  EXPECT_EQ(reasons.find("too_much_noise"), std::string::npos) << reasons;
+}
+
+TEST_F(KeeperFlow, DatasetsWhoseClassesDifferAreDeniedTogether) {
+  auto named = [&](size_t provider, const std::vector<std::string>& classes) {
+    auto offered = market.make_offer(market.providers[provider]);
+    offered.offer.manifest.class_names = classes;
+    auto seq = market.append(
+        contracts::sign_record(offered.offer, market.providers[provider].key, market.market()));
+    EXPECT_EQ(market.void_of(seq), "");
+    return contracts::dataset_id(offered.offer.manifest);
+  };
+  market.deposit(market.lab.account(), 1000);
+  DatasetId first = named(0, {"benign", "malignant"});
+  DatasetId renamed = named(1, {"B", "M"});
+  DatasetId swapped = named(2, {"malignant", "benign"});
+  DatasetId silent = named(1, {});
+  ContractId id = market.submit(market.contract({first, silent, renamed, swapped}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+  const auto& reasons = *market.state().contract(id)->decision->reasons.array();
+  ASSERT_EQ(reasons.size(), 2U) << canonical(Json(reasons));
+  const char* said[] = {"B, M", "malignant, benign"};
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(*reasons[i].find("code")->string(), "wrong_classes");
+    EXPECT_EQ(*reasons[i].find("provider")->string(), market.providers[i + 1].name);
+    EXPECT_EQ(*reasons[i].find("path")->string(), "request.datasets");
+    EXPECT_EQ(*reasons[i].find("got")->string(), said[i]);
+    EXPECT_EQ(reasons[i].find("need")->string()->rfind("benign, malignant, as in ", 0), 0U);
+  }
+  expect_no_key(id);
+  // Names of any length leave room for the decision in one entry.
+  std::vector<std::string> long_names = {std::string(256, 'a'), std::string(256, 'b')};
+  id = market.submit(market.contract({first, named(1, long_names)}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+}
+
 TEST_F(KeeperFlow, AnUnderstatedEpsilonIsDenied) {
   auto dataset = market.publish(market.providers[0]);
   market.deposit(market.lab.account(), 1000);

@@ -43,6 +43,16 @@ Reason shortened(Reason reason) {
   return reason;
 }
 
+// The first names of a list, as far as a reason can carry them.
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) {
+    if (text.size() > 96) return text + ", ...";
+    text += (text.empty() ? "" : ", ") + cut(name, 64);
+  }
+  return text;
+}
+
 size_t bytes_of(const Reason& reason) { return canonical(policy::to_json(reason)).size(); }
 
 template <class Sides>
@@ -100,7 +110,7 @@ class Judge {
       no({"wrong_recipient", "nothing can be encrypted to this recipient", "", "", "", "", "an age recipient"});
     }
     uint64_t features = count(spec.input_shape);
-    const std::vector<std::string>* classes = nullptr;
+    const Dataset* first = nullptr;  // that names its classes
     for (const Dataset* dataset : datasets) {
       const auto& manifest = dataset->manifest;
       if (count(manifest.feature_shape) != features) {
@@ -109,12 +119,16 @@ class Judge {
             std::to_string(count(manifest.feature_shape))});
       }
       if (manifest.class_names.empty()) continue;  // its provider does not say
-      if (manifest.class_names.size() != spec.classes || (classes && *classes != manifest.class_names)) {
-        no({"wrong_classes", "the specification or another dataset has other classes", manifest.provider_name,
+      if (manifest.class_names.size() != spec.classes) {
+        no({"wrong_classes", "the specification is for another number of classes", manifest.provider_name,
             manifest.name, "request.model", std::to_string(spec.classes),
             std::to_string(manifest.class_names.size())});
+      } else if (first && first->manifest.class_names != manifest.class_names) {
+        no({"wrong_classes", "the datasets of one contract must name the same classes in the same order",
+            manifest.provider_name, manifest.name, "request.datasets", listed(manifest.class_names),
+            listed(first->manifest.class_names) + ", as in " + first->manifest.name});
       }
-      classes = &manifest.class_names;
+      if (!first) first = dataset;
     }
     if (spec.initial) {
       no({"initial_weights", "this market's trainers start from the seed", "", "", "request.initial",
