@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <ctime>
 
+#include "policy/lua/utf8.h"
+
 namespace souk::market {
 namespace {
 
@@ -61,14 +63,18 @@ ExitStatus print(const Result<Answer>& answer, bool as_json) {
 }
 
 std::string printable(std::string_view text) {
-  std::string out(text);
-  for (size_t i = 0; i < out.size(); ++i) {
-    auto c = static_cast<unsigned char>(out[i]);
-    bool line_end = c == '\n';
-    // C1 controls are two bytes in UTF-8: c2 80 to c2 9f.
-    bool c1 = c == 0xc2 && i + 1 < out.size() && static_cast<unsigned char>(out[i + 1]) < 0xa0;
-    if (c1) out[i + 1] = '?';
-    if ((c < 0x20 && !line_end) || c == 0x7f || c1) out[i] = '?';
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    auto character = policy::utf8_at(text, at);
+    size_t length = std::max<size_t>(1, character.length);
+    bool seen =
+        text[at] == '\n' || (character.length != 0 && !policy::is_invisible(character.point));
+    if (seen) {
+      out.append(text.substr(at, length));
+    } else {
+      out.append(length, '?');  // as wide as before: tables stay in line
+    }
+    at += length;
   }
   return out;
 }

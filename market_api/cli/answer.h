@@ -29,7 +29,8 @@ ExitStatus exit_status(const Error& error);
 // Prints and answers the status for main().
 ExitStatus print(const Result<Answer>& answer, bool as_json);
 
-// Safe on a terminal: control characters of others become '?'.
+// Safe on a terminal: control, invisible and direction-changing characters of others, and what is
+// no UTF-8, become '?'.
 std::string printable(std::string_view text);
 std::string utc_text(TimeMs time);            // 2026-01-02 03:04:05Z
 std::string millionths_text(int64_t micro);   // 1500000 -> 1.5

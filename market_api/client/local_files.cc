@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace souk::market {
@@ -29,8 +30,13 @@ class OpenFile {
   int fd_;
 };
 
+// A path that cannot be is a mistake of whoever named it; a disk that fails is not.
 Error cannot(const std::string& what, const std::string& path) {
-  return Error(Code::kBroken, "cannot " + what + " " + path);
+  int why = errno;
+  bool path_is_wrong = why == EACCES || why == EPERM || why == EROFS || why == ENOENT ||
+                       why == ENOTDIR || why == EISDIR || why == ENAMETOOLONG || why == ELOOP;
+  return Error(path_is_wrong ? Code::kMalformed : Code::kBroken,
+               "cannot " + what + " " + path + ": " + std::generic_category().message(why));
 }
 
 std::string folder_of(const std::string& path) {
@@ -106,8 +112,9 @@ Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
     }
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    Error failed = cannot("write", path);
     ::unlink(temporary.c_str());
-    return cannot("write", path);
+    return failed;
   }
   return sync_folder(folder_of(path));
 }
@@ -127,7 +134,10 @@ Status make_directory(const std::string& path) {
   if (is_directory(path)) return Done{};
   std::string parent = folder_of(path);
   if (parent != path) TRY(make_directory(parent));
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return cannot("make the folder", path);
+  if (::mkdir(path.c_str(), 0700) != 0 && (errno != EEXIST || !is_directory(path))) {
+    if (errno == EEXIST) errno = ENOTDIR;
+    return cannot("make the folder", path);
+  }
   return Done{};
 }
 

@@ -17,6 +17,15 @@ void wait_before(int attempt) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200 << attempt));
 }
 
+// What a market answers and this API does not know is the market's fault: nobody's call or file is
+// malformed for it.
+template <class T>
+Result<T> heard(Result<T> answer) {
+  if (answer || answer.error().code() != Code::kMalformed) return answer;
+  return Error(Code::kRefused,
+               "the market's answer is none of this API: " + answer.error().expected());
+}
+
 }  // namespace
 
 Result<MarketLine> MarketLine::open(const std::string& url) {
@@ -52,28 +61,32 @@ Result<Json> MarketLine::ask_json(const std::string& method, const std::string& 
 
 Result<ServedMarket> MarketLine::market() {
   auto json = TRY(ask_json("GET", "/v1/market"));
-  auto fields = TRY(Fields::of(json, "market"));
-  ServedMarket served;
-  served.market = TRY(fields.text("market"));
-  served.vkey = TRY(fields.text("vkey"));
-  served.origin = TRY(fields.text("origin"));
-  served.genesis = TRY(fields.base64("genesis"));
-  return served;
+  return heard([&]() -> Result<ServedMarket> {
+    auto fields = TRY(Fields::of(json, "market"));
+    ServedMarket served;
+    served.market = TRY(fields.text("market"));
+    served.vkey = TRY(fields.text("vkey"));
+    served.origin = TRY(fields.text("origin"));
+    served.genesis = TRY(fields.base64("genesis"));
+    return served;
+  }());
 }
 
 Result<ServedPage> MarketLine::entries(uint64_t from, uint64_t max) {
   auto json = TRY(
       ask_json("GET", "/v1/entries?from=" + std::to_string(from) + "&max=" + std::to_string(max)));
-  auto fields = TRY(Fields::of(json, "entries"));
-  ServedPage page;
-  page.size = static_cast<uint64_t>(TRY(fields.integer("size")));
-  page.checkpoint = TRY(fields.text("checkpoint", 1 << 20));
-  const Json::Array* leaves = TRY(fields.array("leaves"));
-  for (const Json& leaf : *leaves) {
-    if (!leaf.string()) return Error(Code::kMalformed, "entries.leaves: expected base64 texts");
-    page.leaves.push_back(TRY(from_base64(*leaf.string())));
-  }
-  return page;
+  return heard([&]() -> Result<ServedPage> {
+    auto fields = TRY(Fields::of(json, "entries"));
+    ServedPage page;
+    page.size = static_cast<uint64_t>(TRY(fields.integer("size")));
+    page.checkpoint = TRY(fields.text("checkpoint", 1 << 20));
+    const Json::Array* leaves = TRY(fields.array("leaves"));
+    for (const Json& leaf : *leaves) {
+      if (!leaf.string()) return Error(Code::kMalformed, "entries.leaves: expected base64 texts");
+      page.leaves.push_back(TRY(from_base64(*leaf.string())));
+    }
+    return page;
+  }());
 }
 
 Result<std::string> MarketLine::checkpoint() {
@@ -90,53 +103,100 @@ Result<Recorded> MarketLine::record(const ledger::Envelope& envelope) {
       continue;
     }
     if (!json) return std::move(json).take_error();
-    auto fields = TRY(Fields::of(*json, "receipt"));
-    Recorded recorded;
-    recorded.seq = static_cast<uint64_t>(TRY(fields.integer("seq")));
-    recorded.leaf_hash = TRY(fields.digest("leaf_hash"));
-    return recorded;
+    return heard([&]() -> Result<Recorded> {
+      auto fields = TRY(Fields::of(*json, "receipt"));
+      Recorded recorded;
+      recorded.seq = static_cast<uint64_t>(TRY(fields.integer("seq")));
+      recorded.leaf_hash = TRY(fields.digest("leaf_hash"));
+      return recorded;
+    }());
   }
 }
 
 Result<contracts::Evidence> MarketLine::keeper(const std::string& nonce_hex) {
   auto json = TRY(ask_json("GET", "/v1/keeper?nonce=" + nonce_hex));
-  auto fields = TRY(Fields::of(json, "keeper"));
-  const Json* evidence = TRY(fields.any("evidence"));
-  return contracts::evidence_from_json(*evidence);
+  return heard([&]() -> Result<contracts::Evidence> {
+    auto fields = TRY(Fields::of(json, "keeper"));
+    const Json* evidence = TRY(fields.any("evidence"));
+    return contracts::evidence_from_json(*evidence);
+  }());
 }
 
-Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& progress) {
-  Json begin = Json::Object{{"digest", digest}, {"size", uint64_t{bytes.size()}}};
-  auto begin_upload = [&]() -> Result<std::pair<std::string, uint64_t>> {
-    auto json = TRY(ask_json("POST", "/v1/uploads", &begin));
+Result<MarketLine::Upload> MarketLine::begin_upload(const Digest& digest, uint64_t size) {
+  Json begin = Json::Object{{"digest", digest}, {"size", size}};
+  auto json = TRY(ask_json("POST", "/v1/uploads", &begin));
+  return heard([&]() -> Result<Upload> {
     auto fields = TRY(Fields::of(json, "upload"));
-    auto id = TRY(fields.text("upload"));
-    auto offset = TRY(fields.integer("offset", 0, static_cast<int64_t>(bytes.size())));
-    return std::pair(percent_encode(id), static_cast<uint64_t>(offset));
-  };
-  auto [id, offset] = TRY(begin_upload());
+    Upload upload;
+    upload.path = "/v1/uploads/" + percent_encode(TRY(fields.text("upload", 256)));
+    upload.offset =
+        static_cast<uint64_t>(TRY(fields.integer("offset", 0, static_cast<int64_t>(size))));
+    return upload;
+  }());
+}
+
+// All of `bytes` past what the market has. An outage is waited out as long as each brings the
+// upload further than it ever was.
+Result<MarketLine::Upload> MarketLine::send_pieces(const Digest& digest, ByteView bytes,
+                                                   const Progress& progress) {
+  auto upload = TRY(begin_upload(digest, bytes.size()));
+  uint64_t furthest = upload.offset;
   int failures = 0;
-  while (offset < bytes.size()) {
-    if (progress) progress(offset, bytes.size());
-    auto piece = bytes.subspan(offset, std::min<uint64_t>(kUploadPiece, bytes.size() - offset));
-    auto answer = ask("PUT", "/v1/uploads/" + id + "?offset=" + std::to_string(offset), piece,
+  while (upload.offset < bytes.size()) {
+    if (progress) progress(upload.offset, bytes.size());
+    auto piece = bytes.subspan(upload.offset,
+                               std::min<uint64_t>(kUploadPiece, bytes.size() - upload.offset));
+    auto answer = ask("PUT", upload.path + "?offset=" + std::to_string(upload.offset), piece,
                       "application/octet-stream");
     if (answer) {
-      offset += piece.size();
-      failures = 0;
+      upload.offset = TRY(offset_in(*answer, upload.offset + piece.size(), bytes.size()));
+      if (upload.offset > furthest) failures = 0;
+      furthest = std::max(furthest, upload.offset);
       continue;
     }
-    if (answer.error().code() != Code::kTryAgain || ++failures == kAttempts) {
+    if (answer.error().code() != Code::kTryAgain || ++failures >= kAttempts) {
       return std::move(answer).take_error();
     }
     wait_before(failures);
-    auto resumed = TRY(begin_upload());
-    offset = resumed.second;
+    upload = TRY(begin_upload(digest, bytes.size()));
   }
   if (progress) progress(bytes.size(), bytes.size());
+  return upload;
+}
+
+Result<uint64_t> MarketLine::offset_in(const Response& answer, uint64_t sent, uint64_t size) {
+  auto read = [&]() -> Result<int64_t> {
+    auto json = TRY(parse_json(as_text(answer.body), kMaxAnswer));
+    auto fields = TRY(Fields::of(json, "upload"));
+    return fields.integer("offset");
+  };
+  int64_t offset = TRY(heard(read()));
+  uint64_t held = static_cast<uint64_t>(offset);
+  if (offset >= 0 && held >= sent && held <= size) return held;
+  return Error(Code::kRefused, "upload: expected the market to hold " + std::to_string(sent) +
+                                   " of " + std::to_string(size) + " bytes now, it says " +
+                                   std::to_string(offset));
+}
+
+Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& progress) {
   Json nothing = Json::Object{};
-  TRY(ask_json("POST", "/v1/uploads/" + id + "/commit", &nothing));
-  return Done{};
+  for (bool first : {true, false}) {
+    auto upload = TRY(send_pieces(digest, bytes, progress));
+    auto committed = ask_json("POST", upload.path + "/commit", &nothing);
+    if (!committed && committed.error().code() == Code::kUnauthentic && first) {
+      continue;  // somebody else's bytes stood at the beginning; the market has dropped them
+    }
+    if (!committed) return std::move(committed).take_error();
+    auto read = [&]() -> Result<Digest> {
+      auto fields = TRY(Fields::of(*committed, "commit"));
+      return fields.digest("digest");
+    };
+    Digest kept = TRY(heard(read()));
+    if (kept == digest) return Done{};
+    return Error(Code::kRefused, "upload: expected the market to keep " + to_hex(ByteView(digest)) +
+                                     ", it says " + to_hex(ByteView(kept)));
+  }
+  return Error(Code::kBroken, "upload: expected an answer");
 }
 
 Result<Json> MarketLine::quote(const PublicKey& consumer, const Json& submit) {
@@ -146,14 +206,16 @@ Result<Json> MarketLine::quote(const PublicKey& consumer, const Json& submit) {
 
 Result<ServedJob> MarketLine::job(const ContractId& contract) {
   auto json = TRY(ask_json("GET", "/v1/jobs/" + to_hex(contract)));
-  auto fields = TRY(Fields::of(json, "job"));
-  ServedJob job;
-  job.phase = TRY(fields.text("phase"));
-  job.step = TRY(fields.integer("step"));
-  job.steps = TRY(fields.integer("steps"));
-  job.epsilon_micro = TRY(fields.integer("epsilon_micro"));
-  job.detail = TRY(fields.text("detail"));
-  return job;
+  return heard([&]() -> Result<ServedJob> {
+    auto fields = TRY(Fields::of(json, "job"));
+    ServedJob job;
+    job.phase = TRY(fields.text("phase"));
+    job.step = TRY(fields.integer("step"));
+    job.steps = TRY(fields.integer("steps"));
+    job.epsilon_micro = TRY(fields.integer("epsilon_micro"));
+    job.detail = TRY(fields.text("detail"));
+    return job;
+  }());
 }
 
 Result<Bytes> MarketLine::header(const ContractId& contract) {

@@ -59,6 +59,13 @@ class MarketLine {
 
  private:
   MarketLine(std::string url, HttpClient http) : url_(std::move(url)), http_(std::move(http)) {}
+  struct Upload {
+    std::string path;
+    uint64_t offset = 0;  // bytes the market says it has
+  };
+  Result<Upload> begin_upload(const Digest& digest, uint64_t size);
+  Result<Upload> send_pieces(const Digest& digest, ByteView bytes, const Progress& progress);
+  static Result<uint64_t> offset_in(const Response& answer, uint64_t sent, uint64_t size);
   Result<Response> ask(const std::string& method, const std::string& path, ByteView body = {},
                        const std::string& content_type = "", int timeout_seconds = 60);
   Result<Json> ask_json(const std::string& method, const std::string& path,

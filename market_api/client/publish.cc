@@ -65,8 +65,15 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   record.wrap = TRY(ledger::hpke_seal(keeper.claims().kem, as_bytes(info), {},
                                       ByteView(file_key.bytes(SecretAccess{}))));
 
-  TRY(line.upload(manifest.ciphertext, file, progress));
+  // What the ledger would refuse is refused before anything leaves.
   auto envelope = contracts::sign_record(record, identity.key(), view.market());
+  std::string entry = canonical(ledger::to_json(envelope));
+  auto signed_entry = ledger::SignedEntry::decode(as_bytes(entry));
+  if (!signed_entry) return std::move(signed_entry).take_error().within("offer");
+  auto read =
+      contracts::members_from_json(contracts::DatasetOffer::kType, contracts::members_json(record));
+  if (!read) return std::move(read).take_error().within("offer");
+  TRY(line.upload(manifest.ciphertext, file, progress));
   auto recorded = TRY(line.record(envelope));
   TRY(view.sync(line));
   const contracts::Dataset* offered = view.state().dataset(id);

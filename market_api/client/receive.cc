@@ -8,6 +8,7 @@
 #include "market_api/client/receipt.h"
 #include "market_api/client/stored_model.h"
 #include "market_api/client/privacy_card.h"
+#include "policy/lua/utf8.h"
 
 namespace souk::market {
 namespace {
@@ -15,6 +16,16 @@ namespace {
 std::string millionths(int64_t value) {
   std::string digits = std::to_string(value % 1'000'000);
   return std::to_string(value / 1'000'000) + "." + std::string(6 - digits.size(), '0') + digits;
+}
+
+// Others chose these words: none of them is a heading, a link or a cell of the card.
+std::string as_prose(std::string_view text) {
+  std::string prose;
+  for (char c : policy::one_line(text, 1024)) {
+    if (std::string_view("\\`*_{}[]()#+!|<>&~:/@").find(c) != std::string_view::npos) prose += '\\';
+    prose += c;
+  }
+  return prose;
 }
 
 std::string model_card(const contracts::Contract& contract, const MarketView& view) {
@@ -27,7 +38,7 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
        << "| | |\n|---|---|\n"
        << "| market | `" << to_hex(view.market()) << "` |\n"
        << "| model.safetensors, SHA-256 | `" << to_hex(ByteView(result.model)) << "` |\n"
-       << "| purpose | " << contract.submit.purpose << " |\n"
+       << "| purpose | " << as_prose(contract.submit.purpose) << " |\n"
        << "| classes | " << spec.classes << " |\n"
        << "| layers | " << spec.model.size() << " |\n"
        << "| steps | " << result.steps << " |\n"
@@ -42,13 +53,14 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   }
   card << "| price | " << contract.decision->price << " " << view.follower().genesis().currency
        << " (minor units) |\n"
-       << "| evidence | " << contract.start->trainer.kind << " |\n\n"
+       << "| evidence | " << as_prose(contract.start->trainer.kind) << " |\n\n"
        << "## Data\n\n| provider | dataset | rows | id |\n|---|---|---|---|\n";
   for (const auto& id : contract.submit.datasets) {
     const contracts::Dataset* dataset = view.state().dataset(id);
     if (!dataset) continue;
-    card << "| " << dataset->manifest.provider_name << " | " << dataset->manifest.name << " | "
-         << dataset->manifest.rows << " | `" << to_hex(id) << "` |\n";
+    card << "| " << as_prose(dataset->manifest.provider_name) << " | "
+         << as_prose(dataset->manifest.name) << " | " << dataset->manifest.rows << " | `"
+         << to_hex(id) << "` |\n";
   }
   card << "\n" << privacy_card(spec, result, contract.start->trainer.kind);
   card << "\n`spec.json` holds the specification that was executed, with the names of features and "

@@ -1,5 +1,6 @@
 #include "market_api/client/submit.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -110,6 +111,16 @@ Status await_decision(const ContractId& contract, MarketLine& line, MarketView& 
   }
 }
 
+Status check_credential_type(const std::string& type) {
+  bool plain = std::all_of(type.begin(), type.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._-:/").find(c) != std::string_view::npos;
+  });
+  if (plain && !type.empty() && type.size() <= 128) return Done{};
+  return Error(Code::kMalformed,
+               "credential type: expected 1 to 128 letters, digits and ._-:/, as policies read it");
+}
+
 Status keep_credential(const Identity& identity, std::string_view envelope) {
   while (!envelope.empty() && envelope.back() == '\n') envelope.remove_suffix(1);
   auto verified = TRY(contracts::verify_credential(envelope, identity.pin().market));
@@ -117,6 +128,7 @@ Status keep_credential(const Identity& identity, std::string_view envelope) {
     return Error(Code::kUnauthentic,
                  "credential: expected one about account " + to_hex(identity.account()));
   }
+  TRY(check_credential_type(verified.credential.type));
   Digest digest = ledger::sha256(as_bytes(envelope));
   std::string folder = identity.directory() + "/credentials";
   TRY(make_directory(folder));

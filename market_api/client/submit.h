@@ -53,6 +53,8 @@ struct KeptCredential {
   contracts::Credential credential;
   std::string envelope;  // canonical JSON
 };
+// A type that a policy can be asked about; others would make every contract malformed.
+Status check_credential_type(const std::string& type);
 // kUnauthentic: not signed, not for this market, or not about this identity.
 Status keep_credential(const Identity& identity, std::string_view envelope);
 Result<std::vector<KeptCredential>> kept_credentials(const Identity& identity);

@@ -40,6 +40,17 @@ TEST(Texts, AreShortAndSafe) {
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),
             "??31m");
+  // Right-to-left override, zero width, no UTF-8, a character cut short.
+  EXPECT_EQ(printable("a\xe2\x80\xae"
+                      "b"),
+            "a???b");
+  EXPECT_EQ(printable("a\xe2\x80\x8b"
+                      "b"),
+            "a???b");
+  EXPECT_EQ(printable("a\xff"
+                      "b\xe2\x80"),
+            "a?b??");
+  EXPECT_EQ(printable("\xe2\x82\xac 5\n"), "\xe2\x82\xac 5\n");
   EXPECT_EQ(printable("caf\xc3\xa9 \xc2\xb7"), "caf\xc3\xa9 \xc2\xb7");
 }
 
