@@ -27,6 +27,7 @@ Json::Object summary(const PublicKey& issuer, const contracts::Credential& crede
 Result<Answer> issue(Session& session, const IssueOptions& options) {
   contracts::Credential credential;
   credential.subject = TRY(session.account(options.to));
+  TRY(check_credential_type(options.type));
   credential.type = options.type;
   credential.expires_ms = session.now() + options.expires_days * kDayMs;
   if (!options.key.empty() && session.as) {

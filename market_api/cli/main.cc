@@ -23,6 +23,7 @@ int run(int argc, char** argv) {
   app.add_option("--as", session.as, "identity to use (default: the first one made)");
   app.add_option("--home", session.home_flag,
                  "folder of identities (default: $SOUK_HOME, $XDG_DATA_HOME/souk, ~/.souk)");
+  app.set_version_flag("--version", "souk " SOUK_VERSION);
   add_identity_verbs(app, session);
   add_dataset_verbs(app, session);
   add_credential_verbs(app, session);

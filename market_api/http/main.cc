@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "market_api/http/routes.h"
@@ -24,7 +25,7 @@ std::string beside_me(const char* name) {
 // The treasury key is made and held by the `souk` program of whoever runs it; this
 // process sees the public half only.
 Result<PublicKey> treasury_of_operator() {
-  std::string command = beside_me("souk") + " treasury keygen --json";
+  std::string command = "'" + beside_me("souk") + "' treasury keygen --json";
   FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) return Error(Code::kTryAgain, "expected to run souk treasury keygen");
   std::string out;
@@ -80,7 +81,23 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    return exit_status(Error(Code::kMalformed, std::string(error.what()) + " (see soukd --help)"));
+  }
+  // Before anything is made: a call that cannot succeed leaves nothing behind.
+  auto listens = check_listen_address(host);
+  if (!listens) return exit_status(listens.error());
+  bool capitals =
+      std::all_of(currency.begin(), currency.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  if (!capitals || currency.size() < 3 || currency.size() > 8) {
+    return exit_status(Error(Code::kMalformed, "--currency: expected 3 to 8 capital letters"));
+  }
+  std::optional<PublicKey> treasury;
+  if (!treasury_hex.empty()) {
+    auto key = named_from_hex<PublicKey>(treasury_hex);
+    if (!key)
+      return exit_status(Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits"));
+    treasury = *key;
   }
 
   signal(SIGPIPE, SIG_IGN);
@@ -91,19 +108,20 @@ int run(int argc, char** argv) {
 
   mkdir(directory.c_str(), 0700);
   char real[4096];
-  if (!realpath(directory.c_str(), real)) {
-    return exit_status(Error(Code::kMalformed, "--data: expected a directory that can be made"));
+  struct stat info {};
+  if (!realpath(directory.c_str(), real) || stat(real, &info) != 0 || !S_ISDIR(info.st_mode) ||
+      access(real, W_OK | X_OK) != 0) {
+    return exit_status(Error(Code::kMalformed,
+                             "--data: expected a directory that is there or can be made, and that "
+                             "this user may write: " +
+                                 directory));
   }
   MarketConfig config;
   config.directory = real;
   config.enclave_program = beside_me("souk-enclave");
   config.currency = currency;
-  if (!treasury_hex.empty()) {
-    auto key = named_from_hex<PublicKey>(treasury_hex);
-    if (!key)
-      return exit_status(Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits"));
-    config.treasury = *key;
-  } else if (!Market::exists(config.directory)) {
+  config.treasury = treasury;
+  if (!treasury && !Market::exists(config.directory)) {
     auto key = treasury_of_operator();
     if (!key) return exit_status(key.error());
     config.treasury = *key;

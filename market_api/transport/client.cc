@@ -123,7 +123,11 @@ Result<HttpClient> HttpClient::open(const std::string& base_url) {
     web::uri base(base_url);
     bool web = base.scheme() == "http" || base.scheme() == "https";
     bool plain = base.query().empty() && base.fragment().empty() && base.user_info().empty();
-    if (!web || !plain || base.host().empty()) return malformed();
+    // The library takes any port for one, and any characters for a host.
+    bool port = base.port() >= 0 && base.port() <= 65535;
+    bool host = !base.host().empty() && base.host().size() <= 253 &&
+                (base.host().front() == '[') == (base.host().back() == ']');
+    if (!web || !plain || !port || !host) return malformed();
     return HttpClient(std::make_unique<Impl>(std::move(base)));
   } catch (const std::exception&) {
     return malformed();

@@ -124,6 +124,11 @@ Result<http_response> to_cpprest(const Response& from) {
 
 }  // namespace
 
+Status check_listen_address(const std::string& host) {
+  TRY(loopback_address(host));
+  return Done{};
+}
+
 // Shared by the listener's callbacks, which may outlive the server by a moment.
 class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
  public:

@@ -20,6 +20,9 @@ struct HttpLimits {
   size_t max_waiting = 256;            // requests being read or waiting; more -> 503
 };
 
+// Whether start() could listen there: "localhost" or a 127.x.y.z address, else kRefused.
+Status check_listen_address(const std::string& host);
+
 // Runs on a worker thread, several at once. May block. An exception becomes a 500.
 using Handler = std::function<Response(const Request&)>;
 

@@ -27,7 +27,7 @@ namespace {
 enum Word : char { kReady = 'R', kRenew = 'N', kDied = 'D' };
 
 constexpr int kGraceMs = 5000;  // for the nursery itself, past the worker's time
-constexpr rlim_t kWorkerAddressSpace = rlim_t{1} << 30;
+[[maybe_unused]] constexpr rlim_t kWorkerAddressSpace = rlim_t{1} << 30;
 
 int64_t now_ms() {
   timespec now{};

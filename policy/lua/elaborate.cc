@@ -577,7 +577,7 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   out.purpose = TRY(contract.text("purpose"));
   out.region = TRY(contract.text("region", ""));
   out.offered_minor = TRY(contract.whole("payment", 0, kMaxJsonInteger));
-  out.deadline_minutes = TRY(contract.whole("deadline_minutes", 1, 60 * 24 * 30, 60));
+  out.deadline_minutes = TRY(contract.whole("deadline_minutes", 1, 60 * 24 * 7, 60));
   auto selection = TRY(select_datasets(contract.find("datasets"), catalog));
   for (const CatalogEntry* entry : selection.entries) out.datasets.push_back(entry->id);
   out.rows_total = selection.rows;

@@ -66,8 +66,8 @@ class UsageTest : public ::testing::Test {
 };
 
 TEST_F(UsageTest, HelpAndVersionAreYes) {
-  for (const char* arguments :
-       {"--help", "dataset --help", "job submit --help", "ledger audit --help", "version"}) {
+  for (const char* arguments : {"--help", "--version", "dataset --help", "job submit --help",
+                                "ledger audit --help", "version"}) {
     auto called = call(arguments);
     EXPECT_EQ(called.status, 0) << arguments;
     EXPECT_NE(called.out, "") << arguments;
@@ -85,6 +85,10 @@ TEST_F(UsageTest, UnknownAndMissingVerbs) {
   expect_usage("job submit", "CONTRACT");
   expect_usage("job submit x.lua --dry-run --wait", "--");
   expect_usage("ledger show minus-one", "SEQ");
+  expect_usage("ledger show -1", "SEQ");
+  expect_usage("ledger show 99999999999999999999", "SEQ");
+  expect_usage("ledger prove 1.5", "SEQ");
+  expect_usage("ledger log --limit -1", "--limit");
   expect_usage("treasury deposit lab -5", "AMOUNT");
 }
 
@@ -95,7 +99,11 @@ TEST_F(UsageTest, BadHex) {
     expect_usage("init --market http://127.0.0.1:1 --market-id " + id + " --name lab",
                  "--market-id");
   }
-  expect_usage("init --market nowhere --market-id " + hex + " --name lab", "URL");
+  for (const char* url : {"nowhere", "ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1",
+                          "http://user@127.0.0.1", "http://", "http://127.0.0.1/?q"}) {
+    expect_usage("init --market '" + std::string(url) + "' --market-id " + hex + " --name lab",
+                 "URL");
+  }
   EXPECT_FALSE(path_exists(folder.file("home") + "/identities")) << "nothing must be left behind";
 }
 
@@ -151,6 +159,14 @@ TEST_F(UsageTest, FilesThatAreMalformed) {
   expect_usage("receipt verify " + write("r.json", "{}\n"), "receipt");
   expect_usage("receipt verify " + rows, "receipt");
   expect_usage("treasury deposit lab 5 --key " + write("short.key", "abc\n"), "hexadecimal");
+  std::string out = folder.file("credential.json");
+  for (const char* type : {"''", "'two words'", "'caf\xc3\xa9'"}) {
+    expect_usage("credential issue --to lab --expires-days 5 --out " + out + " --type " + type,
+                 "credential type");
+    EXPECT_FALSE(path_exists(out));
+  }
+  expect_usage("credential issue --to lab --expires-days 5 --type x --out /nowhere/at/all",
+               "/nowhere/at/all");
 }
 
 TEST_F(UsageTest, AMarketThatDoesNotAnswerIsCannotNow) {
