@@ -40,7 +40,12 @@ size_t utf8_length(std::string_view text) {
 void write_string(std::string_view text, std::string& out) {
   constexpr char digits[] = "0123456789abcdef";
   out.push_back('"');
-  for (char c : text) {
+  size_t copied = 0;  // what needs no escape goes over in one piece
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (static_cast<uint8_t>(c) >= 0x20 && c != '"' && c != '\\') continue;
+    out.append(text.substr(copied, i - copied));
+    copied = i + 1;
     switch (c) {
       case '"': out += "\\\""; break;
       case '\\': out += "\\\\"; break;
@@ -50,15 +55,12 @@ void write_string(std::string_view text, std::string& out) {
       case '\r': out += "\\r"; break;
       case '\t': out += "\\t"; break;
       default:
-        if (static_cast<uint8_t>(c) < 0x20) {
-          out += "\\u00";
-          out.push_back(digits[(c >> 4) & 15]);
-          out.push_back(digits[c & 15]);
-        } else {
-          out.push_back(c);
-        }
+        out += "\\u00";
+        out.push_back(digits[(c >> 4) & 15]);
+        out.push_back(digits[c & 15]);
     }
   }
+  out.append(text.substr(copied));
   out.push_back('"');
 }
 

@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
   add_ledger_verbs(app, session);
   add_money_verbs(app, session);
   add_policy_verbs(app, session);
+  add_policy_study_verbs(app, session);
   add_policy_tool_verbs(app, session);
   add_train_verbs(app, session);
   add_privacy_verbs(app, session);

@@ -41,6 +41,45 @@ Result<Question> read_question(const QuestionFiles& files) {
   return question;
 }
 
+Result<Json> read_json_argument(const std::string& path) {
+  auto bytes = TRY(load_argument(path, 64 << 20));
+  auto json = parse_json_marking_reals(as_text(bytes), 64 << 20);
+  if (!json) return std::move(json).take_error().within(path);
+  return json;
+}
+
+Json value_at(const Json& root, std::string_view path) {
+  const Json* at = &root;
+  size_t i = path.find_first_of(".[");
+  while (at && i < path.size()) {
+    if (path[i] == '.') {
+      size_t end = path.find_first_of(".[", i + 1);
+      at = at->find(std::string(path.substr(i + 1, end == std::string_view::npos ? end : end - i - 1)));
+      i = end;
+    } else {
+      size_t end = path.find(']', i);
+      size_t place = 0;
+      for (size_t k = i + 1; k < end && k < path.size(); ++k) place = place * 10 + static_cast<size_t>(path[k] - '0');
+      auto* list = at->array();
+      at = list && place >= 1 && place <= list->size() ? &(*list)[place - 1] : nullptr;
+      i = end + 1;
+    }
+  }
+  return at ? *at : Json();
+}
+
+Json default_request() {
+  return Json::Object{{"id", "t1"},
+                      {"consumer", "acme-labs"},
+                      {"purpose", "medical-research"},
+                      {"region", "EU"},
+                      {"algorithm", "mlp"},
+                      {"epochs", 20},
+                      {"payment", 6000},
+                      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}},
+                      {"credentials", Json::Array{"hospital", "irb-approved"}}};
+}
+
 Json default_dataset() {
   return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "policy/lua/utf8.h"
@@ -155,77 +156,113 @@ Error wrong_value(const std::string& path, const SchemaField& field, const Json&
   return wrong(path, expectation(field) + kind_of(value));
 }
 
-Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field,
-                   const Json& value);
+// The table as a tree, so that a member is found among its block's few.
+struct Place {
+  const SchemaField* field = nullptr;
+  std::vector<std::pair<std::string_view, const Place*>> members;
+  size_t required = 0;
+};
 
-Status check_block(const std::string& path, const std::string& pattern, const Json& value) {
-  for (const auto& [name, member] : *value.object()) {
-    const std::string inner = path + "." + name;
-    const SchemaField* field = schema_field(pattern + "." + name);
-    if (!field) {
-      std::string meant = nearest_path(inner);
-      return Error(Code::kMalformed, inner.substr(0, 200) + ": there is no such field" +
-                                         (meant.empty() ? "" : "; did you mean " + meant + "?"));
+struct Tree {
+  std::map<std::string_view, Place> places;  // by the path of the table
+  Tree() {
+    for (const SchemaField& field : kSchema) places[field.path].field = &field;
+    for (const SchemaField& field : kSchema) {
+      size_t dot = field.path.rfind('.');
+      if (dot == std::string_view::npos) continue;
+      std::string_view block = field.path.substr(0, dot);
+      if (block.ends_with("[]")) block.remove_suffix(2);
+      Place& place = places[block];
+      place.members.emplace_back(field.path.substr(dot + 1), &places[field.path]);
+      place.required += field.required();
     }
-    TRY(check_value(inner, pattern + "." + name, *field, member));
   }
-  for (const SchemaField& field : schema()) {
-    bool inside = field.required() && field.path.size() > pattern.size() + 1 &&
-                  field.path.substr(0, pattern.size()) == pattern &&
-                  field.path[pattern.size()] == '.' &&
-                  field.path.find_first_of(".[", pattern.size() + 1) == std::string_view::npos;
-    if (!inside) continue;
-    const std::string name(field.path.substr(pattern.size() + 1));
-    if (!value.find(name))
-      return Error(Code::kMalformed,
-                   path + "." + name + ": missing; expected " + expectation(field));
+};
+const Tree& tree() {
+  static const Tree table;
+  return table;
+}
+
+// Where we are, written out only when something is wrong there.
+struct Trail {
+  const Trail* up = nullptr;
+  std::string_view name;
+  size_t item = 0;  // from 1; 0: no item
+
+  std::string text() const {
+    std::string out = up ? up->text() : "";
+    if (item > 0) return out + "[" + std::to_string(item) + "]";
+    return out.empty() ? std::string(name) : out + "." + std::string(name);
+  }
+};
+
+Status check_value(const Trail& trail, const Place& place, const Json& value);
+
+Status check_block(const Trail& trail, const Place& place, const Json& value) {
+  size_t required = 0;
+  for (const auto& [name, member] : *value.object()) {
+    Trail inner{&trail, name, 0};
+    auto found = std::find_if(place.members.begin(), place.members.end(), [&](const auto& known) { return known.first == name; });
+    if (found == place.members.end()) {
+      const std::string path = inner.text();
+      std::string meant = nearest_path(path);
+      return Error(Code::kMalformed, path.substr(0, 200) + ": there is no such field" + (meant.empty() ? "" : "; did you mean " + meant + "?"));
+    }
+    TRY(check_value(inner, *found->second, member));
+    required += found->second->field->required();
+  }
+  if (required == place.required) return Done{};
+  for (const auto& [name, member] : place.members) {
+    if (!member->field->required() || value.find(std::string(name))) continue;
+    return Error(Code::kMalformed, Trail{&trail, name, 0}.text() + ": missing; expected " + expectation(*member->field));
   }
   return Done{};
 }
 
-Status check_value(const std::string& path, const std::string& pattern, const SchemaField& field,
-                   const Json& value) {
+Status check_list(const Trail& trail, const SchemaField& field, const Json& value) {
+  auto* items = value.array();
+  if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(trail.text(), field, value);
+  for (const Json& item : *items) {
+    if (!item.string() || !fits(field, *item.string())) return wrong_value(trail.text(), field, item);
+  }
+  std::vector<std::string_view> seen;
+  for (const Json& item : *items) seen.push_back(*item.string());
+  std::sort(seen.begin(), seen.end());
+  auto twice = std::adjacent_find(seen.begin(), seen.end());
+  if (twice != seen.end()) return wrong_value(trail.text(), field, Json(*twice));
+  return Done{};
+}
+
+Status check_value(const Trail& trail, const Place& place, const Json& value) {
+  const SchemaField& field = *place.field;
   switch (field.kind) {
     case FieldKind::kBlock:
-      if (!value.object()) return wrong_value(path, field, value);
-      if (value.find("$float")) return wrong_value(path, field, value);
-      return check_block(path, pattern, value);
+      if (!value.object() || value.find("$float")) return wrong_value(trail.text(), field, value);
+      return check_block(trail, place, value);
     case FieldKind::kBlocks: {
       auto* items = value.array();
-      if (!items || items->size() > static_cast<size_t>(field.max))
-        return wrong_value(path, field, value);
+      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(trail.text(), field, value);
       for (size_t i = 0; i < items->size(); ++i) {
-        const std::string item = path + "[" + std::to_string(i + 1) + "]";
-        if (!(*items)[i].object()) return wrong(item, "a block" + kind_of((*items)[i]));
-        TRY(check_block(item, pattern + "[]", (*items)[i]));
+        Trail item{&trail, "", i + 1};
+        if (!(*items)[i].object()) return wrong(item.text(), "a block" + kind_of((*items)[i]));
+        TRY(check_block(item, place, (*items)[i]));
       }
       return Done{};
     }
     case FieldKind::kInteger: {
       auto* whole = value.integer();
-      if (!whole || *whole < field.min || *whole > field.max)
-        return wrong_value(path, field, value);
+      if (!whole || *whole < field.min || *whole > field.max) return wrong_value(trail.text(), field, value);
       return Done{};
     }
     case FieldKind::kBoolean:
-      if (!value.boolean()) return wrong_value(path, field, value);
+      if (!value.boolean()) return wrong_value(trail.text(), field, value);
       return Done{};
     case FieldKind::kToken:
     case FieldKind::kText:
-      if (!value.string() || !fits(field, *value.string())) return wrong_value(path, field, value);
+      if (!value.string() || !fits(field, *value.string())) return wrong_value(trail.text(), field, value);
       return Done{};
     case FieldKind::kTokens:
-    case FieldKind::kTexts: {
-      auto* items = value.array();
-      if (!items || items->size() > static_cast<size_t>(field.max))
-        return wrong_value(path, field, value);
-      std::set<std::string_view> seen;
-      for (const Json& item : *items) {
-        if (!item.string() || !fits(field, *item.string()) || !seen.insert(*item.string()).second)
-          return wrong_value(path, field, item);
-      }
-      return Done{};
-    }
+    case FieldKind::kTexts: return check_list(trail, field, value);
   }
   return Done{};
 }
@@ -282,10 +319,8 @@ const SchemaField* schema_field(std::string_view path) {
     }
     at = close;
   }
-  for (const SchemaField& field : kSchema) {
-    if (field.path == pattern) return &field;
-  }
-  return nullptr;
+  auto found = tree().places.find(pattern);
+  return found == tree().places.end() ? nullptr : found->second.field;
 }
 
 std::string nearest_path(std::string_view unknown) {
@@ -309,9 +344,9 @@ std::string nearest_path(std::string_view unknown) {
 }
 
 Status check_schema(std::string_view root, const Json& value) {
-  const SchemaField* field = schema_field(root);
-  CHECK(field && field->kind == FieldKind::kBlock);
-  TRY(check_value(std::string(root), std::string(root), *field, value));
+  auto place = tree().places.find(root);
+  CHECK(place != tree().places.end() && place->second.field->kind == FieldKind::kBlock);
+  TRY(check_value(Trail{nullptr, root, 0}, place->second, value));
   if (root == "request") return check_credentials(value);
   return Done{};
 }

@@ -5,11 +5,14 @@
 #include <span>
 
 #include "ledger/crypto/hash.h"
+#include "policy/decide/evaluator.h"
 #include "policy/decide/schema.h"
+#include "policy/explain/remedies.h"
 
 namespace souk::policy {
 namespace {
 
+constexpr size_t kMaxPrepared = 256 << 10;
 constexpr std::array<const char*, 4> kOutcomes = {"value", "error", "limit", "syntax"};
 
 Json limits_json(const Limits& limits) {
@@ -105,6 +108,54 @@ class PolicyRunner {
   std::shared_ptr<const Machine::Loaded> loaded_;
 };
 
+// Coverage: the sums over all asks.
+Result<Json> observe_job(Fields& fields) {
+  auto source = TRY(fields.text("source", kMaxPrepared));
+  const Json* limits_value = TRY(fields.any("limits"));
+  Limits limits = TRY(limits_from_json(*limits_value));
+  int64_t conditions = TRY(fields.integer("conditions", 0, 1 << 16));
+  const Json::Array* asks = TRY(fields.array("asks", kMaxAsked));
+  auto machine = TRY(Machine::boot(Vocabulary::kPolicy));
+  auto loaded = machine->load(source, {"request", "dataset", "ctx"}, Machine::Observed::kYes);
+  Trace trace;
+  trace.conditions.resize(static_cast<size_t>(conditions));
+  for (const Json& ask : *asks) {
+    const Json *request = ask.find("request"), *dataset = ask.find("dataset"), *ctx = ask.find("ctx");
+    if (!request || !dataset || !ctx) return Error(Code::kMalformed, "asks: expected three parts each");
+    const Facts request_facts("request", *request), dataset_facts("dataset", *dataset), ctx_facts("ctx", *ctx);
+    const Facts* inputs[] = {&request_facts, &dataset_facts, &ctx_facts};
+    machine->run(*loaded, inputs, limits, {}, &trace);
+  }
+  Json::Array lines, counts;
+  for (const auto& [line, times] : trace.lines) lines.push_back(Json::Array{line, times});
+  for (const auto& [never, ever] : trace.conditions) counts.push_back(Json::Array{never, ever});
+  return Json(Json::Object{{"lines", std::move(lines)}, {"conditions", std::move(counts)}});
+}
+
+Result<Json> remedies_job(Fields& fields) {
+  auto source = TRY(fields.text("source", kMaxSourceBytes));
+  const Json* limits_value = TRY(fields.any("limits"));
+  Limits limits = TRY(limits_from_json(*limits_value));
+  RemedySearch search;
+  search.most_remedies = static_cast<size_t>(TRY(fields.integer("most", 1, 100)));
+  const Json *request = TRY(fields.any("request")), *dataset = TRY(fields.any("dataset")), *ctx = TRY(fields.any("ctx"));
+  auto evaluator = TRY(Evaluator::make());
+  auto asked = TRY(Checked::of("request", *request));
+  auto about = TRY(Checked::of("dataset", *dataset));
+  auto when = TRY(Checked::of("ctx", *ctx));
+  Json::Array out;
+  for (const Remedy& remedy : find_remedies(*evaluator, source, *asked, *about, *when, limits, search)) out.push_back(to_json(remedy));
+  return Json(std::move(out));
+}
+
+Result<Json> table_job(Fields& fields) {
+  auto source = TRY(fields.text("source", kMaxSourceBytes));
+  const Json* limits_value = TRY(fields.any("limits"));
+  Program program;
+  program.source = source;
+  return evaluation_json(run_confined(program, TRY(limits_from_json(*limits_value))));
+}
+
 Result<Json> contract_job(Fields& fields) {
   auto source = TRY(fields.text("source", 256 << 10));
   const Json* limits_value = TRY(fields.any("limits"));
@@ -122,6 +173,9 @@ Result<Json> run_job(PolicyRunner& runner, std::string_view request) {
   auto fields = TRY(Fields::of(json, "job"));
   auto kind = TRY(fields.text("kind", 16));
   if (kind == "policy") return runner.answer(fields);
+  if (kind == "observe") return observe_job(fields);
+  if (kind == "remedies") return remedies_job(fields);
+  if (kind == "table") return table_job(fields);
   return contract_job(fields);
 }
 
@@ -173,6 +227,7 @@ std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source
 }  // namespace
 
 Nursery::Job lua_job() {
+  ledger::sha256({});  // the library loads what it needs now; in the jail it could not
   auto runner = std::make_shared<PolicyRunner>();
   return [runner](std::string_view request) {
     auto answer = run_job(*runner, request);
@@ -230,6 +285,68 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
     out[places[n]] = judge(std::move(evaluations[n]), hashes, names_of(dataset), request, dataset);
   }
   return out;
+}
+
+Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch, const Limits& limits, int wall_ms) {
+  Json::Array asks;
+  for (const auto& [r, d, c] : batch.asks) {
+    const Json &request = *batch.requests[r], &dataset = *batch.datasets[d], &ctx = *batch.contexts[c];
+    bool valid = validate_request(request) && validate_dataset(dataset) && validate_context(ctx);
+    if (valid) asks.push_back(Json::Object{{"request", request}, {"dataset", dataset}, {"ctx", ctx}});
+  }
+  Json job = Json::Object{{"kind", "observe"}, {"source", prepared.source}, {"conditions", prepared.conditions.size()},
+                          {"asks", std::move(asks)}, {"limits", limits_json(limits)}};
+  nursery.retire();
+  auto answer = TRY(ask(nursery, job, wall_ms));
+  nursery.retire();
+  auto fields = TRY(Fields::of(answer, "coverage"));
+  const Json::Array* lines = TRY(fields.array("lines", 1 << 16));
+  const Json::Array* conditions = TRY(fields.array("conditions", 1 << 16));
+  Trace trace;
+  auto pair = [](const Json& value) -> Result<std::array<int64_t, 2>> {
+    auto* list = value.array();
+    bool good = list && list->size() == 2 && (*list)[0].integer() && (*list)[1].integer();
+    if (!good) return Error(Code::kTryAgain, "policy worker gave no coverage");
+    return std::array<int64_t, 2>{*(*list)[0].integer(), *(*list)[1].integer()};
+  };
+  for (const Json& line : *lines) {
+    auto [number, times] = TRY(pair(line));
+    trace.lines[static_cast<int>(number)] = static_cast<uint64_t>(times);
+  }
+  for (const Json& condition : *conditions) {
+    auto [never, ever] = TRY(pair(condition));
+    trace.conditions.push_back({static_cast<uint64_t>(never), static_cast<uint64_t>(ever)});
+  }
+  if (trace.conditions.size() != prepared.conditions.size()) return Error(Code::kTryAgain, "policy worker gave no coverage");
+  return trace;
+}
+
+Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request, const Json& dataset, const Json& ctx,
+                                    const Limits& limits, int most, int wall_ms) {
+  Json job = Json::Object{{"kind", "remedies"}, {"source", source}, {"request", request}, {"dataset", dataset},
+                          {"ctx", ctx}, {"most", most}, {"limits", limits_json(limits)}};
+  nursery.retire();
+  auto answer = TRY(ask(nursery, job, wall_ms));
+  nursery.retire();
+  if (!answer.array()) return Error(Code::kTryAgain, "policy worker gave no remedies");
+  Json::Array out;
+  for (const Json& remedy : *answer.array()) {
+    const Json* changed = remedy.find("request");
+    bool holds = changed && evaluate_jailed(nursery, source, *changed, dataset, ctx, limits).allowed();
+    if (holds) out.push_back(remedy);
+  }
+  return out;
+}
+
+Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits, int wall_ms) {
+  TRY(check_characters(source));
+  Json job = Json::Object{{"kind", "table"}, {"source", source}, {"limits", limits_json(limits)}};
+  nursery.retire();
+  auto answer = TRY(ask(nursery, job, wall_ms));
+  nursery.retire();
+  auto evaluation = TRY(evaluation_from_json(answer));
+  if (evaluation.outcome != Evaluation::Outcome::kValue) return Error(Code::kMalformed, evaluation.error);
+  return std::move(evaluation.value);
 }
 
 Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,

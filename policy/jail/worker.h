@@ -10,6 +10,7 @@
 
 #include "policy/decide/decide.h"
 #include "policy/jail/nursery.h"
+#include "policy/lint/instrument.h"
 #include "policy/lua/elaborate.h"
 
 namespace souk::policy {
@@ -34,6 +35,17 @@ struct Batch {
 };
 std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
                                             const Limits& limits, int wall_ms);
+
+// What ran of a policy over all questions of a batch that its schema accepts.
+Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch, const Limits& limits, int wall_ms);
+
+// find_remedies (policy/explain/remedies.h), each asked again by evaluate_jailed: a
+// list of {"edits":[{path,from,to}],"price","request"}. kExhausted after wall_ms.
+Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request, const Json& dataset, const Json& ctx,
+                                    const Limits& limits, int most, int wall_ms);
+
+// The plain value a program without inputs returns.
+Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits, int wall_ms = kPolicyWallMs);
 
 Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
                                     const Calibrate& calibrate, const ModelSource& models = {},
