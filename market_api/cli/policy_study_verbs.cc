@@ -1,9 +1,10 @@
-// souk policy test|explain|whatif: a policy looked at from many sides.
+// souk policy test|explain|whatif|replay: a policy looked at from many sides.
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "market_api/cli/policy_files.h"
+#include "market_api/cli/policy_replay_verbs.h"
 #include "market_api/cli/session.h"
 #include "policy/decide/schema.h"
 #include "policy/jail/worker.h"
@@ -28,7 +29,7 @@ struct ExplainOptions {
   int most = 5;
 };
 struct WhatIfOptions {
-  std::string policy, request, dataset, ctx, datasets, requests, against;
+  std::string policy, request, dataset, ctx, datasets, requests, against, data, market_id, only;
   LimitOptions limits;
 };
 
@@ -112,8 +113,9 @@ Result<std::string> difference(const Case& one, const PolicyDecision& decision) 
       for (const auto& code : got) text += (text.empty() ? "" : ", ") + code;
       if (!fine) differs("expected reason codes " + canonical(expected), text.empty() ? "none" : text);
     } else if (what == "message" && expected.string()) {
+      const std::string& words = *expected.string();
       bool said = std::any_of(decision.reasons.begin(), decision.reasons.end(),
-                              [&](const auto& reason) { return reason.message.find(*expected.string()) != std::string::npos; });
+                              [&](const auto& reason) { return reason.message.find(words) != std::string::npos; });
       if (!said) differs("expected a reason saying \"" + *expected.string() + "\"", decision.reasons.empty() ? "none" : decision.reasons[0].message);
     } else if (what == "obligations") {
       Json got = policy::to_json(decision.obligations);
@@ -350,9 +352,26 @@ int64_t epsilon_of(const Json& request) {
 
 Json change(int64_t was, int64_t now) { return Json::Object{{"was", was}, {"now", now}, {"change", now - was}}; }
 
-Result<Answer> whatif(Session&, const WhatIfOptions& options) {
-  if (options.datasets.empty() == options.requests.empty()) {
-    return Error(Code::kMalformed, "expected one of --datasets (a contract against them all) and --requests (a policy against them all)");
+// The contracts a market has decided on, as questions to one dataset's policy.
+Result<std::vector<Asked>> read_recorded(Session& session, const WhatIfOptions& options, std::vector<PolicyDecision>& answers) {
+  auto replayed = TRY(replay_data(session, options.data, options.market_id));
+  if (!replayed.ok) return Error(Code::kRefused, "the ledger does not come out as recorded: " + replayed.reason);
+  std::vector<Asked> out;
+  for (auto& question : replayed.questions) {
+    const Json *name = question.dataset.find("name"), *id = question.dataset.find("id");
+    bool wanted = options.only.empty() || (name && *name == Json(options.only)) || (id && id->string() && id->string()->starts_with(options.only));
+    if (!wanted) continue;
+    out.push_back({short_hex(to_hex(question.contract)), std::move(question.request), std::move(question.dataset), std::move(question.ctx), ""});
+    answers.push_back(std::move(question.answer));
+  }
+  if (out.empty()) return Error(Code::kNotFound, "no recorded contract asked for " + (options.only.empty() ? "a dataset" : options.only));
+  return out;
+}
+
+Result<Answer> whatif(Session& session, const WhatIfOptions& options) {
+  int sources = !options.datasets.empty() + !options.requests.empty() + !options.data.empty();
+  if (sources != 1) {
+    return Error(Code::kMalformed, "expected one of --datasets (a contract against them all), --requests and --data (a policy against many contracts)");
   }
   if (!options.datasets.empty() && options.request.empty()) return Error(Code::kMalformed, "--datasets: expected --request with it");
   auto jail = TRY(policy::start_lua_nursery());
@@ -363,9 +382,15 @@ Result<Answer> whatif(Session&, const WhatIfOptions& options) {
   if (!options.dataset.empty()) otherwise.dataset = TRY(read_json_argument(options.dataset));
   if (!options.ctx.empty()) otherwise.ctx = TRY(read_json_argument(options.ctx));
   const bool many_datasets = !options.datasets.empty();
-  auto all = TRY(read_asked(many_datasets ? options.datasets : options.requests, many_datasets ? "dataset" : "request", otherwise));
-  auto now = decide_all(*jail, all, source, many_datasets && options.against.empty(), limits);
   std::optional<std::vector<PolicyDecision>> was;
+  std::vector<Asked> all;
+  if (options.data.empty()) {
+    all = TRY(read_asked(many_datasets ? options.datasets : options.requests, many_datasets ? "dataset" : "request", otherwise));
+  } else {
+    was.emplace();
+    all = TRY(read_recorded(session, options, *was));
+  }
+  auto now = decide_all(*jail, all, source, many_datasets && options.against.empty(), limits);
   if (!options.against.empty()) {
     auto current = TRY(load_policy_argument(options.against));
     was = decide_all(*jail, all, current, false, limits);
@@ -442,8 +467,12 @@ void add_policy_study_verbs(CLI::App& app, Session& session) {
   verb->add_option("--requests", asking->requests, "JSON list of requests, or of {request, dataset, ctx}");
   verb->add_option("--dataset", asking->dataset, "JSON of the dataset (default: a sample)");
   verb->add_option("--ctx", asking->ctx, "JSON of the context (default: a sample)");
+  verb->add_option("--data", asking->data, "a market's folder: against all contracts it has decided on");
+  verb->add_option("--market-id", asking->market_id, "which market it must be (default: the pinned one)");
+  verb->add_option("--only", asking->only, "with --data: the dataset, by name or the first digits of its id");
   verb->add_option("--against", asking->against, "the policy there is now: who gains, who loses");
   asking->limits.add_to(*verb);
+  add_policy_replay_verb(*group, session);
 }
 
 }  // namespace souk::market

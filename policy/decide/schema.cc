@@ -202,7 +202,8 @@ Status check_block(const Trail& trail, const Place& place, const Json& value) {
   size_t required = 0;
   for (const auto& [name, member] : *value.object()) {
     Trail inner{&trail, name, 0};
-    auto found = std::find_if(place.members.begin(), place.members.end(), [&](const auto& known) { return known.first == name; });
+    auto found = place.members.begin();
+    while (found != place.members.end() && found->first != name) ++found;
     if (found == place.members.end()) {
       const std::string path = inner.text();
       std::string meant = nearest_path(path);

@@ -29,11 +29,11 @@ Result<Limits> limits_from_json(const Json& json) {
   return limits;
 }
 
-Json evaluation_json(const Evaluation& evaluation) {
+Json evaluation_json(Evaluation evaluation) {
   Json::Array reads;
-  for (const auto& path : evaluation.read_set) reads.push_back(path);
+  for (auto& path : evaluation.read_set) reads.emplace_back(std::move(path));
   return Json::Object{{"outcome", kOutcomes[static_cast<size_t>(evaluation.outcome)]},
-                      {"value", evaluation.value},
+                      {"value", std::move(evaluation.value)},
                       {"error", evaluation.error},
                       {"read_set", std::move(reads)},
                       {"gas", evaluation.gas}};
@@ -63,18 +63,20 @@ Result<Evaluation> evaluation_from_json(const Json& json) {
 // What one worker keeps between its questions: the interpreter, and the policy it ran last.
 class PolicyRunner {
  public:
-  Result<Json> answer(Fields& fields) {
-    auto source = TRY(fields.text("source", kMaxSourceBytes));
+  // `question` is used up; the source came beside it.
+  Result<Json> answer(Json& question, std::string_view source) {
+    auto fields = TRY(Fields::of(question, "job"));
+    if (source.size() > kMaxSourceBytes) return Error(Code::kMalformed, "source: expected at most 32768 bytes");
     const Json* limits_value = TRY(fields.any("limits"));
     Limits limits = TRY(limits_from_json(*limits_value));
     if (!machine_) machine_ = TRY(Machine::boot(Vocabulary::kPolicy));
     if (!loaded_ || source != source_) {
       loaded_ = machine_->load(source, {"request", "dataset", "ctx"});
-      source_ = std::move(source);
+      source_ = source;
     }
-    auto requests = TRY(facts_of(fields, "request"));
-    auto datasets = TRY(facts_of(fields, "dataset"));
-    auto contexts = TRY(facts_of(fields, "ctx"));
+    auto requests = TRY(facts_of(question, "request"));
+    auto datasets = TRY(facts_of(question, "dataset"));
+    auto contexts = TRY(facts_of(question, "ctx"));
     const Json::Array* asks = TRY(fields.array("asks", kMaxAsked));
     Json::Array out;
     for (const Json& places : *asks) {
@@ -91,10 +93,12 @@ class PolicyRunner {
 
  private:
   using List = std::vector<std::unique_ptr<Facts>>;
-  static Result<List> facts_of(Fields& fields, const std::string& name) {
-    const Json::Array* values = TRY(fields.array(name, kMaxAsked));
+  static Result<List> facts_of(Json& question, const std::string& name) {
+    auto member = question.object()->find(name);
+    auto* values = member == question.object()->end() ? nullptr : member->second.array();
+    if (!values || values->size() > kMaxAsked) return Error(Code::kMalformed, name + ": expected a list");
     List out;
-    for (const Json& value : *values) out.push_back(std::make_unique<Facts>(name, value));
+    for (Json& value : *values) out.push_back(std::make_unique<Facts>(name, std::move(value)));
     return out;
   }
   static Result<const Facts*> at(const List& list, const Json& place) {
@@ -169,10 +173,15 @@ Result<Json> contract_job(Fields& fields) {
 }
 
 Result<Json> run_job(PolicyRunner& runner, std::string_view request) {
-  auto json = TRY(parse_canonical(request, kMaxNurseryMessage));
+  // Canonical JSON has no line end: what follows one is a source as it is.
+  size_t end = request.find('\n');
+  auto json = TRY(parse_canonical(request.substr(0, end), kMaxNurseryMessage));
   auto fields = TRY(Fields::of(json, "job"));
   auto kind = TRY(fields.text("kind", 16));
-  if (kind == "policy") return runner.answer(fields);
+  if (kind == "policy") {
+    if (end == std::string_view::npos) return Error(Code::kMalformed, "job: expected a source after it");
+    return runner.answer(json, request.substr(end + 1));
+  }
   if (kind == "observe") return observe_job(fields);
   if (kind == "remedies") return remedies_job(fields);
   if (kind == "table") return table_job(fields);
@@ -185,41 +194,77 @@ Result<Json> ask(Nursery& nursery, const Json& job, int wall_ms) {
   return parse_canonical(answer, kMaxNurseryMessage);
 }
 
-Json list_of(std::span<const Json* const> values) {
-  Json::Array out;
-  for (const Json* value : values) out.push_back(*value);
+// A part of a question, looked at once however often it is asked about.
+struct Part {
+  bool good;
+  std::string text;  // canonical
+  Digest digest;
+};
+
+std::vector<Part> look_at(std::span<const Json* const> values, std::string_view root) {
+  std::vector<Part> parts;
+  for (const Json* value : values) {
+    bool good = static_cast<bool>(check_schema(root, *value));
+    std::string text = canonical(*value);
+    Digest digest = ledger::sha256(as_bytes(text));
+    parts.push_back({good, std::move(text), digest});
+  }
+  return parts;
+}
+
+struct Parts {
+  std::vector<Part> requests, datasets, contexts;
+};
+
+// Written as text: the parts are canonical already.
+std::string job_text(std::string_view source, const Parts& parts, std::span<const std::array<size_t, 3>> asks, const Limits& limits) {
+  std::string out = "{\"asks\":[";
+  for (const auto& [r, d, c] : asks) {
+    if (out.back() == ']') out += ',';
+    out += "[" + std::to_string(r) + "," + std::to_string(d) + "," + std::to_string(c) + "]";
+  }
+  auto list = [&](const char* name, const std::vector<Part>& values) {
+    out += name;
+    bool first = true;
+    for (const Part& part : values) {
+      if (!first) out += ',';
+      first = false;
+      out += part.text;
+    }
+  };
+  list("],\"ctx\":[", parts.contexts);
+  list("],\"dataset\":[", parts.datasets);
+  out += "],\"kind\":\"policy\",\"limits\":" + canonical(limits_json(limits));
+  list(",\"request\":[", parts.requests);
+  out += "]}\n";
+  out += source;
   return out;
 }
 
 // One evaluation for each ask, or the same failure for all.
-std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source, const Batch& batch, const Limits& limits, int wall_ms) {
-  Json::Array asks;
-  for (const auto& [r, d, c] : batch.asks) asks.push_back(Json::Array{r, d, c});
-  Json job = Json::Object{{"kind", "policy"},
-                          {"source", source},
-                          {"request", list_of(batch.requests)},
-                          {"dataset", list_of(batch.datasets)},
-                          {"ctx", list_of(batch.contexts)},
-                          {"asks", std::move(asks)},
-                          {"limits", limits_json(limits)}};
-  auto answer = ask(nursery, job, wall_ms);
+std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source, const Parts& parts,
+                                       std::span<const std::array<size_t, 3>> asks, const Limits& limits, int wall_ms) {
+  auto answer = [&]() -> Result<Json> {
+    auto text = TRY(nursery.call(job_text(source, parts, asks, limits), wall_ms));
+    return parse_canonical(text, kMaxNurseryMessage);
+  }();
   Evaluation failed;
   if (!answer) {
     bool out_of_time = answer.error().code() == Code::kExhausted;
     failed.outcome = out_of_time ? Evaluation::Outcome::kLimit : Evaluation::Outcome::kError;
     failed.error = answer.error().expected();
-    return std::vector<Evaluation>(batch.asks.size(), failed);
+    return std::vector<Evaluation>(asks.size(), failed);
   }
   failed.error = "policy worker gave no evaluation";
   std::vector<Evaluation> out;
   auto* items = answer->array();
-  bool suspicious = !items || items->size() != batch.asks.size();
-  for (size_t i = 0; items && i < std::min(items->size(), batch.asks.size()); ++i) {
+  bool suspicious = !items || items->size() != asks.size();
+  for (size_t i = 0; items && i < std::min(items->size(), asks.size()); ++i) {
     auto evaluation = evaluation_from_json((*items)[i]);
     suspicious = suspicious || !evaluation || evaluation->outcome == Evaluation::Outcome::kLimit;
     out.push_back(evaluation ? std::move(*evaluation) : failed);
   }
-  out.resize(batch.asks.size(), failed);
+  out.resize(asks.size(), failed);
   if (suspicious) nursery.retire();  // nothing is known against it; it is cheap to be sure
   return out;
 }
@@ -248,21 +293,10 @@ PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
 std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
                                             const Limits& limits, int wall_ms) {
   std::vector<PolicyDecision> out(batch.asks.size());
-  Batch valid{batch.requests, batch.datasets, batch.contexts, {}};
+  std::vector<std::array<size_t, 3>> asks;
   std::vector<size_t> places;
-  // Each part is looked at once, however often it is asked about.
-  struct Part {
-    bool good;
-    Digest digest;
-  };
-  auto look = [](std::span<const Json* const> values, std::string_view root) {
-    std::vector<Part> parts;
-    for (const Json* value : values) {
-      parts.push_back({static_cast<bool>(check_schema(root, *value)), ledger::sha256(as_bytes(canonical(*value)))});
-    }
-    return parts;
-  };
-  const auto requests = look(batch.requests, "request"), datasets = look(batch.datasets, "dataset"), contexts = look(batch.contexts, "ctx");
+  const Parts parts{look_at(batch.requests, "request"), look_at(batch.datasets, "dataset"), look_at(batch.contexts, "ctx")};
+  const auto &requests = parts.requests, &datasets = parts.datasets, &contexts = parts.contexts;
   const bool text = static_cast<bool>(check_characters(policy_source));
   const Digest policy_hash = ledger::sha256(as_bytes(policy_source));
   for (size_t i = 0; i < batch.asks.size(); ++i) {
@@ -272,14 +306,14 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
       CHECK(refused);
       out[i] = *std::move(refused);
     } else {
-      valid.asks.push_back(batch.asks[i]);
+      asks.push_back(batch.asks[i]);
       places.push_back(i);
     }
   }
-  if (valid.asks.empty()) return out;
-  auto evaluations = evaluate_there(nursery, policy_source, valid, limits, wall_ms);
+  if (asks.empty()) return out;
+  auto evaluations = evaluate_there(nursery, policy_source, parts, asks, limits, wall_ms);
   for (size_t n = 0; n < places.size(); ++n) {
-    const auto& [r, d, c] = valid.asks[n];
+    const auto& [r, d, c] = asks[n];
     const Json &request = *batch.requests[r], &dataset = *batch.datasets[d];
     QuestionHashes hashes{policy_hash, question_hash(requests[r].digest, datasets[d].digest, contexts[c].digest)};
     out[places[n]] = judge(std::move(evaluations[n]), hashes, names_of(dataset), request, dataset);

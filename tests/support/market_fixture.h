@@ -172,6 +172,7 @@ class MarketFixture {
   ManualClock& clock() { return clock_; }
 
   // ---- the ledger
+  std::string ledger_file() const { return folder_.file("ledger.db"); }
   Result<ledger::Receipt> try_append(const ledger::Envelope& envelope);
   uint64_t append(const ledger::Envelope& envelope);
   History history() const;

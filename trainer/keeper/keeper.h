@@ -10,7 +10,7 @@
 #include "contracts/lifecycle/follower.h"
 #include "ledger/crypto/hpke.h"
 #include "ledger/crypto/sign.h"
-#include "trainer/keeper/decision.h"
+#include "trainer/decision/decision.h"
 #include "trainer/session/session.h"
 #include "trainer/wire/messages.h"
 

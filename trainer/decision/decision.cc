@@ -1,4 +1,4 @@
-#include "trainer/keeper/decision.h"
+#include "trainer/decision/decision.h"
 
 #include <algorithm>
 #include <set>

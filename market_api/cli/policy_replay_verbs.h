@@ -1,0 +1,16 @@
+// souk policy replay, and what whatif takes from it.
+#pragma once
+
+#include <string>
+
+#include "market_api/cli/session.h"
+#include "market_api/client/replay.h"
+
+namespace souk::market {
+
+// Every recorded decision of the ledger under `data`, made again in the jail.
+Result<PolicyReplay> replay_data(Session& session, const std::string& data, const std::string& market_id);
+
+void add_policy_replay_verb(CLI::App& group, Session& session);
+
+}  // namespace souk::market

@@ -1,0 +1,92 @@
+#include "market_api/client/replay.h"
+
+#include <map>
+
+#include "contracts/records/records.h"
+#include "ledger/audit/audit.h"
+#include "ledger/proof/merkle.h"
+#include "trainer/attest/appraisal.h"
+
+namespace souk::market {
+namespace {
+
+using contracts::ContractDecision;
+using contracts::MarketState;
+
+std::optional<ContractDecision> decision_of(const ledger::RecordedEntry& recorded) {
+  auto record = contracts::record_of(recorded.entry());
+  if (!record) return std::nullopt;
+  auto* decision = std::get_if<ContractDecision>(&*record);
+  return decision ? std::optional(*decision) : std::nullopt;
+}
+
+// The first member that is not the same, with both values.
+std::string difference(const Json& recorded, const Json& again) {
+  for (const auto& [name, value] : *recorded.object()) {
+    const Json* other = again.find(name);
+    if (other && *other == value) continue;
+    return name + ": recorded " + canonical(value).substr(0, 300) + ", now " + (other ? canonical(*other).substr(0, 300) : "absent");
+  }
+  return "a member that is not recorded";
+}
+
+}  // namespace
+
+PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis, const trainer::EvaluatePolicy& evaluate) {
+  PolicyReplay out;
+  LedgerAudit audit = audit_ledger_file(path, basis);
+  out.entries = audit.entries;
+  if (!audit.ok) {
+    out.first_differing = audit.first_bad;
+    out.reason = "the ledger is not whole: " + audit.reason;
+    return out;
+  }
+  // A decision may have been recorded after others that came in meanwhile: which heads
+  // were decided on is known only at the end, so the ledger is read twice.
+  std::map<uint64_t, std::optional<MarketState>> heads;
+  auto note_heads = [&](const ledger::RecordedEntry& recorded) -> Status {
+    auto decision = decision_of(recorded);
+    if (decision && decision->head_size < recorded.seq()) heads[decision->head_size];
+    return Done{};
+  };
+  ledger::audit_file(path, std::nullopt, note_heads);
+
+  MarketState state(&trainer::appraise_for_market);
+  std::vector<Digest> leaf_hashes;
+  auto replay = [&](const ledger::RecordedEntry& recorded) -> Status {
+    if (auto head = heads.find(recorded.seq()); head != heads.end()) head->second = state;
+    if (auto decision = decision_of(recorded)) {
+      auto head = heads.find(decision->head_size);
+      const MarketState* before = decision->head_size == recorded.seq() ? &state : head != heads.end() && head->second ? &*head->second : nullptr;
+      const auto* contract = before ? before->contract(decision->contract) : nullptr;
+      ++out.decisions;
+      std::string why;
+      if (!contract) {
+        why = "it is about a contract that its head does not know";
+      } else {
+        auto asking = [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+          auto answer = evaluate(source, request, dataset, ctx);
+          out.questions.push_back({recorded.seq(), decision->contract, std::string(source), request, dataset, ctx, answer});
+          return answer;
+        };
+        Digest root = ledger::tree_root(std::span(leaf_hashes).first(decision->head_size));
+        auto again = trainer::decide_contract(*before, decision->head_size, root, decision->contract, contract->consumer, contract->submit, asking);
+        if (again != *decision) why = difference(contracts::members_json(*decision), contracts::members_json(again));
+      }
+      if (why.empty()) {
+        ++out.same;
+      } else if (!out.first_differing) {
+        out.first_differing = recorded.seq();
+        out.reason = why;
+      }
+    }
+    state = contracts::apply(std::move(state), recorded);
+    leaf_hashes.push_back(recorded.leaf_hash());
+    return Done{};
+  };
+  ledger::audit_file(path, std::nullopt, replay);
+  out.ok = !out.first_differing;
+  return out;
+}
+
+}  // namespace souk::market

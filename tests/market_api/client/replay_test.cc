@@ -1,0 +1,88 @@
+#include "market_api/client/replay.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/market_fixture.h"
+
+namespace souk::market {
+namespace {
+
+using flows::MarketFixture;
+using trainer::Kind;
+
+policy::PolicyDecision honest(std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+  return policy::evaluate(source, request, dataset, ctx);
+}
+
+class PolicyReplayTest : public ::testing::Test {
+ protected:
+  PolicyReplayTest() {
+    auto open = market_.publish(market_.providers[0], {.policy = "return {allow = true, price = 10, obligations = {max_steps = 1000000, waive_privacy = true}}"});
+    auto closed = market_.publish(market_.providers[1], {.policy = "return {allow = request.epochs < 0, reason = 'never'}"});
+    market_.deposit(market_.lab.account(), 100000);
+    for (const auto& names : {std::vector<DatasetId>{open.id}, std::vector<DatasetId>{closed.id}, std::vector<DatasetId>{open.id, closed.id}}) {
+      auto submit = market_.contract(names);
+      submit.purpose = "purpose " + std::to_string(decisions_.size());
+      ContractId id = market_.submit(submit);
+      auto seq = market_.record(Kind::kDecide, id);
+      EXPECT_TRUE(seq);
+      decisions_.push_back(*seq);
+    }
+  }
+  MarketFixture market_;
+  std::vector<uint64_t> decisions_;
+};
+
+TEST_F(PolicyReplayTest, ARecordedMarketComesOutAsRecorded) {
+  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), ""}, honest);
+  EXPECT_TRUE(replay.ok) << replay.reason;
+  EXPECT_EQ(replay.decisions, 3u);
+  EXPECT_EQ(replay.same, 3u);
+  ASSERT_EQ(replay.questions.size(), 4u);
+  EXPECT_EQ(replay.questions[0].seq, decisions_[0]);
+  EXPECT_TRUE(replay.questions[0].answer.allowed());
+  EXPECT_FALSE(replay.questions[1].answer.allowed());
+}
+
+TEST_F(PolicyReplayTest, AnEngineThatDecidesOtherwiseIsNamedWithItsFirstDecision) {
+  int asked = 0;
+  auto other = [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+    auto decision = honest(source, request, dataset, ctx);
+    if (++asked > 1) ++decision.gas;
+    return decision;
+  };
+  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), ""}, other);
+  EXPECT_FALSE(replay.ok);
+  EXPECT_EQ(replay.same, 1u);
+  EXPECT_EQ(replay.first_differing, decisions_[1]);
+  EXPECT_NE(replay.reason.find("inputs: recorded"), std::string::npos) << replay.reason;
+}
+
+TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
+  const std::string copy = market_.ledger_file() + ".copy";
+  std::filesystem::copy_file(market_.ledger_file(), copy);
+  for (const char* tail : {"-wal", "-shm"}) {
+    if (std::filesystem::exists(market_.ledger_file() + tail)) std::filesystem::copy_file(market_.ledger_file() + tail, copy + tail);
+  }
+  ASSERT_TRUE(replay_ledger_file(copy, {market_.market(), ""}, honest).ok);
+  size_t changed = 0;
+  for (const std::string& part : {copy, copy + "-wal"}) {
+    if (!std::filesystem::exists(part)) continue;
+    std::ifstream in(part, std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(in)), {});
+    for (size_t at = bytes.find("purpose"); at != std::string::npos; at = bytes.find("purpose", at + 1)) {
+      bytes[at] = 'P';
+      ++changed;
+    }
+    std::ofstream(part, std::ios::binary) << bytes;
+  }
+  auto replay = replay_ledger_file(copy, {market_.market(), ""}, honest);
+  EXPECT_FALSE(replay.ok);
+  EXPECT_FALSE(replay.reason.empty());
+}
+
+}  // namespace
+}  // namespace souk::market
