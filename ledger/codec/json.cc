@@ -64,9 +64,9 @@ void write_string(std::string_view text, std::string& out) {
   out.push_back('"');
 }
 
-enum class Reals { kNone, kNumbers };
+enum class Numbers { kCanonical, kAnswer };
 
-void write(const Json& value, Reals reals, std::string& out) {
+void write(const Json& value, Numbers numbers, std::string& out) {
   if (value.is_null()) {
     out += "null";
   } else if (auto* b = value.boolean()) {
@@ -75,15 +75,18 @@ void write(const Json& value, Reals reals, std::string& out) {
     CHECK(*i <= kMaxJsonInteger && *i >= -kMaxJsonInteger);
     out += std::to_string(*i);
   } else if (auto* r = value.real()) {
-    CHECK(reals == Reals::kNumbers);
+    CHECK(numbers == Numbers::kAnswer);
     out += real_text(*r);
+  } else if (auto wide = value.natural()) {
+    CHECK(numbers == Numbers::kAnswer);
+    out += std::to_string(*wide);
   } else if (auto* s = value.string()) {
     write_string(*s, out);
   } else if (auto* a = value.array()) {
     out.push_back('[');
     for (size_t n = 0; n < a->size(); ++n) {
       if (n > 0) out.push_back(',');
-      write((*a)[n], reals, out);
+      write((*a)[n], numbers, out);
     }
     out.push_back(']');
   } else if (auto* o = value.object()) {
@@ -95,13 +98,13 @@ void write(const Json& value, Reals reals, std::string& out) {
       first = false;
       write_string(name, out);
       out.push_back(':');
-      write(member, reals, out);
+      write(member, numbers, out);
     }
     out.push_back('}');
   }
 }
 
-enum class Dialect { kCanonical, kOrdinary, kMarked };
+enum class Dialect { kCanonical, kOrdinary, kMarked, kWide };
 
 class Reader {
  public:
@@ -179,6 +182,14 @@ class Reader {
     auto body = negative ? digits.substr(1) : digits;
     if (body.empty() || (body.size() > 1 && body.front() == '0') || digits == "-0") {
       return bad("expected an integer in its shortest form");
+    }
+    if (dialect_ == Dialect::kWide && !negative) {
+      uint64_t wide = 0;
+      auto [last, fits] = std::from_chars(body.data(), body.data() + body.size(), wide);
+      if (fits != std::errc() || last != body.data() + body.size()) {
+        return bad("expected an integer below 2^64");
+      }
+      return Json::wide(wide);
     }
     int64_t value = 0;
     auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
@@ -340,15 +351,28 @@ Json Json::real(double value) {
   return out;
 }
 
+Json Json::wide(uint64_t value) {
+  Json out(value);
+  if (value > static_cast<uint64_t>(kMaxJsonInteger)) out.value_ = value;
+  return out;
+}
+
+std::optional<uint64_t> Json::natural() const {
+  if (auto* wide = std::get_if<uint64_t>(&value_)) return *wide;
+  auto* small = integer();
+  if (!small || *small < 0) return std::nullopt;
+  return static_cast<uint64_t>(*small);
+}
+
 std::string canonical(const Json& value) {
   std::string out;
-  write(value, Reals::kNone, out);
+  write(value, Numbers::kCanonical, out);
   return out;
 }
 
 std::string answer_json(const Json& value) {
   std::string out;
-  write(value, Reals::kNumbers, out);
+  write(value, Numbers::kAnswer, out);
   return out;
 }
 
@@ -371,6 +395,13 @@ Result<Json> parse_json_marking_reals(std::string_view text, size_t max_bytes) {
     return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kMarked).document();
+}
+
+Result<Json> parse_wide_json(std::string_view text, size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+  }
+  return Reader(text, Dialect::kWide).document();
 }
 
 std::string real_text(double value) {

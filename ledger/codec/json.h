@@ -27,6 +27,8 @@ class Json {
 
   // A finite real, for answers (answer_json) alone: canonical JSON has none.
   static Json real(double value);
+  // The whole range of uint64_t: for answer_json, never for what is signed.
+  static Json wide(uint64_t value);
 
   Json() : value_(nullptr) {}
   Json(std::nullptr_t) : value_(nullptr) {}                        // NOLINT
@@ -48,6 +50,8 @@ class Json {
   const bool* boolean() const { return std::get_if<bool>(&value_); }
   const int64_t* integer() const { return std::get_if<int64_t>(&value_); }
   const double* real() const { return std::get_if<double>(&value_); }
+  // Any non-negative integer; those of 2^53 and more come from parse_wide_json alone.
+  std::optional<uint64_t> natural() const;
   const std::string* string() const { return std::get_if<std::string>(&value_); }
   const Array* array() const { return std::get_if<Array>(&value_); }
   const Object* object() const { return std::get_if<Object>(&value_); }
@@ -60,7 +64,8 @@ class Json {
   friend bool operator==(const Json&, const Json&) = default;
 
  private:
-  std::variant<std::nullptr_t, bool, int64_t, std::string, Array, Object, double> value_;
+  // uint64_t only above kMaxJsonInteger.
+  std::variant<std::nullptr_t, bool, int64_t, std::string, Array, Object, double, uint64_t> value_;
 };
 
 // The canonical text. CHECKs that integers are in range, names are ASCII, and nothing is real.
@@ -77,6 +82,9 @@ Result<Json> parse_canonical(std::string_view text, size_t max_bytes = kMaxRecor
 // Reads ordinary JSON (white space, any member order; still no floats,
 // duplicates or bad UTF-8). For files people write; never for what is signed.
 Result<Json> parse_json(std::string_view text, size_t max_bytes = 16 << 20);
+
+// The same with integers up to 2^64 - 1, for sizes and indices of other people's trees.
+Result<Json> parse_wide_json(std::string_view text, size_t max_bytes = 16 << 20);
 
 // Reads the members of one object, each once, and refuses those nobody asked for.
 //   auto f = TRY(Fields::of(json, "dataset.offer"));

@@ -54,7 +54,8 @@ Result<AuthenticEntry> authenticate(SignedEntry entry) {
     return Error(Code::kUnauthentic, "expected the author's signature over this payload");
   }
   auto payload_hash = sha256(envelope.payload);
-  return AuthenticEntry(std::move(entry), payload_hash);
+  auto envelope_hash = sha256(entry.envelope_bytes_);
+  return AuthenticEntry(std::move(entry), payload_hash, envelope_hash);
 }
 
 Result<Bytes> sign_entry(const SigningKey& key, std::string payload_type, const Json& body) {

@@ -24,6 +24,10 @@ class SignedEntry {
  public:
   static Result<SignedEntry> decode(ByteView envelope_json);
 
+  // What it says; nothing vouches for it.
+  const PublicKey& claimed_author() const { return envelope_.signatures.front().key; }
+  const std::string& nonce() const { return nonce_; }
+
  private:
   friend class AuthenticEntry;
   friend Result<class AuthenticEntry> authenticate(SignedEntry entry);
@@ -48,14 +52,17 @@ class AuthenticEntry {
   const std::string& nonce() const { return entry_.nonce_; }
   const Digest& payload_hash() const { return payload_hash_; }  // SHA-256 of payload()
   const Bytes& envelope_bytes() const { return entry_.envelope_bytes_; }
+  // SHA-256 of them as they were when the signature was verified.
+  const Digest& envelope_hash() const { return envelope_hash_; }
 
  private:
   friend Result<AuthenticEntry> authenticate(SignedEntry entry);
-  AuthenticEntry(SignedEntry entry, Digest payload_hash)
-      : entry_(std::move(entry)), payload_hash_(payload_hash) {}
+  AuthenticEntry(SignedEntry entry, const Digest& payload_hash, const Digest& envelope_hash)
+      : entry_(std::move(entry)), payload_hash_(payload_hash), envelope_hash_(envelope_hash) {}
 
   SignedEntry entry_;
   Digest payload_hash_;
+  Digest envelope_hash_;
 };
 
 // kUnauthentic when the signature does not hold.

@@ -2,36 +2,15 @@
 
 #include <algorithm>
 
-#include "ledger/crypto/hash.h"
+#include "ledger/proof/vkey.h"
 
 namespace souk::ledger {
 namespace {
 
-constexpr uint8_t kCosignatureType = 0x04;
 constexpr size_t kTimeBytes = 8;
 
 Error bad(const std::string& expected) {
   return Error(Code::kMalformed, "cosignature: expected " + expected);
-}
-
-Bytes typed_key(const PublicKey& key) {
-  Bytes out{kCosignatureType};
-  append(out, key.value());
-  return out;
-}
-
-uint32_t key_id(const std::string& name, const PublicKey& key) {
-  Bytes bytes = to_bytes(name);
-  bytes.push_back('\n');
-  append(bytes, typed_key(key));
-  auto hash = sha256(bytes);
-  return uint32_t{hash[0]} << 24 | uint32_t{hash[1]} << 16 | uint32_t{hash[2]} << 8 | hash[3];
-}
-
-std::string id_hex(uint32_t id) {
-  Bytes bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<uint8_t>(id >> shift));
-  return to_hex(bytes);
 }
 
 // tlog-cosignature, "Ed25519 signed message".
@@ -48,28 +27,26 @@ std::string as_note(std::string_view lines) {
 }  // namespace
 
 Result<CosignerKey> CosignerKey::of(std::string name, const PublicKey& key) {
-  TRY(NoteKey::of(name, key));  // the same rule for names
-  uint32_t id = key_id(name, key);
+  if (!is_key_name(name)) return bad("a key name without spaces and plus signs");
+  uint32_t id = note_key_id(name, KeyType::kCosignature, key.value());
   return CosignerKey(std::move(name), id, key);
 }
 
 Result<CosignerKey> CosignerKey::parse(std::string_view vkey) {
-  size_t first = vkey.find('+');
-  size_t second = first == std::string_view::npos ? first : vkey.find('+', first + 1);
-  if (second == std::string_view::npos) return bad("a key as name+hash+base64");
-  auto typed = TRY(from_base64(vkey.substr(second + 1)));
-  if (typed.size() != 33 || typed[0] != kCosignatureType)
-    return bad("an Ed25519 cosigner key, type 4");
-  auto bytes = TRY(fixed<32>(ByteView(typed).subspan(1)));
-  auto key = TRY(of(std::string(vkey.substr(0, first)), PublicKey(bytes)));
-  if (vkey.substr(first + 1, second - first - 1) != id_hex(key.id())) {
-    return bad("the hash of this name and key");
-  }
-  return key;
+  auto parsed = TRY(Vkey::parse(vkey));
+  return of(std::move(parsed));
+}
+
+Result<CosignerKey> CosignerKey::of(Vkey vkey) {
+  if (vkey.type != KeyType::kCosignature) return bad("an Ed25519 cosigner key, type 4");
+  auto bytes = TRY(fixed<32>(vkey.key));
+  return CosignerKey(std::move(vkey.name), vkey.id, PublicKey(bytes));
 }
 
 std::string CosignerKey::vkey() const {
-  return name_ + "+" + id_hex(id_) + "+" + to_base64(typed_key(key_));
+  Bytes key(key_.value().begin(), key_.value().end());
+  return Vkey{.name = name_, .id = id_, .type = KeyType::kCosignature, .key = std::move(key)}
+      .text();
 }
 
 NoteSignature cosign(std::string_view checkpoint_text, const CosignerKey& as, const SigningKey& key,

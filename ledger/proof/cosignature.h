@@ -10,6 +10,7 @@
 #include "ledger/base/named.h"
 #include "ledger/crypto/sign.h"
 #include "ledger/proof/note.h"
+#include "ledger/proof/vkey.h"
 
 namespace souk::ledger {
 
@@ -20,6 +21,7 @@ class CosignerKey {
   // kMalformed when the name is not one a note key may have.
   static Result<CosignerKey> of(std::string name, const PublicKey& key);
   static Result<CosignerKey> parse(std::string_view vkey);
+  static Result<CosignerKey> of(Vkey vkey);
 
   const std::string& name() const { return name_; }
   uint32_t id() const { return id_; }

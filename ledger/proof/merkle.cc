@@ -185,6 +185,15 @@ std::vector<Digest> consistency_proof(std::span<const Digest> leaves, uint64_t o
   return tree_of(leaves).consistency_proof(old_size, leaves.size());
 }
 
+// Up to where the paths of this leaf and the last one part there is a sibling on every
+// level; above, one where this path goes right.
+size_t inclusion_length(uint64_t index, uint64_t size) {
+  if (index >= size) return 65;
+  auto shared = static_cast<int>(std::bit_width(index ^ (size - 1)));
+  uint64_t above = shared == 64 ? 0 : index >> shared;
+  return static_cast<size_t>(shared + std::popcount(above));
+}
+
 // RFC 9162 section 2.1.3.2.
 Status verify_inclusion(const Digest& leaf_hash, uint64_t index, uint64_t size,
                         std::span<const Digest> proof, const Digest& root) {

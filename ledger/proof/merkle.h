@@ -72,6 +72,9 @@ std::vector<Digest> inclusion_proof(std::span<const Digest> leaves, uint64_t ind
 // CHECKs 0 < old_size <= leaves.size().
 std::vector<Digest> consistency_proof(std::span<const Digest> leaves, uint64_t old_size);
 
+// How many hashes an inclusion proof has; 64 and one, which none has, for index >= size.
+size_t inclusion_length(uint64_t index, uint64_t size);
+
 // kUnauthentic unless `proof` shows the leaf at `index` of the tree of `size`
 // leaves with this root.
 Status verify_inclusion(const Digest& leaf_hash, uint64_t index, uint64_t size,

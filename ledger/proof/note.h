@@ -9,6 +9,7 @@
 #include "ledger/base/bytes.h"
 #include "ledger/base/named.h"
 #include "ledger/crypto/sign.h"
+#include "ledger/proof/vkey.h"
 
 namespace souk::ledger {
 
@@ -23,6 +24,7 @@ class NoteKey {
   // characters, or is not UTF-8.
   static Result<NoteKey> of(std::string name, const PublicKey& key);
   static Result<NoteKey> parse(std::string_view vkey);
+  static Result<NoteKey> of(Vkey vkey);
 
   const std::string& name() const { return name_; }
   uint32_t id() const { return id_; }

@@ -24,25 +24,59 @@ ChainReader ChainReader::start(std::string origin, NoteKey vkey) {
   return ChainReader(std::move(origin), std::move(vkey));
 }
 
+Result<PreparedLeaf> PreparedLeaf::of(ByteView leaf_bytes) {
+  auto leaf = TRY(decode_leaf(leaf_bytes));
+  auto entry = TRY(authentic_entry(leaf));
+  return PreparedLeaf(leaf.seq, leaf.prev, leaf.time, std::move(entry), leaf_hash(leaf_bytes));
+}
+
+Result<ConfirmedHashes> ConfirmedHashes::of(std::vector<Digest> hashes,
+                                            std::string_view checkpoint_note, const NoteKey& vkey) {
+  auto checkpoint = TRY(open_checkpoint(checkpoint_note, vkey));
+  if (checkpoint.size != hashes.size()) {
+    return out_of_place("expected a checkpoint over exactly the entries that were read");
+  }
+  if (checkpoint.root != tree_root(hashes)) {
+    return out_of_place("expected a checkpoint with the root of the entries that were read");
+  }
+  return ConfirmedHashes(std::move(hashes));
+}
+
 Status ChainReader::add(ByteView leaf_bytes) {
+  // In this order the cheap faults are found first.
   auto leaf = TRY(decode_leaf(leaf_bytes));
   if (leaf.seq != added_.tree.size()) return out_of_place("expected the next sequence number");
   if (leaf.prev != added_.last_leaf) return out_of_place("expected the hash of the leaf before");
-  if (leaf.time < added_.time) return out_of_place("expected a time not before the last");
-  auto entry = TRY(authentic_entry(leaf));
-  if (leaf.seq == 0 && !entry.market().empty()) {
+  auto prepared = TRY(PreparedLeaf::of(leaf_bytes));
+  return add(std::move(prepared));
+}
+
+Status ChainReader::add(PreparedLeaf leaf) {
+  if (leaf.seq_ != added_.tree.size()) return out_of_place("expected the next sequence number");
+  if (leaf.prev_ != added_.last_leaf) return out_of_place("expected the hash of the leaf before");
+  if (leaf.time_ < added_.time) return out_of_place("expected a time not before the last");
+  const auto& entry = leaf.entry_;
+  if (leaf.seq_ == 0 && !entry.market().empty()) {
     return out_of_place("expected a genesis, which names no market");
   }
-  if (leaf.seq != 0 && entry.market() != added_.market) {
+  if (leaf.seq_ != 0 && entry.market() != added_.market) {
     return out_of_place("expected the market of this ledger's genesis");
   }
-  auto hash = leaf_hash(leaf_bytes);
-  if (leaf.seq == 0) added_.market = to_hex(ByteView(entry.payload_hash()));
-  added_.tree.append(hash);
-  added_.last_leaf = hash;
-  added_.time = leaf.time;
-  pending_.push_back(RecordedEntry(std::move(entry), leaf.seq, leaf.time, hash));
+  if (leaf.seq_ == 0) added_.market = to_hex(ByteView(entry.payload_hash()));
+  added_.tree.append(leaf.hash_);
+  added_.last_leaf = leaf.hash_;
+  added_.time = leaf.time_;
+  pending_.push_back(RecordedEntry(std::move(leaf.entry_), leaf.seq_, leaf.time_, leaf.hash_));
   return Done{};
+}
+
+Result<std::vector<RecordedEntry>> ChainReader::take_confirmed_by(const ConfirmedHashes& whole) {
+  for (const auto& entry : pending_) {
+    if (entry.seq() >= whole.hashes().size() || entry.leaf_hash() != whole.hashes()[entry.seq()]) {
+      return out_of_place("expected a leaf of the confirmed ledger");
+    }
+  }
+  return std::exchange(pending_, {});
 }
 
 Result<std::vector<RecordedEntry>> ChainReader::confirm(std::string_view checkpoint_note) {

@@ -35,6 +35,42 @@ class RecordedEntry {
   Digest leaf_hash_;
 };
 
+// A leaf that reads, with an entry whose author signed it: all that can be said of it
+// alone, and all that takes time. Any thread may make one.
+class PreparedLeaf {
+ public:
+  // kMalformed or kUnauthentic when the leaf or its envelope is.
+  static Result<PreparedLeaf> of(ByteView leaf_bytes);
+  const Digest& hash() const { return hash_; }
+
+ private:
+  friend class ChainReader;
+  PreparedLeaf(uint64_t seq, const Digest& prev, TimeMs time, AuthenticEntry entry,
+               const Digest& hash)
+      : seq_(seq), prev_(prev), time_(time), entry_(std::move(entry)), hash_(hash) {}
+
+  uint64_t seq_;
+  Digest prev_;
+  TimeMs time_;
+  AuthenticEntry entry_;
+  Digest hash_;
+};
+
+// The leaf hashes under a checkpoint that the log signed: against them a long ledger is
+// confirmed piece by piece.
+class ConfirmedHashes {
+ public:
+  // kUnauthentic when the checkpoint is not this log's, kConflict when it is not over
+  // exactly these hashes.
+  static Result<ConfirmedHashes> of(std::vector<Digest> hashes, std::string_view checkpoint_note,
+                                    const NoteKey& vkey);
+  const std::vector<Digest>& hashes() const { return hashes_; }
+
+ private:
+  explicit ConfirmedHashes(std::vector<Digest> hashes) : hashes_(std::move(hashes)) {}
+  std::vector<Digest> hashes_;
+};
+
 // Follows a whole ledger, leaf by leaf in order. Leaves are pending until a
 // checkpoint over exactly what was added confirms them. A failed call changes nothing.
 class ChainReader {
@@ -49,10 +85,15 @@ class ChainReader {
   // an empty market, and every later entry names the market the genesis payload's
   // SHA-256 is.
   Status add(ByteView leaf_bytes);
+  Status add(PreparedLeaf leaf);
 
   // The pending leaves, now recorded. kUnauthentic when the checkpoint is not this
   // log's, kConflict when its size is not size() or its root not root().
   Result<std::vector<RecordedEntry>> confirm(std::string_view checkpoint_note);
+
+  // The pending leaves, recorded because they are those of `whole`; kConflict otherwise.
+  // What confirm() and seal_state() answer stays what it was.
+  Result<std::vector<RecordedEntry>> take_confirmed_by(const ConfirmedHashes& whole);
 
   // Back to the last confirmed state.
   void discard_pending();

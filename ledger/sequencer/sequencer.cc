@@ -1,12 +1,14 @@
 #include "ledger/sequencer/sequencer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <map>
 #include <mutex>
 #include <thread>
 
+#include "ledger/crypto/hash.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/proof/tlog_proof.h"
@@ -22,7 +24,8 @@ using Key = std::pair<PublicKey, std::string>;  // author and nonce
 
 struct Waiting {
   AuthenticEntry entry;
-  std::promise<Result<Receipt>> answer;
+  NonceAnswer before;  // whether it was in the ledger when it was submitted
+  std::promise<Result<uint64_t>> answer;
 };
 
 Error broken() {
@@ -40,6 +43,12 @@ bool carries(ByteView leaf_bytes, const AuthenticEntry& entry) {
   return leaf && leaf->envelope == entry.envelope_bytes();
 }
 
+// An entry and the place it has in the batch; several may have one place.
+struct Placed {
+  uint64_t seq = 0;
+  Waiting waiting;
+};
+
 }  // namespace
 
 struct Sequencer::Impl {
@@ -56,12 +65,7 @@ struct Sequencer::Impl {
   bool stopping = false;
   bool failed = false;
 
-  // Guarded by tree_mutex; the sequencer thread alone changes them. The tree may run
-  // ahead of `committed` while a batch is on its way to the disk.
-  mutable std::mutex tree_mutex;
-  MerkleTree tree;
-  uint64_t committed = 0;
-  std::string checkpoint;
+  std::atomic<uint64_t> batches = 0;
 
   // Owned by the sequencer thread.
   std::string market;  // hex; empty before the genesis
@@ -72,13 +76,13 @@ struct Sequencer::Impl {
       : store(std::move(s)), log_key(std::move(k)), note_key(std::move(n)), clock(c) {}
 
   void run();
-  void fail(std::vector<Waiting>& waiting);
+  void fail(std::vector<Placed> placed);
   void sequence(std::vector<Waiting> waiting);
-  Result<std::optional<Receipt>> earlier(const AuthenticEntry& entry) const;
+  Result<std::optional<uint64_t>> earlier(const Waiting& one) const;
   Status belongs_here(const AuthenticEntry& entry, uint64_t seq) const;
-  Status self_check(const Batch& batch) const;
-  Status commit(Batch& batch);
-  Receipt receipt(uint64_t seq) const;
+  Status self_check(const Batch& batch, const std::vector<Placed>& placed) const;
+  Status commit(Batch& batch, const std::vector<Placed>& placed);
+  Result<Receipt> receipt(uint64_t seq) const;
 };
 
 Sequencer::Sequencer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -90,13 +94,7 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
   auto impl =
       std::make_unique<Impl>(std::move(store), std::move(log_key), std::move(note_key), clock);
 
-  auto hashes = TRY(impl->store.leaf_hashes(0, impl->store.size()));
-  for (const auto& hash : hashes) impl->tree.append(hash);
-  if (impl->tree.root() != impl->store.root()) {
-    return Error(Code::kBroken, "expected the stored hashes to add up to the stored root");
-  }
-  impl->committed = impl->store.size();
-  if (impl->committed > 0) {
+  if (impl->store.size() > 0) {
     auto bytes = TRY(impl->store.leaf(0));
     auto leaf = TRY(decode_leaf(bytes));
     auto signed_entry = TRY(SignedEntry::decode(leaf.envelope));
@@ -113,8 +111,7 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
                         impl->note_key, impl->log_key);
     TRY(impl->store.append_batch(nothing));
   }
-  impl->checkpoint = impl->store.checkpoint();
-  TRY(open_checkpoint(impl->checkpoint, impl->note_key));
+  TRY(open_checkpoint(impl->store.checkpoint(), impl->note_key));
 
   std::unique_ptr<Sequencer> sequencer(new Sequencer(std::move(impl)));
   sequencer->impl_->thread = std::thread([state = sequencer->impl_.get()] { state->run(); });
@@ -131,18 +128,31 @@ Sequencer::~Sequencer() {
 }
 
 Result<Receipt> Sequencer::append(AuthenticEntry entry) {
-  std::future<Result<Receipt>> answer;
+  auto seq = TRY(submit(std::move(entry)).get());
+  return impl_->receipt(seq);
+}
+
+std::future<Result<uint64_t>> Sequencer::submit(AuthenticEntry entry) {
+  std::promise<Result<uint64_t>> refused;
+  auto answered = [&](Error error) {
+    refused.set_value(std::move(error));
+    return refused.get_future();
+  };
+  // The search in the index is done here, by the caller's thread.
+  auto before = impl_->store.ask_nonce(entry.author(), entry.nonce());
+  if (!before) return answered(before.error());
+  std::future<Result<uint64_t>> answer;
   {
     std::lock_guard lock(impl_->queue_mutex);
-    if (impl_->failed) return broken();
+    if (impl_->failed) return answered(broken());
     if (impl_->stopping || impl_->queue.size() >= kMaxQueue) {
-      return Error(Code::kTryAgain, "expected room in the ledger's queue");
+      return answered(Error(Code::kTryAgain, "expected room in the ledger's queue"));
     }
-    impl_->queue.push_back({std::move(entry), {}});
+    impl_->queue.push_back({std::move(entry), *before, {}});
     answer = impl_->queue.back().answer.get_future();
   }
   impl_->queue_changed.notify_one();
-  return answer.get();
+  return answer;
 }
 
 // Takes what queued up during the last commit; there is no timer.
@@ -169,24 +179,24 @@ void Sequencer::Impl::run() {
 
 // After an ambiguous write: nobody learns anything any more, until a reopening has
 // found out what is on disk.
-void Sequencer::Impl::fail(std::vector<Waiting>& waiting) {
+void Sequencer::Impl::fail(std::vector<Placed> placed) {
   std::vector<Waiting> rest;
   {
     std::lock_guard lock(queue_mutex);
     failed = true;
     rest = std::exchange(queue, {});
   }
-  for (auto& one : waiting) one.answer.set_value(broken());
+  for (auto& one : placed) one.waiting.answer.set_value(broken());
   for (auto& one : rest) one.answer.set_value(broken());
 }
 
-// The receipt of the same entry, appended before; kConflict when another has its nonce.
-Result<std::optional<Receipt>> Sequencer::Impl::earlier(const AuthenticEntry& entry) const {
-  auto seq = TRY(store.find_nonce(entry.author(), entry.nonce()));
-  if (!seq) return std::optional<Receipt>();
+// The place of the same entry, appended before; kConflict when another has its nonce.
+Result<std::optional<uint64_t>> Sequencer::Impl::earlier(const Waiting& one) const {
+  auto seq = TRY(store.ask_nonce_again(one.entry.author(), one.entry.nonce(), one.before));
+  if (!seq) return seq;
   auto leaf = TRY(store.leaf(*seq));
-  if (!carries(leaf, entry)) return taken();
-  return std::optional<Receipt>(receipt(*seq));
+  if (!carries(leaf, one.entry)) return taken();
+  return seq;
 }
 
 Status Sequencer::Impl::belongs_here(const AuthenticEntry& entry, uint64_t seq) const {
@@ -202,16 +212,17 @@ Status Sequencer::Impl::belongs_here(const AuthenticEntry& entry, uint64_t seq) 
 // One batch: places, self-check, signature, commit, answers; in this order.
 void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
   Batch batch{.old_size = store.size(), .old_root = store.root(), .entries = {}, .checkpoint = {}};
-  TimeMs time = std::clamp<TimeMs>(clock.now(), store.last_time(), kMaxJsonInteger);
+  batch.time = std::clamp<TimeMs>(clock.now(), store.last_time(), kMaxJsonInteger);
   Digest prev = store.last_leaf();
+  TileTree tree = *store.snapshot().tree;
+  std::vector<FilledTile> filled;
   std::map<Key, size_t> places;  // of this batch
-  std::vector<std::pair<uint64_t, Waiting>> placed;
+  std::vector<Placed> placed;
 
   for (auto& one : waiting) {
-    auto before = earlier(one.entry);
+    auto before = earlier(one);
     if (!before || *before) {
-      one.answer.set_value(before ? Result<Receipt>(std::move(**before))
-                                  : Result<Receipt>(before.error()));
+      one.answer.set_value(before ? Result<uint64_t>(**before) : Result<uint64_t>(before.error()));
       continue;
     }
     auto [place, is_new] =
@@ -220,7 +231,7 @@ void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
       if (!carries(batch.entries[place->second].leaf, one.entry)) {
         one.answer.set_value(taken());
       } else {
-        placed.emplace_back(batch.old_size + place->second, std::move(one));
+        placed.push_back({batch.old_size + place->second, std::move(one)});
       }
       continue;
     }
@@ -232,81 +243,70 @@ void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
       continue;
     }
     auto leaf = encode_leaf(
-        {.seq = seq, .prev = prev, .time = time, .envelope = one.entry.envelope_bytes()});
+        {.seq = seq, .prev = prev, .time = batch.time, .envelope = one.entry.envelope_bytes()});
     prev = leaf_hash(leaf);
+    tree.append(prev, filled);
     if (seq == 0) market = to_hex(ByteView(one.entry.payload_hash()));
-    {
-      std::lock_guard lock(tree_mutex);
-      tree.append(prev);
-    }
     batch.entries.push_back({std::move(leaf), one.entry.author(), one.entry.nonce()});
-    placed.emplace_back(seq, std::move(one));
+    placed.push_back({seq, std::move(one)});
   }
   if (batch.entries.empty()) return;
 
-  batch.time = time;
-  batch.new_size = batch.old_size + batch.entries.size();
-  {
-    std::lock_guard lock(tree_mutex);
-    batch.new_root = tree.root();
-  }
-  auto committed_now = commit(batch);
-  if (!committed_now) {
-    {
-      std::lock_guard lock(tree_mutex);
-      tree.truncate(batch.old_size);
-    }
+  batch.new_size = tree.size();
+  batch.new_root = tree.root();
+  auto committed = commit(batch, placed);
+  if (!committed) {
     if (batch.old_size == 0) market.clear();
-    bool doubtful = committed_now.error().code() != Code::kTryAgain;
-    std::vector<Waiting> unanswered;
-    for (auto& [seq, one] : placed) unanswered.push_back(std::move(one));
     // Only "nothing was written" leaves us where we were. Another writer, or a batch
     // that does not add up, is as final as an unknown outcome.
-    if (doubtful) return fail(unanswered);
-    for (auto& one : unanswered) one.answer.set_value(committed_now.error());
+    if (committed.error().code() != Code::kTryAgain) return fail(std::move(placed));
+    for (auto& one : placed) one.waiting.answer.set_value(committed.error());
     return;
   }
-  {
-    std::lock_guard lock(tree_mutex);
-    committed = batch.new_size;
-    checkpoint = batch.checkpoint;
-  }
-  for (auto& [seq, one] : placed) one.answer.set_value(receipt(seq));
+  ++batches;
+  for (auto& one : placed) one.waiting.answer.set_value(one.seq);
 }
 
-// The bytes about to be written, hashed once more, must extend the tree we signed
-// last: one flipped bit would otherwise be signed for ever.
-Status Sequencer::Impl::self_check(const Batch& batch) const {
-  auto rebuilt = store.tree();
+// The bytes about to be written, made and hashed once more, must extend the tree we
+// signed last: one flipped bit would otherwise be signed for ever.
+Status Sequencer::Impl::self_check(const Batch& batch, const std::vector<Placed>& placed) const {
+  auto before = store.snapshot();
+  TileTree rebuilt = *before.tree;
+  std::vector<FilledTile> filled;
   Digest prev = store.last_leaf();
   uint64_t seq = batch.old_size;
-  TimeMs last = store.last_time();
-  for (const auto& entry : batch.entries) {
-    auto leaf = TRY(decode_leaf(entry.leaf));
-    auto signed_entry = TRY(SignedEntry::decode(leaf.envelope));
-    TRY(authenticate(std::move(signed_entry)));
-    if (leaf.seq != seq || leaf.prev != prev || leaf.time < last) {
-      return Error(Code::kBroken, "self-check: expected the next link of the chain");
-    }
-    prev = leaf_hash(entry.leaf);
-    rebuilt.append(prev);
-    last = leaf.time;
+  for (const auto& one : placed) {
+    if (one.seq < seq) continue;  // the same entry twice
+    const auto& entry = one.waiting.entry;
+    const Bytes& leaf = batch.entries[seq - batch.old_size].leaf;
+    // What was verified is what is written: its author's signature holds for these bytes.
+    bool same =
+        sha256(entry.envelope_bytes()) == entry.envelope_hash() &&
+        leaf ==
+            encode_leaf(
+                {.seq = seq, .prev = prev, .time = batch.time, .envelope = entry.envelope_bytes()});
+    if (!same) return Error(Code::kBroken, "self-check: expected the next link of the chain");
+    prev = leaf_hash(leaf);
+    rebuilt.append(prev, filled);
     ++seq;
   }
-  if (rebuilt.root() != batch.new_root || rebuilt.size() != batch.new_size) {
+  if (batch.time < store.last_time() || seq != batch.new_size || rebuilt.root() != batch.new_root ||
+      rebuilt.size() != batch.new_size) {
     return Error(Code::kBroken, "self-check: expected the same tree twice");
   }
   if (batch.old_size == 0) return Done{};
-  std::vector<Digest> proof;
-  {
-    std::lock_guard lock(tree_mutex);
-    proof = tree.consistency_proof(batch.old_size, batch.new_size);
-  }
+  FetchTile fetch = [&](uint8_t level, uint64_t index) -> Result<SharedTile> {
+    for (const auto& one : filled) {
+      if (one.level == level && one.index == index) return one.tile;
+    }
+    return store.full_tile(level, index);
+  };
+  auto proof = TRY(TileProver(rebuilt, fetch).consistency(batch.old_size, batch.new_size));
   return verify_consistency(batch.old_size, batch.new_size, proof, batch.old_root, batch.new_root);
 }
 
-Status Sequencer::Impl::commit(Batch& batch) {
-  auto checked = self_check(batch);
+Status Sequencer::Impl::commit(Batch& batch, const std::vector<Placed>& placed) {
+  auto checked = self_check(batch, placed);
   if (!checked) return Error(Code::kBroken, checked.error().expected());
   batch.checkpoint =
       sign_checkpoint({.origin = note_key.name(), .size = batch.new_size, .root = batch.new_root},
@@ -316,14 +316,15 @@ Status Sequencer::Impl::commit(Batch& batch) {
   return store.append_batch(batch);
 }
 
-Receipt Sequencer::Impl::receipt(uint64_t seq) const {
-  std::lock_guard lock(tree_mutex);
-  TlogProof proof{
-      .index = seq, .path = tree.inclusion_proof(seq, committed), .checkpoint = checkpoint};
-  return {.seq = seq,
-          .leaf_hash = tree.leaf(seq),
-          .checkpoint = checkpoint,
-          .tlog_proof = proof.text()};
+Result<Receipt> Sequencer::Impl::receipt(uint64_t seq) const {
+  auto now = store.snapshot();
+  auto path = TRY(store.inclusion_proof(now, seq, now.tree->size()));
+  auto hash = TRY(store.leaf_hashes(seq, 1));
+  TlogProof proof{.index = seq, .path = std::move(path), .checkpoint = now.checkpoint};
+  return Receipt{.seq = seq,
+                 .leaf_hash = hash.front(),
+                 .checkpoint = now.checkpoint,
+                 .tlog_proof = proof.text()};
 }
 
 Result<Receipt> Sequencer::prove(uint64_t seq) const {
@@ -332,26 +333,27 @@ Result<Receipt> Sequencer::prove(uint64_t seq) const {
 }
 
 Result<std::vector<Digest>> Sequencer::consistency(uint64_t old_size, uint64_t new_size) const {
-  std::lock_guard lock(impl_->tree_mutex);
-  if (old_size == 0 || old_size > new_size || new_size > impl_->committed) {
-    return Error(Code::kMalformed, "expected 0 < old size <= new size <= size of the ledger");
-  }
-  return impl_->tree.consistency_proof(old_size, new_size);
+  return impl_->store.consistency_proof(impl_->store.snapshot(), old_size, new_size);
+}
+
+Result<Bytes> Sequencer::tile(const TilePath& path) const {
+  return impl_->store.tile(path);
+}
+
+uint64_t Sequencer::batches() const {
+  return impl_->batches;
 }
 
 uint64_t Sequencer::size() const {
-  std::lock_guard lock(impl_->tree_mutex);
-  return impl_->committed;
+  return impl_->store.size();
 }
 
 Digest Sequencer::root() const {
-  std::lock_guard lock(impl_->tree_mutex);
-  return impl_->tree.root(impl_->committed);
+  return impl_->store.root();
 }
 
 std::string Sequencer::checkpoint() const {
-  std::lock_guard lock(impl_->tree_mutex);
-  return impl_->checkpoint;
+  return impl_->store.checkpoint();
 }
 
 const NoteKey& Sequencer::log_key() const {

@@ -3,6 +3,7 @@
 // them in one transaction. Nobody hears of a place before it is on disk.
 #pragma once
 
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,11 +40,19 @@ class Sequencer {
   // kConflict. kRefused: not for this market; kTryAgain: the queue is full, or nothing was
   // written; kBroken: the outcome of a write is unknown, and the ledger must be reopened.
   Result<Receipt> append(AuthenticEntry entry);
+  // The same without waiting: the future has the entry's place once that is durable.
+  std::future<Result<uint64_t>> submit(AuthenticEntry entry);
 
   // The receipt of a committed entry under the newest checkpoint. kNotFound past the end.
   Result<Receipt> prove(uint64_t seq) const;
   // kMalformed unless 0 < old_size <= new_size <= size().
   Result<std::vector<Digest>> consistency(uint64_t old_size, uint64_t new_size) const;
+
+  // What tlog-tiles serves at this path; kNotFound when there is no such tile.
+  Result<Bytes> tile(const TilePath& path) const;
+
+  // Committed since the start: with append's rate, how many entries share an fsync.
+  uint64_t batches() const;
 
   uint64_t size() const;
   Digest root() const;

@@ -79,15 +79,39 @@ Status LedgerFile::each_entry(const std::function<Status(int64_t, ByteView)>& vi
                      [&](Statement& row) { return visit(row.integer(0), row.blob(1)); });
 }
 
-Status LedgerFile::each_tile(const std::function<Status(int64_t, ByteView)>& visit) const {
-  return impl_->each("SELECT id, hashes FROM tile ORDER BY id",
-                     [&](Statement& row) { return visit(row.integer(0), row.blob(1)); });
+Result<Bytes> LedgerFile::entry(uint64_t seq) const {
+  auto row = TRY(impl_->connection.prepare("SELECT leaf FROM entry WHERE seq = ?1"));
+  auto step = TRY(row.bind(1, static_cast<int64_t>(seq)).step());
+  if (step == Statement::Step::kDone) {
+    return Error(Code::kNotFound, "ledger file: expected a row of this entry");
+  }
+  return row.blob(0);
 }
 
-Status LedgerFile::each_nonce(
-    const std::function<Status(ByteView, const std::string&, int64_t)>& visit) const {
-  return impl_->each("SELECT author, nonce, seq FROM nonce ORDER BY seq", [&](Statement& row) {
-    return visit(row.blob(0), row.text(1), row.integer(2));
+namespace {
+
+constexpr uint64_t kIndexBits = 48;
+
+uint64_t level_of(int64_t id) {
+  return static_cast<uint64_t>(id) >> kIndexBits;
+}
+uint64_t index_of(int64_t id) {
+  return static_cast<uint64_t>(id) & ((uint64_t{1} << kIndexBits) - 1);
+}
+
+}  // namespace
+
+Status LedgerFile::each_tile(
+    const std::function<Status(uint64_t, uint64_t, ByteView)>& visit) const {
+  return impl_->each("SELECT id, hashes FROM tile ORDER BY id", [&](Statement& row) {
+    return visit(level_of(row.integer(0)), index_of(row.integer(0)), row.blob(1));
+  });
+}
+
+Status LedgerFile::each_node(
+    const std::function<Status(uint64_t, uint64_t, ByteView)>& visit) const {
+  return impl_->each("SELECT id, hash FROM node ORDER BY id", [&](Statement& row) {
+    return visit(level_of(row.integer(0)), index_of(row.integer(0)), row.blob(1));
   });
 }
 

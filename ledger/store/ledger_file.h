@@ -31,11 +31,15 @@ class LedgerFile {
   Status integrity() const;
   Result<Head> head() const;
   Result<std::string> log_key() const;
+  // kNotFound when there is no such row.
+  Result<Bytes> entry(uint64_t seq) const;
   // In ascending order of the stored number; stops at the visitor's first error.
   Status each_entry(const std::function<Status(int64_t seq, ByteView leaf)>& visit) const;
-  Status each_tile(const std::function<Status(int64_t index, ByteView hashes)>& visit) const;
-  Status each_nonce(const std::function<Status(ByteView author, const std::string& nonce,
-                                               int64_t seq)>& visit) const;
+  // Level and index are those of tlog-tiles.
+  Status each_tile(
+      const std::function<Status(uint64_t level, uint64_t index, ByteView hashes)>& visit) const;
+  Status each_node(
+      const std::function<Status(uint64_t level, uint64_t index, ByteView hash)>& visit) const;
 
  private:
   struct Impl;

@@ -4,12 +4,11 @@
 namespace souk::ledger {
 
 inline constexpr int kApplicationId = 0x534f554b;  // "SOUK"
-inline constexpr int kSchemaVersion = 1;
-inline constexpr int kTileHashes = 256;
+inline constexpr int kSchemaVersion = 2;
 
 inline constexpr char kCreateSchema[] = R"sql(
 PRAGMA application_id = 1397708107;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE log(
   id INTEGER PRIMARY KEY CHECK(id = 1),
   vkey TEXT NOT NULL) STRICT;
@@ -26,11 +25,6 @@ CREATE TABLE entry(
 CREATE TABLE tile(
   id INTEGER PRIMARY KEY,
   hashes BLOB NOT NULL CHECK(length(hashes) = 8192)) STRICT;
-CREATE TABLE nonce(
-  author BLOB NOT NULL CHECK(length(author) = 32),
-  nonce TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  PRIMARY KEY(author, nonce)) STRICT, WITHOUT ROWID;
 CREATE TRIGGER log_no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER log_no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER head_grows BEFORE UPDATE ON head WHEN NEW.size < OLD.size OR NEW.time < OLD.time
@@ -40,8 +34,15 @@ CREATE TRIGGER entry_no_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 
 CREATE TRIGGER entry_no_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER tile_no_update BEFORE UPDATE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER tile_no_delete BEFORE DELETE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER nonce_no_update BEFORE UPDATE ON nonce BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER nonce_no_delete BEFORE DELETE ON nonce BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+)sql";
+
+// The root of each full tile: where opening starts from.
+inline constexpr char kCreateNodes[] = R"sql(
+CREATE TABLE node(
+  id INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL CHECK(length(hash) = 32)) STRICT;
+CREATE TRIGGER node_no_update BEFORE UPDATE ON node BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER node_no_delete BEFORE DELETE ON node BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 )sql";
 
 }  // namespace souk::ledger

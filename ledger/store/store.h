@@ -2,6 +2,7 @@
 // ledger/SPEC.md, "Store".
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,7 +12,8 @@
 #include "ledger/base/bytes.h"
 #include "ledger/base/clock.h"
 #include "ledger/base/named.h"
-#include "ledger/proof/merkle.h"
+#include "ledger/proof/note.h"
+#include "ledger/proof/tile_tree.h"
 
 namespace souk::ledger {
 
@@ -32,6 +34,18 @@ struct Batch {
   std::string checkpoint;  // signed, over new_size and new_root
 };
 
+// A tree that was committed, and the checkpoint over it.
+struct Snapshot {
+  std::shared_ptr<const TileTree> tree;
+  std::string checkpoint;  // empty before the first
+};
+
+// What find_nonce knew when it was asked.
+struct NonceAnswer {
+  std::optional<uint64_t> seq;
+  uint64_t generation = 0;
+};
+
 // One thread appends; any thread reads. Another process may read the file, and a
 // second one that appends loses the compare-and-swap on the head.
 class LedgerStore {
@@ -41,6 +55,14 @@ class LedgerStore {
   // kNotFound when there is no file; kBroken when the entries on disk do not add up
   // to the head and its checkpoint.
   static Result<LedgerStore> open(const std::string& path);
+
+  // A new file from all leaves of a ledger and a checkpoint over them by `key`. Does not
+  // look at authors: the checkpoint's log did, and the audit does. kUnauthentic when they
+  // do not add up; then, as on every error, there is no file.
+  using VisitLeaf = std::function<Status(uint64_t seq, ByteView leaf)>;
+  using EachLeaf = std::function<Status(const VisitLeaf&)>;
+  static Status restore(const std::string& path, const NoteKey& key, const std::string& checkpoint,
+                        const EachLeaf& each_leaf);
 
   LedgerStore(LedgerStore&&) noexcept;
   LedgerStore& operator=(LedgerStore&&) noexcept;
@@ -53,6 +75,7 @@ class LedgerStore {
   TimeMs last_time() const;
   std::string checkpoint() const;  // the newest signed one; empty before the first
   CompactTree tree() const;
+  Snapshot snapshot() const;
 
   // kNotFound past the end.
   Result<Bytes> leaf(uint64_t seq) const;
@@ -60,6 +83,21 @@ class LedgerStore {
   Result<std::vector<Bytes>> leaves(uint64_t from, size_t max) const;
   Result<std::optional<uint64_t>> find_nonce(const PublicKey& author,
                                              const std::string& nonce) const;
+  // The same in two steps, the second for the append thread: what was appended since the
+  // first is in memory.
+  Result<NonceAnswer> ask_nonce(const PublicKey& author, const std::string& nonce) const;
+  Result<std::optional<uint64_t>> ask_nonce_again(const PublicKey& author, const std::string& nonce,
+                                                  const NonceAnswer& before) const;
+
+  // kMalformed unless index < size <= the snapshot's, or 0 < old_size <= new_size <= it.
+  Result<std::vector<Digest>> inclusion_proof(const Snapshot& of, uint64_t index,
+                                              uint64_t size) const;
+  Result<std::vector<Digest>> consistency_proof(const Snapshot& of, uint64_t old_size,
+                                                uint64_t new_size) const;
+  // What tlog-tiles serves at this path; kNotFound when this tree has no such tile, or
+  // one that is less wide.
+  Result<Bytes> tile(const TilePath& path) const;
+  Result<SharedTile> full_tile(uint8_t level, uint64_t index) const;
   // Level 0 of the tree: the leaf hashes of [from, from + count).
   Result<std::vector<Digest>> leaf_hashes(uint64_t from, uint64_t count) const;
 
@@ -67,10 +105,10 @@ class LedgerStore {
   Status bind_log_key(const std::string& vkey);
   std::string log_key() const;
 
-  // All or nothing, and on disk when it returns Done. kConflict: the head has moved or
-  // a nonce is taken; kTryAgain: nothing was written; kMalformed: the batch does not
-  // add up. kBroken: whether it was written is unknown; this object answers nothing but
-  // kBroken afterwards, and only open() finds out.
+  // All or nothing, and on disk when it returns Done. Whether a nonce is taken is the
+  // caller's to ask. kConflict: the head has moved; kTryAgain: nothing was written; kMalformed: the
+  // batch does not add up. kBroken: whether it was written is unknown; this object answers nothing
+  // but kBroken afterwards, and only open() finds out.
   Status append_batch(const Batch& batch);
 
  private:

@@ -1,9 +1,8 @@
-// souk ledger log|show|prove|audit.
+// souk ledger log|show|prove.
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "market_api/cli/describe.h"
-#include "market_api/cli/session.h"
-#include "market_api/client/audit.h"
+#include "market_api/cli/log_verbs.h"
 
 namespace souk::market {
 namespace {
@@ -17,9 +16,6 @@ struct ShowOptions {
 struct ProveOptions {
   uint64_t seq = 0;
   std::string out;
-};
-struct AuditOptions {
-  std::string data, url, market_id;
 };
 
 struct Entry {
@@ -122,67 +118,6 @@ Result<Answer> prove(Session& session, const ProveOptions& options) {
   return answer;
 }
 
-Answer audit_answer(const LedgerAudit& audit) {
-  Answer answer;
-  answer.status = audit.ok ? ExitStatus::kYes : ExitStatus::kNo;
-  answer.json = {{"ok", audit.ok},
-                 {"entries", audit.entries},
-                 {"root", audit.root},
-                 {"first_bad", audit.first_bad ? Json(*audit.first_bad) : Json(nullptr)},
-                 {"reason", audit.reason},
-                 {"market", audit.market},
-                 {"market_from_ledger", audit.market_from_ledger},
-                 {"without_effect", audit.without_effect}};
-  if (audit.ok) {
-    answer.text = "ok: " + std::to_string(audit.entries) + " entries, " +
-                  std::to_string(audit.without_effect) + " without effect, root " +
-                  to_hex(ByteView(audit.root));
-  } else if (audit.first_bad) {
-    std::string place = "entry " + std::to_string(*audit.first_bad) + ": ";
-    bool placed = audit.reason.compare(0, place.size(), place) == 0;
-    answer.text = "BAD: " + (placed ? "" : place) + printable(audit.reason);
-  } else {
-    answer.text = "BAD: " + printable(audit.reason);
-  }
-  if (audit.ok && audit.market_from_ledger) {
-    answer.text += "\nthe market id was taken from the ledger itself: " + to_hex(audit.market) +
-                   "; give --market-id to say which market it must be";
-  }
-  return answer;
-}
-
-// The market to audit by: the one on the command line, else the one the identity
-// pins, with the highest checkpoint it has seen.
-Result<Answer> audit(Session& session, const AuditOptions& options) {
-  auto identity = TRY(session.identity_if_any());
-  AuditBasis basis;
-  if (!options.market_id.empty()) {
-    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
-  } else if (identity) {
-    basis.market = identity->pin().market;
-  }
-  if (identity && basis.market == identity->pin().market) {
-    auto seen = load_file(identity->directory() + "/ledger/checkpoint", 1 << 20);
-    if (seen) basis.seen_checkpoint = to_text(*seen);
-  }
-  if (!options.data.empty()) {
-    std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
-    if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
-    return audit_answer(audit_ledger_file(path, basis));
-  }
-  std::string url = options.url;
-  if (url.empty()) {
-    if (!identity) {
-      return Error(Code::kMalformed,
-                   "expected --data DIR, --url URL, or an identity that pins a market");
-    }
-    url = identity->pin().url;
-  }
-  auto line = TRY(MarketLine::open(url));
-  auto audit = TRY(audit_served_ledger(line, basis));
-  return audit_answer(audit);
-}
-
 }  // namespace
 
 void add_ledger_verbs(CLI::App& app, Session& session) {
@@ -204,14 +139,9 @@ void add_ledger_verbs(CLI::App& app, Session& session) {
       ->required()
       ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
   verb->add_option("--out", proving->out, "write the proof to a file");
-  auto auditing = std::make_shared<AuditOptions>();
-  verb = add_verb(*group, session, "audit", "Verify every entry from genesis on", auditing, audit);
-  auto* data =
-      verb->add_option("--data", auditing->data, "a market's folder, read as it lies on disk");
-  verb->add_option("--url", auditing->url, "a market's URL (default: the pinned one)")
-      ->excludes(data);
-  verb->add_option("--market-id", auditing->market_id,
-                   "which market it must be (default: the pinned one)");
+  add_audit_verb(*group, session);
+  add_tiles_verbs(*group, session);
+  add_signature_verb(*group, session);
 }
 
 }  // namespace souk::market

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "market_api/cli/log_verbs.h"
 #include "market_api/cli/session.h"
 
 namespace souk::market {
@@ -37,6 +38,7 @@ int run(int argc, char** argv) {
   add_train_verbs(app, session);
   add_privacy_verbs(app, session);
   add_bench_verbs(app, session);
+  add_proof_verbs(app, session);
 
   try {
     app.parse(argc, argv);

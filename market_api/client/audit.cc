@@ -1,5 +1,7 @@
 #include "market_api/client/audit.h"
 
+#include <chrono>
+#include <functional>
 #include <vector>
 
 #include "contracts/lifecycle/follower.h"
@@ -42,46 +44,107 @@ Status check_money(const contracts::MarketState& state) {
 
 }  // namespace
 
-LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis) {
-  LedgerAudit audit;
-  audit.market_from_ledger = !basis.market;
-  contracts::MarketState state(&trainer::appraise_for_market);
-  std::optional<ledger::NoteKey> key;
-  std::vector<Digest> leaf_hashes;
-  auto replay = [&](const ledger::RecordedEntry& recorded) -> Status {
+namespace {
+
+// The market's own rules over recorded entries, whichever way they were read.
+class MarketReplay {
+ public:
+  MarketReplay(LedgerAudit& audit, const AuditBasis& basis) : audit_(audit), basis_(basis) {
+    audit.market_from_ledger = !basis.market;
+  }
+
+  Status operator()(const ledger::RecordedEntry& recorded) {
+    leaf_hashes_.push_back(recorded.leaf_hash());
     if (recorded.seq() == 0) {
-      audit.market = contracts::market_id(recorded.entry().payload());
-      if (basis.market && audit.market != *basis.market) {
-        return Error(Code::kUnauthentic, "expected the genesis of market " + to_hex(*basis.market) +
-                                             ", this is " + to_hex(audit.market));
+      audit_.market = contracts::market_id(recorded.entry().payload());
+      if (basis_.market && audit_.market != *basis_.market) {
+        return Error(Code::kUnauthentic, "expected the genesis of market " +
+                                             to_hex(*basis_.market) + ", this is " +
+                                             to_hex(audit_.market));
       }
     }
-    state = contracts::apply(std::move(state), recorded);
-    leaf_hashes.push_back(recorded.leaf_hash());
-    if (recorded.seq() == 0) {
-      if (!state.genesis()) return Error(Code::kUnauthentic, "expected a genesis");
-      key = TRY(ledger::NoteKey::parse(state.genesis()->ledger_key));
+    state_ = contracts::apply(std::move(state_), recorded);
+    if (recorded.seq() == 0 && state_.genesis()) {
+      key_ = TRY(ledger::NoteKey::parse(state_.genesis()->ledger_key));
     }
     return Done{};
-  };
-  auto report = ledger::audit_file(path, std::nullopt, replay);
+  }
+
+  bool is_market() const { return key_.has_value(); }
+
+  // What only the whole can show.
+  Status finish(const std::string& log_key) {
+    audit_.without_effect = state_.voids().size();
+    if (!key_) return Error(Code::kUnauthentic, "expected a genesis");
+    if (log_key != key_->vkey()) {
+      return Error(Code::kUnauthentic, "expected a checkpoint by the ledger key of genesis");
+    }
+    TRY(check_seen(basis_.seen_checkpoint, *key_, leaf_hashes_));
+    return check_money(state_);
+  }
+
+ private:
+  LedgerAudit& audit_;
+  const AuditBasis& basis_;
+  contracts::MarketState state_{&trainer::appraise_for_market};
+  std::optional<ledger::NoteKey> key_;
+  std::vector<Digest> leaf_hashes_;
+};
+
+// Takes over what the ledger's own audit found.
+void take_report(LedgerAudit& audit, ledger::AuditReport report) {
+  audit.ok = report.ok;
   audit.entries = report.entries;
   audit.root = report.root;
   audit.first_bad = report.first_bad;
   audit.reason = report.reason;
-  audit.without_effect = state.voids().size();
-  if (!report.ok) return audit;
+  audit.counts = std::move(report);
+}
 
-  auto whole = [&]() -> Status {
-    if (!key) return Error(Code::kUnauthentic, "expected a genesis");
-    if (report.log_key != key->vkey()) {
-      return Error(Code::kUnauthentic, "expected a checkpoint by the ledger key of genesis");
-    }
-    TRY(check_seen(basis.seen_checkpoint, *key, leaf_hashes));
-    return check_money(state);
-  }();
-  audit.ok = bool(whole);
-  if (!whole) audit.reason = whole.error().expected();
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis) {
+  LedgerAudit audit;
+  Stopwatch watch;
+  MarketReplay replay(audit, basis);
+  auto report = ledger::audit_file(path, std::nullopt, std::ref(replay));
+  audit.seconds = watch.seconds();
+  if (!report.ok) audit.place = ledger::place_of(path, report);
+  take_report(audit, std::move(report));
+  auto whole = replay.finish(audit.counts.log_key);
+  if (!audit.ok || whole) return audit;
+  audit.ok = false;
+  audit.reason = whole.error().expected();
+  return audit;
+}
+
+LedgerAudit audit_log_tiles(
+    const ledger::FetchTileFile& fetch,
+    const std::function<Result<ledger::PolicyVerdict>(std::string_view)>& judge,
+    const AuditBasis& basis) {
+  LedgerAudit audit;
+  Stopwatch watch;
+  MarketReplay replay(audit, basis);
+  auto tiles = ledger::audit_tiles(fetch, judge, std::ref(replay));
+  audit.seconds = watch.seconds();
+  if (!tiles.report.ok) audit.place = tiles.place;
+  take_report(audit, std::move(tiles.report));
+  // Without a market named, a log that is none is a log.
+  if (!replay.is_market() && !basis.market) return audit;
+  auto whole = replay.finish(audit.counts.log_key);
+  if (!audit.ok || whole) return audit;
+  audit.ok = false;
+  audit.reason = whole.error().expected();
   return audit;
 }
 

@@ -1,15 +1,20 @@
 // The whole ledger, from its first byte, through the market's own rules.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "ledger/audit/tiles_audit.h"
 #include "market_api/client/market_line.h"
 
 namespace souk::market {
 
 struct LedgerAudit {
   bool ok = false;
+  ledger::AuditReport counts;               // what was checked; zeros when it was served in pages
+  std::optional<ledger::AuditPlace> place;  // of the first fault
+  double seconds = 0;
   uint64_t entries = 0;               // found good, in order
   Digest root{};                      // recomputed over them
   std::optional<uint64_t> first_bad;  // nullopt also when the fault is none of an entry
@@ -27,6 +32,12 @@ struct AuditBasis {
 
 // The file `path` of a ledger store, read as it lies on disk.
 LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis);
+// A log by its tlog-tiles, `judge` being what is asked of its checkpoint. The market's
+// rules are replayed if it is one of ours; other logs are only rehashed.
+LedgerAudit audit_log_tiles(
+    const ledger::FetchTileFile& fetch,
+    const std::function<Result<ledger::PolicyVerdict>(std::string_view)>& judge,
+    const AuditBasis& basis);
 // Everything the host serves, read anew. An error only when it serves nothing.
 Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basis);
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ledger/proof/checkpoint.h"
+#include "ledger/proof/tile_path.h"
 
 namespace souk::market {
 namespace {
@@ -209,11 +210,29 @@ Result<Response> header(Market& market, const std::string& name) {
   return of_bytes(std::move(answer.body), "application/octet-stream");
 }
 
+// C2SP tlog-tiles: what is here today is here for ever, what is not may come.
+Result<Response> checkpoint_file(Market& market) {
+  auto response = of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
+  response.headers["Cache-Control"] = "no-cache";
+  return response;
+}
+
+Result<Response> tile_file(Market& market, const std::string& path) {
+  auto tile = TRY(ledger::parse_tile_path(path));
+  auto bytes = TRY(market.ledger().tile(tile));
+  auto response = of_bytes(std::move(bytes), "application/octet-stream");
+  response.headers["Cache-Control"] = "public, max-age=31536000, immutable";
+  return response;
+}
+
 Result<Response> dispatch(Market& market, const Request& request) {
   auto parts = parts_of(request.path);
   bool get = request.method == "GET";
   bool post = request.method == "POST";
   if (get && request.path == "/healthz") return json_response(200, Json::Object{{"ok", true}});
+  if (get && request.path == "/checkpoint") return checkpoint_file(market);
+  if (get && !parts.empty() && parts.front() == "tile")
+    return tile_file(market, request.path.substr(1));
   if (parts.size() < 2 || parts[0] != "v1")
     return Error(Code::kNotFound, "expected a path under /v1");
   const std::string& noun = parts[1];
@@ -247,7 +266,11 @@ Result<Response> dispatch(Market& market, const Request& request) {
 
 Response route(Market& market, const Request& request) {
   auto response = dispatch(market, request);
-  if (!response) return problem(response.error());
+  if (!response) {
+    auto refused = problem(response.error());
+    refused.headers["Cache-Control"] = "no-store";  // what is not here may come
+    return refused;
+  }
   return std::move(response).take();
 }
 

@@ -14,7 +14,7 @@ inline constexpr char kDropGuards[] =
     "head_no_delete;"
     "DROP TRIGGER entry_no_update; DROP TRIGGER entry_no_delete; DROP TRIGGER tile_no_update; DROP "
     "TRIGGER tile_no_delete;"
-    "DROP TRIGGER nonce_no_update; DROP TRIGGER nonce_no_delete;";
+    "DROP TRIGGER node_no_update; DROP TRIGGER node_no_delete;";
 
 // Whether all of it ran.
 bool raw_sql(const std::string& path, const std::string& sql);

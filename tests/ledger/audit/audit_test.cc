@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "ledger/sequencer/sequencer.h"
 #include "tests/ledger/ledger_fixture.h"
 #include "tests/ledger/raw_file.h"
@@ -75,6 +77,34 @@ TEST_F(AuditTest, FindsALedgerOfManyTilesGood) {
   report = audit_file(path(), log_note_key());
   EXPECT_FALSE(report.ok);
   EXPECT_EQ(report.first_bad, std::optional<uint64_t>(256));
+  ASSERT_TRUE(raw_sql(path(), "DELETE FROM tile WHERE id = 1"));
+  EXPECT_EQ(audit_file(path(), log_note_key()).first_bad, std::optional<uint64_t>(256));
+  ASSERT_TRUE(raw_sql(path(), "UPDATE node SET hash = zeroblob(32) WHERE id = 0"));
+  EXPECT_FALSE(audit_file(path(), log_note_key()).ok);
+}
+
+TEST_F(AuditTest, NamesTheFileAndTheBytesOfTheBadEntry) {
+  fill(5);
+  ASSERT_TRUE(raw_sql(path(), test::kDropGuards));
+  auto leaf = test::RawLeaves(path()).read(3);
+  leaf[40] ^= 1;
+  test::RawLeaves(path()).write(3, leaf);
+  auto report = audit_file(path(), log_note_key());
+  ASSERT_EQ(report.first_bad, std::optional<uint64_t>(3));
+  auto place = place_of(path(), report);
+  std::ifstream in(place.file, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(place.from));
+  Bytes there(place.to - place.from);
+  in.read(reinterpret_cast<char*>(there.data()), static_cast<std::streamsize>(there.size()));
+  EXPECT_EQ(there, leaf);
+}
+
+TEST_F(AuditTest, CountsWhatItChecked) {
+  fill(9);
+  auto report = audit_file(path(), log_note_key());
+  EXPECT_EQ(report.signatures, 9u);
+  EXPECT_EQ(report.checkpoints, 1u);
+  EXPECT_GT(report.bytes, 9u * 300);
 }
 
 TEST_F(AuditTest, NoticesAndNamesEveryFlippedBitOfEveryLeaf) {
@@ -108,9 +138,7 @@ TEST_F(AuditTest, NoticesEveryOtherAlteredRow) {
         "UPDATE head SET size = 4", "UPDATE head SET time = time + 1",
         "UPDATE head SET checkpoint = replace(checkpoint, 'ledger.example/test', "
         "'ledger.example/tesu')",
-        "UPDATE head SET checkpoint = ''", "DELETE FROM nonce WHERE seq = 3",
-        "UPDATE nonce SET seq = 0 WHERE seq = 3", "UPDATE nonce SET nonce = 'x' WHERE seq = 1",
-        "INSERT INTO nonce VALUES(zeroblob(32), 'y', 5)",
+        "UPDATE head SET checkpoint = ''", "INSERT INTO node VALUES(0, zeroblob(32))",
         "INSERT INTO tile VALUES(0, zeroblob(8192))", "DELETE FROM head",
         "UPDATE entry SET leaf = (SELECT leaf FROM entry WHERE seq = 1) WHERE seq = 2"}) {
     Folder folder;

@@ -138,15 +138,50 @@ TEST_F(StoreTest, RefusesTheBatchOfASecondWriterOnTheSameFile) {
   EXPECT_TRUE(store.append_batch(batch_to(store, leaves, 4)));
 }
 
-TEST_F(StoreTest, RefusesAUsedNonceAndKeepsTheRest) {
-  auto store = filled(3);
-  auto leaves = chain(5);
-  auto batch = batch_to(store, leaves, 5);
-  batch.entries[1].nonce = test::entry(2).nonce();
-  EXPECT_EQ(store.append_batch(batch).error().code(), Code::kConflict);
-  EXPECT_EQ(store.size(), 3u);
-  EXPECT_TRUE(store.append_batch(batch_to(store, leaves, 5)));
-  EXPECT_EQ(LedgerStore::open(path())->size(), 5u);
+TEST_F(StoreTest, FindsEveryNonceAlsoWhenItsIndexIsLostDamagedOrAnotherLedgers) {
+  auto all_found = [&](const LedgerStore& store, uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      auto found = store.find_nonce(test::entry(i).author(), test::entry(i).nonce());
+      if (!found || *found != std::optional<uint64_t>(i)) return false;
+    }
+    return *store.find_nonce(key_of(77).public_key(), test::nonce_of(1)) == std::nullopt;
+  };
+  auto leaves = chain(40);
+  {
+    auto store = filled(20);
+    EXPECT_TRUE(all_found(store, 20));
+  }
+  std::string index = path() + ".index";
+  ASSERT_TRUE(std::filesystem::exists(index));
+  std::filesystem::copy_file(index, path() + ".old");
+  EXPECT_TRUE(all_found(LedgerStore::open(path()).take(), 20));
+  std::filesystem::remove(index);
+  {
+    auto store = LedgerStore::open(path()).take();
+    EXPECT_TRUE(all_found(store, 20));
+    ASSERT_TRUE(store.append_batch(batch_to(store, leaves, 40)));
+    EXPECT_TRUE(all_found(store, 40));
+  }
+  EXPECT_TRUE(all_found(LedgerStore::open(path()).take(), 40));
+  // An older one is brought up, and a broken one made anew.
+  std::filesystem::copy_file(path() + ".old", index,
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_TRUE(all_found(LedgerStore::open(path()).take(), 40));
+  std::ofstream(index, std::ios::trunc) << "not a database, but as long as the header of one is: "
+                                           "one hundred bytes, and some more of them";
+  EXPECT_TRUE(all_found(LedgerStore::open(path()).take(), 40));
+  std::filesystem::resize_file(index, std::filesystem::file_size(index) / 2);
+  EXPECT_TRUE(all_found(LedgerStore::open(path()).take(), 40));
+  Folder other;
+  {
+    auto store = LedgerStore::create(other.file("ledger.db")).take();
+    auto few = chain(2);
+    Batch batch = batch_to(store, few, 2);
+    ASSERT_TRUE(store.append_batch(batch));
+  }
+  std::filesystem::copy_file(index, other.file("ledger.db.index"),
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_TRUE(all_found(LedgerStore::open(other.file("ledger.db")).take(), 2));
 }
 
 TEST_F(StoreTest, RefusesABatchThatDoesNotAddUp) {
@@ -190,10 +225,10 @@ TEST_F(StoreTest, BindsOneLogKeyForEver) {
 
 TEST_F(StoreTest, TheTablesRefuseToForget) {
   { filled(300); }
-  for (auto* sql : {"UPDATE entry SET leaf = x'00' WHERE seq = 1",
-                    "DELETE FROM entry WHERE seq = 299", "UPDATE tile SET id = 7",
-                    "DELETE FROM tile", "DELETE FROM head", "UPDATE head SET size = size - 1",
-                    "UPDATE nonce SET seq = 0", "DELETE FROM nonce WHERE seq = 5"}) {
+  for (auto* sql :
+       {"UPDATE entry SET leaf = x'00' WHERE seq = 1", "DELETE FROM entry WHERE seq = 299",
+        "UPDATE tile SET id = 7", "DELETE FROM tile", "DELETE FROM head",
+        "UPDATE head SET size = size - 1", "UPDATE node SET id = 9", "DELETE FROM node"}) {
     EXPECT_FALSE(raw_sql(path(), sql)) << sql;
   }
   EXPECT_TRUE(LedgerStore::open(path()));
@@ -204,13 +239,14 @@ TEST_F(StoreTest, OpensNoFileWhoseHeadTilesEdgeOrCheckpointWereAltered) {
   for (auto* sql :
        {"UPDATE entry SET leaf = x'00' WHERE seq = 299",
         "UPDATE entry SET leaf = x'00' WHERE seq = 256", "DELETE FROM entry WHERE seq = 299",
-        "DELETE FROM entry WHERE seq = 5", "INSERT INTO entry VALUES(300, x'00')",
-        "DELETE FROM tile", "UPDATE tile SET hashes = zeroblob(8192)",
+        "DELETE FROM entry WHERE seq = 0", "INSERT INTO entry VALUES(300, x'00')",
+        "DELETE FROM tile", "DELETE FROM node", "UPDATE node SET hash = zeroblob(32)",
+        "INSERT INTO tile VALUES(1, zeroblob(8192))", "UPDATE tile SET hashes = zeroblob(8192)",
         "UPDATE head SET root = zeroblob(32)", "UPDATE head SET size = 299",
         "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET time = 7",
         "UPDATE head SET checkpoint = ''",
         "UPDATE head SET checkpoint = replace(checkpoint, '300', '301')", "DELETE FROM head",
-        "PRAGMA user_version = 2", "PRAGMA application_id = 1"}) {
+        "PRAGMA user_version = 3", "PRAGMA application_id = 1"}) {
     Folder folder;
     auto file = folder.file("ledger.db");
     {

@@ -1,0 +1,76 @@
+// Which (author, nonce) is at which place. A second file beside the ledger's, written
+// behind it and rebuilt from it whenever it is missing or does not fit.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "ledger/base/named.h"
+
+namespace souk::ledger {
+
+// The first 16 bytes of SHA-256(author || nonce).
+using NonceKey = std::array<uint8_t, 16>;
+NonceKey nonce_key(const PublicKey& author, std::string_view nonce);
+
+// The ledger that it indexes: at most `max` leaves from `from` on.
+struct IndexedLedger {
+  uint64_t size = 0;
+  std::function<Result<std::vector<Bytes>>(uint64_t from, size_t max)> leaves;
+};
+
+class NonceIndex {
+ public:
+  // Brings the file up to the ledger: reads what was added since, or all of it when the
+  // file is missing, damaged or another ledger's.
+  static Result<std::unique_ptr<NonceIndex>> open(std::string path, const IndexedLedger& ledger);
+  ~NonceIndex();  // writes what is left
+  NonceIndex(const NonceIndex&) = delete;
+  NonceIndex& operator=(const NonceIndex&) = delete;
+
+  // All may be called from any thread.
+
+  struct Found {
+    std::optional<uint64_t> seq;
+    uint64_t generation = 0;  // for find_since
+  };
+  Result<Found> find(const NonceKey& key) const;
+  // What was added since `find` answered none; from memory unless that is long ago.
+  Result<std::optional<uint64_t>> find_since(const NonceKey& key, uint64_t generation) const;
+  // Entries [first, first + keys.size()), which are durable. `last_leaf` is the leaf hash
+  // of the last.
+  void add(uint64_t first, const std::vector<NonceKey>& keys, const Digest& last_leaf);
+
+ private:
+  struct File;
+  struct KeyHash {
+    size_t operator()(const NonceKey& key) const;
+  };
+  using Keys = std::unordered_map<NonceKey, uint64_t, KeyHash>;
+
+  explicit NonceIndex(std::unique_ptr<File> file);
+  void run();
+
+  std::unique_ptr<File> file_;
+  std::thread thread_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  // Guarded by mutex_.
+  Keys recent_;    // not in the file yet
+  Keys writing_;   // on their way
+  Keys previous_;  // in the file, kept for find_since
+  uint64_t generation_ = 0;
+  uint64_t size_ = 0;
+  Digest last_leaf_{};
+  bool stopping_ = false;
+};
+
+}  // namespace souk::ledger

@@ -1,0 +1,88 @@
+#include "ledger/store/rows.h"
+
+#include "ledger/entry/leaf.h"
+
+namespace souk::ledger {
+
+Error broken_file(const std::string& expected) {
+  return Error(Code::kBroken, "ledger file: expected " + expected);
+}
+
+Result<Writer> Writer::open(const std::string& path) {
+  auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE));
+  TRY(connection.execute("PRAGMA journal_mode = WAL"));
+  TRY(connection.execute("PRAGMA synchronous = FULL"));
+  // Folding the log into the file costs two more fsyncs: seldom (128 MiB), not never.
+  TRY(connection.execute("PRAGMA wal_autocheckpoint = 8192"));
+  TRY(connection.execute("PRAGMA foreign_keys = ON"));
+  TRY(connection.execute("PRAGMA trusted_schema = OFF"));
+  TRY(connection.execute("PRAGMA cell_size_check = ON"));
+  auto entry = TRY(connection.prepare("INSERT INTO entry(seq, leaf) VALUES(?1, ?2)"));
+  auto tile = TRY(connection.prepare("INSERT INTO tile(id, hashes) VALUES(?1, ?2)"));
+  auto node = TRY(connection.prepare("INSERT INTO node(id, hash) VALUES(?1, ?2)"));
+  auto head = TRY(connection.prepare(
+      "UPDATE head SET size = ?1, root = ?2, last_leaf = ?3, time = ?4, checkpoint = ?5 "
+      "WHERE id = 1 AND size = ?6 AND root = ?7"));
+  auto log = TRY(connection.prepare("INSERT INTO log(id, vkey) VALUES(1, ?1)"));
+  return Writer{std::move(connection), std::move(entry), std::move(tile),
+                std::move(node),       std::move(head),  std::move(log)};
+}
+
+Result<Reader> Reader::open(const std::string& path) {
+  auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
+  auto leaves = TRY(
+      connection.prepare("SELECT seq, leaf FROM entry WHERE seq >= ?1 AND seq < ?2 ORDER BY seq"));
+  auto tile = TRY(connection.prepare(
+      "SELECT tile.hashes, node.hash FROM tile JOIN node USING(id) WHERE id = ?1"));
+  auto nodes =
+      TRY(connection.prepare("SELECT id, hash FROM node WHERE id >= ?1 AND id < ?2 ORDER BY id"));
+  return Reader{std::move(connection), std::move(leaves), std::move(tile), std::move(nodes)};
+}
+
+Result<std::vector<Bytes>> read_leaves(Reader& reader, uint64_t from, uint64_t to) {
+  std::vector<Bytes> out;
+  auto& rows = reader.leaves.restart();
+  rows.bind(1, static_cast<int64_t>(from)).bind(2, static_cast<int64_t>(to));
+  for (uint64_t seq = from; seq < to; ++seq) {
+    auto step = TRY(rows.step());
+    if (step == Statement::Step::kDone || rows.integer(0) != static_cast<int64_t>(seq)) {
+      return broken_file("entry " + std::to_string(seq));
+    }
+    out.push_back(rows.blob(1));
+  }
+  rows.restart();
+  return out;
+}
+
+Result<SharedTile> read_tile(Reader& reader, uint8_t level, uint64_t index) {
+  auto name = "tile " + std::to_string(level) + "/" + std::to_string(index);
+  auto& row = reader.tile.restart();
+  auto step = TRY(row.bind(1, tile_id(level, index)).step());
+  if (step == Statement::Step::kDone) return broken_file(name);
+  auto tile = Tile::of(row.blob(0));
+  auto root = row.blob(1);
+  row.restart();
+  if (!tile || !tile->full() ||
+      !std::equal(root.begin(), root.end(), tile->root().begin(), tile->root().end())) {
+    return broken_file(name + " of 256 hashes that lead to its node");
+  }
+  return std::make_shared<const Tile>(std::move(*tile));
+}
+
+Result<std::vector<Digest>> read_nodes(Reader& reader, uint8_t level, uint64_t from, uint64_t to) {
+  std::vector<Digest> out;
+  auto& rows = reader.nodes.restart();
+  rows.bind(1, tile_id(level, from)).bind(2, tile_id(level, to));
+  for (uint64_t index = from; index < to; ++index) {
+    auto step = TRY(rows.step());
+    if (step == Statement::Step::kDone || rows.integer(0) != tile_id(level, index)) {
+      return broken_file("node " + std::to_string(level) + "/" + std::to_string(index));
+    }
+    auto hash = TRY(fixed<32>(rows.blob(1)));
+    out.push_back(hash);
+  }
+  rows.restart();
+  return out;
+}
+
+}  // namespace souk::ledger

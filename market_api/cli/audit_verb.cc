@@ -1,0 +1,163 @@
+// souk ledger audit.
+#include "ledger/proof/policy_check.h"
+#include "market_api/cli/log_verbs.h"
+#include "market_api/client/audit.h"
+
+namespace souk::market {
+namespace {
+
+struct AuditOptions {
+  std::string data, url, market_id, tiles, key, policy;
+};
+
+void add_counts(Json::Object& json, const LedgerAudit& audit) {
+  const auto& counts = audit.counts;
+  auto rate = [&](uint64_t done) {
+    return Json::real(audit.seconds > 0 ? static_cast<double>(done) / audit.seconds : 0);
+  };
+  json["size"] = audit.entries;
+  json["bytes"] = counts.bytes;
+  json["signatures"] = counts.signatures;
+  json["hashes"] = counts.hashes;
+  json["checkpoints"] = counts.checkpoints;
+  json["cosignatures"] = counts.cosignatures;
+  json["threads"] = counts.threads;
+  json["seconds"] = Json::real(audit.seconds);
+  json["entries_per_second"] = rate(audit.entries);
+  json["signatures_per_second"] = rate(counts.signatures);
+  json["bytes_per_second"] = rate(counts.bytes);
+  json["file"] = audit.place && !audit.place->file.empty() ? Json(audit.place->file) : Json();
+  json["byte_range"] = audit.place && !audit.place->file.empty()
+                           ? Json(Json::Array{Json(audit.place->from), Json(audit.place->to)})
+                           : Json();
+}
+
+Answer audit_answer(const LedgerAudit& audit) {
+  Answer answer;
+  answer.status = audit.ok ? ExitStatus::kYes : ExitStatus::kNo;
+  answer.json = {{"ok", audit.ok},
+                 {"entries", audit.entries},
+                 {"root", audit.root},
+                 {"first_bad", audit.first_bad ? Json(*audit.first_bad) : Json(nullptr)},
+                 {"reason", audit.reason},
+                 {"market", audit.market},
+                 {"market_from_ledger", audit.market_from_ledger},
+                 {"without_effect", audit.without_effect}};
+  add_counts(answer.json, audit);
+  if (audit.ok) {
+    answer.text = "ok: " + std::to_string(audit.entries) + " entries, " +
+                  std::to_string(audit.without_effect) + " without effect, root " +
+                  to_hex(ByteView(audit.root));
+  } else if (audit.first_bad) {
+    std::string place = "entry " + std::to_string(*audit.first_bad) + ": ";
+    bool placed = audit.reason.compare(0, place.size(), place) == 0;
+    answer.text = "BAD: " + (placed ? "" : place) + printable(audit.reason);
+  } else {
+    answer.text = "BAD: " + printable(audit.reason);
+  }
+  if (audit.place && !audit.place->file.empty()) {
+    answer.text += "\nin " + printable(audit.place->file) + ", bytes " +
+                   std::to_string(audit.place->from) + " to " + std::to_string(audit.place->to);
+  }
+  bool unnamed = audit.market_from_ledger && audit.market != MarketId();
+  if (audit.ok && unnamed) {
+    answer.text += "\nthe market id was taken from the ledger itself: " + to_hex(audit.market) +
+                   "; give --market-id to say which market it must be";
+  }
+  return answer;
+}
+
+ledger::FetchTileFile served_files(const std::string& url) {
+  auto opened = std::make_shared<Result<HttpClient>>(HttpClient::open(url));
+  return [opened](const std::string& path) -> Result<Bytes> {
+    if (!*opened) return opened->error();
+    auto response = TRY((*opened)->send("GET", "/" + path));
+    if (response.status == 200) return std::move(response.body);
+    return Error(response.status == 404 ? Code::kNotFound : Code::kBroken,
+                 "expected 200 from the server, not " + std::to_string(response.status));
+  };
+}
+
+// Somebody's log: the market that an identity pins is not asked for.
+Result<Answer> audit_tiles(const AuditOptions& options) {
+  AuditBasis basis;
+  if (!options.market_id.empty()) {
+    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
+  }
+  if (options.key.empty() == options.policy.empty()) {
+    return Error(Code::kMalformed, "--tiles: expected --key VKEY or --policy FILE");
+  }
+  std::function<Result<ledger::PolicyVerdict>(std::string_view)> judge;
+  if (!options.policy.empty()) {
+    auto text = TRY(load_argument(options.policy, ledger::kMaxPolicyBytes));
+    auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
+    judge = [policy](std::string_view note) { return ledger::check_under_policy(note, policy); };
+  } else {
+    auto key = TRY(ledger::NoteKey::parse(options.key));
+    judge = [key](std::string_view note) { return ledger::check_under_key(note, key); };
+  }
+  bool url = options.tiles.rfind("http://", 0) == 0 || options.tiles.rfind("https://", 0) == 0;
+  if (!url && !is_directory(options.tiles)) {
+    return Error(Code::kMalformed, "--tiles: expected a directory or a URL");
+  }
+  auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
+  return audit_answer(audit_log_tiles(fetch, judge, basis));
+}
+
+// The market to audit by: the one on the command line, else the one the identity
+// pins, with the highest checkpoint it has seen.
+Result<Answer> audit(Session& session, const AuditOptions& options) {
+  if (options.tiles.empty() && !(options.key.empty() && options.policy.empty())) {
+    return Error(Code::kMalformed, "--key and --policy: expected --tiles with them");
+  }
+  if (!options.tiles.empty()) return audit_tiles(options);
+  auto identity = TRY(session.identity_if_any());
+  AuditBasis basis;
+  if (!options.market_id.empty()) {
+    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
+  } else if (identity) {
+    basis.market = identity->pin().market;
+  }
+  if (identity && basis.market == identity->pin().market) {
+    auto seen = load_file(identity->directory() + "/ledger/checkpoint", 1 << 20);
+    if (seen) basis.seen_checkpoint = to_text(*seen);
+  }
+  if (!options.data.empty()) {
+    std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
+    if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
+    return audit_answer(audit_ledger_file(path, basis));
+  }
+  std::string url = options.url;
+  if (url.empty()) {
+    if (!identity) {
+      return Error(Code::kMalformed,
+                   "expected --data DIR, --url URL, or an identity that pins a market");
+    }
+    url = identity->pin().url;
+  }
+  auto line = TRY(MarketLine::open(url));
+  auto audit = TRY(audit_served_ledger(line, basis));
+  return audit_answer(audit);
+}
+
+}  // namespace
+
+void add_audit_verb(CLI::App& ledger, Session& session) {
+  auto auditing = std::make_shared<AuditOptions>();
+  CLI::App* verb =
+      add_verb(ledger, session, "audit", "Verify every entry from genesis on", auditing, audit);
+  auto* data =
+      verb->add_option("--data", auditing->data, "a market's folder, read as it lies on disk");
+  auto* url = verb->add_option("--url", auditing->url, "a market's URL (default: the pinned one)")
+                  ->excludes(data);
+  verb->add_option("--tiles", auditing->tiles, "a log's tlog-tiles: a directory or a URL")
+      ->excludes(data)
+      ->excludes(url);
+  verb->add_option("--key", auditing->key, "with --tiles: vkey of the log");
+  verb->add_option("--policy", auditing->policy,
+                   "with --tiles: C2SP tlog-policy that its checkpoint must meet");
+  verb->add_option("--market-id", auditing->market_id,
+                   "which market it must be (default: the pinned one)");
+}
+
+}  // namespace souk::market

@@ -1,0 +1,189 @@
+// souk ledger tiles build, ledger export, ledger import: logs as C2SP tlog-tiles files.
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <chrono>
+
+#include "ledger/proof/checkpoint.h"
+#include "ledger/store/ledger_file.h"
+#include "ledger/store/store.h"
+#include "ledger/store/tiles_dir.h"
+#include "market_api/cli/log_verbs.h"
+
+namespace souk::market {
+namespace {
+
+struct BuildOptions {
+  std::string leaves, out;
+  std::optional<uint64_t> size;
+};
+struct ExportOptions {
+  std::string out, data;
+};
+struct ImportOptions {
+  std::string from, data, key;
+};
+
+// A file, mapped: leaves may be many.
+class MappedFile {
+ public:
+  static Result<MappedFile> open(const std::string& path) {
+    int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat status {};
+    bool regular = fd >= 0 && ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+    auto length = regular ? static_cast<size_t>(status.st_size) : 0;
+    void* data =
+        regular && length > 0 ? ::mmap(nullptr, length, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+    if (fd >= 0) ::close(fd);
+    if (!regular || data == MAP_FAILED) {
+      return Error(Code::kMalformed, path + ": expected a file that can be read");
+    }
+    return MappedFile(static_cast<const char*>(data), length);
+  }
+  ~MappedFile() {
+    if (data_) ::munmap(const_cast<char*>(data_), length_);
+  }
+  MappedFile(MappedFile&& other) noexcept : data_(other.data_), length_(other.length_) {
+    other.data_ = nullptr;
+    other.length_ = 0;
+  }
+  MappedFile& operator=(MappedFile&&) = delete;
+  std::string_view text() const { return {data_ ? data_ : "", length_}; }
+
+ private:
+  MappedFile(const char* data, size_t length) : data_(data), length_(length) {}
+  const char* data_;
+  size_t length_;
+};
+
+// Whatever stands between newlines is a leaf; a newline at the end begins none.
+Result<Answer> build(Session&, const BuildOptions& options) {
+  Bytes piped;
+  std::optional<MappedFile> file;
+  std::string_view text;
+  if (options.leaves == "-") {
+    piped = TRY(load_input("-", size_t{4} << 30));
+    text = as_text(piped);
+  } else {
+    file.emplace(TRY(MappedFile::open(options.leaves)));
+    text = file->text();
+  }
+  auto start = std::chrono::steady_clock::now();
+  auto builder = TRY(ledger::TilesBuilder::open(options.out));
+  uint64_t wanted = options.size.value_or(UINT64_MAX);
+  while (!text.empty() && builder.tree().size() < wanted) {
+    size_t end = std::min(text.find('\n'), text.size());
+    TRY(builder.add(as_bytes(text.substr(0, end))));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  if (options.size && builder.tree().size() < wanted) {
+    return Error(Code::kMalformed, "--size: expected at most " +
+                                       std::to_string(builder.tree().size()) +
+                                       ", the leaves there are");
+  }
+  TRY(builder.finish());
+  std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  Answer answer;
+  auto root = builder.tree().root();
+  answer.json = {{"root", root},
+                 {"size", builder.tree().size()},
+                 {"leaf_bytes", builder.leaf_bytes()},
+                 {"seconds", Json::real(took.count())},
+                 {"out", options.out}};
+  answer.text = std::to_string(builder.tree().size()) + " leaves in " + options.out + "\nroot " +
+                to_hex(ByteView(root));
+  return answer;
+}
+
+std::string ledger_path(const std::string& data) {
+  return is_directory(data) ? data + "/ledger.db" : data;
+}
+
+Result<Answer> export_ledger(Session&, const ExportOptions& options) {
+  std::string path = ledger_path(options.data);
+  if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
+  auto file = TRY(ledger::LedgerFile::open(path));
+  auto head = TRY(file.head());
+  auto vkey = TRY(file.log_key());
+  auto key = TRY(ledger::NoteKey::parse(vkey));
+  auto checkpoint = TRY(ledger::open_checkpoint(head.checkpoint, key));
+  auto builder = TRY(ledger::TilesBuilder::open(options.out));
+  TRY(file.each_entry([&](int64_t, ByteView leaf) { return builder.add(leaf); }));
+  TRY(builder.finish());
+  if (builder.tree().size() != checkpoint.size || builder.tree().root() != checkpoint.root) {
+    return Error(Code::kUnauthentic,
+                 "expected the entries to add up to the signed root; see souk ledger audit");
+  }
+  TRY(builder.put_text("vkey", vkey + "\n"));
+  // Last: with it the directory is a log.
+  TRY(builder.put_text("checkpoint", head.checkpoint));
+  Answer answer;
+  answer.json = {{"root", checkpoint.root},
+                 {"size", checkpoint.size},
+                 {"log_key", vkey},
+                 {"out", options.out}};
+  answer.text = std::to_string(checkpoint.size) + " entries in " + options.out + "\nroot " +
+                to_hex(ByteView(checkpoint.root));
+  return answer;
+}
+
+Result<std::string> text_file(const std::string& path) {
+  auto bytes = TRY(load_argument(path, ledger::kMaxNoteBytes));
+  return to_text(bytes);
+}
+
+Result<Answer> import_ledger(Session&, const ImportOptions& options) {
+  std::string vkey = options.key;
+  if (vkey.empty()) {
+    vkey = TRY(text_file(options.from + "/vkey"));
+    while (!vkey.empty() && vkey.back() == '\n') vkey.pop_back();
+  }
+  auto key = TRY(ledger::NoteKey::parse(vkey));
+  auto note = TRY(text_file(options.from + "/checkpoint"));
+  auto checkpoint = TRY(ledger::open_checkpoint(note, key));
+  TRY(make_directory(options.data));
+  auto fetch = ledger::files_of(options.from);
+  TRY(ledger::LedgerStore::restore(options.data + "/ledger.db", key, note,
+                                   [&](const ledger::LedgerStore::VisitLeaf& visit) {
+                                     return ledger::each_leaf(fetch, checkpoint.size, visit);
+                                   }));
+  Answer answer;
+  answer.json = {{"root", checkpoint.root},
+                 {"size", checkpoint.size},
+                 {"log_key", key.vkey()},
+                 {"file", options.data + "/ledger.db"}};
+  answer.text = std::to_string(checkpoint.size) + " entries in " + options.data +
+                "/ledger.db\nroot " + to_hex(ByteView(checkpoint.root));
+  return answer;
+}
+
+}  // namespace
+
+void add_tiles_verbs(CLI::App& ledger, Session& session) {
+  CLI::App* tiles = add_group(ledger, "tiles", "Logs as C2SP tlog-tiles files");
+  auto building = std::make_shared<BuildOptions>();
+  CLI::App* verb =
+      add_verb(*tiles, session, "build", "Tiles and root of any leaves", building, build);
+  verb->add_option("--leaves", building->leaves, "a file of leaves, one a line (-: stdin)")
+      ->required();
+  verb->add_option("--out", building->out, "the directory to write")->required();
+  verb->add_option("--size", building->size, "only the first N leaves");
+
+  auto exporting = std::make_shared<ExportOptions>();
+  verb = add_verb(ledger, session, "export", "A ledger as tlog-tiles files that import restores",
+                  exporting, export_ledger);
+  verb->add_option("DIR", exporting->out, "the directory to write")->required();
+  verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk")
+      ->required();
+
+  auto importing = std::make_shared<ImportOptions>();
+  verb = add_verb(ledger, session, "import", "A ledger file from what export wrote", importing,
+                  import_ledger);
+  verb->add_option("DIR", importing->from, "the directory that export wrote")->required();
+  verb->add_option("--data", importing->data, "the folder to make ledger.db in")->required();
+  verb->add_option("--key", importing->key, "vkey of the log (default: DIR/vkey)");
+}
+
+}  // namespace souk::market
