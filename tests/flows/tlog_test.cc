@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "ledger/codec/json_reals.h"
 #include "ledger/audit/tiles_audit.h"
 #include "tests/support/live_story.h"
 

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "ledger/codec/json.h"
+#include "ledger/codec/json_reals.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/cosignature.h"
 #include "ledger/proof/merkle.h"
