@@ -184,6 +184,32 @@ TEST_F(TrainLocalTest, AHeadIsTrainedOnFrozenLayersOfAnotherModel) {
   EXPECT_NE(train(request).error().expected().find("SHA-256"), std::string::npos);
 }
 
+// The longer recipes: scripts/bench-accuracy.
+TEST_F(TrainLocalTest, RecipesReachTheirAccuracyOnUcisFilesAsTheyAre) {
+  const char* shared = std::getenv("SOUK_SHARED");
+  const char* source = std::getenv("SOUK_SOURCE");
+  const std::string data = std::string(shared ? shared : "") + "/data/tabular/";
+  if (!source || !path_exists(data + "wdbc.data")) GTEST_SKIP() << "no UCI data under SOUK_SHARED";
+  const std::string contracts = std::string(source) + "/examples/contracts/";
+  LocalRequest wdbc;
+  wdbc.spec = contracts + "wdbc_logistic.lua";
+  wdbc.data = {data + "wdbc.data"};
+  wdbc.folds = 5;
+  auto folded = train(wdbc);
+  ASSERT_TRUE(folded) << folded.error().expected();
+  EXPECT_GE(folded->accuracy, 0.96);
+  EXPECT_EQ(folded->measured_rows, 569u);
+  LocalRequest adult;
+  adult.spec = contracts + "adult_income.lua";
+  adult.data = {data + "adult.data.gz"};
+  adult.test = {data + "adult.test.gz"};
+  auto trained = train(adult);
+  ASSERT_TRUE(trained) << trained.error().expected();
+  EXPECT_EQ(trained->rows, 32561u);
+  EXPECT_EQ(trained->measured_rows, 16281u);
+  EXPECT_GE(trained->accuracy, 0.85);
+}
+
 TEST_F(TrainLocalTest, SaysWhatDoesNotFit) {
   LocalRequest request;
   request.spec = folder_.file("none.lua");
