@@ -15,7 +15,7 @@ struct ShowOptions {
 };
 struct ProveOptions {
   uint64_t seq = 0;
-  std::string out;
+  std::string out, leaf;
 };
 
 struct Entry {
@@ -114,6 +114,10 @@ Result<Answer> prove(Session& session, const ProveOptions& options) {
     answer.json["file"] = options.out;
     answer.text = "proof of entry " + std::to_string(options.seq) + " in " + options.out;
   }
+  if (!options.leaf.empty()) {
+    TRY(save_file(options.leaf, connection.view.leaves()[options.seq], FileMode::kShared));
+    answer.json["leaf_file"] = options.leaf;
+  }
   while (!answer.text.empty() && answer.text.back() == '\n') answer.text.pop_back();
   return answer;
 }
@@ -139,6 +143,8 @@ void add_ledger_verbs(CLI::App& app, Session& session) {
       ->required()
       ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
   verb->add_option("--out", proving->out, "write the proof to a file");
+  verb->add_option("--leaf", proving->leaf,
+                   "write the entry to a file, as souk proof check wants it");
   add_audit_verb(*group, session);
   add_tiles_verbs(*group, session);
   add_signature_verb(*group, session);
