@@ -29,7 +29,9 @@ struct NoteOptions {
 };
 struct PolicyOptions {
   std::string file;
-  std::optional<std::vector<std::string>> cosigners;
+  std::vector<std::string> cosigners;
+  // Given at all: an empty list asks whether nobody is enough.
+  const CLI::Option* cosigners_option = nullptr;
 };
 
 Answer no(std::string why, Json::Object json) {
@@ -240,12 +242,12 @@ Result<Answer> check_policy(Session&, const PolicyOptions& options) {
                     {"witnesses", policy.witnesses().size()},
                     {"groups", policy.groups().size()},
                     {"quorum", shown(policy.quorum())}};
-  if (!options.cosigners) {
+  if (options.cosigners_option->count() == 0) {
     return yes("a policy of " + std::to_string(policy.logs().size()) + " logs and " +
                    std::to_string(policy.witnesses().size()) + " witnesses",
                std::move(json));
   }
-  auto names = cosigner_names(policy, *options.cosigners);
+  auto names = cosigner_names(policy, options.cosigners);
   bool met = policy.satisfied_by(names);
   json["satisfied"] = met;
   if (!met) return no("the quorum is not met by these cosigners", std::move(json));
@@ -298,8 +300,9 @@ void add_proof_verbs(CLI::App& app, Session& session) {
                   "Whether a policy reads, and whether these cosigners meet its quorum", policy,
                   check_policy);
   verb->add_option("FILE", policy->file, "the policy (-: stdin)")->required();
-  verb->add_option("--cosigners", policy->cosigners,
-                   "names of witnesses that cosigned, separated by commas; repeatable");
+  policy->cosigners_option =
+      verb->add_option("--cosigners", policy->cosigners,
+                       "names of witnesses that cosigned, separated by commas; repeatable");
 }
 
 }  // namespace souk::market

@@ -7,6 +7,9 @@
 
 #include "ledger/codec/json_reals.h"
 #include "ledger/audit/tiles_audit.h"
+#include "ledger/codec/json_reals.h"
+#include "ledger/entry/leaf.h"
+#include "ledger/proof/checkpoint.h"
 #include "tests/support/live_story.h"
 
 namespace souk::flows {
