@@ -100,6 +100,13 @@ void ChaCha20::refill() {
   used_ = 64 * skipped;
 }
 
+uint64_t ChaCha20::take_blocks(uint64_t count) {
+  const uint64_t first = blocks_made_;
+  CHECK(count <= (uint64_t{1} << 32) - first);
+  blocks_made_ += count;
+  return first;
+}
+
 void ChaCha20::fill(std::span<uint8_t> out) {
   while (!out.empty()) {
     if (used_ == buffer_.size()) refill();

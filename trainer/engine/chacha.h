@@ -24,6 +24,11 @@ class ChaCha20 {
   void fill(std::span<uint64_t> out);
   uint64_t next();
 
+  // For those who make blocks of this stream themselves: the initial state, and the counter of
+  // the first of `count` blocks that fill() will not use any more, nor has.
+  std::span<const uint32_t, 16> state() const { return state_; }
+  uint64_t take_blocks(uint64_t count);
+
  private:
   static constexpr size_t kBlocks = 16;  // made at once
   void refill();

@@ -4,9 +4,11 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <vector>
 
 #include "ledger/base/result.h"
-#include "trainer/engine/simd.h"
+#include "trainer/engine/normal_lanes.h"
+#include "trainer/engine/wipe.h"
 
 namespace souk::trainer {
 namespace {
@@ -55,88 +57,22 @@ int64_t truncate_scaled(std::span<const float> values, double factor, std::span<
   return sum;
 }
 
-// Natural logarithm of a positive normal number: exponent and an atanh series on
-// [sqrt(1/2), sqrt(2)). Relative error below 4e-16.
-[[gnu::always_inline]] inline double log_of(double x) {
-  auto bits = std::bit_cast<uint64_t>(x);
-  uint64_t fraction = bits & 0x000fffffffffffffULL;
-  // 1 where the mantissa reaches sqrt(2): it is then halved.
-  uint64_t upper = (fraction + (0x0010000000000000ULL - 0x0006a09e667f3bcdULL)) >> 52;
-  auto exponent = static_cast<int64_t>(bits >> 52) - 1023 + static_cast<int64_t>(upper);
-  double m = std::bit_cast<double>(fraction | (0x3ff0000000000000ULL - (upper << 52)));
-  double f = (m - 1.0) / (m + 1.0), s = f * f;
-  double p = 1.0 / 21;
-  p = p * s + 1.0 / 19;
-  p = p * s + 1.0 / 17;
-  p = p * s + 1.0 / 15;
-  p = p * s + 1.0 / 13;
-  p = p * s + 1.0 / 11;
-  p = p * s + 1.0 / 9;
-  p = p * s + 1.0 / 7;
-  p = p * s + 1.0 / 5;
-  p = p * s + 1.0 / 3;
-  return static_cast<double>(exponent) * 0.69314718055994530942 + (2 * f + 2 * f * s * p);
-}
+// Normals made at once: 32 KiB of them.
+constexpr size_t kRun = 16 * kNormalsPerPiece;
 
-// sine and cosine of 2 pi turn / 2^64. Absolute error below 2e-16.
-[[gnu::always_inline]] inline void sine_cosine(uint64_t turn, double* sine, double* cosine) {
-  uint64_t quadrant = (turn + (uint64_t{1} << 61)) >> 62;
-  auto rest = static_cast<int64_t>(turn - (quadrant << 62));  // within an eighth of a turn
-  double t = static_cast<double>(rest) * (6.283185307179586476925 * 0x1p-64), z = t * t;
-  double s = -1.0 / 1307674368000.0;
-  s = s * z + 1.0 / 6227020800.0;
-  s = s * z - 1.0 / 39916800.0;
-  s = s * z + 1.0 / 362880.0;
-  s = s * z - 1.0 / 5040.0;
-  s = s * z + 1.0 / 120.0;
-  s = s * z - 1.0 / 6.0;
-  s = t + t * z * s;
-  double c = 1.0 / 20922789888000.0;
-  c = c * z - 1.0 / 87178291200.0;
-  c = c * z + 1.0 / 479001600.0;
-  c = c * z - 1.0 / 3628800.0;
-  c = c * z + 1.0 / 40320.0;
-  c = c * z - 1.0 / 720.0;
-  c = c * z + 1.0 / 24.0;
-  c = c * z - 0.5;
-  c = 1.0 + z * c;
-  // Quadrant q turns (c, s) by q right angles: swap on odd q, then set the signs.
-  auto bits_s = std::bit_cast<uint64_t>(s), bits_c = std::bit_cast<uint64_t>(c);
-  uint64_t swap = (bits_s ^ bits_c) & (0 - (quadrant & 1));
-  bits_s ^= swap;
-  bits_c ^= swap;
-  bits_s ^= ((quadrant >> 1) & 1) << 63;
-  bits_c ^= (((quadrant + 1) >> 1) & 1) << 63;
-  *sine = std::bit_cast<double>(bits_s);
-  *cosine = std::bit_cast<double>(bits_c);
-}
-
-// A uniform number in (0, 1] from 128 bits: fine enough near zero for tails of 13 deviations.
-[[gnu::always_inline]] inline double uniform(uint64_t high, uint64_t low) {
-  auto top = static_cast<int64_t>(high >> 11);  // 53 bits
-  auto middle = static_cast<int64_t>(((high & 0x7ff) << 42) | (low >> 22));
-  auto bottom = static_cast<int64_t>(low & 0x3fffff);
-  return static_cast<double>(top) * 0x1p-53 +
-         (static_cast<double>(middle) * 0x1p-106 + (static_cast<double>(bottom) * 0x1p-128 + 0x1p-129));
-}
-
-constexpr size_t kPairs = 64;
-
-// 2 * kPairs normals from 3 * kPairs words.
-void normal_block(ChaCha20& random, std::span<double, 2 * kPairs> out) {
-  std::array<uint64_t, 3 * kPairs> words;
-  random.fill(std::span<uint64_t>(words));
-  const uint64_t* word = words.data();
-  double* to = out.data();
-  wide([&] {
-    for (size_t i = 0; i < kPairs; ++i) {
-      double radius = std::sqrt(-2.0 * log_of(uniform(word[i], word[kPairs + i])));
-      double sine = 0, cosine = 0;
-      sine_cosine(word[2 * kPairs + i], &sine, &cosine);
-      to[i] = radius * cosine;
-      to[kPairs + i] = radius * sine;
-    }
-  });
+// Calls use(first, normals) for every run of `count` normals; what is left of a piece is lost.
+template <class Use>
+void for_each_run(ChaCha20& random, size_t count, Use&& use) {
+  std::vector<double> normals(std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece));
+  const Lanes lanes = lanes_of_this_cpu();
+  for (size_t first = 0; first < count; first += kRun) {
+    size_t wanted = std::min(kRun, count - first);
+    size_t pieces = (wanted + kNormalsPerPiece - 1) / kNormalsPerPiece;
+    std::span<double> made(normals.data(), pieces * kNormalsPerPiece);
+    normal_pieces(random.state(), random.take_blocks(kBlocksPerPiece * pieces), made, lanes);
+    use(first, std::span<const double>(normals.data(), wanted));
+  }
+  wipe(normals.data(), normals.size() * sizeof(double));
 }
 
 }  // namespace
@@ -176,23 +112,20 @@ double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid, std:
 }
 
 void standard_normals(ChaCha20& random, std::span<double> out) {
-  std::array<double, 2 * kPairs> block;
-  for (size_t i = 0; i < out.size(); i += block.size()) {
-    normal_block(random, block);
-    std::copy_n(block.begin(), std::min(block.size(), out.size() - i), out.begin() + static_cast<ptrdiff_t>(i));
-  }
+  for_each_run(random, out.size(), [&](size_t first, std::span<const double> normals) {
+    std::copy(normals.begin(), normals.end(), out.begin() + static_cast<ptrdiff_t>(first));
+  });
 }
 
 void add_noise(ChaCha20& random, const NoiseGrid& grid, std::span<int64_t> sums) {
-  std::array<double, 2 * kPairs> block;
-  for (size_t i = 0; i < sums.size(); i += block.size()) {
-    normal_block(random, block);
-    size_t n = std::min(block.size(), sums.size() - i);
-    for (size_t k = 0; k < n; ++k) {
-      double rounded = (block[k] * grid.deviation_units + kRounder) - kRounder;
-      sums[i + k] += static_cast<int64_t>(rounded);
+  // The integer nearest to x is in the low bits of x + kRounder: the difference of the bits.
+  const double deviation = grid.deviation_units;
+  for_each_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
+    int64_t* to = sums.data() + first;
+    for (size_t i = 0; i < normals.size(); ++i) {
+      to[i] += std::bit_cast<int64_t>(normals[i] * deviation + kRounder) - std::bit_cast<int64_t>(kRounder);
     }
-  }
+  });
 }
 
 }  // namespace souk::trainer

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "tests/trainer/engine/support.h"
+#include "trainer/engine/normal_lanes.h"
 #include "trainer/engine/sampling.h"
 
 namespace souk::trainer {
@@ -136,10 +138,10 @@ TEST(Noise, TailsBeyondFourDeviationsAreAsFullAsTheyShould) {
 
 TEST(Noise, NeighboursAndPairsAreUncorrelated) {
   constexpr size_t kCount = 1'000'000;
-  std::vector<double> normals(kCount + 64);
+  std::vector<double> normals(kCount + 128);
   ChaCha20 random(key_of(6), 0);
   standard_normals(random, normals);
-  for (size_t lag : {size_t{1}, size_t{2}, size_t{63}, size_t{64}}) {  // 64: cosine and sine of one pair
+  for (size_t lag : {size_t{1}, size_t{2}, size_t{8}, size_t{63}, size_t{64}, size_t{128}}) {  // 128: cosine and sine of one pair
     double sum = 0;
     for (size_t i = 0; i < kCount; ++i) sum += normals[i] * normals[i + lag];
     EXPECT_LT(std::abs(sum), 5 * std::sqrt(double{kCount})) << lag;
@@ -177,20 +179,84 @@ TEST(Noise, IsAddedToTheSumAndIsOneStreamForOneKey) {
   EXPECT_NE(zero, other);
 }
 
-TEST(Noise, AgreesWithTheMathLibrary) {
-  // The same words through libm: 1e-14 is 30 times the error of the polynomials.
-  std::vector<uint64_t> words(192);
-  ChaCha20 source(key_of(9), 0), random(key_of(9), 0);
-  source.fill(std::span<uint64_t>(words));
-  std::vector<double> normals(128);
-  standard_normals(random, normals);
-  for (size_t i = 0; i < 64; ++i) {
-    long double u = std::ldexp(static_cast<long double>(words[i]), -64) + std::ldexp(static_cast<long double>(words[64 + i]), -128);
-    long double angle = std::ldexp(static_cast<long double>(words[128 + i]), -64) * 2 * 3.14159265358979323846264338327950288L;
-    long double radius = std::sqrt(-2 * std::log(u));
-    EXPECT_NEAR(normals[i], static_cast<double>(radius * std::cos(angle)), 1e-14);
-    EXPECT_NEAR(normals[64 + i], static_cast<double>(radius * std::sin(angle)), 1e-14);
+// The words of one piece, from the plain key stream: word w of sixteen blocks, side by side.
+std::vector<uint64_t> words_of_piece(ChaCha20& source) {
+  std::vector<uint64_t> words;
+  for (int batch = 0; batch < 3; ++batch) {
+    std::vector<uint8_t> stream(16 * 64);
+    source.fill(std::span<uint8_t>(stream));
+    auto word = [&](size_t w, size_t block) {
+      uint32_t value = 0;
+      std::memcpy(&value, stream.data() + 64 * block + 4 * w, 4);
+      return uint64_t{value};
+    };
+    for (size_t w = 0; w < 16; ++w) {
+      for (size_t block = 0; block < 16; block += 2) words.push_back(word(w, block) | word(w, block + 1) << 32);
+    }
   }
+  return words;
+}
+
+TEST(Noise, AgreesWithTheMathLibrary) {
+  // The same words of the key stream of RFC 8439 through libm: 1e-14 is 30 times the error of
+  // the polynomials.
+  ChaCha20 source(key_of(9), 0), random(key_of(9), 0);
+  constexpr size_t kPairs = kNormalsPerPiece / 2;
+  for (int piece = 0; piece < 40; ++piece) {
+    auto words = words_of_piece(source);
+    std::vector<double> normals(kNormalsPerPiece);
+    standard_normals(random, normals);
+    for (size_t i = 0; i < kPairs; ++i) {
+      long double u = std::ldexp(static_cast<long double>(words[i]), -64) + std::ldexp(static_cast<long double>(words[kPairs + i]), -128);
+      long double angle = std::ldexp(static_cast<long double>(words[2 * kPairs + i]), -64) * 2 * 3.14159265358979323846264338327950288L;
+      long double radius = std::sqrt(-2 * std::log(u));
+      EXPECT_NEAR(normals[i], static_cast<double>(radius * std::cos(angle)), 1e-14);
+      EXPECT_NEAR(normals[kPairs + i], static_cast<double>(radius * std::sin(angle)), 1e-14);
+    }
+  }
+}
+
+TEST(Noise, IsTheSameToTheBitOnEveryCpu) {
+  std::array<uint8_t, 32> key = key_of(21);
+  ChaCha20 random(key, 7);
+  std::vector<double> plain(40 * kNormalsPerPiece), other(plain.size());
+  normal_pieces(random.state(), 0, plain, Lanes::kPlain);
+  for (Lanes lanes : {Lanes::kAvx2, Lanes::kAvx512}) {
+    if (lanes > lanes_of_this_cpu()) continue;
+    normal_pieces(random.state(), 0, other, lanes);
+    EXPECT_EQ(std::memcmp(plain.data(), other.data(), plain.size() * sizeof(double)), 0) << static_cast<int>(lanes);
+  }
+}
+
+TEST(Noise, NoValueIsEverUsedForTwoSteps) {
+  // The noise of a step comes from a key of its own: steps share no value, whatever their order.
+  auto root = testing::root_of(4);
+  std::vector<double> seen;
+  for (uint64_t step = 0; step < 64; ++step) {
+    auto key = derive_key(root, "noise", step);
+    ChaCha20 random(key.bytes(SecretAccess()), 0);
+    std::vector<double> normals(1024);
+    standard_normals(random, normals);
+    seen.insert(seen.end(), normals.begin(), normals.end());
+  }
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end());
+}
+
+TEST(Noise, PassesTheTestOfAndersonAndDarling) {
+  constexpr size_t kCount = 200'000;
+  std::vector<double> x(kCount);
+  ChaCha20 random(key_of(11), 0);
+  standard_normals(random, x);
+  std::sort(x.begin(), x.end());
+  auto below = [](double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); };
+  double sum = 0;
+  for (size_t i = 0; i < kCount; ++i) {
+    double weight = 2 * static_cast<double>(i) + 1;
+    sum += weight * (std::log(below(x[i])) + std::log(below(-x[kCount - 1 - i])));
+  }
+  // For a known distribution 6.0 is exceeded with probability 0.001.
+  EXPECT_LT(-static_cast<double>(kCount) - sum / static_cast<double>(kCount), 6.0);
 }
 
 TEST(Sampling, BatchSizesAreBinomial) {
