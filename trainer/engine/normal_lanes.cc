@@ -55,7 +55,7 @@ SOUK_INLINE Reals exactly(Longs below_2_52) {
 }
 
 // Uniform in (0, 1] from 128 bits: dense enough near zero for tails of 13 deviations.
-SOUK_INLINE Reals uniform(Longs high, Longs low) {
+SOUK_INLINE Reals uniform(const Longs& high, const Longs& low) {
   Reals top = exactly(high >> 12) * 0x1p-52;
   Reals middle = exactly(((high & 0xfff) << 40) | (low >> 24)) * 0x1p-104;
   Reals bottom = exactly(low & 0xffffff) * 0x1p-128 + 0x1p-129;
