@@ -50,7 +50,7 @@ SOUK_INLINE void sixteen_blocks(const uint32_t* state, uint32_t counter, uint32_
 }
 
 // An integer below 2^52 as a double, exactly: its bits under the exponent of 2^52.
-SOUK_INLINE Reals exactly(Longs below_2_52) {
+SOUK_INLINE Reals exactly(const Longs& below_2_52) {
   return reinterpret_cast<Reals>(below_2_52 | 0x4330000000000000ULL) - 0x1p52;
 }
 
@@ -64,7 +64,7 @@ SOUK_INLINE Reals uniform(const Longs& high, const Longs& low) {
 
 // Natural logarithm of a positive normal number: exponent and an atanh series on
 // [sqrt(1/2), sqrt(2)). Relative error below 4e-16 where it is not near zero.
-SOUK_INLINE Reals log_of(Reals x) {
+SOUK_INLINE Reals log_of(const Reals& x) {
   auto bits = reinterpret_cast<Longs>(x);
   Longs fraction = bits & 0x000fffffffffffffULL;
   // 1 where the mantissa reaches sqrt(2): it is then halved.
@@ -85,7 +85,7 @@ SOUK_INLINE Reals log_of(Reals x) {
 }
 
 // sine and cosine of 2 pi turn / 2^64, absolute error below 3e-16.
-SOUK_INLINE void sine_cosine(Longs turn, Reals& sine, Reals& cosine) {
+SOUK_INLINE void sine_cosine(const Longs& turn, Reals& sine, Reals& cosine) {
   Longs eighth = turn + (uint64_t{1} << 61);
   Longs quadrant = eighth >> 62, rest = eighth & 0x3fffffffffffffffULL;  // rest - 2^61 of it
   // Exact high and low halves, one rounding: within an eighth of a turn either way.
