@@ -89,7 +89,7 @@ TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {
   EXPECT_EQ(deny_of("return {allow = request.no_such_member}"), "error");
   EXPECT_EQ(deny_of("while true do end"), "limit");
   EXPECT_EQ(deny_of("local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end"), "limit");
-  EXPECT_EQ(deny_of("this is not lua"), "invalid_policy");
+  EXPECT_EQ(deny_of("this is not lua"), "publish_rejected");
 }
 
 TEST_F(KeeperFlow, AFloodOfReasonsStillFitsIntoOneEntry) {
