@@ -2,9 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
+#include "tests/ledger/raw_file.h"
 #include "tests/support/market_fixture.h"
 
 namespace souk::market {
@@ -62,26 +60,19 @@ TEST_F(PolicyReplayTest, AnEngineThatDecidesOtherwiseIsNamedWithItsFirstDecision
 }
 
 TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
-  const std::string copy = market_.ledger_file() + ".copy";
-  std::filesystem::copy_file(market_.ledger_file(), copy);
-  for (const char* tail : {"-wal", "-shm"}) {
-    if (std::filesystem::exists(market_.ledger_file() + tail)) std::filesystem::copy_file(market_.ledger_file() + tail, copy + tail);
+  const std::string file = market_.ledger_file();
+  ASSERT_TRUE(replay_ledger_file(file, {market_.market(), ""}, honest).ok);
+  ASSERT_TRUE(ledger::test::raw_sql(file, ledger::test::kDropGuards));
+  {
+    ledger::test::RawLeaves leaves(file);
+    Bytes leaf = leaves.read(decisions_[1]);
+    leaf[leaf.size() / 2] ^= 1;
+    leaves.write(decisions_[1], leaf);
   }
-  ASSERT_TRUE(replay_ledger_file(copy, {market_.market(), ""}, honest).ok);
-  size_t changed = 0;
-  for (const std::string& part : {copy, copy + "-wal"}) {
-    if (!std::filesystem::exists(part)) continue;
-    std::ifstream in(part, std::ios::binary);
-    std::string bytes((std::istreambuf_iterator<char>(in)), {});
-    for (size_t at = bytes.find("purpose"); at != std::string::npos; at = bytes.find("purpose", at + 1)) {
-      bytes[at] = 'P';
-      ++changed;
-    }
-    std::ofstream(part, std::ios::binary) << bytes;
-  }
-  auto replay = replay_ledger_file(copy, {market_.market(), ""}, honest);
+  auto replay = replay_ledger_file(file, {market_.market(), ""}, honest);
   EXPECT_FALSE(replay.ok);
-  EXPECT_FALSE(replay.reason.empty());
+  EXPECT_EQ(replay.first_differing, decisions_[1]) << replay.reason;
+  EXPECT_NE(replay.reason.find("not whole"), std::string::npos) << replay.reason;
 }
 
 }  // namespace
