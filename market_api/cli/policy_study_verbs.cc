@@ -8,6 +8,7 @@
 #include "market_api/cli/session.h"
 #include "policy/decide/schema.h"
 #include "policy/jail/worker.h"
+#include "policy/analysis/mutate.h"
 #include "policy/lint/instrument.h"
 
 namespace souk::market {
@@ -20,6 +21,7 @@ constexpr int kStudyWallMs = 60'000;
 
 struct TestOptions {
   std::string policy, cases;
+  bool mutate = false;
   LimitOptions limits;
 };
 struct ExplainOptions {
@@ -200,6 +202,31 @@ Coverage coverage_of(const policy::Instrumented& prepared, const policy::Trace& 
   return out;
 }
 
+// Which mutants of the policy its cases would not notice.
+Result<Json> mutation(policy::Nursery& jail, const std::string& source, const std::vector<Case>& cases, const policy::Batch& batch,
+                      const policy::Limits& limits, std::string& text) {
+  Status wrong_case = Done{};
+  auto passes = [&](const std::string& mutant) {
+    auto decisions = policy::evaluate_jailed(jail, mutant, batch, limits, kStudyWallMs);
+    for (size_t i = 0; i < cases.size(); ++i) {
+      auto wrong = difference(cases[i], decisions[i]);
+      if (!wrong) wrong_case = std::move(wrong).take_error();
+      if (!wrong || !wrong->empty()) return false;
+    }
+    return true;
+  };
+  auto report = TRY(policy::analysis::mutation_report(source, passes));
+  TRY(std::move(wrong_case));
+  Json::Array survivors;
+  text += "\n" + std::to_string(report.killed) + " of " + std::to_string(report.mutants) + " mutants noticed";
+  for (const auto& mutant : report.survivors) {
+    survivors.push_back(Json::Object{{"line", mutant.line}, {"operation", mutant.operation}, {"before", mutant.before}, {"after", mutant.after}});
+    text += "\n  line " + std::to_string(mutant.line) + ": nobody would notice " + printable(mutant.before.empty() ? "nothing" : mutant.before) + " -> " +
+            printable(mutant.after.empty() ? "nothing" : mutant.after) + " (" + mutant.operation + ")";
+  }
+  return Json(Json::Object{{"mutants", report.mutants}, {"killed", report.killed}, {"score", Json::real(report.score())}, {"survivors", std::move(survivors)}});
+}
+
 Result<Answer> test(Session&, const TestOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
   auto source = TRY(load_policy_argument(options.policy));
@@ -232,6 +259,10 @@ Result<Answer> test(Session&, const TestOptions& options) {
     Coverage coverage = coverage_of(*prepared, trace);
     answer.json["coverage"] = std::move(coverage.json);
     text += "\n" + coverage.text;
+  }
+  if (options.mutate) {
+    if (!failed.empty()) return Error(Code::kMalformed, "--mutate: expected cases that hold of the policy itself");
+    answer.json["mutation"] = TRY(mutation(*jail, source, cases, batch, limits, text));
   }
   answer.text = std::move(text);
   answer.status = failed.empty() ? ExitStatus::kYes : ExitStatus::kNo;
@@ -452,6 +483,7 @@ void add_policy_study_verbs(CLI::App& app, Session& session) {
   CLI::App* verb = add_verb(*group, session, "test", "Run a policy's cases; what they cover", testing, test);
   verb->add_option("POLICY", testing->policy, "Lua file")->required();
   verb->add_option("--cases", testing->cases, "JSON or Lua of cases (default: POLICY_test.json beside it)");
+  verb->add_flag("--mutate", testing->mutate, "mutation score: which changes of the policy its cases would not notice");
   testing->limits.add_to(*verb);
   auto explaining = std::make_shared<ExplainOptions>();
   verb = add_verb(*group, session, "explain", "Why a policy answers so, and what to change", explaining, explain);
