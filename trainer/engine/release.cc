@@ -42,7 +42,7 @@ void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) con
 }
 
 void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out) const {
-  std::array<double, 512> normals;
+  std::array<double, 4096> normals;
   const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units, scale = grid_.step * share;
   const int shift = shift_;
   const int64_t mask = (int64_t{1} << shift) - 1;

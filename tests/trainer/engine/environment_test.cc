@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 
 #include "ledger/base/bytes.h"
@@ -54,6 +56,36 @@ TEST(Environment, DoesNotChangeASingleBit) {
   EXPECT_EQ(plain, digest_elsewhere("ONEDNN_MAX_CPU_ISA=SSE41 DNNL_MAX_CPU_ISA=SSE41 ONEDNN_CPU_ISA_HINTS=PREFER_YMM "
                                     "DNNL_CPU_ISA_HINTS=PREFER_YMM ONEDNN_DEFAULT_FPMATH_MODE=ANY DNNL_DEFAULT_FPMATH_MODE=ANY "
                                     "OMP_NUM_THREADS=5 OMP_DYNAMIC=true OMP_WAIT_POLICY=active ONEDNN_PRIMITIVE_CACHE_CAPACITY=0"));
+}
+
+// What an enclave loads is what it has to be trusted with. oneDNN is four fifths of it.
+TEST(Footprint, TheLibrariesOfTheEnclaveStayBelowSixtyMegabytes) {
+  const char* bin = std::getenv("SOUK_BIN");
+  const std::string enclave = std::string(bin ? bin : ".") + "/souk-enclave";
+  if (access(enclave.c_str(), X_OK) != 0) GTEST_SKIP() << "souk-enclave is not built";
+#ifdef SOUK_SANITIZED
+  GTEST_SKIP() << "sanitizers bring libraries of their own";
+#endif
+  FILE* output = popen(("ldd '" + enclave + "'").c_str(), "r");
+  ASSERT_TRUE(output);
+  std::array<char, 1024> line{};
+  uintmax_t total = 0;
+  int libraries = 0;
+  bool onednn = false;
+  while (std::fgets(line.data(), static_cast<int>(line.size()), output)) {
+    std::string text = line.data();
+    const size_t from = text.find("=> /"), to = text.find(" (0x");
+    if (from == std::string::npos || to == std::string::npos) continue;
+    const std::string path = text.substr(from + 3, to - from - 3);
+    total += std::filesystem::file_size(std::filesystem::canonical(path));
+    ++libraries;
+    onednn |= path.find("libdnnl") != std::string::npos;
+    for (const char* no : {"protobuf", "onnx", "cpprest", "libsqlite3", "libssl"}) EXPECT_EQ(path.find(no), std::string::npos) << path;
+  }
+  pclose(output);
+  EXPECT_TRUE(onednn);
+  EXPECT_GE(libraries, 5);
+  EXPECT_LE(total, uintmax_t{60} << 20);
 }
 
 }  // namespace

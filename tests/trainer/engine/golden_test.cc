@@ -55,12 +55,12 @@ std::vector<double> losses_of_torch(const TrainingSpec& spec, const testing::Dat
 
 // Every step sees every row. Tolerance: single precision drifts apart as weights do; where ReLU and maxima switch at
 // different steps it shows first, so deep nets get more.
-void compare(TrainingSpec spec, const testing::Data& data, double tolerance) {
+void compare(TrainingSpec spec, const testing::Data& data, double tolerance, double rate = 0.01) {
   if (!has_torch()) GTEST_SKIP() << "python3-torch is not installed";
   spec.steps = 50;
   spec.batch = static_cast<uint32_t>(data.labels.size());
   spec.shard = std::min(spec.batch, 4U);
-  spec.learning_rate = {{50, 0.01}};
+  spec.learning_rate = {{50, rate}};
   auto workers = Workers::start(2).take();
   auto theirs = losses_of_torch(spec, data, testing::flat(initial_model(spec).take()));
   ASSERT_EQ(theirs.size(), 50u);
@@ -92,8 +92,9 @@ TEST(Golden, Mlp) {
 }
 
 TEST(Golden, Vgg9) {
+  // Without norms its loss starts at 9: at a rate of 0.01 the smallest difference grows tenfold in a few steps.
   auto spec = bench_spec("vgg9");
-  compare(spec, data_for(spec, 8), 2e-3);
+  compare(spec, data_for(spec, 8), 2e-3, 0.001);
 }
 
 TEST(Golden, ResNet32WithGroupNorm) {
