@@ -238,6 +238,7 @@ Result<uint32_t> OnnxImporter::activation(Value& value) {
       return value.index;
     }
     case Kind::kGrouped:
+    case Kind::kShapeOf:
     case Kind::kGelu:
       return refused("is part of no operation known here");
   }

@@ -29,6 +29,7 @@ struct Value {
     kProduct,     // x W without its bias
     kGrouped,     // x in groups, on its way to a group norm
     kNormalized,  // then normalised; `steps` 0: still in groups, 1: back in shape, 2: scaled
+    kShapeOf,     // the shape of our node `index`: to reshape back to
     kSigmoidOf,   // may become silu
     kGelu,        // steps 1: x/sqrt 2, 2: erf of it, 3: plus 1, 4: times x; 5: x/2
   } kind = Kind::kConstant;

@@ -290,6 +290,13 @@ Result<Value> OnnxImporter::read_node() {
     if (OnnxAttributes(*node_).integer("axis", 1) != 1) return refused("expected axis 1");
     return flattened(input(0));
   }
+  if (op == "Shape") {
+    Value value;
+    value.index = TRY(activation_at(0));
+    value.kind = Kind::kShapeOf;
+    value.image = input(0)->image;
+    return value;
+  }
   if (op == "Reshape") return read_reshape();
   if (op == "Squeeze" || op == "Unsqueeze" || op == "ReduceMean") return read_axes();
   if (op == "Add" || op == "Sub" || op == "Mul" || op == "Div") return read_arithmetic();

@@ -44,6 +44,14 @@ Result<Value> OnnxImporter::read_reshape() {
       value.constant.shape.push_back(size == -1 ? count / known : size);
     return value;
   }
+  // As PyTorch writes a group norm: back to the shape that was asked for before the groups.
+  const Value* asked = input(1);
+  if (x->kind == Kind::kNormalized && x->steps == 0 && asked && asked->kind == Kind::kShapeOf &&
+      asked->index == x->index) {
+    Value value = *x;
+    value.steps = 1;
+    return value;
+  }
   if (!target || target->integers.empty()) return refused("expected a constant shape");
   const auto& sizes = target->integers;
   if (x->kind == Kind::kEmbedded) {

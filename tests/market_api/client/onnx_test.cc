@@ -142,6 +142,34 @@ TEST(Onnx, AMatrixProductAndItsBiasAreALinearLayer) {
   EXPECT_EQ(imported.part.loss, contracts::TrainingSpec::Loss::kSoftmaxCrossEntropy);
 }
 
+TEST(Onnx, AGroupNormAsPyTorchWritesItIsOne) {
+  Graph graph;
+  graph.constant("ones", {2}, 1);
+  graph.model.mutable_graph()->mutable_initializer(0)->set_float_data(1, 1);
+  graph.constant("zeros", {2}, 0);
+  graph.constant("scale", {4}, 1);
+  graph.constant("shift", {4}, 0.5F);
+  graph.constant("w", {4, 2}, 1);
+  auto* groups = graph.model.mutable_graph()->add_initializer();
+  groups->set_name("groups");
+  groups->set_data_type(onnx::TensorProto::INT64);
+  groups->add_dims(3);
+  for (int64_t size : {0, 2, -1}) groups->add_int64_data(size);
+  graph.node("Relu", {"x"}, "r");
+  graph.node("Shape", {"r"}, "shape");
+  graph.node("Reshape", {"r", "groups"}, "g");
+  graph.node("InstanceNormalization", {"g", "ones", "zeros"}, "n");
+  graph.node("Reshape", {"n", "shape"}, "back");
+  graph.node("Mul", {"back", "scale"}, "m");
+  graph.node("Add", {"m", "shift"}, "a");
+  graph.node("MatMul", {"a", "w"}, "y");
+  auto imported = import_onnx(bytes_of(graph.model));
+  ASSERT_TRUE(imported) << imported.error().expected();
+  EXPECT_TRUE(imported->part.model ==
+              (std::vector<contracts::Node>{testing::layer(Op::kRelu), testing::group_norm(2),
+                                            testing::linear(2, false)}));
+}
+
 TEST(Onnx, TheFirstNodeWithoutACounterpartIsNamed) {
   Graph graph;
   graph.constant("w", {2, 4}, 1);
