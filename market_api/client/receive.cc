@@ -5,9 +5,9 @@
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/onnx_model.h"
+#include "market_api/client/privacy_card.h"
 #include "market_api/client/receipt.h"
 #include "market_api/client/stored_model.h"
-#include "market_api/client/privacy_card.h"
 #include "policy/lua/utf8.h"
 
 namespace souk::market {

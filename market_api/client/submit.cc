@@ -47,7 +47,9 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
       },
       models));
   if (!elaborated.initial_file.empty()) {
-    return Error(Code::kMalformed, "initial: the market's trainers start from the seed; souk train-local takes initial weights");
+    return Error(Code::kMalformed,
+                 "initial: the market's trainers start from the seed; souk train-local takes "
+                 "initial weights");
   }
   contracts::ContractSubmit submit;
   submit.spec = std::move(elaborated.spec);

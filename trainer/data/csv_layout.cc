@@ -31,12 +31,15 @@ bool is_name(const std::string& name) {
 
 Result<std::vector<std::string>> read_values(const Json& json, const std::string& place) {
   const Json::Array* list = json.array();
-  if (!list || list->empty() || list->size() > kMaxValues) return bad(place, "a list of 1 to 65535 texts");
+  if (!list || list->empty() || list->size() > kMaxValues)
+    return bad(place, "a list of 1 to 65535 texts");
   std::vector<std::string> values;
   std::set<std::string_view> seen;
   for (const Json& item : *list) {
     // Lua writes {1, 2} where the file has the texts "1" and "2".
-    std::string text = item.integer() ? std::to_string(*item.integer()) : item.string() ? *item.string() : "";
+    std::string text = item.integer()  ? std::to_string(*item.integer())
+                       : item.string() ? *item.string()
+                                       : "";
     if (!is_name(text)) return bad(place, "texts of 1 to 256 bytes without control characters");
     values.push_back(std::move(text));
   }
@@ -52,7 +55,8 @@ Result<double> read_number(const Json& json, const std::string& place) {
   const std::string* text = json.string();
   auto [end, status] = text ? std::from_chars(text->data(), text->data() + text->size(), value)
                             : std::from_chars_result{nullptr, std::errc::invalid_argument};
-  if (status != std::errc() || end != text->data() + text->size() || !std::isfinite(static_cast<float>(value))) {
+  if (status != std::errc() || end != text->data() + text->size() ||
+      !std::isfinite(static_cast<float>(value))) {
     return bad(place, "a finite number");
   }
   return value;
@@ -82,12 +86,14 @@ Result<CsvColumn> read_column(const Json& json, const std::string& place) {
     }
     if (fields.has("missing")) {
       const Json* missing = TRY(fields.any("missing"));
-      if (column.role != Role::kNumber) return bad(place + ".missing", "only for a column of numbers");
+      if (column.role != Role::kNumber)
+        return bad(place + ".missing", "only for a column of numbers");
       column.missing = TRY(read_number(*missing, place + ".missing"));
     }
     TRY(fields.done());
   }
-  if (!is_name(column.name)) return bad(place, "a name of 1 to 256 bytes without control characters");
+  if (!is_name(column.name))
+    return bad(place, "a name of 1 to 256 bytes without control characters");
   return column;
 }
 
@@ -119,13 +125,14 @@ Result<std::vector<Binding>> bind(const CsvLayout& layout, const std::vector<std
     return bindings;
   }
   if (count != in_order.size() && labels == Labels::kIfThere) {
-    in_order.erase(std::remove_if(in_order.begin(), in_order.end(),
-                                  [](const Binding& b) { return b.column && b.column->role == Role::kLabel; }),
-                   in_order.end());
+    in_order.erase(
+        std::remove_if(in_order.begin(), in_order.end(),
+                       [](const Binding& b) { return b.column && b.column->role == Role::kLabel; }),
+        in_order.end());
   }
   if (count != in_order.size()) {
-    return csv_error(line, "expected the " + std::to_string(layout.columns.size()) + " columns of the layout, found " +
-                               std::to_string(count));
+    return csv_error(line, "expected the " + std::to_string(layout.columns.size()) +
+                               " columns of the layout, found " + std::to_string(count));
   }
   return in_order;
 }
@@ -138,7 +145,8 @@ bool names_every_feature(const std::vector<std::string>& record, const CsvLayout
 }
 
 // One field as a number of its column.
-Result<float> number_of(const std::string& field, const CsvColumn& column, bool missing, Unlisted unlisted) {
+Result<float> number_of(const std::string& field, const CsvColumn& column, bool missing,
+                        Unlisted unlisted) {
   if (column.role == Role::kCategory) {
     if (missing) return 0.0F;
     // Vocabularies are short; the importer is not where time goes.
@@ -149,7 +157,8 @@ Result<float> number_of(const std::string& field, const CsvColumn& column, bool 
   }
   if (missing) {
     if (column.missing) return static_cast<float>(*column.missing);
-    return Error(Code::kMalformed, "expected a number; the layout says nothing of missing ones here");
+    return Error(Code::kMalformed,
+                 "expected a number; the layout says nothing of missing ones here");
   }
   auto value = parse_float(field);
   if (!value) return Error(Code::kMalformed, "expected a finite number");
@@ -161,7 +170,8 @@ Result<float> number_of(const std::string& field, const CsvColumn& column, bool 
 std::vector<std::string> CsvLayout::feature_names() const {
   std::vector<std::string> names;
   for (const auto& column : columns) {
-    if (column.role == Role::kNumber || column.role == Role::kCategory) names.push_back(column.name);
+    if (column.role == Role::kNumber || column.role == Role::kCategory)
+      names.push_back(column.name);
   }
   return names;
 }
@@ -197,16 +207,19 @@ Json to_json(const CsvLayout& layout) {
   Json::Array columns;
   for (const auto& column : layout.columns) {
     Json::Object out{{"name", column.name}};
-    if (!column.values.empty()) out["values"] = Json::Array(column.values.begin(), column.values.end());
+    if (!column.values.empty())
+      out["values"] = Json::Array(column.values.begin(), column.values.end());
     if (column.role == Role::kLabel) out["role"] = "label";
     if (column.role == Role::kDropped) out["role"] = "dropped";
     if (column.missing) out["missing"] = real_text(*column.missing);
     columns.emplace_back(std::move(out));
   }
-  return Json::Object{{"c45", layout.c45}, {"columns", std::move(columns)}, {"missing", layout.missing}};
+  return Json::Object{
+      {"c45", layout.c45}, {"columns", std::move(columns)}, {"missing", layout.missing}};
 }
 
-Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, Labels labels, Unlisted unlisted) {
+Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, Labels labels,
+                                        Unlisted unlisted) {
   auto text = TRY(csv_text(file));
   const CsvColumn* label = layout.label();
   if (!label && labels == Labels::kNeeded) {
@@ -224,20 +237,24 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
     if (layout.c45 && !fields[0].empty() && fields[0][0] == '|') continue;
     if (bindings.empty()) {
       bool header = names_every_feature(fields, layout);
-      bindings = TRY(bind(layout, header ? &fields : nullptr, fields.size(), reader.line(), labels));
+      bindings =
+          TRY(bind(layout, header ? &fields : nullptr, fields.size(), reader.line(), labels));
       rows.has_labels = std::any_of(bindings.begin(), bindings.end(), [](const Binding& b) {
         return b.column && b.column->role == Role::kLabel;
       });
       if (!rows.has_labels && labels == Labels::kNeeded) {
-        return csv_error(reader.line(), "expected a column named \"" + label->name + "\" for the label");
+        return csv_error(reader.line(),
+                         "expected a column named \"" + label->name + "\" for the label");
       }
       if (header) continue;
     }
     if (fields.size() != bindings.size()) {
-      return csv_error(reader.line(), "expected " + std::to_string(bindings.size()) + " columns as in the first record, found " +
+      return csv_error(reader.line(), "expected " + std::to_string(bindings.size()) +
+                                          " columns as in the first record, found " +
                                           std::to_string(fields.size()));
     }
-    if (layout.c45 && !fields.back().empty() && fields.back().back() == '.') fields.back().pop_back();
+    if (layout.c45 && !fields.back().empty() && fields.back().back() == '.')
+      fields.back().pop_back();
     values.resize((count + 1) * features);
     for (size_t i = 0; i < fields.size(); ++i) {
       const CsvColumn* column = bindings[i].column;
@@ -260,7 +277,8 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
     std::move(collector).finish(rows.dataset);
   } else {
     rows.dataset.labels.assign(count, 0);
-    rows.dataset.schema.classes = label && !label->values.empty() ? label->values : std::vector<std::string>{"0"};
+    rows.dataset.schema.classes =
+        label && !label->values.empty() ? label->values : std::vector<std::string>{"0"};
   }
   rows.dataset.schema.feature_shape = {features};
   rows.dataset.schema.feature_names = layout.feature_names();
@@ -269,12 +287,14 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
   return rows;
 }
 
-Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label, const std::vector<std::string>& drop,
+Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
+                                   const std::vector<std::string>& drop,
                                    const std::string& missing) {
   auto text = TRY(csv_text(file));
   CsvReader reader(text);
   std::vector<std::string> header;
-  if (!TRY(reader.next(header))) return csv_error(1, "expected a header row with the names of the columns");
+  if (!TRY(reader.next(header)))
+    return csv_error(1, "expected a header row with the names of the columns");
   CsvLayout layout;
   layout.missing = missing;
   for (size_t i = 0; i < header.size(); ++i) {
@@ -287,7 +307,8 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label, cons
     }
     layout.columns.push_back({header[i], role, {}, {}});
   }
-  if (!layout.label()) return csv_error(1, "expected a column named \"" + label + "\" for the label");
+  if (!layout.label())
+    return csv_error(1, "expected a column named \"" + label + "\" for the label");
   for (const auto& name : drop) {
     if (std::find(header.begin(), header.end(), name) == header.end()) {
       return csv_error(1, "expected a column named \"" + name + "\" to drop");
@@ -305,7 +326,8 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label, cons
   std::vector<std::string> fields;
   while (TRY(reader.next(fields))) {
     if (fields.size() != header.size()) {
-      return csv_error(reader.line(), "expected " + std::to_string(header.size()) + " columns as in the header, found " +
+      return csv_error(reader.line(), "expected " + std::to_string(header.size()) +
+                                          " columns as in the header, found " +
                                           std::to_string(fields.size()));
     }
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -326,11 +348,13 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label, cons
     CsvColumn& column = layout.columns[i];
     if (column.role != Role::kNumber) continue;
     if (seen[i].numbers) {
-      if (seen[i].has_missing) column.missing = seen[i].count > 0 ? seen[i].sum / static_cast<double>(seen[i].count) : 0;
+      if (seen[i].has_missing)
+        column.missing = seen[i].count > 0 ? seen[i].sum / static_cast<double>(seen[i].count) : 0;
       continue;
     }
     if (seen[i].values.size() > kMaxClasses) {
-      return csv_error(1, i + 1, column.name, "expected numbers, or at most 4096 distinct values; drop it otherwise");
+      return csv_error(1, i + 1, column.name,
+                       "expected numbers, or at most 4096 distinct values; drop it otherwise");
     }
     column.role = Role::kCategory;
     column.values.assign(seen[i].values.begin(), seen[i].values.end());

@@ -43,11 +43,11 @@ struct CsvLayout {
 Result<CsvLayout> csv_layout_from_json(const Json& json, const std::string& place);
 Json to_json(const CsvLayout& layout);
 
-enum class Labels : uint8_t { kNeeded, kIfThere };  // kIfThere: rows to predict may have none
+enum class Labels : uint8_t { kNeeded, kIfThere };     // kIfThere: rows to predict may have none
 enum class Unlisted : uint8_t { kRefused, kMissing };  // a category that the layout does not list
 
 struct LaidOutRows {
-  Dataset dataset;         // labels all 0 where has_labels is false
+  Dataset dataset;  // labels all 0 where has_labels is false
   bool has_labels = true;
 };
 // A first record that names every feature is a header: then columns are found by name, in any

@@ -4,7 +4,8 @@ namespace souk::trainer {
 namespace {
 
 constexpr size_t kSide = 32, kPixels = 3 * kSide * kSide;
-const char* const kNames[] = {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
+const char* const kNames[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                              "dog",      "frog",       "horse", "ship", "truck"};
 constexpr size_t kClasses = std::size(kNames);
 
 }  // namespace
@@ -20,7 +21,8 @@ Result<Dataset> import_cifar10(ByteView file) {
   for (size_t row = 0; row < rows; ++row) {
     auto record = file.subspan(row * kCifar10RecordBytes, kCifar10RecordBytes);
     if (record[0] >= kClasses) {
-      return Error(Code::kMalformed, "record " + std::to_string(row) + ": expected a label from 0 to 9");
+      return Error(Code::kMalformed,
+                   "record " + std::to_string(row) + ": expected a label from 0 to 9");
     }
     dataset.labels.push_back(record[0]);
     pixels.insert(pixels.end(), record.begin() + 1, record.end());

@@ -62,8 +62,8 @@ Result<Dataset> import_csv(ByteView file, const CsvOptions& options) {
   while (TRY(reader.next(fields))) {
     if (fields.size() != columns.names.size()) {
       return csv_error(reader.line(), "expected " + std::to_string(columns.names.size()) +
-                                    " columns as in the header, found " +
-                                    std::to_string(fields.size()));
+                                          " columns as in the header, found " +
+                                          std::to_string(fields.size()));
     }
     for (size_t i = 0; i < fields.size(); ++i) {
       auto bad_value = [&](const std::string& expected) {
@@ -85,7 +85,8 @@ Result<Dataset> import_csv(ByteView file, const CsvOptions& options) {
     }
   }
   std::move(labels).finish(dataset);
-  if (dataset.rows() == 0) return csv_error(reader.line(), "expected a row of data after the header");
+  if (dataset.rows() == 0)
+    return csv_error(reader.line(), "expected a row of data after the header");
   dataset.schema.feature_names = std::move(columns.feature_names);
   dataset.schema.label_name = options.label;
   TRY(validate(dataset));

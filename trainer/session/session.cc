@@ -160,11 +160,13 @@ class Session {
     auto fields = TRY(Fields::of(body, "dataset"));
     auto id = TRY(fields.named<DatasetId>("dataset"));
     TRY(fields.done());
-    if (id != input.dataset) return Error(Code::kRefused, "expected the contract's datasets in order");
+    if (id != input.dataset)
+      return Error(Code::kRefused, "expected the contract's datasets in order");
 
     auto wrap = std::find_if(work.start->wraps.begin(), work.start->wraps.end(),
                              [&](const auto& w) { return w.dataset == id; });
-    if (wrap == work.start->wraps.end()) return Error(Code::kNotFound, "expected a wrap of this dataset");
+    if (wrap == work.start->wraps.end())
+      return Error(Code::kNotFound, "expected a wrap of this dataset");
     auto info = contracts::trainer_wrap_info(follower_->market(), contract_, id,
                                              contracts::evidence_digest(evidence_));
     auto key_bytes = TRY(ledger::hpke_open(kem_, as_bytes(info), {}, wrap->sealed));
@@ -244,16 +246,16 @@ class Session {
     const auto& spec = work.contract->submit.spec;
     if (spec.initial) return Error(Code::kRefused, "expected a run from the seed");
     Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
-                             : Features(std::span<const float>(pool_.floats)),
-              pool_.labels};
+                                 : Features(std::span<const float>(pool_.floats)),
+                  pool_.labels};
     auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_));
     uint32_t every = std::max(1u, spec.steps / kProgressReports);
     while (run.steps_done() < spec.steps) {
       TRY(run.step());
       if (run.steps_done() % every == 0) {
         int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
-        TRY(channel_.send(frame(Kind::kProgress, Json::Object{{"step", run.steps_done()},
-                                                              {"epsilon_micro", spent}})));
+        TRY(channel_.send(frame(
+            Kind::kProgress, Json::Object{{"step", run.steps_done()}, {"epsilon_micro", spent}})));
       }
     }
     int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;

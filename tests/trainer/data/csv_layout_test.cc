@@ -32,7 +32,9 @@ std::string error_of(std::string_view text, Labels labels = Labels::kNeeded) {
   return rows ? "no error" : rows.error().expected();
 }
 
-std::vector<float> floats(const LaidOutRows& rows) { return std::get<std::vector<float>>(rows.dataset.features); }
+std::vector<float> floats(const LaidOutRows& rows) {
+  return std::get<std::vector<float>>(rows.dataset.features);
+}
 
 TEST(CsvLayout, ReadsUcisAdultAsItIs) {
   auto rows = import_text("39, State-gov, 77516, 2174, <=50K\n50, ?, 83311, ?, >50K\n\n").take();
@@ -41,7 +43,9 @@ TEST(CsvLayout, ReadsUcisAdultAsItIs) {
   EXPECT_EQ(rows.dataset.schema.feature_names, (std::vector<std::string>{"age", "work", "gain"}));
   EXPECT_EQ(rows.dataset.schema.classes, (std::vector<std::string>{"<=50K", ">50K"}));
   // The test file of the same set: a comment on top and a period after each label.
-  auto test = import_text("|1x3 Cross validator\n39, State-gov, 1, 2174, <=50K.\n50, ?, 2, ?, >50K.\n\n").take();
+  auto test =
+      import_text("|1x3 Cross validator\n39, State-gov, 1, 2174, <=50K.\n50, ?, 2, ?, >50K.\n\n")
+          .take();
   EXPECT_EQ(test.dataset, rows.dataset);
 }
 
@@ -57,30 +61,41 @@ TEST(CsvLayout, RowsToPredictNeedNoLabel) {
   EXPECT_EQ(floats(bare), (std::vector<float>{30, 1, 1}));
   EXPECT_FALSE(import_text("gain,work,age\n1,Private,30\n", Labels::kIfThere)->has_labels);
   EXPECT_TRUE(import_text("30, Private, 7, 1, >50K\n", Labels::kIfThere)->has_labels);
-  EXPECT_EQ(error_of("30, Private, 7, 1\n"), "line 1: expected the 5 columns of the layout, found 4");
-  EXPECT_EQ(error_of("gain,work,age\n1,Private,30\n"), "line 1: expected a column named \"income\" for the label");
+  EXPECT_EQ(error_of("30, Private, 7, 1\n"),
+            "line 1: expected the 5 columns of the layout, found 4");
+  EXPECT_EQ(error_of("gain,work,age\n1,Private,30\n"),
+            "line 1: expected a column named \"income\" for the label");
 }
 
 TEST(CsvLayout, RefusesWhatItDoesNotList) {
-  EXPECT_EQ(error_of("30, Privat, 7, 1, >50K\n"), "line 1, column 2 (work): expected one of the column's listed values");
+  EXPECT_EQ(error_of("30, Privat, 7, 1, >50K\n"),
+            "line 1, column 2 (work): expected one of the column's listed values");
   EXPECT_EQ(floats(*import_text("30, Privat, 7, 1, >50K\n", Labels::kNeeded, Unlisted::kMissing)),
             (std::vector<float>{30, 0, 1}));
-  EXPECT_EQ(error_of("?, Private, 7, 1, >50K\n"),
-            "line 1, column 1 (age): expected a number; the layout says nothing of missing ones here");
-  EXPECT_EQ(error_of("x, Private, 7, 1, >50K\n"), "line 1, column 1 (age): expected a finite number");
-  EXPECT_EQ(error_of("30, Private, 7, 1, 50K\n"), "line 1, column 5 (income): expected one of the classes that were given");
-  EXPECT_EQ(error_of("30, Private, 7, 1, >50K\n30, Private\n"), "line 2: expected 5 columns as in the first record, found 2");
+  EXPECT_EQ(
+      error_of("?, Private, 7, 1, >50K\n"),
+      "line 1, column 1 (age): expected a number; the layout says nothing of missing ones here");
+  EXPECT_EQ(error_of("x, Private, 7, 1, >50K\n"),
+            "line 1, column 1 (age): expected a finite number");
+  EXPECT_EQ(error_of("30, Private, 7, 1, 50K\n"),
+            "line 1, column 5 (income): expected one of the classes that were given");
+  EXPECT_EQ(error_of("30, Private, 7, 1, >50K\n30, Private\n"),
+            "line 2: expected 5 columns as in the first record, found 2");
   EXPECT_EQ(error_of("|only a comment\n"), "line 2: expected a row of data");
 }
 
 TEST(CsvLayout, IsReadStrictlyAndWrittenBack) {
   auto layout = layout_of(kPeople);
   EXPECT_EQ(csv_layout_from_json(to_json(layout), "csv").take(), layout);
-  EXPECT_EQ(layout_error(R"({"columns":["a","a"]})"), "csv.columns[2]: expected each column name once");
-  EXPECT_EQ(layout_error(R"({"columns":[{"name":"a","role":"label"}]})"), "csv.columns: expected a column beside the label");
-  EXPECT_EQ(layout_error(R"({"columns":["x",{"name":"a","role":"label"},{"name":"b","role":"label"}]})"),
-            "csv.columns[3]: expected one label");
-  EXPECT_EQ(layout_error(R"({"columns":[{"name":"a","values":["x","x"]}]})"), "csv.columns[1].values: expected each value once");
+  EXPECT_EQ(layout_error(R"({"columns":["a","a"]})"),
+            "csv.columns[2]: expected each column name once");
+  EXPECT_EQ(layout_error(R"({"columns":[{"name":"a","role":"label"}]})"),
+            "csv.columns: expected a column beside the label");
+  EXPECT_EQ(
+      layout_error(R"({"columns":["x",{"name":"a","role":"label"},{"name":"b","role":"label"}]})"),
+      "csv.columns[3]: expected one label");
+  EXPECT_EQ(layout_error(R"({"columns":[{"name":"a","values":["x","x"]}]})"),
+            "csv.columns[1].values: expected each value once");
   EXPECT_EQ(layout_error(R"({"columns":[{"name":"a","values":["x"],"missing":"0"}]})"),
             "csv.columns[1].missing: expected only for a column of numbers");
   EXPECT_NE(layout_error(R"({"columns":[{"name":"a","value":["x"]}]})"), "no error");
@@ -93,7 +108,8 @@ TEST(CsvLayout, IsGuessedFromAHeaderAndItsRows) {
   EXPECT_EQ(layout.columns[0].missing, 20);
   EXPECT_EQ(layout.columns[1].values, (std::vector<std::string>{"Private", "State"}));
   EXPECT_EQ(layout.columns[2].missing, 2);
-  auto rows = import_laid_out_csv(as_bytes(text), layout, Labels::kNeeded, Unlisted::kRefused).take();
+  auto rows =
+      import_laid_out_csv(as_bytes(text), layout, Labels::kNeeded, Unlisted::kRefused).take();
   EXPECT_EQ(floats(rows), (std::vector<float>{30, 1, 1, 20, 2, 3, 10, 0, 2}));
   EXPECT_EQ(rows.dataset.labels, (std::vector<int64_t>{1, 0, 0}));
 }

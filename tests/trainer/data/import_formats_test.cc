@@ -303,8 +303,8 @@ TEST(ImportImages, NamesTheImageThatIsWrong) {
 TEST(ImportCifar10, ReadsRecordsAndRefusesPartsAndStrangeLabels) {
   Bytes file(2 * kCifar10RecordBytes, 0);
   file[0] = 9;
-  file[1] = 200;                        // red, first pixel
-  file[1 + 1024] = 100;                 // green
+  file[1] = 200;         // red, first pixel
+  file[1 + 1024] = 100;  // green
   file[kCifar10RecordBytes] = 3;
   auto dataset = import_cifar10(file).take();
   EXPECT_EQ(dataset.labels, (std::vector<int64_t>{9, 3}));
