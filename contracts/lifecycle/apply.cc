@@ -87,6 +87,8 @@ class Folding {
     if (!keys) return "unappraised";
     if (keys->signing != entry_.author() || keys->kem != boot.kem) return "wrong_keys";
     Digest digest = evidence_digest(boot.evidence);
+    // Nobody holds the old KEM key any more: an offer wrapped to it could not be opened.
+    if (state_.keeper_ && state_.keeper_->kem != boot.kem) state_.keeper_evidence_.clear();
     state_.keeper_evidence_.insert(digest);
     state_.keeper_ = Keeper{entry_.author(), boot.kem, digest, std::move(boot.evidence), seq_};
     return kEffect;
@@ -125,6 +127,19 @@ class Folding {
     if (it->second.revoked) return "revoked";
     it->second.revoked = true;
     it->second.changed = seq_;
+    return kEffect;
+  }
+
+  Void on(const DatasetErase& erase) {
+    auto it = state_.datasets_.find(erase.dataset);
+    if (it == state_.datasets_.end()) return "unknown_dataset";
+    Dataset& dataset = it->second;
+    if (dataset.provider != entry_.author()) return "not_the_provider";
+    if (dataset.erased) return "erased";
+    dataset.revoked = true;
+    dataset.erased = true;
+    dataset.wrap.clear();
+    dataset.changed = seq_;
     return kEffect;
   }
 

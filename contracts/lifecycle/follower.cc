@@ -23,7 +23,22 @@ Result<Follower> Follower::pin(ByteView genesis_leaf, std::optional<MarketId> ex
   if (key.public_key() != entry.author() || key.name() != genesis->origin) {
     return Error(Code::kUnauthentic, "expected genesis signed by the ledger key it names");
   }
-  return Follower(*genesis, market, std::move(key), appraiser);
+  Follower out(*genesis, market, std::move(key), appraiser);
+  if (!genesis->witness_policy.empty()) {
+    auto quorum = TRY(ledger::WitnessQuorum::parse(genesis->witness_policy));
+    if (quorum.needed()) out.quorum_ = std::move(quorum);
+  }
+  return out;
+}
+
+Result<std::optional<TimeMs>> Follower::witnessed(std::string_view note) const {
+  if (!quorum_) return std::optional<TimeMs>();
+  auto parsed = TRY(ledger::parse_note(note));
+  auto seconds = TRY(quorum_->witnessed_at(parsed));
+  if (seconds > static_cast<uint64_t>(kMaxJsonInteger / 1000)) {
+    return Error(Code::kUnauthentic, "checkpoint: expected a time of this age from its witnesses");
+  }
+  return std::optional<TimeMs>(static_cast<TimeMs>(seconds) * 1000);
 }
 
 Status Follower::add(ByteView leaf_bytes) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "contracts/lifecycle/market_state.h"
+#include "ledger/proof/quorum.h"
 #include "ledger/proof/recorded.h"
 
 namespace souk::contracts {
@@ -15,7 +16,7 @@ namespace souk::contracts {
 class Follower {
  public:
   // `genesis_leaf` is leaf 0. kUnauthentic when it is not the genesis of
-  // `expected`, kMalformed when it is no genesis at all.
+  // `expected`, kMalformed when it is no genesis at all, or its witness policy is none.
   static Result<Follower> pin(ByteView genesis_leaf, std::optional<MarketId> expected,
                               Appraiser appraiser);
 
@@ -26,6 +27,12 @@ class Follower {
   Result<std::vector<uint64_t>> confirm(std::string_view note);
   void discard_pending() { reader_.discard_pending(); }
 
+  // Whether the quorum that genesis asks for has cosigned this note, whatever else it is:
+  // the quorum's time, nullopt when genesis asks for none, kUnauthentic when it has not.
+  Result<std::optional<TimeMs>> witnessed(std::string_view note) const;
+  // The witnesses of the market; nullopt when it has none.
+  const std::optional<ledger::WitnessQuorum>& quorum() const { return quorum_; }
+
   const MarketState& state() const { return state_; }
   const Genesis& genesis() const { return genesis_; }
   const MarketId& market() const { return market_; }
@@ -34,6 +41,7 @@ class Follower {
   // Of all that was added, pending included.
   uint64_t size() const { return reader_.size(); }
   Digest root() const { return reader_.root(); }
+  TimeMs last_time() const { return reader_.last_time(); }
   uint64_t confirmed_size() const { return reader_.confirmed_size(); }
   Digest confirmed_root() const { return reader_.confirmed_root(); }
 
@@ -48,6 +56,7 @@ class Follower {
   Genesis genesis_;
   MarketId market_;
   ledger::NoteKey key_;
+  std::optional<ledger::WitnessQuorum> quorum_;
   ledger::ChainReader reader_;
   MarketState state_;
 };

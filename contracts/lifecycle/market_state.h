@@ -46,6 +46,7 @@ struct Dataset {
   Digest keeper_evidence{};
   Budget budget;
   bool revoked = false;
+  bool erased = false;   // revoked for good; `wrap` is empty then
   uint64_t seq = 0;      // of its offer
   uint64_t changed = 0;  // seq of the entry that last changed it or its budget
   friend bool operator==(const Dataset&, const Dataset&) = default;
@@ -107,7 +108,7 @@ class MarketState {
   const std::optional<Genesis>& genesis() const { return genesis_; }
   const MarketId& market() const { return market_; }
   const std::optional<Keeper>& keeper() const { return keeper_; }  // the newest appraised one
-  // Every appraised boot ever seen: a wrap may name an older evidence digest.
+  // Every appraised boot with the KEM key of the newest: a wrap may name an older digest.
   const std::set<Digest>& keeper_evidence() const { return keeper_evidence_; }
   TimeMs time() const { return time_; }
   uint64_t size() const { return tree_.size(); }

@@ -1,4 +1,4 @@
-// The manifest of a dataset, dataset.offer, dataset.revoke.
+// The manifest of a dataset, dataset.offer, dataset.revoke, dataset.erase.
 #include "contracts/records/codec.h"
 #include "ledger/crypto/hash.h"
 
@@ -89,6 +89,10 @@ template <>
 const char* name_of<DatasetRevoke>() {
   return "dataset.revoke";
 }
+template <>
+const char* name_of<DatasetErase>() {
+  return "dataset.erase";
+}
 
 Json::Object members(const DatasetOffer& record) {
   return {{"manifest", to_json(record.manifest)},
@@ -111,6 +115,16 @@ Json::Object members(const DatasetRevoke& record) {
 
 Result<DatasetRevoke> read(Fields& fields, Of<DatasetRevoke>) {
   DatasetRevoke record;
+  record.dataset = TRY(fields.named<DatasetId>("dataset"));
+  return record;
+}
+
+Json::Object members(const DatasetErase& record) {
+  return {{"dataset", record.dataset}};
+}
+
+Result<DatasetErase> read(Fields& fields, Of<DatasetErase>) {
+  DatasetErase record;
   record.dataset = TRY(fields.named<DatasetId>("dataset"));
   return record;
 }

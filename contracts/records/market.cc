@@ -29,12 +29,14 @@ Json::Object members(const Genesis& record) {
   }
   Json::Array measurements;
   for (const auto& measurement : record.measurements) measurements.push_back(Json(measurement));
-  return {{"origin", record.origin},
-          {"ledger_key", record.ledger_key},
-          {"treasury", record.treasury},
-          {"currency", record.currency},
-          {"evidence_roots", std::move(roots)},
-          {"measurements", std::move(measurements)}};
+  Json::Object out{{"origin", record.origin},
+                   {"ledger_key", record.ledger_key},
+                   {"treasury", record.treasury},
+                   {"currency", record.currency},
+                   {"evidence_roots", std::move(roots)},
+                   {"measurements", std::move(measurements)}};
+  if (!record.witness_policy.empty()) out["witness_policy"] = record.witness_policy;
+  return out;
 }
 
 Result<Genesis> read(Fields& fields, Of<Genesis>) {
@@ -65,6 +67,12 @@ Result<Genesis> read(Fields& fields, Of<Genesis>) {
     return fixed<32>(bytes);
   };
   record.measurements = TRY(list_member<Digest>(fields, "measurements", 1, 64, digest_item));
+  if (fields.has("witness_policy")) {
+    record.witness_policy = TRY(fields.text("witness_policy", kMaxWitnessPolicyBytes));
+    if (record.witness_policy.empty()) {
+      return malformed("genesis.witness_policy", "a policy, or no such member");
+    }
+  }
   return record;
 }
 

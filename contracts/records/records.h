@@ -24,6 +24,7 @@ using Minor = int64_t;
 inline constexpr size_t kMaxDatasets = 16;              // of one contract
 inline constexpr int64_t kMaxDeadlineMinutes = 10'080;  // a week
 inline constexpr size_t kMaxPolicyBytes = 32'768;
+inline constexpr size_t kMaxWitnessPolicyBytes = 16'384;
 
 // Renyi divergence at the eight orders of policy/privacy/budget.h, in 1e-9, rounded
 // up, at most kMaxJsonInteger. In caps, -1 is a dead order: it admits nothing.
@@ -57,6 +58,9 @@ struct Genesis {
   };
   std::vector<Root> evidence_roots;
   std::vector<Digest> measurements;  // of souk-enclave
+  // C2SP tlog-policy text; empty: no witnesses, and the member is left out. Otherwise keys,
+  // results and payouts wait until its quorum has cosigned.
+  std::string witness_policy = {};
   friend bool operator==(const Genesis&, const Genesis&) = default;
 };
 
@@ -117,6 +121,14 @@ struct DatasetRevoke {
   static constexpr const char* kType = "application/vnd.souk.dataset-revoke+json";
   DatasetId dataset;
   friend bool operator==(const DatasetRevoke&, const DatasetRevoke&) = default;
+};
+
+// The tombstone of a dataset: its ciphertext is deleted, its key forgotten by the keeper,
+// and nothing is ever trained on it again.
+struct DatasetErase {
+  static constexpr const char* kType = "application/vnd.souk.dataset-erase+json";
+  DatasetId dataset;
+  friend bool operator==(const DatasetErase&, const DatasetErase&) = default;
 };
 
 // Consumer's offer to train. ContractId = SHA-256 of its payload.
@@ -235,7 +247,7 @@ struct Tick {
   friend bool operator==(const Tick&, const Tick&) = default;
 };
 
-using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke,
+using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke, DatasetErase,
                             ContractSubmit, ContractDecision, JobStart, JobResult, JobAbort, Tick>;
 
 // The record an authentic entry carries. kMalformed names the member.

@@ -332,6 +332,14 @@ Result<Receipt> Sequencer::prove(uint64_t seq) const {
   return impl_->receipt(seq);
 }
 
+Result<std::vector<Digest>> Sequencer::inclusion(uint64_t seq, uint64_t size) const {
+  std::lock_guard lock(impl_->tree_mutex);
+  if (seq >= size || size > impl_->committed) {
+    return Error(Code::kMalformed, "expected an entry below a size of the ledger");
+  }
+  return impl_->tree.inclusion_proof(seq, size);
+}
+
 Result<std::vector<Digest>> Sequencer::consistency(uint64_t old_size, uint64_t new_size) const {
   return impl_->store.consistency_proof(impl_->store.snapshot(), old_size, new_size);
 }

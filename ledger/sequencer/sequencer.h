@@ -45,6 +45,8 @@ class Sequencer {
 
   // The receipt of a committed entry under the newest checkpoint. kNotFound past the end.
   Result<Receipt> prove(uint64_t seq) const;
+  // The path of an entry in the tree of the first `size`. kMalformed unless seq < size <= size().
+  Result<std::vector<Digest>> inclusion(uint64_t seq, uint64_t size) const;
   // kMalformed unless 0 < old_size <= new_size <= size().
   Result<std::vector<Digest>> consistency(uint64_t old_size, uint64_t new_size) const;
 

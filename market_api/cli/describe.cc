@@ -31,6 +31,7 @@ struct Summary {
            std::to_string(r.manifest.price);
   }
   std::string operator()(const contracts::DatasetRevoke& r) const { return brief(r.dataset); }
+  std::string operator()(const contracts::DatasetErase& r) const { return brief(r.dataset); }
   std::string operator()(const contracts::ContractSubmit& r) const {
     return brief(ContractId(payload_hash)) + " " + r.purpose + ", " +
            std::to_string(r.datasets.size()) + " datasets, " + std::to_string(r.spec.steps) +

@@ -10,6 +10,18 @@
 namespace souk::market {
 namespace {
 
+// The clock that a decision says it was made by: the witnesses' as recorded, the host's as
+// it stands on the ledger.
+trainer::DecisionTime time_of(const contracts::ContractDecision& decision,
+                              const contracts::MarketState& before) {
+  const Json* time = decision.inputs.find("time");
+  const Json* source = time ? time->find("source") : nullptr;
+  const Json* ms = time ? time->find("ms") : nullptr;
+  bool witnessed = source && source->string() && *source->string() == trainer::kWitnessedTime;
+  if (witnessed && ms && ms->integer()) return {*ms->integer(), trainer::kWitnessedTime};
+  return {before.time(), trainer::kHostTime};
+}
+
 using contracts::ContractDecision;
 using contracts::MarketState;
 
@@ -70,7 +82,9 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
           return answer;
         };
         Digest root = ledger::tree_root(std::span(leaf_hashes).first(decision->head_size));
-        auto again = trainer::decide_contract(*before, decision->head_size, root, decision->contract, contract->consumer, contract->submit, asking);
+        auto again = trainer::decide_contract(*before, decision->head_size, root, decision->contract,
+                                              contract->consumer, contract->submit,
+                                              time_of(*decision, *before), asking);
         if (again != *decision) why = difference(contracts::members_json(*decision), contracts::members_json(again));
       }
       if (why.empty()) {

@@ -10,7 +10,9 @@
 #include <cstdio>
 
 #include "market_api/http/routes.h"
+#include "market_api/transport/client.h"
 #include "market_api/transport/server.h"
+#include "market_api/verbs/files.h"
 
 namespace souk::market {
 namespace {
@@ -43,6 +45,21 @@ Result<PublicKey> treasury_of_operator() {
   return named_from_hex<PublicKey>(*key->string());
 }
 
+// Bytes to a witness and back; a connection that broke is made anew.
+Result<ledger::WitnessFeeder::Exchange> connect_witness(const std::string& url) {
+  auto client = std::make_shared<HttpClient>(TRY(HttpClient::open(url)));
+  return ledger::WitnessFeeder::Exchange(
+      [client](const std::string& method, const std::string& path,
+               const std::string& body) -> Result<ledger::WitnessAnswer> {
+        constexpr int kSeconds = 5;
+        auto answer = TRY(client->send(method, path, as_bytes(body), "text/plain; charset=utf-8",
+                                       kSeconds, ledger::kMaxNoteBytes));
+        return ledger::WitnessAnswer{.status = answer.status,
+                                     .content_type = answer.content_type,
+                                     .body = to_text(answer.body)};
+      });
+}
+
 int exit_status(const Error& error) {
   std::fprintf(stderr, "soukd: %s\n", error.expected().c_str());
   switch (error.code()) {
@@ -67,6 +84,8 @@ int run(int argc, char** argv) {
   uint16_t port = 0;
   std::string treasury_hex;
   std::string currency = "EUR";
+  std::string witness_policy;
+  bool found_only = false;
   bool json = false;
   app.add_option("--data", directory,
                  "directory of the market; created with a new genesis if empty")
@@ -77,6 +96,12 @@ int run(int argc, char** argv) {
       "--treasury", treasury_hex,
       "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
   app.add_option("--currency", currency, "new market: currency code")->capture_default_str();
+  app.add_option("--witness-policy", witness_policy,
+                 "new market: C2SP tlog-policy file whose quorum of witnesses stands behind the "
+                 "ledger; later: their new addresses");
+  app.add_flag("--found", found_only,
+               "make the market, print its keys, and end: witnesses must know the ledger key "
+               "before the market opens");
   app.add_flag("--json", json, "print one JSON object instead of lines");
   try {
     app.parse(argc, argv);
@@ -127,10 +152,28 @@ int run(int argc, char** argv) {
     config.treasury = *key;
   }
 
+  if (!witness_policy.empty()) {
+    auto text = read_file(witness_policy, contracts::kMaxWitnessPolicyBytes);
+    if (!text) {
+      return exit_status(
+          Error(Code::kMalformed, "--witness-policy: expected a readable file of at most 16 KiB"));
+    }
+    config.witness_policy = to_text(*text);
+  }
+  if (found_only) {
+    SystemClock clock;
+    auto key = Market::found(config, clock);
+    if (!key) return exit_status(key.error());
+    std::string text =
+        json ? canonical(Json::Object{{"ledger_key", key->vkey()}}) : "ledger-key " + key->vkey();
+    std::printf("%s\n", text.c_str());
+    return 0;
+  }
+
   // Every thread made from here on leaves the signals to sigwait below.
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   SystemClock clock;
-  auto market = Market::open(std::move(config), clock);
+  auto market = Market::open(std::move(config), clock, connect_witness);
   if (!market) return exit_status(market.error());
   Market& open_market = **market;
   auto server = HttpServer::start(

@@ -67,6 +67,49 @@ Result<Response> market_page(Market& market) {
                                          {"genesis", market.genesis_leaf()}});
 }
 
+// ?ack=local|witnessed, or the same as a preference (RFC 7240).
+Result<Acknowledgement> acknowledgement(const Request& request) {
+  std::string wanted = "local";
+  if (auto it = request.headers.find("prefer"); it != request.headers.end()) {
+    if (it->second.find("ack=witnessed") != std::string::npos) wanted = "witnessed";
+  }
+  if (auto it = request.query.find("ack"); it != request.query.end()) wanted = it->second;
+  if (wanted == "local") return Acknowledgement::kLocal;
+  if (wanted == "witnessed") return Acknowledgement::kWitnessed;
+  return Error(Code::kMalformed, "?ack=: expected local or witnessed");
+}
+
+const char* name_of(Acknowledgement level) {
+  return level == Acknowledgement::kWitnessed ? "witnessed" : "local";
+}
+
+// How far the witnesses stand behind this ledger.
+Result<Response> witnesses(Market& market) {
+  Json::Object out{{"size", market.ledger().size()}, {"configured", market.witnesses() != nullptr}};
+  if (market.witnesses()) {
+    auto newest = market.witnesses()->newest();
+    auto halted = market.witnesses()->halted();
+    Json::Array troubles;
+    for (const auto& trouble : market.witnesses()->troubles()) troubles.push_back(trouble);
+    out["witnessed_size"] = newest.size;
+    out["time"] = newest.time;
+    out["checkpoint"] = newest.note;
+    out["halted"] = halted ? "" : halted.error().expected();
+    out["troubles"] = std::move(troubles);
+  }
+  return json_response(200, out);
+}
+
+Result<Response> checkpoint(Market& market, const Request& request) {
+  auto level = TRY(acknowledgement(request));
+  if (level == Acknowledgement::kLocal) {
+    return of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
+  }
+  auto newest = market.witnesses() ? market.witnesses()->newest() : ledger::Witnessed{};
+  if (newest.note.empty()) return Error(Code::kNotFound, "expected a witnessed checkpoint");
+  return of_bytes(to_bytes(newest.note), "text/plain; charset=utf-8");
+}
+
 Result<Response> entries(Market& market, const Request& request) {
   uint64_t from = TRY(number(request, "from", 0));
   uint64_t max = TRY(number(request, "max", kMaxLeaves));
@@ -89,7 +132,8 @@ Result<Response> entries(Market& market, const Request& request) {
 
 Result<Response> proof(Market& market, const Request& request) {
   uint64_t seq = TRY(number(request, "seq"));
-  auto receipt = TRY(market.ledger().prove(seq));
+  auto level = TRY(acknowledgement(request));
+  auto receipt = TRY(market.prove(seq, level));
   auto leaf = TRY(market.ledger().leaf(seq));
   return json_response(200,
                        Json::Object{{"leaf", to_base64(leaf)}, {"tlog_proof", receipt.tlog_proof}});
@@ -105,8 +149,10 @@ Result<Response> consistency(Market& market, const Request& request) {
 }
 
 Result<Response> append_entry(Market& market, const Request& request) {
-  auto receipt = TRY(market.record(request.body));
-  return json_response(201, Json::Object{{"seq", receipt.seq},
+  auto level = TRY(acknowledgement(request));
+  auto receipt = TRY(market.record(request.body, level));
+  return json_response(201, Json::Object{{"ack", name_of(level)},
+                                         {"seq", receipt.seq},
                                          {"leaf_hash", receipt.leaf_hash},
                                          {"checkpoint", receipt.checkpoint},
                                          {"tlog_proof", receipt.tlog_proof}});
@@ -240,9 +286,8 @@ Result<Response> dispatch(Market& market, const Request& request) {
     if (get && noun == "market") return market_page(market);
     if (get && noun == "entries") return entries(market, request);
     if (post && noun == "entries") return append_entry(market, request);
-    if (get && noun == "checkpoint") {
-      return of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
-    }
+    if (get && noun == "checkpoint") return checkpoint(market, request);
+    if (get && noun == "witnesses") return witnesses(market);
     if (get && noun == "proof") return proof(market, request);
     if (get && noun == "consistency") return consistency(market, request);
     if (get && noun == "keeper") return keeper(market, request);

@@ -11,9 +11,8 @@ constexpr size_t kFeedBytes = size_t{1} << 20;
 
 }  // namespace
 
-Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from,
+Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from, const std::string& note,
                         const std::function<Result<trainer::Frame>(const trainer::Frame&)>& ask) {
-  std::string note = ledger.checkpoint();
   auto checkpoint = TRY(ledger::open_checkpoint(note, ledger.log_key()));
   for (uint64_t seq = from; seq < checkpoint.size;) {
     Json::Array piece;

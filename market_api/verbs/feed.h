@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "ledger/sequencer/sequencer.h"
 #include "trainer/wire/messages.h"
@@ -13,9 +14,9 @@ struct Fed {
   Json confirmed;     // body of its kConfirmed
 };
 
-// Leaves from `from` in pieces, then the newest checkpoint, which covers exactly them. `ask` is
+// Leaves from `from` in pieces, then `note`, a checkpoint that covers exactly them. `ask` is
 // one request and its answer; its first error, or the enclave's first refusal, is the answer.
-Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from,
+Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from, const std::string& note,
                         const std::function<Result<trainer::Frame>(const trainer::Frame&)>& ask);
 
 }  // namespace souk::market

@@ -5,9 +5,11 @@
 //   running, nobody runs -> the trainer died with us: abort, the money returns
 //   a deadline passed    -> a tick, so that the state machine sees the time
 #include <algorithm>
+#include <cstdio>
 
 #include "market_api/verbs/feed.h"
 #include "market_api/verbs/market.h"
+#include "market_api/verbs/witnesses.h"
 #include "trainer/host/process.h"
 
 namespace souk::market {
@@ -42,6 +44,16 @@ void Market::decide_loop() {
                         [&] { return stopping_ || news_ != seen; });
       if (stopping_) return;
       seen = news_;
+    }
+    if (witnesses_) {
+      // Caught: no keeper on this ledger any more. What is recorded can still be read.
+      auto caught = witnesses_->halted();
+      if (!caught) {
+        std::fprintf(stderr, "soukd: %s\n", caught.error().expected().c_str());
+        keeper_->stop();
+        return;
+      }
+      witnesses_->kick();
     }
     while (decide_once()) wake();
   }
@@ -183,7 +195,12 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   note_progress(id, {0, 0, "started"});
 
   // The trainer reads the whole ledger, as the keeper does, and finds its own start in it.
-  TRY(feed_ledger(*ledger_, 0,
+  std::string note = ledger_->checkpoint();
+  if (witnesses_) {
+    auto witnessed = TRY(witnesses_->wait_for(ledger_->size(), -1, kWitnessWaitMs));
+    note = witnessed.note;
+  }
+  TRY(feed_ledger(*ledger_, 0, note,
                   [&](const Frame& request) { return process.ask(request, kTrainerAnswerMs); }));
 
   contracts::MarketState now = state();

@@ -10,6 +10,10 @@ using trainer::Frame;
 using trainer::Kind;
 
 constexpr int kAnswerMs = 60'000;
+constexpr size_t kMaxSealed = 3 << 20;  // base64, in one frame
+// The keeper releases nothing on a view older than its lease of 60 s.
+constexpr int64_t kWitnessedAgeMs = 20'000;
+constexpr int64_t kWitnessWaitMs = 10'000;
 
 }  // namespace
 
@@ -27,20 +31,42 @@ Status KeeperLink::keep_sealed(const std::string& base64) {
   return write_file(config_.sealed, sealed);
 }
 
+// Of everything committed by now; cosigned by a quorum just now, where there are witnesses.
+Result<std::string> KeeperLink::checkpoint() const {
+  if (!witnesses_) return ledger_.checkpoint();
+  auto witnessed = TRY(witnesses_->wait_for(ledger_.size(), kWitnessedAgeMs, kWitnessWaitMs));
+  return witnessed.note;
+}
+
+// Until the keeper is at the end, and has no new key to announce.
 Status KeeperLink::feed() {
-  if (ledger_.size() == fed_) return Done{};
-  auto fed = TRY(feed_ledger(ledger_, fed_, [&](const Frame& request) { return talk(request); }));
+  while (TRY(feed_once())) {
+    auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
+    TRY(append(boot));
+  }
+  return Done{};
+}
+
+// Whether the keeper wants to boot anew: it has erased something and takes another key.
+Result<bool> KeeperLink::feed_once() {
+  std::string note = TRY(checkpoint());
+  if (note == fed_note_) return false;
+  auto fed =
+      TRY(feed_ledger(ledger_, fed_, note, [&](const Frame& request) { return talk(request); }));
   auto fields = TRY(Fields::of(fed.confirmed, "confirmed"));
-  auto sealed = TRY(fields.text("sealed", 1 << 20));
+  auto sealed = TRY(fields.text("sealed", kMaxSealed));
+  auto boot = TRY(fields.boolean("boot"));
   fed_ = fed.size;
-  return keep_sealed(sealed);
+  fed_note_ = note;
+  TRY(keep_sealed(sealed));
+  return boot;
 }
 
 Result<uint64_t> KeeperLink::append(const Frame& answer) {
   auto body = TRY(trainer::expect(answer, Kind::kEnvelope));
   auto fields = TRY(Fields::of(body, "envelope"));
   auto envelope = TRY(fields.base64("envelope"));
-  auto sealed = TRY(fields.text("sealed", 1 << 20));
+  auto sealed = TRY(fields.text("sealed", kMaxSealed));
   // Sealed first: a keeper that forgot what it signed could sign another.
   TRY(keep_sealed(sealed));
   auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
@@ -49,7 +75,17 @@ Result<uint64_t> KeeperLink::append(const Frame& answer) {
   return receipt.seq;
 }
 
+void KeeperLink::stop() {
+  std::lock_guard lock(mutex_);
+  process_.reset();
+}
+
 Status KeeperLink::ensure() {
+  auto caught = witnesses_ ? witnesses_->halted() : Status(Done{});
+  if (!caught) {
+    process_.reset();
+    return caught;
+  }
   if (process_ && process_->alive()) return feed();
   // A keeper that refuses its state or its ledger, or has not booted on it, is of no
   // use: drop it, say why, and begin anew next time.
@@ -60,6 +96,7 @@ Status KeeperLink::ensure() {
 
 Status KeeperLink::start() {
   fed_ = 0;
+  fed_note_.clear();
   process_ = TRY(trainer::EnclaveProcess::start(config_.program, "keeper", config_.platform_key));
   std::string sealed;
   if (file_exists(config_.sealed)) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ledger/sequencer/sequencer.h"
+#include "ledger/witness/feeder.h"
 #include "trainer/host/process.h"
 
 namespace souk::market {
@@ -18,29 +19,36 @@ class KeeperLink {
     std::string platform_key;  // file of the simulated platform's seed
     std::string sealed;        // file for the keeper's sealed state
   };
-  KeeperLink(Config config, ledger::Sequencer& ledger)
-      : config_(std::move(config)), ledger_(ledger) {}
+  // With `witnesses` (which must outlive it) the keeper is shown witnessed checkpoints only.
+  KeeperLink(Config config, ledger::Sequencer& ledger, ledger::WitnessFeeder* witnesses = nullptr)
+      : config_(std::move(config)), ledger_(ledger), witnesses_(witnesses) {}
 
   // Makes sure a keeper runs, has followed the ledger to its end and has its boot
   // entry recorded; then asks. kTryAgain when the keeper died: the next call starts a
-  // new one.
+  // new one. kUnauthentic, and the keeper is stopped, once a witness has caught a rollback.
   Result<trainer::Frame> ask(const trainer::Frame& request);
   // Asks for an envelope and records it; answers its seq.
   Result<uint64_t> record(const trainer::Frame& request);
+  // Ends the keeper's process.
+  void stop();
 
  private:
-  Status ensure();                                             // Guarded by mutex_.
-  Status start();                                              // Guarded by mutex_.
-  Status feed();                                               // Guarded by mutex_.
+  Status ensure();           // Guarded by mutex_.
+  Status start();            // Guarded by mutex_.
+  Status feed();             // Guarded by mutex_.
+  Result<bool> feed_once();  // Guarded by mutex_.
+  Result<std::string> checkpoint() const;
   Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
   Result<uint64_t> append(const trainer::Frame& answer);
   Status keep_sealed(const std::string& base64);
 
   const Config config_;
   ledger::Sequencer& ledger_;
+  ledger::WitnessFeeder* const witnesses_;
   std::mutex mutex_;
   std::unique_ptr<trainer::EnclaveProcess> process_;  // Guarded by mutex_.
   uint64_t fed_ = 0;                                  // Guarded by mutex_.
+  std::string fed_note_;                              // Guarded by mutex_.
 };
 
 }  // namespace souk::market

@@ -10,6 +10,7 @@
 #include "ledger/proof/checkpoint.h"
 #include "ledger/store/store.h"
 #include "market_api/verbs/files.h"
+#include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
 
 namespace souk::market {
@@ -31,7 +32,7 @@ Status write_key(const std::string& path, const ledger::SigningKey& key) {
 
 // A new market: keys, then genesis. The ledger file appears last, so a crash before
 // that starts over with the same keys.
-Status found(const MarketConfig& config, Clock& clock) {
+Status found_anew(const MarketConfig& config, Clock& clock) {
   if (!config.treasury) {
     return Error(Code::kRefused, "a new market needs the treasury's public key");
   }
@@ -52,6 +53,8 @@ Status found(const MarketConfig& config, Clock& clock) {
   genesis.currency = config.currency;
   genesis.evidence_roots.push_back({trainer::kInsecureSim, platform.public_key()});
   genesis.measurements.push_back(ledger::sha256(program));
+  genesis.witness_policy = config.witness_policy;
+  if (!genesis.witness_policy.empty()) TRY(check_witness_policy(genesis.witness_policy));
 
   auto envelope = canonical(ledger::to_json(contracts::sign_genesis(genesis, key)));
   auto signed_entry = TRY(ledger::SignedEntry::decode(as_bytes(envelope)));
@@ -76,6 +79,7 @@ bool from_participants(const contracts::Record& record) {
   return std::holds_alternative<contracts::Deposit>(record) ||
          std::holds_alternative<contracts::DatasetOffer>(record) ||
          std::holds_alternative<contracts::DatasetRevoke>(record) ||
+         std::holds_alternative<contracts::DatasetErase>(record) ||
          std::holds_alternative<contracts::ContractSubmit>(record);
 }
 
@@ -86,17 +90,27 @@ bool Market::exists(const std::string& directory) {
   return answer && *answer;
 }
 
-Result<std::unique_ptr<Market>> Market::open(MarketConfig config, Clock& clock) {
+Result<ledger::NoteKey> Market::found(const MarketConfig& config, Clock& clock) {
   mkdir(config.directory.c_str(), 0700);
   auto lock = TRY(FolderLock::take(config.directory));  // before the ledger is touched
   bool there = TRY(founded(config.directory));
-  if (!there) TRY(found(config, clock));
+  if (!there) TRY(found_anew(config, clock));
+  auto store = TRY(ledger::LedgerStore::open(config.directory + "/ledger.db"));
+  return ledger::NoteKey::parse(store.log_key());
+}
+
+Result<std::unique_ptr<Market>> Market::open(MarketConfig config, Clock& clock,
+                                             const ConnectWitness& connect) {
+  mkdir(config.directory.c_str(), 0700);
+  auto lock = TRY(FolderLock::take(config.directory));  // before the ledger is touched
+  bool there = TRY(founded(config.directory));
+  if (!there) TRY(found_anew(config, clock));
   std::unique_ptr<Market> market(new Market(std::move(config), clock, std::move(lock)));
-  TRY(market->open_parts());
+  TRY(market->open_parts(connect));
   return market;
 }
 
-Status Market::open_parts() {
+Status Market::open_parts(const ConnectWitness& connect) {
   const std::string& dir = config_.directory;
   auto key = TRY(read_key(dir + "/ledger.key"));
   auto store = TRY(ledger::LedgerStore::open(dir + "/ledger.db"));
@@ -109,14 +123,16 @@ Status Market::open_parts() {
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs"));
   blobs_ = std::make_unique<BlobStore>(std::move(blobs));
+  TRY(connect_witnesses(connect));
   keeper_ = std::make_unique<KeeperLink>(
       KeeperLink::Config{config_.enclave_program, dir + "/platform.key", dir + "/keeper.sealed"},
-      *ledger_);
+      *ledger_, witnesses_.get());
   TRY(follow());
   // The keeper boots before anyone is served: a market without one is of no use.
   TRY(keeper_->ask(
       trainer::frame(trainer::Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})));
   TRY(follow());
+  erase_blobs();
   decider_ = std::thread([this] { decide_loop(); });
   trainer_ = std::thread([this] { train_loop(); });
   return Done{};
@@ -157,7 +173,28 @@ contracts::MarketState Market::state() {
   return follower_->state();
 }
 
-Result<ledger::Receipt> Market::record(ByteView envelope) {
+// The blob goes when the tombstone is on the disk. A crash between the two: the next start
+// does it.
+void Market::erase_blobs() {
+  std::lock_guard lock(follow_mutex_);
+  const auto& datasets = follower_->state().datasets();
+  for (const auto& [id, dataset] : datasets) {
+    if (!dataset.erased) continue;
+    const Digest& ciphertext = dataset.manifest.ciphertext;
+    // Another offer may name the same bytes, and they are that provider's to keep.
+    bool shared = std::any_of(datasets.begin(), datasets.end(), [&](const auto& other) {
+      return !other.second.erased && other.second.manifest.ciphertext == ciphertext;
+    });
+    if (shared) continue;
+    auto gone = blobs_->erase(ciphertext);
+    (void)gone;  // tried again at the next start
+  }
+}
+
+Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted) {
+  if (wanted == Acknowledgement::kWitnessed && !witnesses_) {
+    return Error(Code::kRefused, "this market has no witnesses: expected ack=local");
+  }
   auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
   auto record = TRY(contracts::record_of(entry));
@@ -173,12 +210,16 @@ Result<ledger::Receipt> Market::record(ByteView envelope) {
   auto receipt = TRY(ledger_->append(std::move(entry)));
   wake();
   TRY(follow());
-  std::lock_guard lock(follow_mutex_);
-  const auto& voids = follower_->state().voids();
-  if (auto it = voids.find(receipt.seq); it != voids.end()) {
-    return Error(Code::kConflict, "recorded as entry " + std::to_string(receipt.seq) +
-                                      " without effect: " + it->second);
+  {
+    std::lock_guard lock(follow_mutex_);
+    const auto& voids = follower_->state().voids();
+    if (auto it = voids.find(receipt.seq); it != voids.end()) {
+      return Error(Code::kConflict, "recorded as entry " + std::to_string(receipt.seq) +
+                                        " without effect: " + it->second);
+    }
   }
+  if (std::holds_alternative<contracts::DatasetErase>(record)) erase_blobs();
+  if (wanted == Acknowledgement::kWitnessed) return witnessed_receipt(receipt.seq, kWitnessWaitMs);
   return receipt;
 }
 
@@ -194,6 +235,7 @@ void Market::note_progress(const ContractId& contract, JobProgress progress) {
 }
 
 void Market::wake() {
+  if (witnesses_) witnesses_->kick();
   {
     std::lock_guard lock(mutex_);
     ++news_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "contracts/lifecycle/follower.h"
 #include "ledger/base/clock.h"
 #include "ledger/sequencer/sequencer.h"
+#include "ledger/witness/feeder.h"
 #include "market_api/blobs/blobs.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/keeper_link.h"
@@ -27,7 +29,20 @@ struct MarketConfig {
   std::string enclave_program;        // souk-enclave
   std::optional<PublicKey> treasury;  // needed when the market is new
   std::string currency = "EUR";
+  // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
+  // existing one only the witnesses' addresses may differ from genesis.
+  std::string witness_policy;
 };
+
+// How far an entry must have come before it is acknowledged.
+enum class Acknowledgement : uint8_t {
+  kLocal,      // on this disk
+  kWitnessed,  // and a quorum of witnesses stands behind it
+};
+
+// A connection to a witness: one for each, used by one thread.
+using ConnectWitness =
+    std::function<Result<ledger::WitnessFeeder::Exchange>(const std::string& url)>;
 
 struct JobProgress {
   int64_t step = 0;
@@ -39,7 +54,12 @@ class Market {
  public:
   // Opens the market in the directory; a new one gets its keys and its genesis.
   // kRefused when it is new and no treasury is named.
-  static Result<std::unique_ptr<Market>> open(MarketConfig config, Clock& clock);
+  // kTryAgain when no quorum of its witnesses answers; kUnauthentic when one of them has
+  // caught this ledger rolled back or forked.
+  static Result<std::unique_ptr<Market>> open(MarketConfig config, Clock& clock,
+                                              const ConnectWitness& connect = nullptr);
+  // Makes the market in the directory if there is none, and answers its ledger's key.
+  static Result<ledger::NoteKey> found(const MarketConfig& config, Clock& clock);
   static bool exists(const std::string& directory);
   ~Market();
   Market(const Market&) = delete;
@@ -55,7 +75,14 @@ class Market {
   // Records what a participant signed: dataset.offer (its blob must be here),
   // dataset.revoke, contract.submit, treasury.deposit. kConflict when it was recorded
   // and is void: the message says why.
-  Result<ledger::Receipt> record(ByteView envelope);
+  // kTryAgain when it is recorded and no quorum has cosigned it yet: sending it again asks
+  // again. A market without witnesses refuses to wait for them.
+  Result<ledger::Receipt> record(ByteView envelope,
+                                 Acknowledgement wanted = Acknowledgement::kLocal);
+  // The receipt of an entry under the newest checkpoint, or the newest witnessed one.
+  Result<ledger::Receipt> prove(uint64_t seq, Acknowledgement level);
+  // Null where genesis names no witnesses.
+  ledger::WitnessFeeder* witnesses() { return witnesses_.get(); }
 
   // The host's own view of the market, for answering and queueing.
   contracts::MarketState state();
@@ -64,7 +91,10 @@ class Market {
  private:
   Market(MarketConfig config, Clock& clock, FolderLock lock)
       : config_(std::move(config)), clock_(clock), lock_(std::move(lock)) {}
-  Status open_parts();
+  Status open_parts(const ConnectWitness& connect);
+  Status connect_witnesses(const ConnectWitness& connect);
+  Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
+  void erase_blobs();
   Status follow();
   void decide_loop();
   void train_loop();
@@ -86,6 +116,7 @@ class Market {
   std::string genesis_leaf_;
   std::unique_ptr<ledger::Sequencer> ledger_;
   std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<ledger::WitnessFeeder> witnesses_;
   std::unique_ptr<KeeperLink> keeper_;
 
   std::mutex follow_mutex_;

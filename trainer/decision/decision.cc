@@ -85,7 +85,8 @@ int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& sp
 
 class Judge {
  public:
-  Judge(const MarketState& state, ContractDecision& out) : state_(state), out_(out) {}
+  Judge(const MarketState& state, TimeMs now, ContractDecision& out)
+      : state_(state), now_(now), out_(out) {}
 
   void reason(Reason reason) {
     auto& list = *out_.reasons.array();
@@ -176,7 +177,7 @@ class Judge {
     for (const auto& text : submit.credentials) {
       auto verified = contracts::verify_credential(text, state_.market());
       if (!verified || verified->credential.subject != consumer ||
-          verified->credential.expires_ms <= state_.time()) {
+          verified->credential.expires_ms <= now_) {
         reason({"credential_ignored", "a credential is not valid for this consumer now", "", "",
                 "request.credentials", "", "a signed, unexpired credential of this consumer"});
         continue;
@@ -218,7 +219,7 @@ class Judge {
     facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
     facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
     policy::ContextFacts context;
-    context.now_ms = state_.time();
+    context.now_ms = now_;
     context.spent_epsilon_micro = dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
     context.runs = dataset.budget.runs;
     context.head = static_cast<int64_t>(head_size);
@@ -320,6 +321,7 @@ class Judge {
 
  private:
   const MarketState& state_;
+  const TimeMs now_;
   ContractDecision& out_;
   policy::Event event_;
   policy::Charges charges_{};
@@ -332,13 +334,13 @@ class Judge {
 ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
                                  const Digest& head_root, const ContractId& id,
                                  const PublicKey& consumer, const ContractSubmit& submit,
-                                 const EvaluatePolicy& evaluate) {
+                                 const DecisionTime& now, const EvaluatePolicy& evaluate) {
   ContractDecision out;
   out.contract = id;
   out.head_size = head_size;
   out.head_root = head_root;
   out.status = "allowed";
-  Judge judge(state, out);
+  Judge judge(state, now.ms, out);
 
   std::vector<const Dataset*> datasets;
   uint64_t rows = 0;
@@ -388,7 +390,9 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     }
   }
   if (out.status == "allowed") judge.finish(submit);
-  out.inputs = Json::Object{{"engine", policy::engine_hash()}, {"policies", std::move(judge.inputs_)}};
+  out.inputs = Json::Object{{"engine", policy::engine_hash()},
+                            {"policies", std::move(judge.inputs_)},
+                            {"time", Json::Object{{"ms", now.ms}, {"source", now.source}}}};
   out.allow = out.status == "allowed";
   if (out.allow) {
     // A contract on the ledger, or one that is only asked about.

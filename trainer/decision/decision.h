@@ -9,6 +9,14 @@
 
 namespace souk::trainer {
 
+// Whose clock a decision was made by; its entry says so.
+inline constexpr const char* kHostTime = "host time";       // the ledger's, monotone
+inline constexpr const char* kWitnessedTime = "witnessed";  // of a quorum's cosignatures
+struct DecisionTime {
+  TimeMs ms = 0;
+  const char* source = kHostTime;
+};
+
 using EvaluatePolicy = std::function<policy::PolicyDecision(
     std::string_view source, const Json& request, const Json& dataset, const Json& ctx)>;
 
@@ -19,6 +27,7 @@ contracts::ContractDecision decide_contract(const contracts::MarketState& state,
                                             const Digest& head_root, const ContractId& id,
                                             const PublicKey& consumer,
                                             const contracts::ContractSubmit& submit,
+                                            const DecisionTime& now,
                                             const EvaluatePolicy& evaluate);
 
 }  // namespace souk::trainer

@@ -1,5 +1,7 @@
 #include "trainer/keeper/keeper.h"
 
+#include <time.h>
+
 #include "ledger/crypto/aead.h"
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/kdf.h"
@@ -13,7 +15,9 @@ namespace {
 
 constexpr std::string_view kSealContext = "souk/keeper-seal/v1\n";
 
-Frame done() { return frame(Kind::kDone, Json::Object{}); }
+Frame done() {
+  return frame(Kind::kDone, Json::Object{});
+}
 
 Result<ContractId> contract_in(const Json& body) {
   auto fields = TRY(Fields::of(body, "request"));
@@ -29,12 +33,20 @@ Status nothing_in(const Json& body) {
 
 }  // namespace
 
-Keeper::Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate)
+LocalTime boot_time() {
+  return [] {
+    timespec now{};
+    CHECK(clock_gettime(CLOCK_BOOTTIME, &now) == 0);
+    return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+  };
+}
+
+Keeper::Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate, LocalTime local_time)
     : self_(self),
       evaluate_(std::move(evaluate)),
       boot_(to_hex(ByteView(ledger::random_array<16>()))),
       key_(ledger::SigningKey::generate()),
-      kem_(ledger::KemKey::generate()) {}
+      local_time_(std::move(local_time)) {}
 
 Status Keeper::serve(Channel& channel) {
   while (true) {
@@ -55,24 +67,85 @@ Result<Frame> Keeper::handle(const Frame& request) {
   if (request.kind == Kind::kBegin) return begin(body);
   TRY(ready());
   switch (request.kind) {
-    case Kind::kLeaves: return leaves(body);
-    case Kind::kConfirm: return confirm(body);
-    case Kind::kAttest: return attest(body);
-    case Kind::kBoot: return boot(body);
-    case Kind::kDecide: return decide(body);
-    case Kind::kQuote: return quote(body);
-    case Kind::kChallenge: return challenge(body);
-    case Kind::kStart: return start(body);
-    case Kind::kAbort: return abort_job(body);
-    case Kind::kTick: return tick(body);
-    case Kind::kRelease: return release(body);
-    default: return Error(Code::kMalformed, "expected a request to a keeper");
+    case Kind::kLeaves:
+      return leaves(body);
+    case Kind::kConfirm:
+      return confirm(body);
+    case Kind::kBoot:
+      return boot(body);
+    default:
+      break;
+  }
+  TRY(serving());
+  switch (request.kind) {
+    case Kind::kAttest:
+      return attest(body);
+    case Kind::kDecide:
+      return decide(body);
+    case Kind::kQuote:
+      return quote(body);
+    case Kind::kChallenge:
+      return challenge(body);
+    case Kind::kStart:
+      return start(body);
+    case Kind::kAbort:
+      return abort_job(body);
+    case Kind::kTick:
+      return tick(body);
+    case Kind::kRelease:
+      return release(body);
+    default:
+      return Error(Code::kMalformed, "expected a request to a keeper");
   }
 }
 
 Status Keeper::ready() const {
   if (!follower_) return Error(Code::kConflict, "expected kBegin first");
   return Done{};
+}
+
+// A keeper on a ledger that has gone on without it must not speak for it: somebody has
+// started another from its sealed state. With witnesses, neither may one that has not seen
+// a quorum cosign its own fresh boot: what it knows could be yesterday's.
+Status Keeper::serving() const {
+  if (superseded_) {
+    return Error(Code::kConflict, "keeper: another one has booted on this ledger after this one");
+  }
+  if (follower_->quorum() && !booted_) {
+    return Error(Code::kTryAgain,
+                 "keeper: expected its own boot under a checkpoint of a quorum of witnesses");
+  }
+  return Done{};
+}
+
+// What cannot be taken back is done on a view that a quorum held for the newest just now.
+Status Keeper::fresh() const {
+  if (follower_->quorum() && !freshness_.younger_than(kLeaseMs, local_time_())) {
+    return Error(Code::kTryAgain, "keeper: expected a checkpoint that witnesses cosigned within " +
+                                      std::to_string(kLeaseMs / 1000) + " s");
+  }
+  return Done{};
+}
+
+void Keeper::notice_boots(std::optional<TimeMs> witnessed) {
+  if (witnessed) freshness_.saw(*witnessed);
+  const auto& keeper = follower_->state().keeper();
+  if (!keeper) return;
+  auto own = own_boots_.find(keeper->evidence);
+  if (own == own_boots_.end()) {
+    superseded_ = superseded_ || booted_;
+    return;
+  }
+  if (witnessed && own->second >= 0) {
+    freshness_.anchor(own->second, *witnessed);
+    own->second = -1;  // later cosignatures say nothing about when it was made
+  }
+  booted_ = true;
+}
+
+DecisionTime Keeper::decision_time() const {
+  if (follower_->quorum()) return {freshness_.witnessed(), kWitnessedTime};
+  return {follower_->state().time(), kHostTime};
 }
 
 Result<Frame> Keeper::begin(const Json& body) {
@@ -132,7 +205,18 @@ Result<Frame> Keeper::confirm(const Json& body) {
     return Error(Code::kUnauthentic, "ledger: expected at least " + std::to_string(memory_.size) +
                                          " entries, as confirmed before");
   }
+  auto witnessed = follower_->witnessed(note);
+  if (!witnessed) {
+    follower_->discard_pending();
+    return std::move(witnessed).take_error();
+  }
+  if (*witnessed && follower_->last_time() > **witnessed + kMaxAheadMs) {
+    follower_->discard_pending();
+    return Error(Code::kTryAgain, "ledger: expected no time later than the witnesses' own");
+  }
   TRY(follower_->confirm(note));
+  notice_boots(*witnessed);
+  vault_.follow(follower_->state());
   memory_.size = follower_->confirmed_size();
   memory_.root = follower_->confirmed_root();
   for (auto it = memory_.starts.begin(); it != memory_.starts.end();) {
@@ -140,14 +224,16 @@ Result<Frame> Keeper::confirm(const Json& body) {
     bool open = contract && contract->phase == contracts::Phase::kEscrowed;
     it = open ? std::next(it) : memory_.starts.erase(it);
   }
-  return frame(Kind::kConfirmed, Json::Object{{"size", memory_.size}, {"sealed", seal()}});
+  return frame(
+      Kind::kConfirmed,
+      Json::Object{{"size", memory_.size}, {"sealed", seal()}, {"boot", vault_.wants_boot()}});
 }
 
-contracts::Evidence Keeper::evidence(const std::string& nonce) const {
+contracts::Evidence Keeper::evidence(const SealingKey& kem, const std::string& nonce) const {
   Claims claims;
   claims.role = "keeper";
   claims.signing = key_.public_key();
-  claims.kem = kem_.public_key();
+  claims.kem = kem;
   claims.market = to_hex(follower_->market());
   claims.nonce = nonce;
   claims.boot = boot_;
@@ -161,7 +247,7 @@ Result<Frame> Keeper::attest(const Json& body) {
   auto nonce = TRY(fields.text("nonce", 64));
   TRY(fields.done());
   return frame(Kind::kEvidence,
-               Json::Object{{"evidence", contracts::to_json(evidence(nonce))}});
+               Json::Object{{"evidence", contracts::to_json(evidence(vault_.kem(), nonce))}});
 }
 
 Frame Keeper::envelope(const ledger::Envelope& envelope) {
@@ -173,20 +259,23 @@ Frame Keeper::envelope(const ledger::Envelope& envelope) {
 Result<Frame> Keeper::boot(const Json& body) {
   TRY(nothing_in(body));
   contracts::KeeperBoot record;
-  record.kem = kem_.public_key();
-  record.evidence = evidence(to_hex(ByteView(ledger::random_array<32>())));
+  record.kem = vault_.boot_kem();
+  record.evidence = evidence(record.kem, to_hex(ByteView(ledger::random_array<32>())));
+  own_boots_[contracts::evidence_digest(record.evidence)] = local_time_();
   return envelope(contracts::sign_record(record, key_, follower_->market()));
 }
 
 Result<Frame> Keeper::decide(const Json& body) {
   auto id = TRY(contract_in(body));
+  TRY(fresh());
   const auto& state = follower_->state();
   const auto* contract = state.contract(id);
   if (!contract || contract->phase != contracts::Phase::kSubmitted) {
     return Error(Code::kConflict, "expected a contract that waits for its decision");
   }
-  auto decision = decide_contract(state, follower_->confirmed_size(), follower_->confirmed_root(),
-                                  id, contract->consumer, contract->submit, evaluate_);
+  auto decision =
+      decide_contract(state, follower_->confirmed_size(), follower_->confirmed_root(), id,
+                      contract->consumer, contract->submit, decision_time(), evaluate_);
   return envelope(contracts::sign_record(decision, key_, follower_->market()));
 }
 
@@ -198,14 +287,15 @@ Result<Frame> Keeper::quote(const Json& body) {
   auto read = TRY(contracts::members_from_json(contracts::ContractSubmit::kType, *submit_json));
   const auto& submit = std::get<contracts::ContractSubmit>(read);
   Digest digest = ledger::sha256(as_bytes(canonical(*submit_json)));
-  auto decision = decide_contract(follower_->state(), follower_->confirmed_size(),
-                                  follower_->confirmed_root(), ContractId(digest), consumer, submit,
-                                  evaluate_);
+  auto decision =
+      decide_contract(follower_->state(), follower_->confirmed_size(), follower_->confirmed_root(),
+                      ContractId(digest), consumer, submit, decision_time(), evaluate_);
   return frame(Kind::kDecision, Json::Object{{"decision", contracts::members_json(decision)}});
 }
 
 Result<Frame> Keeper::challenge(const Json& body) {
   auto id = TRY(contract_in(body));
+  TRY(fresh());
   TRY(permit(follower_->state(), id));
   std::string nonce = to_hex(ByteView(ledger::random_array<32>()));
   challenges_[id] = nonce;
@@ -219,6 +309,7 @@ Result<Frame> Keeper::start(const Json& body) {
   const Json* evidence_json = TRY(fields.any("evidence"));
   TRY(fields.done());
   auto presented = TRY(contracts::evidence_from_json(*evidence_json));
+  TRY(fresh());
   const auto& state = follower_->state();
   auto allowed = TRY(permit(state, id));
   auto challenge = challenges_.find(id);
@@ -243,9 +334,9 @@ Result<Frame> Keeper::start(const Json& body) {
   for (const auto& dataset_id : contract.submit.datasets) {
     const auto* dataset = state.dataset(dataset_id);
     if (!dataset) return Error(Code::kBroken, "expected the dataset of an escrowed contract");
-    record.inputs.push_back({dataset_id, dataset->manifest.ciphertext, dataset->manifest.size,
-                             dataset->manifest.rows});
-    record.wraps.push_back(TRY(release_key(allowed, trainer, state, dataset_id, kem_)));
+    record.inputs.push_back(
+        {dataset_id, dataset->manifest.ciphertext, dataset->manifest.size, dataset->manifest.rows});
+    record.wraps.push_back(TRY(release_key(allowed, trainer, state, dataset_id, vault_)));
   }
   memory_.starts[id] = to_hex(ByteView(trainer.evidence_digest()));
   return envelope(contracts::sign_record(record, key_, follower_->market()));
@@ -274,14 +365,14 @@ Result<Frame> Keeper::tick(const Json& body) {
 // can use it.
 Result<Frame> Keeper::release(const Json& body) {
   auto id = TRY(contract_in(body));
+  TRY(fresh());
   const auto* contract = follower_->state().contract(id);
   if (!contract) return Error(Code::kNotFound, "expected this contract on the ledger");
   if (contract->phase != contracts::Phase::kSettled || !contract->result) {
     return Error(Code::kConflict, std::string("expected a settled contract, this one is ") +
                                       contracts::phase_name(contract->phase));
   }
-  auto info = contracts::header_wrap_info(follower_->market(), id);
-  auto header = TRY(ledger::hpke_open(kem_, as_bytes(info), {}, contract->result->sealed_header));
+  auto header = TRY(vault_.header(follower_->state(), *contract));
   if (header_digest(header) != contract->result->header) {
     return Error(Code::kUnauthentic, "expected the header that job.result names");
   }
@@ -298,23 +389,22 @@ std::string Keeper::seal() {
   Json::Object starts;
   for (const auto& [id, evidence_hex] : memory_.starts) starts[to_hex(id)] = evidence_hex;
   auto key = key_.seed(SecretAccess{});
-  auto kem = kem_.secret(SecretAccess{});
-  std::string plain = canonical(Json::Object{
-      {"key", to_hex(ByteView(key.bytes(SecretAccess{})))},
-      {"kem", to_hex(ByteView(kem.bytes(SecretAccess{})))},
-      {"size", memory_.size},
-      {"root", memory_.root},
-      {"starts", std::move(starts)}});
+  std::string plain = canonical(Json::Object{{"key", to_hex(ByteView(key.bytes(SecretAccess{})))},
+                                             {"size", memory_.size},
+                                             {"root", memory_.root},
+                                             {"starts", std::move(starts)},
+                                             {"vault", vault_.to_json(SecretAccess{})}});
   auto nonce = ledger::random_array<12>();
   Bytes out(nonce.begin(), nonce.end());
-  append(out, ledger::seal(sealing_key(), nonce, as_bytes(to_hex(follower_->market())), as_bytes(plain)));
+  append(out, ledger::seal(sealing_key(), nonce, as_bytes(to_hex(follower_->market())),
+                           as_bytes(plain)));
   return to_base64(out);
 }
 
 Status Keeper::unseal(ByteView sealed) {
   if (sealed.size() < 28) return Error(Code::kMalformed, "expected sealed keeper state");
-  auto plain = ledger::open(sealing_key(), sealed.first(12),
-                            as_bytes(to_hex(follower_->market())), sealed.subspan(12));
+  auto plain = ledger::open(sealing_key(), sealed.first(12), as_bytes(to_hex(follower_->market())),
+                            sealed.subspan(12));
   if (!plain) {
     return Error(Code::kUnauthentic,
                  "expected state sealed by this program on this platform for this market");
@@ -322,19 +412,20 @@ Status Keeper::unseal(ByteView sealed) {
   auto json = TRY(parse_canonical(as_text(*plain), 1 << 24));
   auto fields = TRY(Fields::of(json, "sealed"));
   auto key = TRY(fields.hex("key"));
-  auto kem = TRY(fields.hex("kem"));
   Memory memory;
   memory.size = static_cast<uint64_t>(TRY(fields.integer("size")));
   memory.root = TRY(fields.digest("root"));
   const Json* starts = TRY(fields.any("starts"));
+  const Json* vault_json = TRY(fields.any("vault"));
   TRY(fields.done());
+  auto vault = TRY(Vault::from_json(*vault_json));
   if (!starts->object()) return Error(Code::kMalformed, "sealed.starts: expected an object");
   for (const auto& [id, evidence_hex] : *starts->object()) {
     if (!evidence_hex.string()) return Error(Code::kMalformed, "sealed.starts: expected texts");
     memory.starts[TRY(named_from_hex<ContractId>(id))] = *evidence_hex.string();
   }
   key_ = TRY(ledger::SigningKey::from_seed(key));
-  kem_ = TRY(ledger::KemKey::from_bytes(kem));
+  vault_ = std::move(vault);
   memory_ = std::move(memory);
   return Done{};
 }

@@ -8,9 +8,10 @@
 #include <string>
 
 #include "contracts/lifecycle/follower.h"
-#include "ledger/crypto/hpke.h"
 #include "ledger/crypto/sign.h"
 #include "trainer/decision/decision.h"
+#include "trainer/keeper/freshness.h"
+#include "trainer/keeper/vault.h"
 #include "trainer/session/session.h"
 #include "trainer/wire/messages.h"
 
@@ -19,7 +20,7 @@ namespace souk::trainer {
 class Keeper {
  public:
   // `self` is borrowed. `evaluate` runs a policy in the jail.
-  Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate);
+  Keeper(const EnclaveSelf& self, EvaluatePolicy evaluate, LocalTime local_time = boot_time());
 
   // One request, one answer. Refusals change nothing.
   Frame answer(const Frame& request);
@@ -51,8 +52,12 @@ class Keeper {
   Result<Frame> tick(const Json& body);
   Result<Frame> release(const Json& body);
 
-  contracts::Evidence evidence(const std::string& nonce) const;
+  contracts::Evidence evidence(const SealingKey& kem, const std::string& nonce) const;
   Status ready() const;
+  Status serving() const;
+  Status fresh() const;
+  void notice_boots(std::optional<TimeMs> witnessed);
+  DecisionTime decision_time() const;
   Frame envelope(const ledger::Envelope& envelope);
   std::string seal();
   Status unseal(ByteView sealed);
@@ -62,10 +67,17 @@ class Keeper {
   EvaluatePolicy evaluate_;
   std::string boot_;
   ledger::SigningKey key_;
-  ledger::KemKey kem_;
+  Vault vault_;
   std::optional<contracts::Follower> follower_;
   Memory memory_;
   std::map<ContractId, std::string> challenges_;
+
+  // Of this process alone.
+  LocalTime local_time_;
+  std::map<Digest, int64_t> own_boots_;  // evidence digest -> local time it was made
+  bool booted_ = false;                  // one of them is confirmed
+  bool superseded_ = false;              // and after it a boot of somebody else's
+  Freshness freshness_;
 };
 
 }  // namespace souk::trainer

@@ -17,7 +17,7 @@ Result<Permit> permit(const contracts::MarketState& state, const ContractId& id)
 
 Result<contracts::Wrap> release_key(const Permit& permit, const AppraisedEnclave& trainer,
                                     const contracts::MarketState& state, const DatasetId& id,
-                                    const ledger::KemKey& keeper_kem) {
+                                    const Vault& vault) {
   const auto* contract = state.contract(permit.contract());
   const auto* dataset = state.dataset(id);
   if (!contract || !dataset) return Error(Code::kNotFound, "expected contract and dataset");
@@ -26,15 +26,12 @@ Result<contracts::Wrap> release_key(const Permit& permit, const AppraisedEnclave
     return Error(Code::kRefused, "expected a dataset of the permitted contract");
   }
   if (dataset->revoked) return Error(Code::kRefused, "expected a dataset that is not revoked");
-  auto info = contracts::dataset_wrap_info(state.market(), id, dataset->provider,
-                                           contracts::policy_hash(dataset->manifest.policy),
-                                           dataset->keeper_evidence);
-  auto file_key = ledger::hpke_open(keeper_kem, as_bytes(info), {}, dataset->wrap);
+  auto file_key = vault.dataset_key(state, *dataset);
   if (!file_key) return std::move(file_key).take_error().within("wrap of dataset " + to_hex(id));
   auto out_info = contracts::trainer_wrap_info(state.market(), permit.contract(), id,
                                                trainer.evidence_digest());
-  auto sealed = ledger::hpke_seal(trainer.claims().kem, as_bytes(out_info), {}, *file_key);
-  for (auto& byte : *file_key) *const_cast<volatile uint8_t*>(&byte) = 0;
+  auto sealed = ledger::hpke_seal(trainer.claims().kem, as_bytes(out_info), {},
+                                  ByteView(file_key->bytes(SecretAccess{})));
   if (!sealed) return std::move(sealed).take_error();
   return contracts::Wrap{id, std::move(*sealed)};
 }

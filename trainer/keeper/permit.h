@@ -4,8 +4,8 @@
 #pragma once
 
 #include "contracts/lifecycle/market_state.h"
-#include "ledger/crypto/hpke.h"
 #include "trainer/attest/appraisal.h"
+#include "trainer/keeper/vault.h"
 
 namespace souk::trainer {
 
@@ -29,6 +29,6 @@ Result<Permit> permit(const contracts::MarketState& state, const ContractId& con
 // dataset is not part of the permitted contract, or revoked since.
 Result<contracts::Wrap> release_key(const Permit& permit, const AppraisedEnclave& trainer,
                                     const contracts::MarketState& state, const DatasetId& dataset,
-                                    const ledger::KemKey& keeper_kem);
+                                    const Vault& vault);
 
 }  // namespace souk::trainer

@@ -106,6 +106,9 @@ class Session {
       auto body = TRY(expect(message, Kind::kConfirm));
       auto fields = TRY(Fields::of(body, "confirm"));
       auto note = TRY(fields.text("checkpoint", 1 << 16));
+      // Where the market has witnesses, a start is none before a quorum has cosigned it.
+      auto witnessed = follower_->witnessed(note);
+      if (!witnessed) return refuse(std::move(witnessed).take_error());
       auto confirmed = follower_->confirm(note);
       if (!confirmed) return refuse(std::move(confirmed).take_error());
       return channel_.send(frame(

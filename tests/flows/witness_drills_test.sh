@@ -1,0 +1,152 @@
+#!/bin/bash
+# witness_drills_test.sh BIN: a market under two of three witnesses, with real processes.
+# Its operator restores yesterday's directory, runs two keepers from one sealed state, a
+# witness comes back from a backup, processes are stopped past a timeout: each is refused.
+set -eu
+bin=$1
+work=$(mktemp -d)
+export SOUK_HOME="$work/home"
+pids=""
+cleanup() {
+  for pid in $pids; do kill -CONT "$pid" 2>/dev/null || true; kill -9 "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work"
+
+fail() { echo "FAILED: $*" >&2; for log in ./*.err; do echo "-- $log"; tail -3 "$log"; done >&2; exit 1; }
+member() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" "$2"; }
+number() { sed -n "s/.*\"$1\":\\([0-9]*\\).*/\\1/p" "$2"; }
+# wait_for SECONDS COMMAND...
+wait_for() {
+  local left=$(($1 * 10)); shift
+  until "$@"; do left=$((left - 1)); [ $left -gt 0 ] || return 1; sleep 0.1; done
+}
+get() { curl -sf --max-time 20 "$@"; }
+
+start_witness() { # NUMBER [PORT]
+  "$bin/souk-witness" serve --data "w$1" --keys "k$1" --port "${2:-0}" --json >"w$1.json" 2>"w$1.err" &
+  eval "w$1=$!"; pids="$pids $!"
+  wait_for 20 test -s "w$1.json" || fail "witness $1 does not serve"
+}
+stop() { kill "$1"; wait "$1" 2>/dev/null || true; }
+start_market() { # DIRECTORY; m always on the same port
+  local port=0
+  [ "$1" != m ] || port=${home_port:-0}
+  : >soukd.json
+  "$bin/soukd" --data "$1" --port "$port" --json >soukd.json 2>soukd.err &
+  market=$!; pids="$pids $!"
+  wait_for 60 test -s soukd.json || fail "soukd does not serve"
+  url=$(member url soukd.json)
+  [ "$1" != m ] || home_port=${url##*:}
+}
+witnessed_size() { get "$url/v1/witnesses" >status.json && number witnessed_size status.json; }
+deposit() { "$bin/souk" treasury deposit --as lab lab 5 --json >deposit.json 2>deposit.err || fail "no deposit"; }
+refused() { # DIRECTORY WORDS: soukd ends by itself, with status 1, the words, and evidence
+  local status=0
+  timeout 90 "$bin/soukd" --data "$1" --json >refused.json 2>refused.err || status=$?
+  [ "$status" = 1 ] || fail "$1: expected status 1, got $status: $(cat refused.err)"
+  grep -q "$2" refused.err || fail "$1: expected '$2': $(cat refused.err)"
+  [ ! -s refused.json ] || fail "$1: it served"
+  ls "$1"/evidence/witness-*.json >/dev/null || fail "$1: no evidence"
+}
+
+"$bin/souk" treasury keygen --json >treasury.json
+for i in 1 2 3; do
+  "$bin/souk-witness" init --data "w$i" --keys "k$i" --name "witness.example/w$i" --json >"key$i.json"
+  start_witness $i
+  eval "port$i=$(member url "w$i.json" | sed 's/.*://')"
+  echo "witness W$i $(member vkey "key$i.json") $(member url "w$i.json")"
+done >policy
+printf 'group G 2 W1 W2 W3\nquorum G\n' >>policy
+
+echo "-- a policy whose quorums need not meet is refused"
+{ grep ^witness policy; printf 'group G any W1 W2 W3\nquorum G\n'; } >loose
+status=0; "$bin/soukd" --data loose.d --witness-policy loose --found 2>loose.err || status=$?
+[ "$status" = 2 ] && grep -q "share a witness" loose.err || fail "a loose policy was accepted"
+
+echo "-- the market is founded, and does not open before its witnesses know it"
+"$bin/soukd" --data m --witness-policy policy --found --json >found.json
+status=0; timeout 60 "$bin/soukd" --data m --json >early.json 2>early.err || status=$?
+[ "$status" = 3 ] && [ ! -s early.json ] || fail "it served without a quorum ($status)"
+for i in 1 2 3; do "$bin/souk-witness" add-log --data "w$i" "$(member ledger_key found.json)" >/dev/null; done
+
+echo "-- with a quorum it serves, and proofs carry the cosignatures"
+start_market m
+[ "$(witnessed_size)" -ge 2 ] || fail "the boot entry is not witnessed"
+get "$url/v1/proof?seq=1&ack=witnessed" >proof.json
+[ "$(grep -o 'witness.example/w[123]' proof.json | sort -u | wc -l)" -ge 2 ] || fail "no quorum on the proof"
+
+echo "-- a stopped witness does not hold up the others"
+kill -STOP "$w1"
+"$bin/souk" init --market "$url" --market-id "$(member market soukd.json)" --name lab --json >lab.json
+deposit
+wait_for 30 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" -ge 3 ]" ||
+  fail "one stopped witness of three stopped the market"
+
+echo "-- two stopped witnesses do: entries stay local, nothing is witnessed"
+kill -STOP "$w2"
+deposit
+[ "$(witnessed_size)" = 3 ] || fail "witnessed without a quorum"
+[ "$(number size status.json)" = 4 ] || fail "a local entry was not acknowledged"
+kill -CONT "$w1" "$w2"
+wait_for 60 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" = 4 ]" ||
+  fail "the market did not recover when its witnesses did"
+
+echo "-- yesterday's directory, restored"
+stop "$market"
+cp -r m yesterday
+start_market m
+stop "$market"
+refused yesterday "rolled back or forked"
+grep -q '"kind":"larger_size"' yesterday/evidence/witness-1.json || fail "what kind of evidence?"
+grep -q '"signed_by_this_log":true' yesterday/evidence/*.json || fail "the evidence does not convict"
+
+echo "-- only the ledger restored, the sealed state kept; and the reverse"
+cp -r m mixed
+cp yesterday/ledger.db* mixed/
+refused mixed "rolled back or forked"
+
+echo "-- two keepers from one sealed state: the second is refused"
+cp -r m clone
+start_market m
+refused clone "rolled back or forked"
+
+echo "-- host and keeper stopped while a copy goes on: back again, they are caught and the keeper ends"
+paused=$market paused_url=$url
+enclave=$(pgrep -P "$paused")
+kill -STOP "$paused" $enclave
+cp -r m ahead
+start_market ahead
+stop "$market"
+kill -CONT "$paused" $enclave
+deposit
+wait_for 30 sh -c "curl -s '$paused_url/v1/witnesses' | grep -q 'rolled back or forked'" || fail "a stale host goes on"
+wait_for 30 sh -c "! pgrep -P $paused >/dev/null" || fail "its keeper goes on"
+if get "$paused_url/v1/keeper?nonce=$(printf 'a%.0s' $(seq 64))"; then fail "its keeper still answers"; fi
+stop "$paused"
+refused m "rolled back or forked"
+
+echo "-- a witness that comes back from a backup does not start"
+stop "$w3"
+cp "w3/witness.db" backup.db
+start_witness 3 "$port3"
+start_market ahead
+wait_for 30 sh -c "curl -s '$url/v1/checkpoint?ack=witnessed' | grep -q example/w3" || fail "w3 did not cosign"
+stop "$market"
+stop "$w3"
+rm -f w3/witness.db-wal w3/witness.db-shm
+cp backup.db w3/witness.db
+status=0
+timeout 20 "$bin/souk-witness" serve --data w3 --keys k3 --port "$port3" --json >w3.json 2>w3.err || status=$?
+[ "$status" = 1 ] && grep -q "old copy" w3.err || fail "an old witness file was served ($status)"
+
+echo "-- with its count restored too it starts, and the market counts it no more"
+rm k3/witness.count; printf '%020d\n' 0 >k3/witness.count
+start_witness 3 "$port3"
+start_market ahead
+wait_for 30 sh -c "curl -s '$url/v1/witnesses' | grep -q 'has forgotten'" || fail "a forgetful witness counts"
+grep -lq forgetful_witness ahead/evidence/*.json || fail "no evidence against the witness"
+if get "$url/v1/checkpoint?ack=witnessed" | grep -q example/w3; then fail "its cosignature is still shown"; fi
+stop "$market"
+echo "witness drills passed"
