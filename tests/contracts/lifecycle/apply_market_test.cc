@@ -84,10 +84,10 @@ TEST_F(Apply, OnlyTheNewestAppraisedKeeperActs) {
   EXPECT_EQ(world.record(world.start(contract), "keeper"), "not_the_keeper");
   EXPECT_EQ(world.record(JobAbort{contract, "trainer_died"}, "keeper"), "not_the_keeper");
   EXPECT_EQ(world.record(world.start(contract), "successor"), "");
-  // An older keeper's evidence still explains an older wrap.
+  // Nobody holds the older keeper's KEM key any more.
   auto offer = world.offer("late", 1);
   offer.keeper_evidence = evidence_digest(evidence_for("keeper", "keeper"));
-  EXPECT_EQ(world.record(offer, "hospital"), "");
+  EXPECT_EQ(world.record(offer, "hospital"), "unknown_keeper_evidence");
 }
 
 TEST_F(Apply, OnlyTheTreasuryMakesMoneyAndNeverMoreThanCanBeCounted) {
@@ -183,6 +183,17 @@ TEST_F(Apply, OnlyItsProviderRevokesADatasetAndOnlyOnce) {
   EXPECT_EQ(world.record(DatasetRevoke{DatasetId(digest_named("x"))}, "clinic"), "unknown_dataset");
   EXPECT_EQ(world.record(DatasetRevoke{first}, "hospital"), "");
   EXPECT_EQ(world.record(DatasetRevoke{first}, "hospital"), "revoked");
+  EXPECT_EQ(decide(world.allow(contract)), "revoked");
+}
+
+TEST_F(Apply, OnlyItsProviderErasesADatasetAndOnlyOnce) {
+  EXPECT_EQ(world.record(DatasetErase{first}, "clinic"), "not_the_provider");
+  EXPECT_EQ(world.record(DatasetErase{first}, "keeper"), "not_the_provider");
+  EXPECT_EQ(world.record(DatasetErase{DatasetId(digest_named("x"))}, "clinic"), "unknown_dataset");
+  EXPECT_EQ(world.record(DatasetErase{first}, "hospital"), "");
+  EXPECT_EQ(world.record(DatasetErase{first}, "hospital"), "erased");
+  EXPECT_EQ(world.record(DatasetRevoke{first}, "hospital"), "revoked");
+  EXPECT_TRUE(world.state().dataset(first)->wrap.empty());
   EXPECT_EQ(decide(world.allow(contract)), "revoked");
 }
 

@@ -37,6 +37,7 @@ std::vector<Sample> samples() {
           {"treasury.deposit", Deposit{key_named("lab").public_key(), 12}},
           {"dataset.offer", world.offer("x", 3)},
           {"dataset.revoke", DatasetRevoke{dataset}},
+          {"dataset.erase", DatasetErase{dataset}},
           {"contract.submit", submit},
           {"contract.decision", decision},
           {"job.start", start},
