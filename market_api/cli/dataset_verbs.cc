@@ -1,4 +1,4 @@
-// souk dataset publish|list|show|revoke.
+// souk dataset publish|list|show|revoke|erase.
 #include <cmath>
 #include <cstdio>
 
@@ -93,6 +93,7 @@ Json summary(const contracts::Dataset& dataset) {
                       {"reserved_epsilon_micro", dataset.budget.epsilon_micro_reserved},
                       {"runs", dataset.budget.runs},
                       {"revoked", dataset.revoked},
+                      {"erased", dataset.erased},
                       {"entry", dataset.seq}};
 }
 
@@ -113,7 +114,8 @@ Result<Answer> list_datasets(Session& session, const ListOptions&) {
                     millionths_text(dataset.budget.epsilon_micro_committed +
                                     dataset.budget.epsilon_micro_reserved) +
                         " of " + millionths_text(manifest.budget_epsilon_micro),
-                    std::to_string(dataset.budget.runs), dataset.revoked ? "revoked" : ""});
+                    std::to_string(dataset.budget.runs),
+                    dataset.erased ? "erased" : dataset.revoked ? "revoked" : ""});
   }
   answer.json = {{"datasets", std::move(all)}};
   answer.text = rows.size() == 1 ? "no datasets" : table_text(rows);
@@ -163,7 +165,7 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
                         short_real(spending.with_reserved.certified) + " with what is reserved), " +
                         short_real(spending.committed.exact) +
                         " if every contract had been chosen in advance"},
-       {"state", dataset.revoked ? "revoked" : "on offer"},
+       {"state", dataset.erased ? "erased" : dataset.revoked ? "revoked" : "on offer"},
        {"entry", std::to_string(dataset.seq)}});
   answer.text += "\npolicy\n" + printable(manifest.policy);
   while (answer.text.back() == '\n') answer.text.pop_back();
@@ -184,6 +186,34 @@ Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
   Answer answer;
   answer.json = {{"dataset", id}, {"entry", recorded.seq}, {"revoked", true}};
   answer.text = "revoked " + to_hex(id) + " in entry " + std::to_string(recorded.seq);
+  return answer;
+}
+
+// The tombstone first: from then on no honest keeper opens it. The host says that the
+// ciphertext is gone; nobody can prove that of a host.
+Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.id, "dataset"));
+  auto envelope = contracts::sign_record(contracts::DatasetErase{id}, identity.key(),
+                                         connection.view.market());
+  auto recorded = TRY(connection.line.record(envelope));
+  TRY(connection.view.sync(connection.line));
+  const contracts::Dataset& dataset = *connection.view.state().dataset(id);
+  if (!dataset.erased) {
+    return Error(Code::kConflict, "the erasure was recorded without effect");
+  }
+  auto held = connection.line.blob(dataset.manifest.ciphertext,
+                                   static_cast<uint64_t>(dataset.manifest.size),
+                                   [](uint64_t, uint64_t) {});
+  bool gone = !held && held.error().code() == Code::kNotFound;
+  Answer answer;
+  answer.json = {{"dataset", id},
+                 {"entry", recorded.seq},
+                 {"erased", true},
+                 {"ciphertext_deleted", gone}};
+  answer.text = "erased " + to_hex(id) + "; its tombstone is entry " + std::to_string(recorded.seq) +
+                (gone ? "\nthe host has deleted the ciphertext" : "\nthe host still serves the ciphertext");
   return answer;
 }
 
@@ -229,6 +259,11 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*group, session, "revoke", "No new contract may use this dataset", revoking,
                   revoke_dataset);
   verb->add_option("ID", revoking->id, "dataset id or its first digits")->required();
+  auto erasing = std::make_shared<OneOptions>();
+  verb = add_verb(*group, session, "erase",
+                  "Destroy the dataset's key and ciphertext and leave a signed tombstone", erasing,
+                  erase_dataset);
+  verb->add_option("ID", erasing->id, "dataset id or its first digits")->required();
 }
 
 }  // namespace souk::market

@@ -115,8 +115,9 @@ ledger::AuthenticEntry authentic(const ledger::Envelope& envelope) {
 
 // ---- keeper -------------------------------------------------------------------
 
-KeeperHost::KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate)
-    : keeper_(self, std::move(evaluate)) {}
+KeeperHost::KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate,
+                       trainer::LocalTime local_time)
+    : keeper_(self, std::move(evaluate), std::move(local_time)) {}
 
 // The keeper's word, through the bytes of the wire; its sealed state is kept.
 Frame KeeperHost::noted(Frame answer) {
@@ -202,7 +203,11 @@ Status TrainerThread::finish() {
 
 // ---- market -------------------------------------------------------------------
 
-MarketFixture::MarketFixture() {
+MarketFixture::MarketFixture()
+    : MarketFixture(own_clock_, "", [](const std::string& note) { return note; }) {}
+
+MarketFixture::MarketFixture(ManualClock& clock, const std::string& witness_policy, Cosign cosign)
+    : clock_(clock), cosign_(std::move(cosign)) {
   for (const char* name : {"north", "east", "south"}) providers.push_back(Party{name});
   self_ = std::make_unique<trainer::EnclaveSelf>(self_of(
       ledger::SigningKey::generate(), ledger::sha256(as_bytes("souk-enclave of this test"))));
@@ -215,6 +220,7 @@ MarketFixture::MarketFixture() {
   genesis_.currency = "EUR";
   genesis_.evidence_roots.push_back({trainer::kInsecureSim, self_->platform.public_key()});
   genesis_.measurements.push_back(self_->measurement);
+  genesis_.witness_policy = witness_policy;
 
   auto seed = log_key_.seed(SecretAccess{});
   auto log_key = must(ledger::SigningKey::from_seed(seed.bytes(SecretAccess{})));
@@ -247,7 +253,7 @@ uint64_t MarketFixture::append(const ledger::Envelope& envelope) {
 }
 
 History MarketFixture::history() const {
-  return {must(ledger_->leaves(0, ledger_->size())), ledger_->checkpoint()};
+  return {must(ledger_->leaves(0, ledger_->size())), cosign_(ledger_->checkpoint())};
 }
 
 History MarketFixture::prefix(uint64_t size) const {
@@ -317,7 +323,7 @@ contracts::Phase MarketFixture::phase(const ContractId& contract) {
 }
 
 std::unique_ptr<KeeperHost> MarketFixture::new_keeper(ByteView sealed) const {
-  auto keeper = std::make_unique<KeeperHost>(*self_, evaluate_);
+  auto keeper = std::make_unique<KeeperHost>(*self_, evaluate_, [this] { return clock_.now(); });
   auto ready = keeper->begin(must(ledger_->leaf(0)), sealed);
   CHECK(ready.kind == Kind::kReady);
   return keeper;

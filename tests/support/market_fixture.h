@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,7 +109,8 @@ Bytes envelope_bytes(const ledger::Envelope& envelope);
 // A keeper of this process and what its host keeps for it.
 class KeeperHost {
  public:
-  KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate);
+  KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate,
+             trainer::LocalTime local_time);
 
   trainer::Frame ask(trainer::Kind kind, const Json& body);
   trainer::Frame about(trainer::Kind kind, const ContractId& contract);
@@ -161,6 +163,9 @@ struct Delivery {
 class MarketFixture {
  public:
   MarketFixture();
+  // With witnesses: what they add to each checkpoint that is shown to anybody.
+  using Cosign = std::function<std::string(const std::string& note)>;
+  MarketFixture(ManualClock& clock, const std::string& witness_policy, Cosign cosign);
 
   // ---- keys of the operator
   const ledger::SigningKey& platform() const { return self_->platform; }
@@ -236,7 +241,9 @@ class MarketFixture {
 
  private:
   TempFolder folder_;
-  ManualClock clock_;
+  ManualClock own_clock_;
+  ManualClock& clock_;
+  Cosign cosign_;
   std::unique_ptr<trainer::EnclaveSelf> self_;
   ledger::SigningKey log_key_ = ledger::SigningKey::generate();
   contracts::Genesis genesis_;

@@ -1,0 +1,220 @@
+// dataset.erase: a tombstone on the ledger, and a keeper that can no longer open what it
+// names, whatever a host restores.
+#include "tests/flows/keeper_flow.h"
+#include "trainer/keeper/vault.h"
+
+namespace souk::flows {
+namespace {
+
+class ErasureFlow : public KeeperFlow {
+ protected:
+  void erase(const Offered& dataset, const Party& provider) {
+    auto seq = market.append(
+        contracts::sign_record(contracts::DatasetErase{dataset.id}, provider.key, market.market()));
+    ASSERT_EQ(market.void_of(seq), "");
+  }
+  // What soukd does when the keeper asks for another boot.
+  void boot_if_wanted() {
+    market.follow();
+    auto answer = market.keeper().confirm(market.history().checkpoint);
+    auto body = trainer::expect(answer, Kind::kConfirmed);
+    ASSERT_TRUE(body);
+    if (*body->find("boot")->boolean()) {
+      ASSERT_TRUE(market.record(Kind::kBoot, Json::Object{}));
+    }
+  }
+};
+
+TEST_F(ErasureFlow, OnlyItsProviderErasesADatasetAndOnlyOnce) {
+  auto dataset = market.publish(market.providers[0]);
+  auto sent = [&](const Party& who, const DatasetId& id) {
+    return market.void_of(market.append(
+        contracts::sign_record(contracts::DatasetErase{id}, who.key, market.market())));
+  };
+  EXPECT_EQ(sent(market.providers[1], dataset.id), "not_the_provider");
+  EXPECT_EQ(sent(market.treasury, dataset.id), "not_the_provider");
+  EXPECT_EQ(sent(market.providers[0], DatasetId{}), "unknown_dataset");
+  EXPECT_EQ(sent(market.providers[0], dataset.id), "");
+  EXPECT_EQ(sent(market.providers[0], dataset.id), "erased");
+  const auto& state = *market.state().dataset(dataset.id);
+  EXPECT_TRUE(state.erased);
+  EXPECT_TRUE(state.revoked);
+  EXPECT_TRUE(state.wrap.empty());
+  // And nobody brings the same dataset again.
+  auto again = market.append(
+      contracts::sign_record(dataset.offer, market.providers[0].key, market.market()));
+  EXPECT_EQ(market.void_of(again), "already_offered");
+}
+
+TEST_F(ErasureFlow, NoKeyLeavesAfterTheTombstoneThoughTheContractWasAllowed) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  erase(dataset, market.providers[0]);
+  StandIn trainer = market.stand_in(id, market.challenge(id));
+  EXPECT_EQ(refused(market.start_frame(id, trainer.evidence)), Code::kRefused);
+  market.deposit(market.lab.account(), 1000);
+  ContractId later = market.submit(market.contract({dataset.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, later));
+  EXPECT_EQ(market.phase(later), Phase::kRefused);
+}
+
+TEST_F(ErasureFlow, AnOldSealedStateDoesNotBringItBack) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  Bytes before = market.keeper().sealed();
+  erase(dataset, market.providers[0]);
+  boot_if_wanted();
+  auto old = market.new_keeper(before);  // it still has the old keys
+  ASSERT_EQ(old->follow(market.history()).kind, Kind::kConfirmed);
+  auto challenge = old->about(Kind::kChallenge, id);
+  ASSERT_EQ(challenge.kind, Kind::kNonce);
+  auto body = trainer::expect(challenge, Kind::kNonce).take();
+  StandIn trainer = market.stand_in(id, *body.find("nonce")->string());
+  auto start =
+      old->ask(Kind::kStart,
+               Json::Object{{"contract", id}, {"evidence", contracts::to_json(trainer.evidence)}});
+  EXPECT_EQ(refused(start), Code::kRefused);
+}
+
+// An older ledger beside the newer sealed state is refused as every older ledger is.
+TEST_F(ErasureFlow, AnOldLedgerDoesNotBringItBack) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  History before = market.history();
+  erase(dataset, market.providers[0]);
+  market.follow();
+  auto keeper = market.new_keeper(market.keeper().sealed());
+  EXPECT_EQ(refused(keeper->follow(before)), Code::kUnauthentic);
+  expect_no_key(*keeper, id, Code::kNotFound);
+}
+
+TEST_F(ErasureFlow, EverythingElseGoesOnUnderTheNewKey) {
+  auto erased = market.publish(market.providers[0]);
+  auto kept = market.publish(market.providers[1]);
+  ContractId settled = market.escrowed({kept.id});
+  StandIn first = market.started(settled);
+  Bytes header = to_bytes("header");
+  market.append(contracts::sign_record(market.result_of(settled, header, to_bytes("payload")),
+                                       first.signing, market.market()));
+  ContractId running = market.escrowed({kept.id});
+  StandIn second = market.started(running);
+  auto late = market.result_of(running, to_bytes("late"), to_bytes("payload"));
+  SealingKey old_kem = market.state().keeper()->kem;
+
+  erase(erased, market.providers[0]);
+  market.follow();
+  boot_if_wanted();
+  EXPECT_NE(market.state().keeper()->kem, old_kem);
+  EXPECT_EQ(market.keeper().about(Kind::kRelease, settled).body, header);
+  market.append(contracts::sign_record(late, second.signing, market.market()));
+  market.follow();
+  EXPECT_EQ(to_text(market.keeper().about(Kind::kRelease, running).body), "late");
+  market.restart_keeper();
+  EXPECT_EQ(market.keeper().about(Kind::kRelease, settled).body, header);
+  EXPECT_EQ(to_text(market.keeper().about(Kind::kRelease, running).body), "late");
+  market.started(market.escrowed({kept.id}));  // its key was kept
+  auto fresh = market.publish(market.providers[2]);
+  market.started(market.escrowed({fresh.id}));
+}
+
+TEST_F(ErasureFlow, AnOfferWrappedToAForgottenKeyIsVoid) {
+  auto erased = market.publish(market.providers[0]);
+  auto late = market.make_offer(market.providers[1]);
+  erase(erased, market.providers[0]);
+  market.follow();
+  boot_if_wanted();
+  auto seq =
+      market.append(contracts::sign_record(late.offer, market.providers[1].key, market.market()));
+  EXPECT_EQ(market.void_of(seq), "unknown_keeper_evidence");
+}
+
+// ---- the vault itself: what is forgotten is nowhere in it ----------------------------
+
+// Every KEM key that a vault's sealed form holds.
+std::vector<ledger::KemKey> kems_in(const Json& vault) {
+  std::vector<ledger::KemKey> out;
+  auto add = [&](const Json* key) {
+    if (key && key->string()) {
+      out.push_back(ledger::KemKey::from_bytes(from_hex(*key->string()).take()).take());
+    }
+  };
+  add(vault.find("kem"));
+  add(vault.find("next"));
+  for (const auto& old : *vault.find("retiring")->array()) add(old.find("kem"));
+  return out;
+}
+
+TEST_F(ErasureFlow, TheVaultKeepsNothingThatOpensAnErasedWrap) {
+  trainer::Vault vault;
+  auto signing = ledger::SigningKey::generate();
+  auto boot = [&](const SealingKey& kem) {
+    StandIn keys;
+    auto claims = market.trainer_claims(keys, ContractId{}, std::string(64, '0'));
+    claims.role = "keeper";
+    claims.contract = "";
+    claims.signing = signing.public_key();
+    claims.kem = kem;
+    contracts::KeeperBoot record{kem, trainer::simulate_evidence(market.platform(), claims)};
+    EXPECT_EQ(
+        market.void_of(market.append(contracts::sign_record(record, signing, market.market()))),
+        "");
+  };
+  boot(vault.kem());
+  auto doomed = market.publish(market.providers[0]);
+  auto kept = market.publish(market.providers[1]);
+  auto info = [&](const Offered& offered, const Party& provider) {
+    return contracts::dataset_wrap_info(market.market(), offered.id, provider.account(),
+                                        contracts::policy_hash(offered.offer.manifest.policy),
+                                        offered.offer.keeper_evidence);
+  };
+  auto opens = [&](const Offered& offered, const Party& provider) {
+    for (const auto& kem : kems_in(vault.to_json(SecretAccess{}))) {
+      if (ledger::hpke_open(kem, as_bytes(info(offered, provider)), {}, offered.offer.wrap)) {
+        return true;
+      }
+    }
+    return false;
+  };
+  vault.follow(market.state());
+  EXPECT_FALSE(vault.wants_boot());
+  EXPECT_TRUE(opens(doomed, market.providers[0]));
+
+  erase(doomed, market.providers[0]);
+  vault.follow(market.state());
+  EXPECT_TRUE(vault.wants_boot());
+  EXPECT_FALSE(vault.dataset_key(market.state(), *market.state().dataset(doomed.id)));
+  auto restored = trainer::Vault::from_json(vault.to_json(SecretAccess{}));  // a restart between
+  ASSERT_TRUE(restored);
+  vault = std::move(*restored);
+  boot(vault.boot_kem());
+  vault.follow(market.state());
+  EXPECT_FALSE(vault.wants_boot());
+  EXPECT_FALSE(opens(doomed, market.providers[0]));
+  auto text = canonical(vault.to_json(SecretAccess{}));
+  auto file_key = doomed.file_key.bytes(SecretAccess{});
+  EXPECT_EQ(text.find(to_hex(ByteView(file_key))), std::string::npos);
+  EXPECT_FALSE(vault.dataset_key(market.state(), *market.state().dataset(doomed.id)));
+  auto key = vault.dataset_key(market.state(), *market.state().dataset(kept.id));
+  ASSERT_TRUE(key);
+  EXPECT_EQ(to_hex(ByteView(key->bytes(SecretAccess{}))),
+            to_hex(ByteView(kept.file_key.bytes(SecretAccess{}))));
+}
+
+TEST_F(ErasureFlow, TheOldKeyOutlivesItsDatasetsOnlyByTheJobsThatRan) {
+  // The keeper of the market runs a job while something is erased: its sealed state then
+  // holds the old key until the job ends, and the next confirmation drops it.
+  auto doomed = market.publish(market.providers[0]);
+  auto kept = market.publish(market.providers[1]);
+  ContractId id = market.escrowed({kept.id});
+  market.started(id);
+  erase(doomed, market.providers[0]);
+  market.follow();
+  boot_if_wanted();
+  size_t while_running = market.keeper().sealed().size();
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  EXPECT_LT(market.keeper().sealed().size(), while_running);
+}
+
+}  // namespace
+}  // namespace souk::flows
