@@ -333,11 +333,10 @@ Result<Receipt> Sequencer::prove(uint64_t seq) const {
 }
 
 Result<std::vector<Digest>> Sequencer::inclusion(uint64_t seq, uint64_t size) const {
-  std::lock_guard lock(impl_->tree_mutex);
-  if (seq >= size || size > impl_->committed) {
+  if (seq >= size || size > this->size()) {
     return Error(Code::kMalformed, "expected an entry below a size of the ledger");
   }
-  return impl_->tree.inclusion_proof(seq, size);
+  return impl_->store.inclusion_proof(impl_->store.snapshot(), seq, size);
 }
 
 Result<std::vector<Digest>> Sequencer::consistency(uint64_t old_size, uint64_t new_size) const {
