@@ -12,7 +12,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
-constexpr double kLogPad = -8.5;                        // what the pad may be of delta
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
 constexpr double kNegligible = 1e-40;  // a power of the spectrum below this is dropped
 

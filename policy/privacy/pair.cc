@@ -373,7 +373,8 @@ LossPair dominating_pair(const Mechanism& mechanism, Adjacency adjacency, Direct
 
 double hockey_stick(const LossPair& pair, double epsilon) {
   double delta = 0;
-  for (const auto& [weight, part] : pair.gaussians) {
+  for (const auto& gaussian : pair.gaussians) {
+    const GaussianPart& part = gaussian.part;
     if (epsilon >= part.highest_loss()) continue;
     double from = std::max(part.where_loss_is(epsilon), part.lowest_outcome()),
            high = part.highest_outcome();
@@ -390,7 +391,7 @@ double hockey_stick(const LossPair& pair, double epsilon) {
       sum += integral(kRule8, x, std::min(high, next), integrand);
       x = next;
     }
-    delta += weight * sum;
+    delta += gaussian.weight * sum;
   }
   for (const auto& laplace : pair.laplaces) {
     // The body alone; its upper atom is among the atoms.

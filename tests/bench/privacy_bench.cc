@@ -40,7 +40,7 @@ int run(int repetitions) {
     const char* events;
     double delta;
   };
-  for (auto [events, delta] :
+  for (auto question :
        {Question{"psg:q=0.01,sigma=4,T=10000", 1e-5},
         Question{"psg:q=0.004266666666666667,sigma=1.1,T=14062", 1e-5},
         Question{"psg:q=0.04,sigma=1.5,T=2250", 1e-5}, Question{"psg:q=0.2,sigma=0.8,T=100", 1e-6},
@@ -50,11 +50,12 @@ int run(int repetitions) {
         Question{"psg:q=0.00002,sigma=0.4,T=1000000", 1e-10},
         Question{"psgu:q=0.01,sigma=2,T=2000,k=4", 1e-5},
         Question{"psg:q=0.01,sigma=1.1,T=3000;lap:b=4,T=3", 1e-6}}) {
-    auto list = parse_mechanisms(events)->all;
-    time(std::string("epsilon ") + events, repetitions,
-         [&] { (void)epsilon_bounds(list, Adjacency::kAddRemove, delta); });
-    time("  upper bound alone", repetitions,
-         [&] { (void)epsilon_bounds(list, Adjacency::kAddRemove, delta, Effort::kUsual); });
+    auto list = parse_mechanisms(question.events)->all;
+    time(std::string("epsilon ") + question.events, repetitions,
+         [&] { (void)epsilon_bounds(list, Adjacency::kAddRemove, question.delta); });
+    time("  upper bound alone", repetitions, [&] {
+      (void)epsilon_bounds(list, Adjacency::kAddRemove, question.delta, Effort::kUsual);
+    });
   }
   auto known = parse_mechanisms("psg:q=0.01,sigma=1.1,T=6000")->all;
   time("delta psg:q=0.01,sigma=1.1,T=6000 at 3", repetitions,

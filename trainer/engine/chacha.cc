@@ -46,8 +46,10 @@ template <int bits>
   for (int round = 0; round < 4; ++round) {
     Words y[16];
     for (size_t i = 0; i < 8; ++i) {
-      y[2 * i] = __builtin_shufflevector(x[i], x[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      y[2 * i] = __builtin_shufflevector(x[i], x[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
+                                         6, 22, 7, 23);
+      y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                             13, 29, 14, 30, 15, 31);
     }
     for (size_t i = 0; i < 16; ++i) x[i] = y[i];
   }
@@ -55,7 +57,8 @@ template <int bits>
 
 }  // namespace
 
-ChaCha20::ChaCha20(std::span<const uint8_t, 32> key, std::span<const uint8_t, 12> nonce, uint32_t counter) {
+ChaCha20::ChaCha20(std::span<const uint8_t, 32> key, std::span<const uint8_t, 12> nonce,
+                   uint32_t counter) {
   constexpr uint32_t kConstants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
   std::memcpy(state_.data(), kConstants, 16);
   std::memcpy(state_.data() + 4, key.data(), 32);
@@ -64,7 +67,8 @@ ChaCha20::ChaCha20(std::span<const uint8_t, 32> key, std::span<const uint8_t, 12
   blocks_made_ = counter;
 }
 
-ChaCha20::ChaCha20(std::span<const uint8_t, 32> key, uint64_t stream) : ChaCha20(key, stream_nonce(stream)) {}
+ChaCha20::ChaCha20(std::span<const uint8_t, 32> key, uint64_t stream)
+    : ChaCha20(key, stream_nonce(stream)) {}
 
 ChaCha20::~ChaCha20() {
   wipe(state_.data(), sizeof(state_));
@@ -75,12 +79,14 @@ void ChaCha20::refill() {
   // The last blocks before the counter wraps, where there are fewer than kBlocks.
   const uint64_t left = (uint64_t{1} << 32) - blocks_made_;
   CHECK(left > 0);
-  const size_t wanted = left < kBlocks ? static_cast<size_t>(left) : kBlocks, skipped = kBlocks - wanted;
+  const size_t wanted = left < kBlocks ? static_cast<size_t>(left) : kBlocks,
+               skipped = kBlocks - wanted;
   // kBlocks blocks side by side, a word of each in every vector.
   wide([&] {
     Words start[16], x[16];
     for (size_t i = 0; i < 16; ++i) start[i] = Words{} + state_[i];
-    for (size_t lane = 0; lane < kBlocks; ++lane) start[12][lane] = static_cast<uint32_t>(blocks_made_ + lane);
+    for (size_t lane = 0; lane < kBlocks; ++lane)
+      start[12][lane] = static_cast<uint32_t>(blocks_made_ + lane);
     for (size_t i = 0; i < 16; ++i) x[i] = start[i];
     for (int round = 0; round < 10; ++round) {
       quarter(x[0], x[4], x[8], x[12]);

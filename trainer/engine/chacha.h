@@ -11,7 +11,8 @@ namespace souk::trainer {
 class ChaCha20 {
  public:
   // The first block has the given counter.
-  ChaCha20(std::span<const uint8_t, 32> key, std::span<const uint8_t, 12> nonce, uint32_t counter = 0);
+  ChaCha20(std::span<const uint8_t, 32> key, std::span<const uint8_t, 12> nonce,
+           uint32_t counter = 0);
   // Nonce = 0 (4 bytes), `stream` (8 bytes, little endian).
   ChaCha20(std::span<const uint8_t, 32> key, uint64_t stream);
   ~ChaCha20();

@@ -29,7 +29,8 @@ double square_sum(std::span<const float> values) {
     double v = values[i];
     lanes[lane] += v * v;
   }
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+         ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
 int64_t round_scaled(std::span<const float> values, double factor, std::span<int32_t> units) {
@@ -63,7 +64,8 @@ constexpr size_t kRun = 16 * kNormalsPerPiece;
 // Calls use(first, normals) for every run of `count` normals; what is left of a piece is lost.
 template <class Use>
 void for_each_run(ChaCha20& random, size_t count, Use&& use) {
-  std::vector<double> normals(std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece));
+  std::vector<double> normals(
+      std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece));
   const Lanes lanes = lanes_of_this_cpu();
   for (size_t first = 0; first < count; first += kRun) {
     size_t wanted = std::min(kRun, count - first);
@@ -87,24 +89,28 @@ std::optional<NoiseGrid> NoiseGrid::make(double sigma, double clip, double draws
   grid.clip = clip;
   grid.clip_units = clip / grid.step;
   CHECK(grid.clip_units < 0x1p30);
-  grid.square_bound = static_cast<int64_t>(std::floor(std::nextafter(grid.clip_units * grid.clip_units, 0.0)));
+  grid.square_bound =
+      static_cast<int64_t>(std::floor(std::nextafter(grid.clip_units * grid.clip_units, 0.0)));
   grid.deviation_units = std::nextafter(sigma * clip, HUGE_VAL) / grid.step;
   return grid;
 }
 
-double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid, std::span<int32_t> units) {
+double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid,
+                    std::span<int32_t> units) {
   CHECK(gradient.size() == units.size());
   const double norm = std::sqrt(square_sum(gradient));
   if (!std::isfinite(norm)) {
     std::fill(units.begin(), units.end(), 0);
     return norm;
   }
-  double factor = std::min(1.0, grid.clip / norm * (1 - 1e-12)) / grid.step;  // norm 0: factor 1 / g
+  double factor =
+      std::min(1.0, grid.clip / norm * (1 - 1e-12)) / grid.step;  // norm 0: factor 1 / g
   for (int attempt = 0; attempt < 3; ++attempt) {
     int64_t square = round_scaled(gradient, factor, units);
     if (square <= grid.square_bound) return norm;
     // Rounding to the nearest has lengthened the row: shrink it by as much.
-    factor *= std::sqrt(static_cast<double>(grid.square_bound) / static_cast<double>(square)) * (1 - 1e-9);
+    factor *= std::sqrt(static_cast<double>(grid.square_bound) / static_cast<double>(square)) *
+              (1 - 1e-9);
   }
   factor = std::sqrt(static_cast<double>(grid.square_bound)) / norm * (1 - 1e-9);
   CHECK(truncate_scaled(gradient, factor, units) <= grid.square_bound);
@@ -123,7 +129,8 @@ void add_noise(ChaCha20& random, const NoiseGrid& grid, std::span<int64_t> sums)
   for_each_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
     int64_t* to = sums.data() + first;
     for (size_t i = 0; i < normals.size(); ++i) {
-      to[i] += std::bit_cast<int64_t>(normals[i] * deviation + kRounder) - std::bit_cast<int64_t>(kRounder);
+      to[i] += std::bit_cast<int64_t>(normals[i] * deviation + kRounder) -
+               std::bit_cast<int64_t>(kRounder);
     }
   });
 }

@@ -16,10 +16,10 @@
 namespace souk::trainer {
 
 struct NoiseGrid {
-  double step = 0;       // g, a power of two
-  double clip = 0;       // C
-  double clip_units = 0; // C / g, exact
-  int64_t square_bound = 0;  // floor((C / g)^2), or one less
+  double step = 0;             // g, a power of two
+  double clip = 0;             // C
+  double clip_units = 0;       // C / g, exact
+  int64_t square_bound = 0;    // floor((C / g)^2), or one less
   double deviation_units = 0;  // sigma C / g, never below it
 
   // `draws` is how many noise values the whole run will need: more draws, coarser grid.
@@ -29,7 +29,8 @@ struct NoiseGrid {
 
 // Clips `gradient` to L2 norm C and rounds it; all zero if any value is not finite.
 // Always sum z^2 <= grid.square_bound. Returns the norm before clipping.
-double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid, std::span<int32_t> units);
+double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid,
+                    std::span<int32_t> units);
 
 // Adds one rounded Gaussian to each sum. Box-Muller in double: radius from 128 random bits,
 // angle from 64; own polynomials, no branch and no table index depends on the randomness.

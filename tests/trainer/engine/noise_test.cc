@@ -53,7 +53,8 @@ TEST(Clip, NeverExceedsTheBoundWhateverTheGradient) {
     auto grid = *NoiseGrid::make(sigma, 0.9, 1000);
     for (int round = 0; round < 200; ++round) {
       std::vector<float> gradient(1 + random() % 3000);
-      std::normal_distribution<float> normal(0, static_cast<float>(std::pow(10.0, static_cast<double>(random() % 12) - 6)));
+      std::normal_distribution<float> normal(
+          0, static_cast<float>(std::pow(10.0, static_cast<double>(random() % 12) - 6)));
       for (float& v : gradient) v = normal(random);
       std::vector<int32_t> units(gradient.size());
       clip_to_grid(gradient, grid, units);
@@ -131,7 +132,8 @@ TEST(Noise, TailsBeyondFourDeviationsAreAsFullAsTheyShould) {
   standard_normals(random, normals);
   for (double limit : {3.0, 4.0, 4.5}) {
     double expected = std::erfc(limit / std::sqrt(2.0)) * kCount;
-    auto count = static_cast<double>(std::count_if(normals.begin(), normals.end(), [&](double x) { return std::abs(x) > limit; }));
+    auto count = static_cast<double>(std::count_if(normals.begin(), normals.end(),
+                                                   [&](double x) { return std::abs(x) > limit; }));
     EXPECT_LT(std::abs(count - expected), 5 * std::sqrt(expected)) << limit;
   }
 }
@@ -141,7 +143,8 @@ TEST(Noise, NeighboursAndPairsAreUncorrelated) {
   std::vector<double> normals(kCount + 128);
   ChaCha20 random(key_of(6), 0);
   standard_normals(random, normals);
-  for (size_t lag : {size_t{1}, size_t{2}, size_t{8}, size_t{63}, size_t{64}, size_t{128}}) {  // 128: cosine and sine of one pair
+  for (size_t lag : {size_t{1}, size_t{2}, size_t{8}, size_t{63}, size_t{64},
+                     size_t{128}}) {  // 128: cosine and sine of one pair
     double sum = 0;
     for (size_t i = 0; i < kCount; ++i) sum += normals[i] * normals[i + lag];
     EXPECT_LT(std::abs(sum), 5 * std::sqrt(double{kCount})) << lag;
@@ -191,7 +194,8 @@ std::vector<uint64_t> words_of_piece(ChaCha20& source) {
       return uint64_t{value};
     };
     for (size_t w = 0; w < 16; ++w) {
-      for (size_t block = 0; block < 16; block += 2) words.push_back(word(w, block) | word(w, block + 1) << 32);
+      for (size_t block = 0; block < 16; block += 2)
+        words.push_back(word(w, block) | word(w, block + 1) << 32);
     }
   }
   return words;
@@ -207,8 +211,10 @@ TEST(Noise, AgreesWithTheMathLibrary) {
     std::vector<double> normals(kNormalsPerPiece);
     standard_normals(random, normals);
     for (size_t i = 0; i < kPairs; ++i) {
-      long double u = std::ldexp(static_cast<long double>(words[i]), -64) + std::ldexp(static_cast<long double>(words[kPairs + i]), -128);
-      long double angle = std::ldexp(static_cast<long double>(words[2 * kPairs + i]), -64) * 2 * 3.14159265358979323846264338327950288L;
+      long double u = std::ldexp(static_cast<long double>(words[i]), -64) +
+                      std::ldexp(static_cast<long double>(words[kPairs + i]), -128);
+      long double angle = std::ldexp(static_cast<long double>(words[2 * kPairs + i]), -64) * 2 *
+                          3.14159265358979323846264338327950288L;
       long double radius = std::sqrt(-2 * std::log(u));
       EXPECT_NEAR(normals[i], static_cast<double>(radius * std::cos(angle)), 1e-14);
       EXPECT_NEAR(normals[kPairs + i], static_cast<double>(radius * std::sin(angle)), 1e-14);
@@ -224,7 +230,8 @@ TEST(Noise, IsTheSameToTheBitOnEveryCpu) {
   for (Lanes lanes : {Lanes::kAvx2, Lanes::kAvx512}) {
     if (lanes > lanes_of_this_cpu()) continue;
     normal_pieces(random.state(), 0, other, lanes);
-    EXPECT_EQ(std::memcmp(plain.data(), other.data(), plain.size() * sizeof(double)), 0) << static_cast<int>(lanes);
+    EXPECT_EQ(std::memcmp(plain.data(), other.data(), plain.size() * sizeof(double)), 0)
+        << static_cast<int>(lanes);
   }
 }
 
@@ -274,11 +281,13 @@ TEST(Sampling, BatchSizesAreBinomial) {
     sum += size;
     squares += size * size;
   }
-  double mean = sum / kSteps, variance = squares / kSteps - mean * mean, expected = kRows * q * (1 - q);
+  double mean = sum / kSteps, variance = squares / kSteps - mean * mean,
+         expected = kRows * q * (1 - q);
   EXPECT_LT(std::abs(mean - kRows * q), 5 * std::sqrt(expected / kSteps));
   EXPECT_LT(std::abs(variance / expected - 1), 5 * std::sqrt(2.0 / kSteps));
   double chi = 0;
-  for (double count : hits) chi += (count - kSteps * q) * (count - kSteps * q) / (kSteps * q * (1 - q));
+  for (double count : hits)
+    chi += (count - kSteps * q) * (count - kSteps * q) / (kSteps * q * (1 - q));
   EXPECT_LT(std::abs(chi - kRows), 5 * std::sqrt(2.0 * kRows));
 }
 
