@@ -61,9 +61,14 @@ Status write_file(const std::string& path, ByteView bytes) {
 Result<FolderLock> FolderLock::take(const std::string& folder) {
   int fd = open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return Error(Code::kBroken, "expected to write " + folder + "/lock");
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    close(fd);
-    return Error(Code::kConflict, "expected no other soukd to run on " + folder);
+  // A soukd that was killed while it started an enclave leaves a child that holds the lock for a
+  // moment more, until it execs or dies.
+  for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; ++waited) {
+    if (waited == 30) {
+      close(fd);
+      return Error(Code::kConflict, "expected no other soukd to run on " + folder);
+    }
+    usleep(100'000);
   }
   return FolderLock(fd);
 }
