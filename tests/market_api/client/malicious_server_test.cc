@@ -194,7 +194,9 @@ TEST(MaliciousServer, EveryLieIsRefusedAndNothingOfItIsKept) {
     EXPECT_TRUE(fresh.leaves().empty());
     auto synced = seen.sync(line);
     EXPECT_TRUE(!synced || seen.leaves() == history.leaves);
-    if (!synced) EXPECT_EQ(seen.leaves(), shorter.leaves);
+    if (!synced) {
+      EXPECT_EQ(seen.leaves(), shorter.leaves);
+    }
     // And the truth is still believed.
     server.tell(as_it_is);
     EXPECT_TRUE(fresh.sync(line));
