@@ -48,7 +48,7 @@ class HostFlow : public ::testing::Test {
     std::string lying = flows::program("souk-lying-relay");
     ASSERT_FALSE(enclave.empty() || lying.empty()) << "expected both in $SOUK_BIN";
     // Genesis names the real program; what runs later is the relay before it.
-    auto founded = Market::open({folder.file("market"), enclave, treasury.account(), "EUR"}, clock);
+    auto founded = Market::open({folder.file("market"), enclave, treasury.account(), "EUR", ""}, clock);
     ASSERT_TRUE(founded) << founded.error().expected();
     relay = folder.file("relay");
     std::ofstream(relay) << "#!/bin/sh\nexec '" << lying << "' \"$1\" '" << folder.path() << "'\n";
@@ -65,7 +65,7 @@ class HostFlow : public ::testing::Test {
   }
 
   void open() {
-    auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR"}, clock);
+    auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR", ""}, clock);
     ASSERT_TRUE(opened) << opened.error().expected();
     market = std::move(*opened);
   }
@@ -213,7 +213,7 @@ TEST_F(HostFlow, AKeeperThatDiesAndAnotherThatDoesNotBootOnlyDelayADecision) {
 
 TEST_F(HostFlow, AMarketWhoseKeeperDoesNotBootDoesNotOpen) {
   lie("refuse-boot-once");
-  auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR"}, clock);
+  auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR", ""}, clock);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code(), Code::kRefused);
   open();

@@ -110,7 +110,7 @@ Bytes envelope_bytes(const ledger::Envelope& envelope);
 class KeeperHost {
  public:
   KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate,
-             trainer::LocalTime local_time);
+             trainer::LocalTime local_time = trainer::boot_time());
 
   trainer::Frame ask(trainer::Kind kind, const Json& body);
   trainer::Frame about(trainer::Kind kind, const ContractId& contract);
