@@ -1,5 +1,6 @@
 // souk model fetch|evaluate|predict|import, souk receipt verify.
 #include <algorithm>
+#include <cstdio>
 
 #include "market_api/cli/session.h"
 #include "market_api/client/dataset_file.h"
@@ -42,6 +43,9 @@ Result<Answer> fetch(Session& session, const FetchOptions& options) {
                                     [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   Answer answer;
   answer.json = {{"job", id}, {"directory", received.directory}, {"model", received.model}};
+  if (!received.without_onnx.empty()) {
+    std::fprintf(stderr, "souk: no model.onnx: %s\n", printable(received.without_onnx).c_str());
+  }
   answer.text = "model    " + received.directory + "/model.safetensors\nSHA-256  " +
                 to_hex(ByteView(received.model)) + "\nreceipt  " + received.directory +
                 "/receipt.json";

@@ -80,6 +80,12 @@ ModelNotes notes_of(const contracts::Contract& contract, const MarketView& view)
   return notes;
 }
 
+Result<Bytes> onnx_of(StoredModel& stored, ByteView safetensors) {
+  auto file = TRY(trainer::SafeTensors::read(safetensors));
+  stored.model = TRY(model_from_safetensors(stored.notes.spec, file));
+  return export_onnx(stored);
+}
+
 }  // namespace
 
 Result<Received> receive_model(const ContractId& contract_id, const std::string& directory,
@@ -111,9 +117,7 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   }
 
   StoredModel stored{notes_of(contract, view), {}};
-  auto file = TRY(trainer::SafeTensors::read(model));
-  stored.model = TRY(model_from_safetensors(stored.notes.spec, file));
-  auto onnx = TRY(export_onnx(stored));
+  auto onnx = onnx_of(stored, model);
   std::string notes = canonical(to_json(stored.notes)) + "\n";
 
   TRY(make_directory(directory));
@@ -121,9 +125,9 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   TRY(save_file(directory + "/spec.json", as_bytes(notes), FileMode::kShared));
   TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)),
                 FileMode::kShared));
-  TRY(save_file(directory + "/model.onnx", onnx, FileMode::kPrivate));
+  if (onnx) TRY(save_file(directory + "/model.onnx", *onnx, FileMode::kPrivate));
   TRY(save_file(directory + "/model.safetensors", model, FileMode::kPrivate));
-  return Received{directory, result.model};
+  return Received{directory, result.model, onnx ? "" : onnx.error().expected()};
 }
 
 }  // namespace souk::market
