@@ -327,10 +327,13 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   }
   out.slack_ = 8 * kUnit * loss_scale + 1e-13;
 
-  // Cuts the windows out of the circle: slot 0 is the sum of the offsets.
+  // Cuts the windows out of the circle: slot 0 is the sum of the offsets. A window too far away to
+  // be numbered (noise that is next to none) stands where it promises least: `far`.
   const double scale = 1 / static_cast<double>(n);
-  auto cut = [&](std::vector<double>& masses, double low, double shift, Side& side) {
-    auto first = static_cast<int64_t>(std::floor((low - shift) / grid)) - 1;
+  auto cut = [&](std::vector<double>& masses, double low, double shift, Side& side, double far) {
+    double slot = std::floor((low - shift) / grid) - 1;
+    if (!(std::abs(slot) < 0x1p52)) slot = far;
+    const auto first = static_cast<int64_t>(slot);
     for (double& mass : masses) mass = std::max(0.0, mass * scale);
     std::rotate(masses.begin(),
                 masses.begin() + static_cast<ptrdiff_t>(((first % modulus) + modulus) % modulus),
@@ -338,8 +341,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
     side.mass = std::move(masses);
     side.start = static_cast<double>(first) * grid + shift;
   };
-  cut(re, best.low, shifts[0], out.upper_);
-  cut(im, lower_best.low, shifts[1], out.lower_);
+  cut(re, best.low, shifts[0], out.upper_, 0x1p52);
+  cut(im, lower_best.low, shifts[1], out.lower_, -0x1p52);
   return out;
 }
 

@@ -63,13 +63,14 @@ Measured ghost_norm(const Layer& layer, const float* x, const float* dy, GhostSc
   const int64_t reach = layer.node.padding;
   Measured measured;
   for (int64_t right = -reach; right <= reach; ++right) {
+    if (std::abs(right) >= width) continue;  // no column would stay
     const float* d = s.d.data();
     if (right != 0) {
       mask_columns(pixels, width, right, s.d.data(), s.masked.data());
       d = s.masked.data();
     }
     for (int64_t down = -reach; down <= reach; ++down) {
-      if (std::abs(down) >= height || std::abs(right) >= width) continue;
+      if (std::abs(down) >= height) continue;
       measured.square += shifted_dot(height, width, down, right, d, s.x.data());
       double rough = 0;
       for (int64_t row = std::max<int64_t>(0, -down); row < height - std::max<int64_t>(0, down); ++row) {
