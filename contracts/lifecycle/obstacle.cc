@@ -5,7 +5,9 @@
 namespace souk::contracts {
 namespace {
 
-bool in_range(int64_t value) { return value >= 0 && value <= kMaxJsonInteger; }
+bool in_range(int64_t value) {
+  return value >= 0 && value <= kMaxJsonInteger;
+}
 
 bool in_range(const Charges& charges) {
   return std::all_of(charges.begin(), charges.end(), [](int64_t c) { return in_range(c); });
@@ -69,10 +71,9 @@ std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractS
 std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const ContractSubmit& submit,
                                           const ContractDecision& decision) {
   const auto& wanted = submit.datasets;
-  bool one_each = std::equal(wanted.begin(), wanted.end(), decision.grants.begin(),
-                             decision.grants.end(), [](const DatasetId& id, const Grant& grant) {
-                               return id == grant.dataset;
-                             });
+  bool one_each =
+      std::equal(wanted.begin(), wanted.end(), decision.grants.begin(), decision.grants.end(),
+                 [](const DatasetId& id, const Grant& grant) { return id == grant.dataset; });
   if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
   for (const auto& id : wanted) {
     const Dataset* dataset = state.dataset(id);

@@ -25,8 +25,12 @@ inline Bytes to_bytes(std::string_view text) {
   auto view = as_bytes(text);
   return {view.begin(), view.end()};
 }
-inline std::string to_text(ByteView bytes) { return std::string(as_text(bytes)); }
-inline void append(Bytes& to, ByteView from) { to.insert(to.end(), from.begin(), from.end()); }
+inline std::string to_text(ByteView bytes) {
+  return std::string(as_text(bytes));
+}
+inline void append(Bytes& to, ByteView from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
 
 // Lower-case hexadecimal; the reader accepts lower case only.
 std::string to_hex(ByteView bytes);

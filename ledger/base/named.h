@@ -26,10 +26,11 @@ class Named {
 
 using Digest = std::array<uint8_t, 32>;
 
-using MarketId = Named<struct MarketIdMeaning, Digest>;      // SHA-256 of the genesis payload
-using DatasetId = Named<struct DatasetIdMeaning, Digest>;    // SHA-256 of the dataset manifest
-using ContractId = Named<struct ContractIdMeaning, Digest>;  // SHA-256 of the contract.submit payload
-using PublicKey = Named<struct PublicKeyMeaning, Digest>;    // Ed25519; also the account number
+using MarketId = Named<struct MarketIdMeaning, Digest>;    // SHA-256 of the genesis payload
+using DatasetId = Named<struct DatasetIdMeaning, Digest>;  // SHA-256 of the dataset manifest
+using ContractId =
+    Named<struct ContractIdMeaning, Digest>;               // SHA-256 of the contract.submit payload
+using PublicKey = Named<struct PublicKeyMeaning, Digest>;  // Ed25519; also the account number
 using SealingKey = Named<struct SealingKeyMeaning, Digest>;  // X25519
 using Signature = Named<struct SignatureMeaning, std::array<uint8_t, 64>>;
 

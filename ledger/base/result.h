@@ -26,14 +26,22 @@ enum class Code : uint8_t {
 // "malformed", "unauthentic", ... Stable: used in wire messages and problem documents.
 constexpr const char* code_name(Code code) {
   switch (code) {
-    case Code::kMalformed: return "malformed";
-    case Code::kUnauthentic: return "unauthentic";
-    case Code::kRefused: return "refused";
-    case Code::kNotFound: return "not_found";
-    case Code::kConflict: return "conflict";
-    case Code::kExhausted: return "exhausted";
-    case Code::kTryAgain: return "try_again";
-    case Code::kBroken: return "broken";
+    case Code::kMalformed:
+      return "malformed";
+    case Code::kUnauthentic:
+      return "unauthentic";
+    case Code::kRefused:
+      return "refused";
+    case Code::kNotFound:
+      return "not_found";
+    case Code::kConflict:
+      return "conflict";
+    case Code::kExhausted:
+      return "exhausted";
+    case Code::kTryAgain:
+      return "try_again";
+    case Code::kBroken:
+      return "broken";
   }
   return "broken";
 }
@@ -90,12 +98,12 @@ using Status = Result<Done>;
   })
 
 // For what only a bug can break. Always on.
-#define CHECK(condition)                                                       \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
+#define CHECK(condition)                                                        \
+  do {                                                                          \
+    if (!(condition)) {                                                         \
       std::fprintf(stderr, "%s:%d: bug: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                            \
-    }                                                                          \
+      std::abort();                                                             \
+    }                                                                           \
   } while (false)
 
 }  // namespace souk

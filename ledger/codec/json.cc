@@ -47,13 +47,27 @@ void write_string(std::string_view text, std::string& out) {
     out.append(text.substr(copied, i - copied));
     copied = i + 1;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         out += "\\u00";
         out.push_back(digits[(c >> 4) & 15]);
@@ -159,13 +173,15 @@ class Reader {
   // What read_integer refuses, in the dialect that lets a schema refuse it by name.
   Json read_marked() {
     size_t start = at_;
-    auto belongs = [](char c) { return (c >= '0' && c <= '9') || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-'; };
+    auto belongs = [](char c) {
+      return (c >= '0' && c <= '9') || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-';
+    };
     while (more() && belongs(peek())) ++at_;
     auto digits = text_.substr(start, at_ - start);
     int64_t value = 0;
     auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    bool whole = status == std::errc() && end == digits.data() + digits.size() && digits != "-0" && value <= kMaxJsonInteger &&
-                 value >= -kMaxJsonInteger;
+    bool whole = status == std::errc() && end == digits.data() + digits.size() && digits != "-0" &&
+                 value <= kMaxJsonInteger && value >= -kMaxJsonInteger;
     return whole ? Json(value) : marked(digits);
   }
 
@@ -193,8 +209,8 @@ class Reader {
     }
     int64_t value = 0;
     auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (status != std::errc() || end != digits.data() + digits.size() ||
-        value > kMaxJsonInteger || value < -kMaxJsonInteger) {
+    if (status != std::errc() || end != digits.data() + digits.size() || value > kMaxJsonInteger ||
+        value < -kMaxJsonInteger) {
       return bad("expected an integer below 2^53 in size");
     }
     return Json(value);
@@ -206,10 +222,14 @@ class Reader {
     for (int i = 0; i < 4; ++i) {
       char c = text_[at_++];
       uint32_t digit = 0;
-      if (c >= '0' && c <= '9') digit = static_cast<uint32_t>(c - '0');
-      else if (c >= 'a' && c <= 'f') digit = static_cast<uint32_t>(c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F' && dialect_ != Dialect::kCanonical) digit = static_cast<uint32_t>(c - 'A' + 10);
-      else return bad("expected four lower-case hex digits");
+      if (c >= '0' && c <= '9')
+        digit = static_cast<uint32_t>(c - '0');
+      else if (c >= 'a' && c <= 'f')
+        digit = static_cast<uint32_t>(c - 'a' + 10);
+      else if (c >= 'A' && c <= 'F' && dialect_ != Dialect::kCanonical)
+        digit = static_cast<uint32_t>(c - 'A' + 10);
+      else
+        return bad("expected four lower-case hex digits");
       value = value * 16 + digit;
     }
     return value;
@@ -255,13 +275,27 @@ class Reader {
       char e = peek();
       ++at_;
       switch (e) {
-        case '"': out.push_back('"'); break;
-        case '\\': out.push_back('\\'); break;
-        case 'b': out.push_back('\b'); break;
-        case 'f': out.push_back('\f'); break;
-        case 'n': out.push_back('\n'); break;
-        case 'r': out.push_back('\r'); break;
-        case 't': out.push_back('\t'); break;
+        case '"':
+          out.push_back('"');
+          break;
+        case '\\':
+          out.push_back('\\');
+          break;
+        case 'b':
+          out.push_back('\b');
+          break;
+        case 'f':
+          out.push_back('\f');
+          break;
+        case 'n':
+          out.push_back('\n');
+          break;
+        case 'r':
+          out.push_back('\r');
+          break;
+        case 't':
+          out.push_back('\t');
+          break;
         case '/':
           if (dialect_ == Dialect::kCanonical) return bad("expected / unescaped");
           out.push_back('/');
@@ -270,7 +304,8 @@ class Reader {
           uint32_t point = TRY(read_hex4());
           if (dialect_ == Dialect::kCanonical) {
             bool short_form = point == 8 || point == 9 || point == 10 || point == 12 || point == 13;
-            if (point >= 0x20 || short_form) return bad("expected the character itself, not an escape");
+            if (point >= 0x20 || short_form)
+              return bad("expected the character itself, not an escape");
           }
           if (point >= 0xd800 && point < 0xdc00) {
             if (!accept("\\u")) return bad("expected a low surrogate");
@@ -283,7 +318,8 @@ class Reader {
           put_utf8(point, out);
           break;
         }
-        default: return bad("expected a JSON escape");
+        default:
+          return bad("expected a JSON escape");
       }
     }
   }
@@ -378,28 +414,32 @@ std::string answer_json(const Json& value) {
 
 Result<Json> parse_canonical(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {
-    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+    return Error(Code::kMalformed,
+                 "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kCanonical).document();
 }
 
 Result<Json> parse_json(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {
-    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+    return Error(Code::kMalformed,
+                 "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kOrdinary).document();
 }
 
 Result<Json> parse_json_marking_reals(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {
-    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+    return Error(Code::kMalformed,
+                 "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kMarked).document();
 }
 
 Result<Json> parse_wide_json(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {
-    return Error(Code::kMalformed, "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
+    return Error(Code::kMalformed,
+                 "expected at most " + std::to_string(max_bytes) + " bytes of JSON");
   }
   return Reader(text, Dialect::kWide).document();
 }
@@ -436,14 +476,17 @@ Result<const Json*> Fields::take(const std::string& name) {
   return &it->second;
 }
 
-Result<const Json*> Fields::any(const std::string& name) { return take(name); }
+Result<const Json*> Fields::any(const std::string& name) {
+  return take(name);
+}
 
 Result<std::string> Fields::text(const std::string& name, size_t max_bytes) {
   const Json* value = TRY(take(name));
   auto* text = value->string();
   if (!text) return Error(Code::kMalformed, place(name) + ": expected a string");
   if (text->size() > max_bytes) {
-    return Error(Code::kMalformed, place(name) + ": expected at most " + std::to_string(max_bytes) + " bytes");
+    return Error(Code::kMalformed,
+                 place(name) + ": expected at most " + std::to_string(max_bytes) + " bytes");
   }
   return *text;
 }
@@ -452,8 +495,8 @@ Result<int64_t> Fields::integer(const std::string& name, int64_t min, int64_t ma
   const Json* value = TRY(take(name));
   auto* integer = value->integer();
   if (!integer || *integer < min || *integer > max) {
-    return Error(Code::kMalformed, place(name) + ": expected an integer from " + std::to_string(min) +
-                                       " to " + std::to_string(max));
+    return Error(Code::kMalformed, place(name) + ": expected an integer from " +
+                                       std::to_string(min) + " to " + std::to_string(max));
   }
   return *integer;
 }

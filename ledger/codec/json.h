@@ -31,19 +31,19 @@ class Json {
   static Json wide(uint64_t value);
 
   Json() : value_(nullptr) {}
-  Json(std::nullptr_t) : value_(nullptr) {}                        // NOLINT
-  Json(bool value) : value_(value) {}                              // NOLINT
-  Json(int64_t value) : value_(value) {}                           // NOLINT
-  Json(int value) : value_(int64_t{value}) {}                      // NOLINT
-  Json(uint32_t value) : value_(int64_t{value}) {}                 // NOLINT
-  Json(uint64_t value) : value_(static_cast<int64_t>(value)) {}    // NOLINT
-  Json(std::string value) : value_(std::move(value)) {}            // NOLINT
-  Json(std::string_view value) : value_(std::string(value)) {}     // NOLINT
-  Json(const char* value) : value_(std::string(value)) {}          // NOLINT
-  Json(Array value) : value_(std::move(value)) {}                  // NOLINT
-  Json(Object value) : value_(std::move(value)) {}                 // NOLINT
+  Json(std::nullptr_t) : value_(nullptr) {}                      // NOLINT
+  Json(bool value) : value_(value) {}                            // NOLINT
+  Json(int64_t value) : value_(value) {}                         // NOLINT
+  Json(int value) : value_(int64_t{value}) {}                    // NOLINT
+  Json(uint32_t value) : value_(int64_t{value}) {}               // NOLINT
+  Json(uint64_t value) : value_(static_cast<int64_t>(value)) {}  // NOLINT
+  Json(std::string value) : value_(std::move(value)) {}          // NOLINT
+  Json(std::string_view value) : value_(std::string(value)) {}   // NOLINT
+  Json(const char* value) : value_(std::string(value)) {}        // NOLINT
+  Json(Array value) : value_(std::move(value)) {}                // NOLINT
+  Json(Object value) : value_(std::move(value)) {}               // NOLINT
   template <class M, class R>
-  Json(const Named<M, R>& name) : value_(to_hex(name)) {}          // NOLINT
+  Json(const Named<M, R>& name) : value_(to_hex(name)) {}           // NOLINT
   Json(const Digest& digest) : value_(to_hex(ByteView(digest))) {}  // NOLINT
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }

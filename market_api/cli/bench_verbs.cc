@@ -16,9 +16,12 @@ struct TrainOptions {
 
 Result<Answer> train(Session&, const TrainOptions& options) {
   TrainBench bench = options.bench;
-  if (options.dtype != "f32" && options.dtype != "bf16") return Error(Code::kMalformed, "--dtype: expected f32 or bf16");
-  if (options.dp != "on" && options.dp != "off") return Error(Code::kMalformed, "--dp: expected on or off");
-  if (bench.steps < 1 || bench.steps > 100'000) return Error(Code::kMalformed, "--steps: expected 1 to 100000");
+  if (options.dtype != "f32" && options.dtype != "bf16")
+    return Error(Code::kMalformed, "--dtype: expected f32 or bf16");
+  if (options.dp != "on" && options.dp != "off")
+    return Error(Code::kMalformed, "--dp: expected on or off");
+  if (bench.steps < 1 || bench.steps > 100'000)
+    return Error(Code::kMalformed, "--steps: expected 1 to 100000");
   bench.bf16 = options.dtype == "bf16";
   bench.privately = options.dp == "on";
   if (options.spec) {
@@ -43,9 +46,10 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     std::snprintf(text.data(), text.size(), "%.3f%s", value, unit);
     return std::string(text.data());
   };
-  answer.text = bench.model + ", batch " + std::to_string(bench.batch) + ", " + options.dtype + ", privacy " + options.dp + ": " +
-                number(cost.ms_best, " ms/step best, ") + number(cost.ms_median, " median, ") +
-                number(cost.examples_per_s, " examples/s, ") + number(cost.rss_mb, " MB, ") + cost.isa;
+  answer.text = bench.model + ", batch " + std::to_string(bench.batch) + ", " + options.dtype +
+                ", privacy " + options.dp + ": " + number(cost.ms_best, " ms/step best, ") +
+                number(cost.ms_median, " median, ") + number(cost.examples_per_s, " examples/s, ") +
+                number(cost.rss_mb, " MB, ") + cost.isa;
   return answer;
 }
 
@@ -54,14 +58,18 @@ Result<Answer> train(Session&, const TrainOptions& options) {
 void add_bench_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "bench", "What things cost on this machine");
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* verb = add_verb(*group, session, "train", "One training step, on synthetic data", options, train);
-  verb->add_option("--model", options->bench.model, "mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet")->required();
+  CLI::App* verb =
+      add_verb(*group, session, "train", "One training step, on synthetic data", options, train);
+  verb->add_option("--model", options->bench.model,
+                   "mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet")
+      ->required();
   verb->add_option("--batch", options->bench.batch, "examples in a step (default 64)");
   verb->add_option("--dtype", options->dtype, "f32 or bf16");
   verb->add_option("--dp", options->dp, "on or off");
   verb->add_option("--threads", options->bench.threads, "threads (default 1)");
   verb->add_option("--steps", options->bench.steps, "steps to time (default 20)");
-  verb->add_option("--micro-batch", options->bench.micro_batch, "examples in memory at once for each thread");
+  verb->add_option("--micro-batch", options->bench.micro_batch,
+                   "examples in memory at once for each thread");
   verb->add_flag("--spec", options->spec, "only print the training specification");
   verb->add_flag("--reference", options->bench.reference, "the plain kernels: one thread, slow");
 }

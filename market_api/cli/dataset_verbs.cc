@@ -115,7 +115,9 @@ Result<Answer> list_datasets(Session& session, const ListOptions&) {
                                     dataset.budget.epsilon_micro_reserved) +
                         " of " + millionths_text(manifest.budget_epsilon_micro),
                     std::to_string(dataset.budget.runs),
-                    dataset.erased ? "erased" : dataset.revoked ? "revoked" : ""});
+                    dataset.erased    ? "erased"
+                    : dataset.revoked ? "revoked"
+                                      : ""});
   }
   answer.json = {{"datasets", std::move(all)}};
   answer.text = rows.size() == 1 ? "no datasets" : table_text(rows);
@@ -165,7 +167,9 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
                         short_real(spending.with_reserved.certified) + " with what is reserved), " +
                         short_real(spending.committed.exact) +
                         " if every contract had been chosen in advance"},
-       {"state", dataset.erased ? "erased" : dataset.revoked ? "revoked" : "on offer"},
+       {"state", dataset.erased    ? "erased"
+                 : dataset.revoked ? "revoked"
+                                   : "on offer"},
        {"entry", std::to_string(dataset.seq)}});
   answer.text += "\npolicy\n" + printable(manifest.policy);
   while (answer.text.back() == '\n') answer.text.pop_back();
@@ -195,25 +199,24 @@ Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.id, "dataset"));
-  auto envelope = contracts::sign_record(contracts::DatasetErase{id}, identity.key(),
-                                         connection.view.market());
+  auto envelope =
+      contracts::sign_record(contracts::DatasetErase{id}, identity.key(), connection.view.market());
   auto recorded = TRY(connection.line.record(envelope));
   TRY(connection.view.sync(connection.line));
   const contracts::Dataset& dataset = *connection.view.state().dataset(id);
   if (!dataset.erased) {
     return Error(Code::kConflict, "the erasure was recorded without effect");
   }
-  auto held = connection.line.blob(dataset.manifest.ciphertext,
-                                   static_cast<uint64_t>(dataset.manifest.size),
-                                   [](uint64_t, uint64_t) {});
+  auto held =
+      connection.line.blob(dataset.manifest.ciphertext,
+                           static_cast<uint64_t>(dataset.manifest.size), [](uint64_t, uint64_t) {});
   bool gone = !held && held.error().code() == Code::kNotFound;
   Answer answer;
-  answer.json = {{"dataset", id},
-                 {"entry", recorded.seq},
-                 {"erased", true},
-                 {"ciphertext_deleted", gone}};
-  answer.text = "erased " + to_hex(id) + "; its tombstone is entry " + std::to_string(recorded.seq) +
-                (gone ? "\nthe host has deleted the ciphertext" : "\nthe host still serves the ciphertext");
+  answer.json = {
+      {"dataset", id}, {"entry", recorded.seq}, {"erased", true}, {"ciphertext_deleted", gone}};
+  answer.text =
+      "erased " + to_hex(id) + "; its tombstone is entry " + std::to_string(recorded.seq) +
+      (gone ? "\nthe host has deleted the ciphertext" : "\nthe host still serves the ciphertext");
   return answer;
 }
 

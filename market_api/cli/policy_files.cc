@@ -54,12 +54,14 @@ Json value_at(const Json& root, std::string_view path) {
   while (at && i < path.size()) {
     if (path[i] == '.') {
       size_t end = path.find_first_of(".[", i + 1);
-      at = at->find(std::string(path.substr(i + 1, end == std::string_view::npos ? end : end - i - 1)));
+      at = at->find(
+          std::string(path.substr(i + 1, end == std::string_view::npos ? end : end - i - 1)));
       i = end;
     } else {
       size_t end = path.find(']', i);
       size_t place = 0;
-      for (size_t k = i + 1; k < end && k < path.size(); ++k) place = place * 10 + static_cast<size_t>(path[k] - '0');
+      for (size_t k = i + 1; k < end && k < path.size(); ++k)
+        place = place * 10 + static_cast<size_t>(path[k] - '0');
       auto* list = at->array();
       at = list && place >= 1 && place <= list->size() ? &(*list)[place - 1] : nullptr;
       i = end + 1;
@@ -69,15 +71,16 @@ Json value_at(const Json& root, std::string_view path) {
 }
 
 Json default_request() {
-  return Json::Object{{"id", "t1"},
-                      {"consumer", "acme-labs"},
-                      {"purpose", "medical-research"},
-                      {"region", "EU"},
-                      {"algorithm", "mlp"},
-                      {"epochs", 20},
-                      {"payment", 6000},
-                      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}},
-                      {"credentials", Json::Array{"hospital", "irb-approved"}}};
+  return Json::Object{
+      {"id", "t1"},
+      {"consumer", "acme-labs"},
+      {"purpose", "medical-research"},
+      {"region", "EU"},
+      {"algorithm", "mlp"},
+      {"epochs", 20},
+      {"payment", 6000},
+      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}},
+      {"credentials", Json::Array{"hospital", "irb-approved"}}};
 }
 
 Json default_dataset() {

@@ -12,7 +12,8 @@ struct ReplayOptions {
 
 }  // namespace
 
-Result<PolicyReplay> replay_data(Session& session, const std::string& data, const std::string& market_id) {
+Result<PolicyReplay> replay_data(Session& session, const std::string& data,
+                                 const std::string& market_id) {
   AuditBasis basis;
   auto identity = TRY(session.identity_if_any());
   if (!market_id.empty()) {
@@ -23,9 +24,11 @@ Result<PolicyReplay> replay_data(Session& session, const std::string& data, cons
   std::string path = is_directory(data) ? data + "/ledger.db" : data;
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
   auto jail = TRY(policy::start_lua_nursery());
-  return replay_ledger_file(path, basis, [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
-    return policy::evaluate_jailed(*jail, source, request, dataset, ctx);
-  });
+  return replay_ledger_file(
+      path, basis,
+      [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+        return policy::evaluate_jailed(*jail, source, request, dataset, ctx);
+      });
 }
 
 namespace {
@@ -33,19 +36,24 @@ namespace {
 Result<Answer> replay(Session& session, const ReplayOptions& options) {
   auto result = TRY(replay_data(session, options.data, options.market_id));
   Answer answer;
-  answer.json = {{"ok", result.ok},
-                 {"entries", result.entries},
-                 {"decisions", result.decisions},
-                 {"same", result.same},
-                 {"policies_asked", result.questions.size()},
-                 {"first_differing", result.first_differing ? Json(*result.first_differing) : Json(nullptr)},
-                 {"reason", result.reason},
-                 {"engine_hash", policy::engine_hash()}};
+  answer.json = {
+      {"ok", result.ok},
+      {"entries", result.entries},
+      {"decisions", result.decisions},
+      {"same", result.same},
+      {"policies_asked", result.questions.size()},
+      {"first_differing", result.first_differing ? Json(*result.first_differing) : Json(nullptr)},
+      {"reason", result.reason},
+      {"engine_hash", policy::engine_hash()}};
   answer.status = result.ok ? ExitStatus::kYes : ExitStatus::kNo;
   if (result.ok) {
-    answer.text = "ok: " + std::to_string(result.decisions) + " decisions of " + std::to_string(result.entries) + " entries came out as recorded";
+    answer.text = "ok: " + std::to_string(result.decisions) + " decisions of " +
+                  std::to_string(result.entries) + " entries came out as recorded";
   } else {
-    answer.text = "BAD: " + (result.first_differing ? "entry " + std::to_string(*result.first_differing) + ": " : "") + printable(result.reason);
+    answer.text =
+        "BAD: " +
+        (result.first_differing ? "entry " + std::to_string(*result.first_differing) + ": " : "") +
+        printable(result.reason);
   }
   return answer;
 }
@@ -54,9 +62,13 @@ Result<Answer> replay(Session& session, const ReplayOptions& options) {
 
 void add_policy_replay_verb(CLI::App& group, Session& session) {
   auto replaying = std::make_shared<ReplayOptions>();
-  CLI::App* verb = add_verb(group, session, "replay", "Make the decisions of a ledger again; name the first that differs", replaying, replay);
-  verb->add_option("LEDGER,--data", replaying->data, "a market's folder, or its ledger.db")->required();
-  verb->add_option("--market-id", replaying->market_id, "which market it must be (default: the pinned one)");
+  CLI::App* verb = add_verb(group, session, "replay",
+                            "Make the decisions of a ledger again; name the first that differs",
+                            replaying, replay);
+  verb->add_option("LEDGER,--data", replaying->data, "a market's folder, or its ledger.db")
+      ->required();
+  verb->add_option("--market-id", replaying->market_id,
+                   "which market it must be (default: the pinned one)");
 }
 
 }  // namespace souk::market

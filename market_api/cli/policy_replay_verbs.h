@@ -9,7 +9,8 @@
 namespace souk::market {
 
 // Every recorded decision of the ledger under `data`, made again in the jail.
-Result<PolicyReplay> replay_data(Session& session, const std::string& data, const std::string& market_id);
+Result<PolicyReplay> replay_data(Session& session, const std::string& data,
+                                 const std::string& market_id);
 
 void add_policy_replay_verb(CLI::App& group, Session& session);
 

@@ -29,10 +29,13 @@ struct EffortOptions {
     verb.add_option("--threads", threads, "default 2");
   }
   Result<policy::analysis::Effort> effort() const {
-    if (!(seconds > 0 && seconds <= 86'400)) return Error(Code::kMalformed, "--seconds: expected more than 0, at most 86400");
-    if (seed > static_cast<uint64_t>(kMaxJsonInteger) - 64) return Error(Code::kMalformed, "--seed: expected a number below 2^53");
+    if (!(seconds > 0 && seconds <= 86'400))
+      return Error(Code::kMalformed, "--seconds: expected more than 0, at most 86400");
+    if (seed > static_cast<uint64_t>(kMaxJsonInteger) - 64)
+      return Error(Code::kMalformed, "--seed: expected a number below 2^53");
     if (threads < 1 || threads > 64) return Error(Code::kMalformed, "--threads: expected 1 to 64");
-    return policy::analysis::Effort{seed, seconds, evaluations == 0 ? UINT64_MAX : evaluations, threads};
+    return policy::analysis::Effort{seed, seconds, evaluations == 0 ? UINT64_MAX : evaluations,
+                                    threads};
   }
 };
 struct ProveOptions {
@@ -64,10 +67,12 @@ Result<Done> place_setting(const std::string& setting, const std::vector<std::st
                                 : wanted == names[i];
     if (named) found.push_back(i);
   }
-  if (found.empty() && names.size() == 1 && wanted.empty()) found.push_back(0);  // its mistake is named later
+  if (found.empty() && names.size() == 1 && wanted.empty())
+    found.push_back(0);  // its mistake is named later
   if (found.size() != 1) {
-    return Error(Code::kMalformed, "--set " + key + ": expected a parameter of one of the templates" +
-                                       (found.empty() ? "" : "; several have it, so write template." + key));
+    return Error(Code::kMalformed,
+                 "--set " + key + ": expected a parameter of one of the templates" +
+                     (found.empty() ? "" : "; several have it, so write template." + key));
   }
   settings[found[0]][key] = value;
   return Done{};
@@ -75,14 +80,16 @@ Result<Done> place_setting(const std::string& setting, const std::vector<std::st
 
 Result<Answer> make(Session&, const NewOptions& options) {
   std::vector<std::map<std::string, std::string>> settings(options.templates.size());
-  for (const auto& setting : options.settings) TRY(place_setting(setting, options.templates, settings));
+  for (const auto& setting : options.settings)
+    TRY(place_setting(setting, options.templates, settings));
   std::vector<policy::Chosen> parts;
   Json::Array names, sentences, parameters;
   for (size_t i = 0; i < options.templates.size(); ++i) {
     auto chosen = TRY(policy::choose_from_text(options.templates[i], settings[i]));
     names.push_back(options.templates[i]);
     sentences.push_back(policy::reading(chosen));
-    parameters.push_back(Json::Object{{"template", options.templates[i]}, {"values", chosen.values}});
+    parameters.push_back(
+        Json::Object{{"template", options.templates[i]}, {"values", chosen.values}});
     parts.push_back(std::move(chosen));
   }
   auto source = TRY(policy::compose(parts));
@@ -110,8 +117,10 @@ Json describe(const policy::Template& kind) {
                       {"type", policy::type_name(parameter.type)},
                       {"what", parameter.what},
                       {"default", parameter.fallback}};
-    bool numbers = parameter.type == policy::ParameterType::kInteger || parameter.type == policy::ParameterType::kTime ||
-                   parameter.type == policy::ParameterType::kIntegers || parameter.type == policy::ParameterType::kAmounts;
+    bool numbers = parameter.type == policy::ParameterType::kInteger ||
+                   parameter.type == policy::ParameterType::kTime ||
+                   parameter.type == policy::ParameterType::kIntegers ||
+                   parameter.type == policy::ParameterType::kAmounts;
     if (numbers) {
       item["min"] = parameter.min;
       item["max"] = parameter.max;
@@ -124,9 +133,11 @@ Json describe(const policy::Template& kind) {
     parameters.push_back(std::move(item));
   }
   for (const auto& row : kind.conditions) {
-    conditions.push_back(Json::Object{{"code", row.code}, {"left", row.left}, {"op", row.op}, {"right", row.right}});
+    conditions.push_back(
+        Json::Object{{"code", row.code}, {"left", row.left}, {"op", row.op}, {"right", row.right}});
   }
-  for (const auto& row : kind.obligations) obligations.push_back(Json::Object{{"name", row.name}, {"value", row.value}});
+  for (const auto& row : kind.obligations)
+    obligations.push_back(Json::Object{{"name", row.name}, {"value", row.value}});
   auto plain = policy::choose(kind.name, {});
   return Json::Object{{"name", kind.name},
                       {"sentence", kind.sentence},
@@ -144,8 +155,8 @@ Result<Answer> list(Session&, const ListOptions& options) {
     answer.json = *described.object();
     answer.text = kind->name + ": " + *answer.json["reading"].string();
     for (const auto& parameter : kind->parameters) {
-      answer.text += "\n  " + parameter.name + " (" + policy::type_name(parameter.type) + "): " + parameter.what + " [" +
-                     canonical(parameter.fallback) + "]";
+      answer.text += "\n  " + parameter.name + " (" + policy::type_name(parameter.type) +
+                     "): " + parameter.what + " [" + canonical(parameter.fallback) + "]";
     }
     return answer;
   }
@@ -163,7 +174,8 @@ Result<Answer> list(Session&, const ListOptions& options) {
 
 // Policies are asked in the jail; what the search itself runs is our own interpreter.
 policy::analysis::AskEngine engine_of(policy::Nursery& jail) {
-  return [&jail](const std::string& source, const Json& request, const Json& dataset, const Json& ctx) {
+  return [&jail](const std::string& source, const Json& request, const Json& dataset,
+                 const Json& ctx) {
     return policy::evaluate_jailed(jail, source, request, dataset, ctx);
   };
 }
@@ -171,7 +183,9 @@ policy::analysis::AskEngine engine_of(policy::Nursery& jail) {
 Json certificate_json(const policy::analysis::Certificate& certificate) {
   Json::Array lines;
   for (uint32_t line : certificate.unreached_lines) lines.push_back(line);
-  double coverage = certificate.branches == 0 ? 1.0 : static_cast<double>(certificate.branches_covered) / certificate.branches;
+  double coverage = certificate.branches == 0
+                        ? 1.0
+                        : static_cast<double>(certificate.branches_covered) / certificate.branches;
   return Json::Object{{"seed", certificate.seed},
                       {"threads", static_cast<int64_t>(certificate.threads)},
                       {"evaluations", certificate.evaluations},
@@ -184,16 +198,20 @@ Json certificate_json(const policy::analysis::Certificate& certificate) {
 }
 
 std::string certificate_text(const policy::analysis::Certificate& certificate) {
-  std::string out = std::to_string(certificate.evaluations) + " evaluations, " + std::to_string(certificate.branches_covered) + " of " +
-                    std::to_string(certificate.branches) + " branches, seed " + std::to_string(certificate.seed);
+  std::string out = std::to_string(certificate.evaluations) + " evaluations, " +
+                    std::to_string(certificate.branches_covered) + " of " +
+                    std::to_string(certificate.branches) + " branches, seed " +
+                    std::to_string(certificate.seed);
   for (size_t i = 0; i < certificate.unreached_lines.size(); ++i) {
-    out += (i == 0 ? "; not both ways: line " : ", ") + std::to_string(certificate.unreached_lines[i]);
+    out +=
+        (i == 0 ? "; not both ways: line " : ", ") + std::to_string(certificate.unreached_lines[i]);
   }
   return out;
 }
 
 Json question_json(const policy::analysis::Space::Question& question) {
-  return Json::Object{{"request", question.request}, {"dataset", question.dataset}, {"ctx", question.ctx}};
+  return Json::Object{
+      {"request", question.request}, {"dataset", question.dataset}, {"ctx", question.ctx}};
 }
 
 Result<Answer> prove(Session&, const ProveOptions& options) {
@@ -216,9 +234,10 @@ Result<Answer> prove(Session&, const ProveOptions& options) {
   const auto& shown = *proof.counterexample;
   Json::Object counterexample = *question_json(shown.question).object();
   counterexample["decision"] = decision_json(shown.decision);
-  answer.text = "broken: " + options.invariant + "\nrequest " + canonical(shown.question.request) + "\ndataset " +
-                canonical(shown.question.dataset) + "\nctx " + canonical(shown.question.ctx) + "\n" +
-                policy::status_name(shown.decision.status) + ", price " + std::to_string(shown.decision.price_minor) + "; " +
+  answer.text = "broken: " + options.invariant + "\nrequest " + canonical(shown.question.request) +
+                "\ndataset " + canonical(shown.question.dataset) + "\nctx " +
+                canonical(shown.question.ctx) + "\n" + policy::status_name(shown.decision.status) +
+                ", price " + std::to_string(shown.decision.price_minor) + "; " +
                 certificate_text(proof.certificate);
   answer.json["counterexample"] = std::move(counterexample);
   answer.status = ExitStatus::kNo;
@@ -233,14 +252,16 @@ Json witness_json(const std::optional<policy::analysis::Difference::Witness>& wi
   return out;
 }
 
-std::string witness_text(const char* what, const std::optional<policy::analysis::Difference::Witness>& witness) {
+std::string witness_text(const char* what,
+                         const std::optional<policy::analysis::Difference::Witness>& witness) {
   if (!witness) return "";
   auto side = [](const policy::PolicyDecision& decision) {
-    return std::string(policy::status_name(decision.status)) + (decision.allowed() ? " for " + std::to_string(decision.price_minor) : "");
+    return std::string(policy::status_name(decision.status)) +
+           (decision.allowed() ? " for " + std::to_string(decision.price_minor) : "");
   };
-  return std::string("\n") + what + ": A " + side(witness->a) + ", B " + side(witness->b) + "\n  request " +
-         canonical(witness->question.request) + "\n  dataset " + canonical(witness->question.dataset) + "\n  ctx " +
-         canonical(witness->question.ctx);
+  return std::string("\n") + what + ": A " + side(witness->a) + ", B " + side(witness->b) +
+         "\n  request " + canonical(witness->question.request) + "\n  dataset " +
+         canonical(witness->question.dataset) + "\n  ctx " + canonical(witness->question.ctx);
 }
 
 Result<Answer> diff(Session&, const DiffOptions& options) {
@@ -258,10 +279,13 @@ Result<Answer> diff(Session&, const DiffOptions& options) {
                  {"b", contracts::policy_hash(b)},
                  {"stricter_witness", witness_json(difference.stricter)},
                  {"looser_witness", witness_json(difference.looser)},
-                 {"certificate", Json::Object{{"a", certificate_json(difference.of_a)}, {"b", certificate_json(difference.of_b)}}}};
+                 {"certificate", Json::Object{{"a", certificate_json(difference.of_a)},
+                                              {"b", certificate_json(difference.of_b)}}}};
   bool same = difference.relation == policy::analysis::Difference::Relation::kEquivalent;
-  answer.text = same ? "no difference found" : "B is " + relation + (relation == "incomparable" ? " with A" : " than A");
-  answer.text += ": " + certificate_text(difference.of_b) + witness_text("where B asks for more", difference.stricter) +
+  answer.text = same ? "no difference found"
+                     : "B is " + relation + (relation == "incomparable" ? " with A" : " than A");
+  answer.text += ": " + certificate_text(difference.of_b) +
+                 witness_text("where B asks for more", difference.stricter) +
                  witness_text("where B asks for less", difference.looser);
   answer.status = same ? ExitStatus::kYes : ExitStatus::kNo;
   return answer;
@@ -272,20 +296,28 @@ Result<Answer> diff(Session&, const DiffOptions& options) {
 void add_policy_tool_verbs(CLI::App& app, Session& session) {
   CLI::App* group = app.get_subcommand("policy");
   auto making = std::make_shared<NewOptions>();
-  CLI::App* verb = add_verb(*group, session, "new", "A policy out of templates: all of them must hold", making, make);
-  verb->add_option("--template", making->templates, "its name; may be given several times")->required();
+  CLI::App* verb = add_verb(*group, session, "new",
+                            "A policy out of templates: all of them must hold", making, make);
+  verb->add_option("--template", making->templates, "its name; may be given several times")
+      ->required();
   verb->add_option("--set", making->settings, "key=value or template.key=value; lists as a,b,c");
   verb->add_option("--out", making->out, "file to write (default: standard output)");
   auto listing = std::make_shared<ListOptions>();
-  verb = add_verb(*group, session, "templates", "The library of policies, or one of it", listing, list);
+  verb = add_verb(*group, session, "templates", "The library of policies, or one of it", listing,
+                  list);
   verb->add_option("NAME", listing->name, "template");
   auto proving = std::make_shared<ProveOptions>();
-  verb = add_verb(*group, session, "prove", "Look for a request that breaks an invariant of a policy", proving, prove);
+  verb = add_verb(*group, session, "prove",
+                  "Look for a request that breaks an invariant of a policy", proving, prove);
   verb->add_option("POLICY", proving->policy, "Lua file")->required();
-  verb->add_option("--invariant", proving->invariant, "e.g. 'allow implies request.dp.epsilon_micro <= 1000000'")->required();
+  verb->add_option("--invariant", proving->invariant,
+                   "e.g. 'allow implies request.dp.epsilon_micro <= 1000000'")
+      ->required();
   proving->effort.add_to(*verb);
   auto comparing = std::make_shared<DiffOptions>();
-  verb = add_verb(*group, session, "diff", "Whether policy B asks for more than A, for less, or for the same", comparing, diff);
+  verb =
+      add_verb(*group, session, "diff",
+               "Whether policy B asks for more than A, for less, or for the same", comparing, diff);
   verb->add_option("A", comparing->a, "Lua file")->required();
   verb->add_option("B", comparing->b, "Lua file")->required();
   comparing->effort.add_to(*verb);

@@ -24,7 +24,8 @@ struct EvalOptions {
 // What an ordinary request costs, by running it. Nothing when the policy fails on it.
 Result<Json> cost_of(const std::string& source, const policy::LintReport& report) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto decision = policy::evaluate_jailed(*jail, source, default_request(), default_dataset(), default_context());
+  auto decision = policy::evaluate_jailed(*jail, source, default_request(), default_dataset(),
+                                          default_context());
   return Json(Json::Object{{"gas", decision.gas},
                            {"sample_status", policy::status_name(decision.status)},
                            {"loops", report.loops},
@@ -42,10 +43,15 @@ Result<Answer> check(Session&, const CheckOptions& options) {
     bool error = finding.weight == policy::Finding::Weight::kError;
     errors += error;
     findings.push_back(policy::to_json(finding));
-    answer.text += options.policy + ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column) + ": " + (error ? "" : "note: ") +
-                   printable(finding.message) + (finding.did_you_mean.empty() ? "" : " (did you mean " + finding.did_you_mean + "?)") + " [" + finding.code + "]\n";
+    answer.text +=
+        options.policy + ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column) +
+        ": " + (error ? "" : "note: ") + printable(finding.message) +
+        (finding.did_you_mean.empty() ? "" : " (did you mean " + finding.did_you_mean + "?)") +
+        " [" + finding.code + "]\n";
   }
-  std::string stem = options.policy.ends_with(".lua") ? options.policy.substr(0, options.policy.size() - 4) : options.policy;
+  std::string stem = options.policy.ends_with(".lua")
+                         ? options.policy.substr(0, options.policy.size() - 4)
+                         : options.policy;
   bool tested = path_exists(stem + "_test.json") || path_exists(stem + "_test.lua");
   Digest hash = contracts::policy_hash(source);
   answer.json = {{"ok", errors == 0},
@@ -56,11 +62,14 @@ Result<Answer> check(Session&, const CheckOptions& options) {
                  {"policy_hash", hash}};
   if (publishable) {
     Json cost = TRY(cost_of(source, report));
-    answer.text += "an ordinary request costs " + canonical(*cost.find("gas")) + " gas" + (report.bounded ? "" : "; there is a loop without a bound that is plain to see") + "\n";
+    answer.text +=
+        "an ordinary request costs " + canonical(*cost.find("gas")) + " gas" +
+        (report.bounded ? "" : "; there is a loop without a bound that is plain to see") + "\n";
     answer.json["cost"] = std::move(cost);
   }
   if (!tested) answer.text += "there are no cases beside it (" + stem + "_test.json)\n";
-  answer.text += (errors == 0 ? "ok, policy hash " + to_hex(ByteView(hash)) : std::to_string(errors) + " to mend");
+  answer.text += (errors == 0 ? "ok, policy hash " + to_hex(ByteView(hash))
+                              : std::to_string(errors) + " to mend");
   answer.status = errors == 0 ? ExitStatus::kYes : ExitStatus::kNo;
   return answer;
 }
@@ -81,8 +90,8 @@ Result<Answer> eval(Session&, const EvalOptions& options) {
 void add_policy_verbs(CLI::App& app, Session& session) {
   CLI::App* group = add_group(app, "policy", "Try a policy on this machine");
   auto checking = std::make_shared<CheckOptions>();
-  CLI::App* verb = add_verb(*group, session, "check", "What is wrong with a policy, before it is published",
-                            checking, check);
+  CLI::App* verb = add_verb(*group, session, "check",
+                            "What is wrong with a policy, before it is published", checking, check);
   verb->add_option("POLICY", checking->policy, "Lua file")->required();
   auto trying = std::make_shared<EvalOptions>();
   verb = add_verb(*group, session, "eval", "What a policy answers to a request", trying, eval);

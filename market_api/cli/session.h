@@ -94,8 +94,9 @@ void add_money_verbs(CLI::App& app, Session& session);   // treasury keygen|depo
 void add_bench_verbs(CLI::App& app, Session& session);   // bench train
 void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
 void add_policy_study_verbs(CLI::App& app, Session& session);  // policy test|explain|whatif
-void add_policy_tool_verbs(CLI::App& app, Session& session);  // policy new|templates|prove|diff, after policy
-void add_train_verbs(CLI::App& app, Session& session);   // train-local
+void add_policy_tool_verbs(CLI::App& app,
+                           Session& session);  // policy new|templates|prove|diff, after policy
+void add_train_verbs(CLI::App& app, Session& session);    // train-local
 void add_privacy_verbs(CLI::App& app, Session& session);  // privacy epsilon|delta|noise|...
 
 // A group of verbs that asks for one of them.

@@ -36,7 +36,8 @@ class Model {
     node.units = units;
     return add(node);
   }
-  uint32_t conv(uint32_t units, uint32_t kernel, uint32_t stride, uint32_t padding, bool bias, std::vector<uint32_t> inputs = {}) {
+  uint32_t conv(uint32_t units, uint32_t kernel, uint32_t stride, uint32_t padding, bool bias,
+                std::vector<uint32_t> inputs = {}) {
     Node node;
     node.op = Op::kConv2d;
     node.units = units;
@@ -180,7 +181,8 @@ Status choose_model(const TrainBench& bench, TrainingSpec& spec) {
     spec.input_shape = {3, 32, 32};
     spec.model = name == "vgg9" ? vgg9() : resnet32();
   } else {
-    return Error(Code::kMalformed, "--model: expected mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet");
+    return Error(Code::kMalformed,
+                 "--model: expected mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet");
   }
   return Done{};
 }
@@ -188,7 +190,9 @@ Status choose_model(const TrainBench& bench, TrainingSpec& spec) {
 uint32_t suitable_shard(const TrainBench& bench, const TrainingSpec& spec) {
   if (bench.micro_batch > 0) return bench.micro_batch;
   const uint32_t each = std::max(1U, (bench.batch + bench.threads - 1) / bench.threads);
-  return std::min(each, spec.input_shape.size() == 1 ? 256U : bench.model == "resnet32gn" ? 16U : 32U);
+  return std::min(each, spec.input_shape.size() == 1  ? 256U
+                        : bench.model == "resnet32gn" ? 16U
+                                                      : 32U);
 }
 
 struct Data {
@@ -209,7 +213,8 @@ Data synthetic(const TrainingSpec& spec, uint32_t rows) {
 }
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 double peak_rss_mb() {
@@ -279,7 +284,8 @@ Result<TrainCost> run_train_bench(const TrainBench& bench) {
   }
   cost.isa = trainer::isa_name();
   auto workers = TRY(trainer::Workers::start(bench.threads));
-  auto run = TRY(trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), *workers));
+  auto run =
+      TRY(trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), *workers));
   TRY(time_steps(run, bench, cost));
   return cost;
 }

@@ -16,9 +16,9 @@ struct TrainBench {
   uint32_t micro_batch = 0;  // 0: what suits the model
   uint32_t steps = 20;
   unsigned threads = 1;
-  bool privately = false;    // Poisson with a rate so close to 1 that every step sees every example
+  bool privately = false;  // Poisson with a rate so close to 1 that every step sees every example
   bool bf16 = false;
-  bool reference = false;    // the plain kernels: slow
+  bool reference = false;  // the plain kernels: slow
 };
 
 struct TrainCost {

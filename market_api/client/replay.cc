@@ -37,14 +37,16 @@ std::string difference(const Json& recorded, const Json& again) {
   for (const auto& [name, value] : *recorded.object()) {
     const Json* other = again.find(name);
     if (other && *other == value) continue;
-    return name + ": recorded " + canonical(value).substr(0, 300) + ", now " + (other ? canonical(*other).substr(0, 300) : "absent");
+    return name + ": recorded " + canonical(value).substr(0, 300) + ", now " +
+           (other ? canonical(*other).substr(0, 300) : "absent");
   }
   return "a member that is not recorded";
 }
 
 }  // namespace
 
-PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis, const trainer::EvaluatePolicy& evaluate) {
+PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,
+                                const trainer::EvaluatePolicy& evaluate) {
   PolicyReplay out;
   LedgerAudit audit = audit_ledger_file(path, basis);
   out.entries = audit.entries;
@@ -69,23 +71,28 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
     if (auto head = heads.find(recorded.seq()); head != heads.end()) head->second = state;
     if (auto decision = decision_of(recorded)) {
       auto head = heads.find(decision->head_size);
-      const MarketState* before = decision->head_size == recorded.seq() ? &state : head != heads.end() && head->second ? &*head->second : nullptr;
+      const MarketState* before = decision->head_size == recorded.seq() ? &state
+                                  : head != heads.end() && head->second ? &*head->second
+                                                                        : nullptr;
       const auto* contract = before ? before->contract(decision->contract) : nullptr;
       ++out.decisions;
       std::string why;
       if (!contract) {
         why = "it is about a contract that its head does not know";
       } else {
-        auto asking = [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+        auto asking = [&](std::string_view source, const Json& request, const Json& dataset,
+                          const Json& ctx) {
           auto answer = evaluate(source, request, dataset, ctx);
-          out.questions.push_back({recorded.seq(), decision->contract, std::string(source), request, dataset, ctx, answer});
+          out.questions.push_back({recorded.seq(), decision->contract, std::string(source), request,
+                                   dataset, ctx, answer});
           return answer;
         };
         Digest root = ledger::tree_root(std::span(leaf_hashes).first(decision->head_size));
-        auto again = trainer::decide_contract(*before, decision->head_size, root, decision->contract,
-                                              contract->consumer, contract->submit,
-                                              time_of(*decision, *before), asking);
-        if (again != *decision) why = difference(contracts::members_json(*decision), contracts::members_json(again));
+        auto again = trainer::decide_contract(
+            *before, decision->head_size, root, decision->contract, contract->consumer,
+            contract->submit, time_of(*decision, *before), asking);
+        if (again != *decision)
+          why = difference(contracts::members_json(*decision), contracts::members_json(again));
       }
       if (why.empty()) {
         ++out.same;

@@ -31,6 +31,7 @@ struct PolicyReplay {
 
 // The file `path` of a ledger store. Each decision is made again on the state at the
 // head it names, policies by `evaluate`, and compared in every member.
-PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis, const trainer::EvaluatePolicy& evaluate);
+PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,
+                                const trainer::EvaluatePolicy& evaluate);
 
 }  // namespace souk::market

@@ -15,8 +15,9 @@ constexpr size_t kMaxHeapBytes = 8 << 20;
 bool is_condition(const Expr& expr) {
   bool compares = expr.kind == Expr::Kind::kBinary && is_comparison(expr.op);
   return compares || expr.kind == Expr::Kind::kAnd || expr.kind == Expr::Kind::kOr ||
-         (expr.kind == Expr::Kind::kUnary && expr.op == Op::kNot) || expr.kind == Expr::Kind::kParen ||
-         expr.kind == Expr::Kind::kTrue || expr.kind == Expr::Kind::kFalse || expr.kind == Expr::Kind::kNil;
+         (expr.kind == Expr::Kind::kUnary && expr.op == Op::kNot) ||
+         expr.kind == Expr::Kind::kParen || expr.kind == Expr::Kind::kTrue ||
+         expr.kind == Expr::Kind::kFalse || expr.kind == Expr::Kind::kNil;
 }
 
 }  // namespace
@@ -35,11 +36,13 @@ void Interpreter::reset(const Point& point, const Space& space) {
   steps_ = 0;
   for (const auto& [name, value] : library_) globals_.set(Value::of(&name), value);
   static const std::string kRoots[] = {"request", "dataset", "ctx"};
-  for (const auto& name : kRoots) globals_.set(Value::of(&name), Value::of(&space.root(name), &point));
+  for (const auto& name : kRoots)
+    globals_.set(Value::of(&name), Value::of(&space.root(name), &point));
 }
 
 void Interpreter::step() {
-  if (++steps_ > kMaxSteps || heap_.bytes > kMaxHeapBytes || heap_.tables.used() > 20'000) throw LimitError{};
+  if (++steps_ > kMaxSteps || heap_.bytes > kMaxHeapBytes || heap_.tables.used() > 20'000)
+    throw LimitError{};
 }
 
 const std::string* Interpreter::intern(std::string text) {
@@ -56,7 +59,9 @@ Table& Interpreter::new_table() {
   return table;
 }
 
-void Interpreter::fail(const std::string& message) { throw LuaError{text(message)}; }
+void Interpreter::fail(const std::string& message) {
+  throw LuaError{text(message)};
+}
 
 Values Interpreter::run_chunk(const Chunk& chunk) {
   Closure& closure = heap_.closures.take();
@@ -90,7 +95,9 @@ Values Interpreter::run_function(const Closure& closure, Values arguments) {
     declare(*function.parameters[i], i < arguments.size() ? arguments[i] : Value{}, frame);
   }
   if (function.variadic && arguments.size() > function.parameters.size()) {
-    frame.varargs.assign(arguments.begin() + static_cast<std::ptrdiff_t>(function.parameters.size()), arguments.end());
+    frame.varargs.assign(
+        arguments.begin() + static_cast<std::ptrdiff_t>(function.parameters.size()),
+        arguments.end());
   }
   Flow flow = block(*function.body, frame);
   if (flow == Flow::kReturn) return std::move(returned_);
@@ -120,7 +127,8 @@ Value Interpreter::make_closure(const Function& function, Frame& frame) {
   closure.function = &function;
   closure.upvalues.clear();
   for (const auto& upvalue : function.upvalues) {
-    closure.upvalues.push_back(upvalue.local ? &local(*upvalue.local, frame) : frame.closure->upvalues[upvalue.outer]);
+    closure.upvalues.push_back(upvalue.local ? &local(*upvalue.local, frame)
+                                             : frame.closure->upvalues[upvalue.outer]);
   }
   return Value::of(&closure);
 }
@@ -132,7 +140,8 @@ Interpreter::Flow Interpreter::block(const Block& block, Frame& frame) {
     if (flow != Flow::kGoto) return flow;
     size_t target = 0;
     while (target < block.statements.size() &&
-           !(block.statements[target]->kind == Statement::Kind::kLabel && block.statements[target]->label == label_)) {
+           !(block.statements[target]->kind == Statement::Kind::kLabel &&
+             block.statements[target]->label == label_)) {
       ++target;
     }
     if (target == block.statements.size()) return flow;
@@ -147,7 +156,9 @@ Interpreter::Flow Interpreter::statement(const Statement& statement, Frame& fram
   switch (statement.kind) {
     case Kind::kLocal: {
       // A local function sees itself.
-      bool itself = statement.values.size() == 1 && statement.values[0]->kind == Expr::Kind::kFunction && statement.locals.size() == 1;
+      bool itself = statement.values.size() == 1 &&
+                    statement.values[0]->kind == Expr::Kind::kFunction &&
+                    statement.locals.size() == 1;
       if (itself) declare(*statement.locals[0], Value{}, frame);
       if (statement.values.size() == 1 && statement.locals.size() == 1) {
         Value value = eval(*statement.values[0], frame);
@@ -159,17 +170,25 @@ Interpreter::Flow Interpreter::statement(const Statement& statement, Frame& fram
         return Flow::kNormal;
       }
       Values values = eval_list(statement.values, frame);
-      for (size_t i = 0; i < statement.locals.size(); ++i) declare(*statement.locals[i], i < values.size() ? values[i] : Value{}, frame);
+      for (size_t i = 0; i < statement.locals.size(); ++i)
+        declare(*statement.locals[i], i < values.size() ? values[i] : Value{}, frame);
       return Flow::kNormal;
     }
-    case Kind::kAssign: assign_all(statement, frame); return Flow::kNormal;
-    case Kind::kCall: call_expr(*statement.values[0], frame); return Flow::kNormal;
-    case Kind::kDo: return block(*statement.blocks[0], frame);
+    case Kind::kAssign:
+      assign_all(statement, frame);
+      return Flow::kNormal;
+    case Kind::kCall:
+      call_expr(*statement.values[0], frame);
+      return Flow::kNormal;
+    case Kind::kDo:
+      return block(*statement.blocks[0], frame);
     case Kind::kIf:
       for (size_t i = 0; i < statement.targets.size(); ++i) {
         if (condition(*statement.targets[i], frame)) return block(*statement.blocks[i], frame);
       }
-      return statement.blocks.size() > statement.targets.size() ? block(*statement.blocks.back(), frame) : Flow::kNormal;
+      return statement.blocks.size() > statement.targets.size()
+                 ? block(*statement.blocks.back(), frame)
+                 : Flow::kNormal;
     case Kind::kWhile:
       while (condition(*statement.targets[0], frame)) {
         step();
@@ -186,17 +205,23 @@ Interpreter::Flow Interpreter::statement(const Statement& statement, Frame& fram
         if (flow != Flow::kNormal) return flow;
       } while (!condition(*statement.targets[0], frame));
       return Flow::kNormal;
-    case Kind::kFor: return numeric_for(statement, frame);
-    case Kind::kForIn: return generic_for(statement, frame);
+    case Kind::kFor:
+      return numeric_for(statement, frame);
+    case Kind::kForIn:
+      return generic_for(statement, frame);
     case Kind::kReturn: {
       Values values = eval_list(statement.values, frame);
       returned_ = std::move(values);
       return Flow::kReturn;
     }
-    case Kind::kBreak: return Flow::kBreak;
-    case Kind::kGoto: label_ = statement.label; return Flow::kGoto;
+    case Kind::kBreak:
+      return Flow::kBreak;
+    case Kind::kGoto:
+      label_ = statement.label;
+      return Flow::kGoto;
     case Kind::kLabel:
-    case Kind::kFunction: return Flow::kNormal;
+    case Kind::kFunction:
+      return Flow::kNormal;
   }
   return Flow::kNormal;
 }
@@ -207,15 +232,23 @@ void Interpreter::assign_all(const Statement& statement, Frame& frame) {
     return;
   }
   Values values = eval_list(statement.values, frame);
-  for (size_t i = 0; i < statement.targets.size(); ++i) assign(*statement.targets[i], i < values.size() ? values[i] : Value{}, frame);
+  for (size_t i = 0; i < statement.targets.size(); ++i)
+    assign(*statement.targets[i], i < values.size() ? values[i] : Value{}, frame);
 }
 
 void Interpreter::assign(const Expr& target, const Value& value, Frame& frame) {
   switch (target.kind) {
-    case Expr::Kind::kLocal: local(*target.local, frame) = value; return;
-    case Expr::Kind::kUpvalue: *frame.closure->upvalues[target.upvalue] = value; return;
-    case Expr::Kind::kGlobal: globals_.set(Value::of(&target.text), value); return;
-    default: break;
+    case Expr::Kind::kLocal:
+      local(*target.local, frame) = value;
+      return;
+    case Expr::Kind::kUpvalue:
+      *frame.closure->upvalues[target.upvalue] = value;
+      return;
+    case Expr::Kind::kGlobal:
+      globals_.set(Value::of(&target.text), value);
+      return;
+    default:
+      break;
   }
   Value object = eval(*target.a, frame);
   Value key = eval(*target.b, frame);
@@ -229,7 +262,8 @@ void Interpreter::assign(const Expr& target, const Value& value, Frame& frame) {
 
 Interpreter::Flow Interpreter::numeric_for(const Statement& statement, Frame& frame) {
   Values limits = eval_list(statement.values, frame);
-  if (limits.size() < 2 || !limits[0].is_number() || !limits[1].is_number()) fail("'for' limits must be numbers");
+  if (limits.size() < 2 || !limits[0].is_number() || !limits[1].is_number())
+    fail("'for' limits must be numbers");
   Value pace = limits.size() > 2 ? limits[2] : Value::of(int64_t{1});
   if (!pace.is_number() || pace.number() == 0) fail("'for' step must be a number and not zero");
   bool whole = limits[0].tag == Value::Tag::kInteger && pace.tag == Value::Tag::kInteger;
@@ -257,7 +291,8 @@ Interpreter::Flow Interpreter::generic_for(const Statement& statement, Frame& fr
   parts.resize(std::max<size_t>(parts.size(), 3));
   auto round = [&](const Values& values) {
     step();
-    for (size_t i = 0; i < statement.locals.size(); ++i) declare(*statement.locals[i], i < values.size() ? values[i] : Value{}, frame);
+    for (size_t i = 0; i < statement.locals.size(); ++i)
+      declare(*statement.locals[i], i < values.size() ? values[i] : Value{}, frame);
     return block(*statement.blocks[0], frame);
   };
   bool ordered = parts[0].tag == Value::Tag::kBuiltin && parts[0].builtin == Builtin::kPairs;
@@ -328,7 +363,8 @@ Values Interpreter::call_expr(const Expr& expr, Frame& frame) {
 }
 
 Values Interpreter::call(const Value& function, Values arguments, uint32_t site) {
-  if (function.tag == Value::Tag::kClosure) return run_function(*function.closure, std::move(arguments));
+  if (function.tag == Value::Tag::kClosure)
+    return run_function(*function.closure, std::move(arguments));
   if (function.tag == Value::Tag::kBuiltin) return builtin(function.builtin, arguments, site);
   fail("attempt to call something that is no function");
 }
@@ -342,14 +378,17 @@ Value Interpreter::index(const Value& object, const Value& key, uint32_t site) {
       for (const auto& [name, value] : object.table->named) {
         if (name.tag == Value::Tag::kText && value.truthy() && !same(name, key)) like = name;
       }
-      if (there || like.tag != Value::Tag::kNil) note(site, Event::Kind::kLookup, Op::kEq, there, key, like);
+      if (there || like.tag != Value::Tag::kNil)
+        note(site, Event::Kind::kLookup, Op::kEq, there, key, like);
     } else if (site != 0 && key.tag == Value::Tag::kInteger) {
       Value like;
-      if (!object.table->items.empty()) like = Value::of(static_cast<int64_t>(object.table->items.size()));
+      if (!object.table->items.empty())
+        like = Value::of(static_cast<int64_t>(object.table->items.size()));
       for (const auto& [name, value] : object.table->named) {
         if (name.tag == Value::Tag::kInteger && value.truthy()) like = name;
       }
-      if (there || like.tag != Value::Tag::kNil) note(site, Event::Kind::kLookup, Op::kEq, there, key, like);
+      if (there || like.tag != Value::Tag::kNil)
+        note(site, Event::Kind::kLookup, Op::kEq, there, key, like);
     }
     return there ? *found : Value{};
   }
@@ -363,13 +402,18 @@ Value Interpreter::index(const Value& object, const Value& key, uint32_t site) {
   if (in_block) {
     const FieldNode* member = key.tag == Value::Tag::kText ? node.member(*key.text) : nullptr;
     if (!member) fail("there is no such member");
-    const Slot* slot = member->field->kind == FieldKind::kBlock ? nullptr : &(*object.slots)[member->slot];
+    const Slot* slot =
+        member->field->kind == FieldKind::kBlock ? nullptr : &(*object.slots)[member->slot];
     switch (member->field->kind) {
-      case FieldKind::kInteger: return Value::of(slot->integer);
-      case FieldKind::kBoolean: return Value::of(slot->integer != 0);
+      case FieldKind::kInteger:
+        return Value::of(slot->integer);
+      case FieldKind::kBoolean:
+        return Value::of(slot->integer != 0);
       case FieldKind::kToken:
-      case FieldKind::kText: return Value::of(&slot->text);
-      default: return Value::of(member, object.slots);
+      case FieldKind::kText:
+        return Value::of(&slot->text);
+      default:
+        return Value::of(member, object.slots);
     }
   }
   if (key.tag != Value::Tag::kInteger) fail("expected a position in the list");
@@ -388,16 +432,26 @@ Value Interpreter::eval(const Expr& expr, Frame& frame) {
   step();
   using Kind = Expr::Kind;
   switch (expr.kind) {
-    case Kind::kNil: return {};
-    case Kind::kTrue: return Value::of(true);
-    case Kind::kFalse: return Value::of(false);
-    case Kind::kInteger: return Value::of(expr.integer);
-    case Kind::kReal: return Value::of(expr.real);
-    case Kind::kText: return Value::of(&expr.text);
-    case Kind::kVararg: return frame.varargs.empty() ? Value{} : frame.varargs[0];
-    case Kind::kFunction: return make_closure(*expr.function, frame);
-    case Kind::kLocal: return local(*expr.local, frame);
-    case Kind::kUpvalue: return *frame.closure->upvalues[expr.upvalue];
+    case Kind::kNil:
+      return {};
+    case Kind::kTrue:
+      return Value::of(true);
+    case Kind::kFalse:
+      return Value::of(false);
+    case Kind::kInteger:
+      return Value::of(expr.integer);
+    case Kind::kReal:
+      return Value::of(expr.real);
+    case Kind::kText:
+      return Value::of(&expr.text);
+    case Kind::kVararg:
+      return frame.varargs.empty() ? Value{} : frame.varargs[0];
+    case Kind::kFunction:
+      return make_closure(*expr.function, frame);
+    case Kind::kLocal:
+      return local(*expr.local, frame);
+    case Kind::kUpvalue:
+      return *frame.closure->upvalues[expr.upvalue];
     case Kind::kGlobal: {
       const Value* found = globals_.find(Value::of(&expr.text));
       return found ? *found : Value{};
@@ -405,7 +459,8 @@ Value Interpreter::eval(const Expr& expr, Frame& frame) {
     case Kind::kIndex: {
       Value object = eval(*expr.a, frame);
       bool fixed = expr.b->kind == Kind::kText || expr.b->kind == Kind::kInteger;
-      Value key = fixed && expr.b->kind == Kind::kText ? Value::of(&expr.b->text) : eval(*expr.b, frame);
+      Value key =
+          fixed && expr.b->kind == Kind::kText ? Value::of(&expr.b->text) : eval(*expr.b, frame);
       return index(object, key, fixed ? 0 : expr.site);
     }
     case Kind::kCall:
@@ -413,21 +468,26 @@ Value Interpreter::eval(const Expr& expr, Frame& frame) {
       Values out = call_expr(expr, frame);
       return out.empty() ? Value{} : out[0];
     }
-    case Kind::kParen: return eval(*expr.a, frame);
+    case Kind::kParen:
+      return eval(*expr.a, frame);
     case Kind::kAnd: {
       Value left = eval(*expr.a, frame);
-      if (!is_condition(*expr.a)) note(expr.a->site, Event::Kind::kTruth, Op::kEq, left.truthy(), left, {});
+      if (!is_condition(*expr.a))
+        note(expr.a->site, Event::Kind::kTruth, Op::kEq, left.truthy(), left, {});
       if (!left.truthy()) return left;
       Value right = eval(*expr.b, frame);
-      if (!is_condition(*expr.b)) note(expr.b->site, Event::Kind::kTruth, Op::kEq, right.truthy(), right, {});
+      if (!is_condition(*expr.b))
+        note(expr.b->site, Event::Kind::kTruth, Op::kEq, right.truthy(), right, {});
       return right;
     }
     case Kind::kOr: {
       Value left = eval(*expr.a, frame);
-      if (!is_condition(*expr.a)) note(expr.a->site, Event::Kind::kTruth, Op::kEq, left.truthy(), left, {});
+      if (!is_condition(*expr.a))
+        note(expr.a->site, Event::Kind::kTruth, Op::kEq, left.truthy(), left, {});
       return left.truthy() ? left : eval(*expr.b, frame);
     }
-    case Kind::kUnary: return unary(expr, eval(*expr.a, frame));
+    case Kind::kUnary:
+      return unary(expr, eval(*expr.a, frame));
     case Kind::kBinary: {
       Value left = eval(*expr.a, frame);
       return binary(expr, left, eval(*expr.b, frame));
@@ -447,7 +507,8 @@ Value Interpreter::eval(const Expr& expr, Frame& frame) {
           table.items.push_back(eval(*expr.list[i], frame));
         }
       }
-      while (!table.items.empty() && table.items.back().tag == Value::Tag::kNil) table.items.pop_back();
+      while (!table.items.empty() && table.items.back().tag == Value::Tag::kNil)
+        table.items.pop_back();
       return Value::of(&table);
     }
   }

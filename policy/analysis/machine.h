@@ -10,10 +10,38 @@
 namespace souk::policy::analysis {
 
 enum class Builtin : uint8_t {
-  kType, kToString, kToNumber, kSelect, kError, kAssert, kPcall, kIpairs, kPairs, kContains,
-  kFloor, kCeil, kAbs, kMin, kMax, kToInteger, kMathType,
-  kLen, kSub, kUpper, kLower, kRep, kReverse, kByte, kChar, kFind, kFormat,
-  kInsert, kRemove, kConcat, kUnpack, kSort,
+  kType,
+  kToString,
+  kToNumber,
+  kSelect,
+  kError,
+  kAssert,
+  kPcall,
+  kIpairs,
+  kPairs,
+  kContains,
+  kFloor,
+  kCeil,
+  kAbs,
+  kMin,
+  kMax,
+  kToInteger,
+  kMathType,
+  kLen,
+  kSub,
+  kUpper,
+  kLower,
+  kRep,
+  kReverse,
+  kByte,
+  kChar,
+  kFind,
+  kFormat,
+  kInsert,
+  kRemove,
+  kConcat,
+  kUnpack,
+  kSort,
 };
 
 using Values = std::vector<Value>;
@@ -32,7 +60,9 @@ class Interpreter {
   Values run_chunk(const Chunk& chunk);
   Values call(const Value& function, Values arguments, uint32_t site);
   Value expression(const Chunk& chunk);  // the one value that "return EXPRESSION" gives
-  void set_global(const std::string& name, const Value& value) { globals_.set(Value::of(intern(name)), value); }
+  void set_global(const std::string& name, const Value& value) {
+    globals_.set(Value::of(intern(name)), value);
+  }
   Value index(const Value& object, const Value& key, uint32_t site);
   std::string text_of(const Value& value) const;
 
@@ -75,7 +105,8 @@ class Interpreter {
   Value unary(const Expr& expr, const Value& a);
   int64_t length(const Value& value);
   Seen seen(const Value& value) const;
-  void note(uint32_t site, Event::Kind kind, Op op, bool outcome, const Value& left, const Value& right);
+  void note(uint32_t site, Event::Kind kind, Op op, bool outcome, const Value& left,
+            const Value& right);
 
   // library.cc
   void install();

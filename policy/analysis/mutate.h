@@ -31,9 +31,13 @@ Result<std::vector<Mutant>> mutants_of(std::string_view policy, size_t most = 20
 struct MutationReport {
   size_t mutants = 0, killed = 0;
   std::vector<Mutant> survivors;
-  double score() const { return mutants == 0 ? 1.0 : static_cast<double>(killed) / static_cast<double>(mutants); }
+  double score() const {
+    return mutants == 0 ? 1.0 : static_cast<double>(killed) / static_cast<double>(mutants);
+  }
 };
 // `passes`: whether all tests pass of a policy with this source.
-Result<MutationReport> mutation_report(std::string_view policy, const std::function<bool(const std::string& source)>& passes, size_t most = 2000);
+Result<MutationReport> mutation_report(std::string_view policy,
+                                       const std::function<bool(const std::string& source)>& passes,
+                                       size_t most = 2000);
 
 }  // namespace souk::policy::analysis

@@ -10,7 +10,9 @@ namespace {
 
 constexpr size_t kMaxEvents = 400;
 
-int64_t wrapped(uint64_t value) { return static_cast<int64_t>(value); }
+int64_t wrapped(uint64_t value) {
+  return static_cast<int64_t>(value);
+}
 
 std::string number_text(const Value& value) {
   if (value.tag == Value::Tag::kInteger) return std::to_string(value.integer);
@@ -27,7 +29,9 @@ bool whole(const Value& value, int64_t& out) {
     out = value.integer;
     return true;
   }
-  if (value.tag != Value::Tag::kReal || std::floor(value.real) != value.real || std::fabs(value.real) >= 9.2e18) return false;
+  if (value.tag != Value::Tag::kReal || std::floor(value.real) != value.real ||
+      std::fabs(value.real) >= 9.2e18)
+    return false;
   out = static_cast<int64_t>(value.real);
   return true;
 }
@@ -36,21 +40,28 @@ bool whole(const Value& value, int64_t& out) {
 
 std::string Interpreter::text_of(const Value& value) const {
   switch (value.tag) {
-    case Value::Tag::kNil: return "nil";
-    case Value::Tag::kBoolean: return value.boolean ? "true" : "false";
+    case Value::Tag::kNil:
+      return "nil";
+    case Value::Tag::kBoolean:
+      return value.boolean ? "true" : "false";
     case Value::Tag::kInteger:
-    case Value::Tag::kReal: return number_text(value);
-    case Value::Tag::kText: return *value.text;
+    case Value::Tag::kReal:
+      return number_text(value);
+    case Value::Tag::kText:
+      return *value.text;
     case Value::Tag::kClosure:
-    case Value::Tag::kBuiltin: return "function";
-    default: return "table";
+    case Value::Tag::kBuiltin:
+      return "function";
+    default:
+      return "table";
   }
 }
 
 Seen Interpreter::seen(const Value& value) const {
   Seen out;
   switch (value.tag) {
-    case Value::Tag::kNil: break;
+    case Value::Tag::kNil:
+      break;
     case Value::Tag::kInteger:
       out.kind = Seen::Kind::kInteger;
       out.integer = value.integer;
@@ -67,12 +78,14 @@ Seen Interpreter::seen(const Value& value) const {
       out.kind = Seen::Kind::kInteger;
       out.integer = value.boolean ? 1 : 0;
       break;
-    default: out.kind = Seen::Kind::kOther;
+    default:
+      out.kind = Seen::Kind::kOther;
   }
   return out;
 }
 
-void Interpreter::note(uint32_t site, Event::Kind kind, Op op, bool outcome, const Value& left, const Value& right) {
+void Interpreter::note(uint32_t site, Event::Kind kind, Op op, bool outcome, const Value& left,
+                       const Value& right) {
   if (!noting || site == 0 || events.size() >= kMaxEvents) return;
   events.push_back({site, kind, op, outcome, seen(left), seen(right)});
 }
@@ -86,16 +99,23 @@ bool Interpreter::compare(const Expr& expr, const Value& a, const Value& b) {
     bool integers = a.tag == Value::Tag::kInteger && b.tag == Value::Tag::kInteger;
     auto ordered = [&](const auto& x, const auto& y) {
       switch (expr.op) {
-        case Op::kLt: return x < y;
-        case Op::kLe: return x <= y;
-        case Op::kGt: return x > y;
-        default: return x >= y;
+        case Op::kLt:
+          return x < y;
+        case Op::kLe:
+          return x <= y;
+        case Op::kGt:
+          return x > y;
+        default:
+          return x >= y;
       }
     };
     outcome = integers ? ordered(a.integer, b.integer) : ordered(a.number(), b.number());
   } else if (a.tag == Value::Tag::kText && b.tag == Value::Tag::kText) {
     int order = a.text->compare(*b.text);
-    outcome = expr.op == Op::kLt ? order < 0 : expr.op == Op::kLe ? order <= 0 : expr.op == Op::kGt ? order > 0 : order >= 0;
+    outcome = expr.op == Op::kLt   ? order < 0
+              : expr.op == Op::kLe ? order <= 0
+              : expr.op == Op::kGt ? order > 0
+                                   : order >= 0;
   } else {
     fail("attempt to compare different things");
   }
@@ -111,16 +131,23 @@ Value Interpreter::binary(const Expr& expr, const Value& a, const Value& b) {
 }
 
 Value Interpreter::arithmetic(const Expr& expr, const Value& a, const Value& b) {
-  if (!a.is_number() || !b.is_number()) fail("attempt to perform arithmetic on something that is no number");
+  if (!a.is_number() || !b.is_number())
+    fail("attempt to perform arithmetic on something that is no number");
   bool integers = a.tag == Value::Tag::kInteger && b.tag == Value::Tag::kInteger;
   auto x = static_cast<uint64_t>(a.integer), y = static_cast<uint64_t>(b.integer);
   switch (expr.op) {
-    case Op::kAdd: return integers ? Value::of(wrapped(x + y)) : Value::of(a.number() + b.number());
-    case Op::kSub: return integers ? Value::of(wrapped(x - y)) : Value::of(a.number() - b.number());
-    case Op::kMul: return integers ? Value::of(wrapped(x * y)) : Value::of(a.number() * b.number());
-    case Op::kDiv: return Value::of(a.number() / b.number());
-    case Op::kPow: return Value::of(std::pow(a.number(), b.number()));
-    default: break;
+    case Op::kAdd:
+      return integers ? Value::of(wrapped(x + y)) : Value::of(a.number() + b.number());
+    case Op::kSub:
+      return integers ? Value::of(wrapped(x - y)) : Value::of(a.number() - b.number());
+    case Op::kMul:
+      return integers ? Value::of(wrapped(x * y)) : Value::of(a.number() * b.number());
+    case Op::kDiv:
+      return Value::of(a.number() / b.number());
+    case Op::kPow:
+      return Value::of(std::pow(a.number(), b.number()));
+    default:
+      break;
   }
   if (!integers) {
     double quotient = std::floor(a.number() / b.number());
@@ -149,16 +176,23 @@ Value Interpreter::bitwise(Op op, const Value& a, const Value& b) {
     return by >= 0 ? value << by : value >> -by;
   };
   switch (op) {
-    case Op::kBand: return Value::of(wrapped(x & y));
-    case Op::kBor: return Value::of(wrapped(x | y));
-    case Op::kBxor: return Value::of(wrapped(x ^ y));
-    case Op::kShl: return Value::of(wrapped(shifted(x, right)));
-    default: return Value::of(wrapped(shifted(x, right == INT64_MIN ? 64 : -right)));
+    case Op::kBand:
+      return Value::of(wrapped(x & y));
+    case Op::kBor:
+      return Value::of(wrapped(x | y));
+    case Op::kBxor:
+      return Value::of(wrapped(x ^ y));
+    case Op::kShl:
+      return Value::of(wrapped(shifted(x, right)));
+    default:
+      return Value::of(wrapped(shifted(x, right == INT64_MIN ? 64 : -right)));
   }
 }
 
 Value Interpreter::concat(const Value& a, const Value& b) {
-  auto joinable = [](const Value& value) { return value.tag == Value::Tag::kText || value.is_number(); };
+  auto joinable = [](const Value& value) {
+    return value.tag == Value::Tag::kText || value.is_number();
+  };
   if (!joinable(a) || !joinable(b)) fail("attempt to concatenate something that is no text");
   std::string out = text_of(a) + text_of(b);
   if (out.size() > 16'384) throw LimitError{};
@@ -170,8 +204,10 @@ int64_t Interpreter::length(const Value& value) {
   if (value.tag == Value::Tag::kTable) return static_cast<int64_t>(value.table->items.size());
   if (value.tag == Value::Tag::kInput && value.self == nullptr) {
     const FieldNode& node = *value.input;
-    if (node.field->kind == FieldKind::kBlocks) return static_cast<int64_t>((*value.slots)[node.slot].blocks.size());
-    if (node.field->kind != FieldKind::kBlock) return static_cast<int64_t>((*value.slots)[node.slot].list.size());
+    if (node.field->kind == FieldKind::kBlocks)
+      return static_cast<int64_t>((*value.slots)[node.slot].blocks.size());
+    if (node.field->kind != FieldKind::kBlock)
+      return static_cast<int64_t>((*value.slots)[node.slot].list.size());
   }
   fail("attempt to get the length of something that has none");
 }
@@ -184,12 +220,14 @@ Value Interpreter::unary(const Expr& expr, const Value& a) {
         note(expr.a->site, Event::Kind::kTruth, Op::kEq, a.truthy(), a, {});
       }
       return Value::of(!a.truthy());
-    case Op::kLen: return Value::of(length(a));
+    case Op::kLen:
+      return Value::of(length(a));
     case Op::kBnot:
       if (!whole(a, bits)) fail("number has no integer representation");
       return Value::of(~bits);
     default:
-      if (a.tag == Value::Tag::kInteger) return Value::of(wrapped(0 - static_cast<uint64_t>(a.integer)));
+      if (a.tag == Value::Tag::kInteger)
+        return Value::of(wrapped(0 - static_cast<uint64_t>(a.integer)));
       if (a.tag == Value::Tag::kReal) return Value::of(-a.real);
       fail("attempt to perform arithmetic on something that is no number");
   }

@@ -52,7 +52,9 @@ struct Survey {
 
   void walk(const Block& block) {
     for (const auto& statement : block.statements) {
-      bool tests = statement->kind == Statement::Kind::kIf || statement->kind == Statement::Kind::kWhile || statement->kind == Statement::Kind::kRepeat;
+      bool tests = statement->kind == Statement::Kind::kIf ||
+                   statement->kind == Statement::Kind::kWhile ||
+                   statement->kind == Statement::Kind::kRepeat;
       for (const auto& expr : statement->targets) walk(*expr, tests);
       for (const auto& expr : statement->values) walk(*expr, false);
       for (const auto& inner : statement->blocks) walk(*inner);
@@ -62,14 +64,20 @@ struct Survey {
   void walk(const Expr& expr, bool tested) {
     lines.emplace_back(expr.site, expr.line);
     if (expr.kind == Expr::Kind::kInteger) integers.insert(expr.integer);
-    if (expr.kind == Expr::Kind::kReal && expr.real > -9e15 && expr.real < 9e15) integers.insert(static_cast<int64_t>(expr.real));
-    if (expr.kind == Expr::Kind::kText && !expr.text.empty() && expr.text.size() <= 256) texts.insert(expr.text);
+    if (expr.kind == Expr::Kind::kReal && expr.real > -9e15 && expr.real < 9e15)
+      integers.insert(static_cast<int64_t>(expr.real));
+    if (expr.kind == Expr::Kind::kText && !expr.text.empty() && expr.text.size() <= 256)
+      texts.insert(expr.text);
     bool logic = expr.kind == Expr::Kind::kAnd || expr.kind == Expr::Kind::kOr;
     bool compares = expr.kind == Expr::Kind::kBinary && is_comparison(expr.op);
     bool negates = expr.kind == Expr::Kind::kUnary && expr.op == Op::kNot;
-    bool fixed = expr.kind == Expr::Kind::kTrue || expr.kind == Expr::Kind::kFalse || expr.kind == Expr::Kind::kNil;
-    bool contains = expr.kind == Expr::Kind::kCall && expr.a->kind == Expr::Kind::kGlobal && expr.a->text == "contains";
-    if (compares || contains || (tested && !logic && !negates && !fixed && expr.kind != Expr::Kind::kParen)) branches.push_back(expr.site);
+    bool fixed = expr.kind == Expr::Kind::kTrue || expr.kind == Expr::Kind::kFalse ||
+                 expr.kind == Expr::Kind::kNil;
+    bool contains = expr.kind == Expr::Kind::kCall && expr.a->kind == Expr::Kind::kGlobal &&
+                    expr.a->text == "contains";
+    if (compares || contains ||
+        (tested && !logic && !negates && !fixed && expr.kind != Expr::Kind::kParen))
+      branches.push_back(expr.site);
     bool passes = tested && expr.kind == Expr::Kind::kParen;
     if (expr.a) walk(*expr.a, logic || negates || passes);
     if (expr.b) walk(*expr.b, expr.kind == Expr::Kind::kAnd || (tested && logic));
@@ -145,7 +153,10 @@ class Probe::Machine {
     } else {
       if (price && price->tag != Value::Tag::kNil) answer.end = Answer::End::kError;
       static const std::string kDatasetPrice = "price";
-      answer.price = interpreter.index(Value::of(&space.root("dataset"), current), Value::of(&kDatasetPrice), 0).integer;
+      answer.price =
+          interpreter
+              .index(Value::of(&space.root("dataset"), current), Value::of(&kDatasetPrice), 0)
+              .integer;
     }
     if (answer.end == Answer::End::kError) answer.allow = false;
   }
@@ -182,7 +193,8 @@ class Probe::Machine {
 Probe::Probe() = default;
 Probe::~Probe() = default;
 
-Result<std::unique_ptr<Probe>> Probe::make(const Space& space, const std::string& policy, const std::string& invariant) {
+Result<std::unique_ptr<Probe>> Probe::make(const Space& space, const std::string& policy,
+                                           const std::string& invariant) {
   std::unique_ptr<Probe> out(new Probe());
   out->machine_ = std::make_unique<Machine>(space);
   Machine& machine = *out->machine_;
@@ -203,12 +215,26 @@ Result<std::unique_ptr<Probe>> Probe::make(const Space& space, const std::string
   return out;
 }
 
-Answer Probe::run(const Point& point) { return machine_->run(point); }
-const std::vector<Event>& Probe::events() const { return machine_->interpreter.events; }
-uint32_t Probe::sites() const { return machine_->sites; }
-const std::vector<uint32_t>& Probe::policy_branches() const { return machine_->branches; }
-const std::vector<int64_t>& Probe::integers() const { return machine_->integers; }
-const std::vector<std::string>& Probe::texts() const { return machine_->texts; }
-uint32_t Probe::line_of(uint32_t site) const { return site < machine_->lines.size() ? machine_->lines[site] : 0; }
+Answer Probe::run(const Point& point) {
+  return machine_->run(point);
+}
+const std::vector<Event>& Probe::events() const {
+  return machine_->interpreter.events;
+}
+uint32_t Probe::sites() const {
+  return machine_->sites;
+}
+const std::vector<uint32_t>& Probe::policy_branches() const {
+  return machine_->branches;
+}
+const std::vector<int64_t>& Probe::integers() const {
+  return machine_->integers;
+}
+const std::vector<std::string>& Probe::texts() const {
+  return machine_->texts;
+}
+uint32_t Probe::line_of(uint32_t site) const {
+  return site < machine_->lines.size() ? machine_->lines[site] : 0;
+}
 
 }  // namespace souk::policy::analysis

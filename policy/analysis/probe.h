@@ -56,7 +56,8 @@ class Probe {
  public:
   // kMalformed when the policy does not parse. `invariant`: "A implies B", or "B" alone,
   // over allow, price, request, dataset and ctx.
-  static Result<std::unique_ptr<Probe>> make(const Space& space, const std::string& policy, const std::string& invariant = {});
+  static Result<std::unique_ptr<Probe>> make(const Space& space, const std::string& policy,
+                                             const std::string& invariant = {});
   ~Probe();
 
   Answer run(const Point& point);

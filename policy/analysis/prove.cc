@@ -15,7 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // The invariant's right side broken is special; its left side as well is the goal.
 struct InvariantSubject final : Subject {
@@ -23,7 +25,8 @@ struct InvariantSubject final : Subject {
   Outcome run(const Point& point, std::vector<Event>& events) override {
     Answer answer = probe.run(point);
     events = probe.events();
-    return {!answer.consequent, !answer.consequent && answer.antecedent, static_cast<uint32_t>(answer.end) * 2 + (answer.allow ? 1u : 0u)};
+    return {!answer.consequent, !answer.consequent && answer.antecedent,
+            static_cast<uint32_t>(answer.end) * 2 + (answer.allow ? 1u : 0u)};
   }
   Probe& probe;
 };
@@ -61,7 +64,8 @@ void merge(Coverage& coverage, const Probe& probe, const Search& search, uint32_
   }
 }
 
-Certificate certify(const Probe& probe, const Coverage& coverage, const Effort& effort, uint64_t evaluations, double seconds) {
+Certificate certify(const Probe& probe, const Coverage& coverage, const Effort& effort,
+                    uint64_t evaluations, double seconds) {
   Certificate out;
   out.seed = effort.seed;
   out.threads = effort.threads;
@@ -90,8 +94,9 @@ std::pair<std::string, std::string> sides(const std::string& invariant) {
 
 // What the counterexample does not need becomes ordinary again, field by field, so that
 // what is left is the reason.
-void make_plainer(const Space& space, Probe& probe, const std::string& policy, const std::string& invariant, const AskEngine& ask,
-                  Point point, Proof::Counterexample& shown) {
+void make_plainer(const Space& space, Probe& probe, const std::string& policy,
+                  const std::string& invariant, const AskEngine& ask, Point point,
+                  Proof::Counterexample& shown) {
   const Point plain = space.plain();
   auto breaks = [&](const Point& candidate) {
     Answer answer = probe.run(candidate);
@@ -107,26 +112,35 @@ void make_plainer(const Space& space, Probe& probe, const std::string& policy, c
   Space::Question question = space.question(point);
   PolicyDecision decision = ask(policy, question.request, question.dataset, question.ctx);
   auto good = holds(invariant, question, decision);
-  if (good && !*good && decision.status != DecisionStatus::kInvalidRequest) shown = {std::move(question), std::move(decision)};
+  if (good && !*good && decision.status != DecisionStatus::kInvalidRequest)
+    shown = {std::move(question), std::move(decision)};
 }
 
 }  // namespace
 
-Result<bool> holds(const std::string& invariant, const Space::Question& question, const PolicyDecision& decision) {
+Result<bool> holds(const std::string& invariant, const Space::Question& question,
+                   const PolicyDecision& decision) {
   auto [left, right] = sides(invariant);
-  const std::string source = "local allow, price = decision.allow, decision.price if (" + left + ") and not (" + right + ") then return false end return true";
+  const std::string source = "local allow, price = decision.allow, decision.price if (" + left +
+                             ") and not (" + right + ") then return false end return true";
   const Json said = Json::Object{{"allow", decision.allowed()}, {"price", decision.price_minor}};
   Program program;
   program.source = source;
-  program.inputs = {{"decision", &said}, {"request", &question.request}, {"dataset", &question.dataset}, {"ctx", &question.ctx}};
+  program.inputs = {{"decision", &said},
+                    {"request", &question.request},
+                    {"dataset", &question.dataset},
+                    {"ctx", &question.ctx}};
   Evaluation evaluation = run_confined(program, Limits{});
   if (evaluation.outcome != Evaluation::Outcome::kValue || !evaluation.value.boolean()) {
-    return Error(Code::kMalformed, "invariant: expected an expression over allow, price, request, dataset and ctx: " + evaluation.error);
+    return Error(Code::kMalformed,
+                 "invariant: expected an expression over allow, price, request, dataset and ctx: " +
+                     evaluation.error);
   }
   return *evaluation.value.boolean();
 }
 
-Result<Proof> prove(const std::string& policy, const std::string& invariant, const AskEngine& ask, const Effort& effort) {
+Result<Proof> prove(const std::string& policy, const std::string& invariant, const AskEngine& ask,
+                    const Effort& effort) {
   const auto start = Clock::now();
   const Space space;
   // Both must be readable, and the invariant must mean something.
@@ -159,8 +173,11 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   auto work = [&](unsigned thread) {
     auto probe = Probe::make(space, policy, invariant);
     InvariantSubject subject(**probe);
-    Search search(space, subject, (*probe)->sites(), (*probe)->integers(), (*probe)->texts(), effort.seed + thread);
-    search.run(confirm, [&] { return done || seconds_since(start) >= effort.seconds; }, effort.evaluations);
+    Search search(space, subject, (*probe)->sites(), (*probe)->integers(), (*probe)->texts(),
+                  effort.seed + thread);
+    search.run(
+        confirm, [&] { return done || seconds_since(start) >= effort.seconds; },
+        effort.evaluations);
     evaluations += search.evaluations();
     std::lock_guard lock(mutex);
     merge(coverage, **probe, search, 0);
@@ -169,22 +186,28 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   for (unsigned i = 1; i < effort.threads; ++i) threads.emplace_back(work, i);
   work(0);
   threads.clear();  // joins
-  if (proof.counterexample) make_plainer(space, *first, policy, invariant, ask, *found_at, *proof.counterexample);
+  if (proof.counterexample)
+    make_plainer(space, *first, policy, invariant, ask, *found_at, *proof.counterexample);
   proof.certificate = certify(*first, coverage, effort, evaluations, seconds_since(start));
   return proof;
 }
 
 const char* relation_name(Difference::Relation relation) {
   switch (relation) {
-    case Difference::Relation::kEquivalent: return "equivalent";
-    case Difference::Relation::kStricter: return "stricter";
-    case Difference::Relation::kLooser: return "looser";
-    case Difference::Relation::kIncomparable: return "incomparable";
+    case Difference::Relation::kEquivalent:
+      return "equivalent";
+    case Difference::Relation::kStricter:
+      return "stricter";
+    case Difference::Relation::kLooser:
+      return "looser";
+    case Difference::Relation::kIncomparable:
+      return "incomparable";
   }
   return "";
 }
 
-Result<Difference> compare_policies(const std::string& a, const std::string& b, const AskEngine& ask, const Effort& effort) {
+Result<Difference> compare_policies(const std::string& a, const std::string& b,
+                                    const AskEngine& ask, const Effort& effort) {
   const auto start = Clock::now();
   const Space space;
   auto first_a = TRY(Probe::make(space, a));
@@ -218,8 +241,10 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b, 
     integers.insert(integers.end(), (*probe_b)->integers().begin(), (*probe_b)->integers().end());
     auto texts = (*probe_a)->texts();
     texts.insert(texts.end(), (*probe_b)->texts().begin(), (*probe_b)->texts().end());
-    Search search(space, subject, (*probe_a)->sites() + (*probe_b)->sites(), integers, texts, effort.seed + thread);
-    search.run(look, [&] { return done || seconds_since(start) >= effort.seconds; }, effort.evaluations);
+    Search search(space, subject, (*probe_a)->sites() + (*probe_b)->sites(), integers, texts,
+                  effort.seed + thread);
+    search.run(
+        look, [&] { return done || seconds_since(start) >= effort.seconds; }, effort.evaluations);
     evaluations += search.evaluations();
     std::lock_guard lock(mutex);
     merge(of_a, **probe_a, search, 0);

@@ -14,7 +14,8 @@
 namespace souk::policy::analysis {
 
 // The engine itself. Called from one thread at a time.
-using AskEngine = std::function<PolicyDecision(const std::string& source, const Json& request, const Json& dataset, const Json& ctx)>;
+using AskEngine = std::function<PolicyDecision(const std::string& source, const Json& request,
+                                               const Json& dataset, const Json& ctx)>;
 
 struct Effort {
   uint64_t seed = 1;
@@ -28,8 +29,9 @@ struct Certificate {
   unsigned threads = 0;
   uint64_t evaluations = 0;
   double seconds = 0;
-  uint32_t branches = 0, branches_covered = 0;  // each condition of the policy counts twice: false, true
-  std::vector<uint32_t> unreached_lines;        // with a condition that never came out one of its ways
+  uint32_t branches = 0,
+           branches_covered = 0;          // each condition of the policy counts twice: false, true
+  std::vector<uint32_t> unreached_lines;  // with a condition that never came out one of its ways
 };
 
 struct Proof {
@@ -44,11 +46,13 @@ struct Proof {
 
 // `invariant`: "A implies B", or "B" alone: Lua expressions over allow, price,
 // request, dataset and ctx. kMalformed when policy or invariant cannot be read.
-Result<Proof> prove(const std::string& policy, const std::string& invariant, const AskEngine& ask, const Effort& effort = {});
+Result<Proof> prove(const std::string& policy, const std::string& invariant, const AskEngine& ask,
+                    const Effort& effort = {});
 
 // Whether the invariant holds of this decision, by the engine's own interpreter. An
 // invariant that fails to evaluate is kMalformed.
-Result<bool> holds(const std::string& invariant, const Space::Question& question, const PolicyDecision& decision);
+Result<bool> holds(const std::string& invariant, const Space::Question& question,
+                   const PolicyDecision& decision);
 
 struct Difference {
   struct Witness {
@@ -56,7 +60,12 @@ struct Difference {
     PolicyDecision a, b;
   };
   // Of B, seen from A.
-  enum class Relation : uint8_t { kEquivalent, kStricter, kLooser, kIncomparable } relation = Relation::kEquivalent;
+  enum class Relation : uint8_t {
+    kEquivalent,
+    kStricter,
+    kLooser,
+    kIncomparable
+  } relation = Relation::kEquivalent;
   std::optional<Witness> stricter, looser;  // where B asks for more than A; where for less
   Certificate of_a, of_b;
 };
@@ -64,6 +73,7 @@ const char* relation_name(Difference::Relation relation);
 
 // B is stricter where it denies what A allows, or allows it under more obligations or
 // for a higher price. Equivalent means: no difference was found.
-Result<Difference> compare_policies(const std::string& a, const std::string& b, const AskEngine& ask, const Effort& effort = {});
+Result<Difference> compare_policies(const std::string& a, const std::string& b,
+                                    const AskEngine& ask, const Effort& effort = {});
 
 }  // namespace souk::policy::analysis

@@ -17,14 +17,22 @@ uint64_t mixed(uint64_t hash, uint64_t value) {  // splitmix64's finaliser
 
 template <class Items, class Item>
 void add_once(Items& items, const Item& item, size_t most) {
-  if (items.size() < most && std::find(items.begin(), items.end(), item) == items.end()) items.push_back(item);
+  if (items.size() < most && std::find(items.begin(), items.end(), item) == items.end())
+    items.push_back(item);
 }
 
 }  // namespace
 
-Search::Search(const Space& space, Subject& subject, uint32_t sites, std::vector<int64_t> integers, std::vector<std::string> texts, uint64_t seed)
-    : space_(space), subject_(subject), random_(seed), integers_(std::move(integers)), texts_(std::move(texts)), seen_(size_t{sites} * 4, -1) {
-  for (int64_t each : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{1'000'000}, int64_t{1} << 31, int64_t{1} << 32, kMaxJsonInteger}) {
+Search::Search(const Space& space, Subject& subject, uint32_t sites, std::vector<int64_t> integers,
+               std::vector<std::string> texts, uint64_t seed)
+    : space_(space),
+      subject_(subject),
+      random_(seed),
+      integers_(std::move(integers)),
+      texts_(std::move(texts)),
+      seen_(size_t{sites} * 4, -1) {
+  for (int64_t each : {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{1'000'000}, int64_t{1} << 31,
+                       int64_t{1} << 32, kMaxJsonInteger}) {
     add_once(integers_, each, kMaxIntegers);
   }
 }
@@ -49,7 +57,8 @@ const Subject::Outcome& Search::evaluate(const Point& point) {
     path = mixed(path, event.site * 2 + (event.outcome ? 1 : 0));
     size_t at = size_t{event.site} * 4 + (event.outcome ? 2 : 0) + (outcome_.special ? 1 : 0);
     if (seen_[at] < 0) fresh = true;
-    if (event.left.kind == Seen::Kind::kInteger && event.right.kind == Seen::Kind::kInteger && (evaluations_ & 15) == 0) {
+    if (event.left.kind == Seen::Kind::kInteger && event.right.kind == Seen::Kind::kInteger &&
+        (evaluations_ & 15) == 0) {
       add_once(integers_, event.right.integer, 300);
     }
   }
@@ -59,7 +68,8 @@ const Subject::Outcome& Search::evaluate(const Point& point) {
     throw Over{};
   }
   // Repeated loops make paths without end: new ones are kept while they are few.
-  bool new_path = paths_.size() < 20'000 && paths_.insert(path).second && corpus_points_.size() < kMaxCorpus;
+  bool new_path =
+      paths_.size() < 20'000 && paths_.insert(path).second && corpus_points_.size() < kMaxCorpus;
   if (fresh || new_path) keep(last_, outcome_, fresh);
   return outcome_;
 }
@@ -75,18 +85,25 @@ void Search::keep(const Point& point, const Subject::Outcome& outcome, bool fres
     if (mine < 0) mine = entry;
     if (seen_[base + (event.outcome ? 0 : 2) + special] >= 0) continue;
     uint64_t key = base + (event.outcome ? 0 : 2) + special;
-    if (known_tasks_.insert(key).second) tasks_.push_back({event.site, !event.outcome, outcome.special});
+    if (known_tasks_.insert(key).second)
+      tasks_.push_back({event.site, !event.outcome, outcome.special});
   }
 }
 
 int64_t Search::some_integer(int64_t now) {
   switch (below(8)) {
-    case 0: return now + static_cast<int64_t>(below(3)) - 1;
-    case 1: return now / 2;
-    case 2: return now < kMaxJsonInteger / 2 ? now * 2 : now;
-    case 3: return static_cast<int64_t>(random_() >> (11 + below(53)));
-    case 4: return static_cast<int64_t>(below(100));
-    default: return integers_[below(integers_.size())] + static_cast<int64_t>(below(3)) - 1;
+    case 0:
+      return now + static_cast<int64_t>(below(3)) - 1;
+    case 1:
+      return now / 2;
+    case 2:
+      return now < kMaxJsonInteger / 2 ? now * 2 : now;
+    case 3:
+      return static_cast<int64_t>(random_() >> (11 + below(53)));
+    case 4:
+      return static_cast<int64_t>(below(100));
+    default:
+      return integers_[below(integers_.size())] + static_cast<int64_t>(below(3)) - 1;
   }
 }
 
@@ -96,11 +113,15 @@ void Search::add_text(const std::string& text) {
 
 std::string Search::some_text(const std::string& now) {
   auto known = [&]() -> std::string { return texts_.empty() ? "x" : texts_[below(texts_.size())]; };
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/";
+  constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/";
   switch (below(8)) {
-    case 0: return now + known();
-    case 1: return known() + now;
-    case 2: return known() + known();
+    case 0:
+      return now + known();
+    case 1:
+      return known() + now;
+    case 2:
+      return known() + known();
     case 3: {
       std::string out;
       for (uint64_t i = 0; i <= below(12); ++i) out += kLetters[below(kLetters.size())];
@@ -111,8 +132,10 @@ std::string Search::some_text(const std::string& now) {
       if (!out.empty()) out[below(out.size())] = kLetters[below(kLetters.size())];
       return out;
     }
-    case 5: return now.substr(0, now.size() / 2);
-    default: return known();
+    case 5:
+      return now.substr(0, now.size() / 2);
+    default:
+      return known();
   }
 }
 
@@ -121,10 +144,16 @@ void Search::mutate(Point& point) {
   const FieldNode& node = *fields[below(fields.size())];
   Slot& slot = point[node.slot];
   switch (node.field->kind) {
-    case FieldKind::kInteger: slot.integer = some_integer(slot.integer); break;
-    case FieldKind::kBoolean: slot.integer ^= 1; break;
+    case FieldKind::kInteger:
+      slot.integer = some_integer(slot.integer);
+      break;
+    case FieldKind::kBoolean:
+      slot.integer ^= 1;
+      break;
     case FieldKind::kToken:
-    case FieldKind::kText: slot.text = some_text(slot.text); break;
+    case FieldKind::kText:
+      slot.text = some_text(slot.text);
+      break;
     case FieldKind::kTokens:
     case FieldKind::kTexts:
       if (!slot.list.empty() && below(3) == 0) {
@@ -144,7 +173,8 @@ void Search::mutate(Point& point) {
         }
       }
       break;
-    case FieldKind::kBlock: break;
+    case FieldKind::kBlock:
+      break;
   }
 }
 
@@ -178,7 +208,8 @@ void Search::seed_corpus() {
       evaluate(point);
     };
     if (node->field->kind == FieldKind::kInteger || node->field->kind == FieldKind::kBoolean) {
-      for (int64_t value : {node->field->min, node->field->max}) with([&](Slot& slot) { slot.integer = value; });
+      for (int64_t value : {node->field->min, node->field->max})
+        with([&](Slot& slot) { slot.integer = value; });
       for (size_t i = 0; i < integers_.size() && i < 60; ++i) {
         for (int64_t off : {-1, 0, 1}) with([&](Slot& slot) { slot.integer = integers_[i] + off; });
       }
@@ -215,10 +246,13 @@ bool Search::work_on_frontier() {
     if (task.tries > 0) {  // another one that also came here, if luck has it
       Point other = corpus_points_[pick_entry()];
       evaluate(other);
-      bool here = std::any_of(events_.begin(), events_.end(), [&](const Event& event) { return event.site == task.site && event.outcome != task.want; });
+      bool here = std::any_of(events_.begin(), events_.end(), [&](const Event& event) {
+        return event.site == task.site && event.outcome != task.want;
+      });
       if (here && outcome_.special == task.special) from = std::move(other);
     }
-    solve(from, task.site, task.want, std::min<uint64_t>(400u << std::min<uint32_t>(task.tries, 6), 20'000), 1);
+    solve(from, task.site, task.want,
+          std::min<uint64_t>(400u << std::min<uint32_t>(task.tries, 6), 20'000), 1);
     return true;
   }
   return false;

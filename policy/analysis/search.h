@@ -23,8 +23,8 @@ struct Subject {
   // ("the invariant's right side is broken", "the two disagree"): explored on its own.
   struct Outcome {
     bool special = false;
-    bool goal = false;       // worth showing to `found`
-    uint32_t variant = 0;    // of the answer, for diversity
+    bool goal = false;     // worth showing to `found`
+    uint32_t variant = 0;  // of the answer, for diversity
   };
   virtual Outcome run(const Point& point, std::vector<Event>& events) = 0;
 };
@@ -34,7 +34,8 @@ class Search {
   // `found` answers whether to stop.
   using Found = std::function<bool(const Point&)>;
   using Stop = std::function<bool()>;
-  Search(const Space& space, Subject& subject, uint32_t sites, std::vector<int64_t> integers, std::vector<std::string> texts, uint64_t seed);
+  Search(const Space& space, Subject& subject, uint32_t sites, std::vector<int64_t> integers,
+         std::vector<std::string> texts, uint64_t seed);
 
   // True when `found` said so. Otherwise `stop` did, or `evaluations` ran out.
   bool run(const Found& found, const Stop& stop, uint64_t evaluations);

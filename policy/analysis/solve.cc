@@ -39,7 +39,8 @@ std::vector<Search::Place> Search::places(const Point& point, bool texts) const 
     if (kind == FieldKind::kBlocks) {
       for (size_t b = 0; b < slot.blocks.size() && b < 4; ++b) {
         for (const FieldNode* member : node->members) {
-          bool is_text = member->field->kind == FieldKind::kToken || member->field->kind == FieldKind::kText;
+          bool is_text =
+              member->field->kind == FieldKind::kToken || member->field->kind == FieldKind::kText;
           if (is_text != texts) continue;
           place.block = static_cast<int32_t>(b);
           place.member = static_cast<int32_t>(member->slot);
@@ -69,14 +70,16 @@ std::string& Search::text_at(Point& point, const Place& place) {
   }
   if (place.block < 0) return slot.text;
   auto block = static_cast<size_t>(place.block);
-  return block < slot.blocks.size() ? slot.blocks[block][static_cast<size_t>(place.member)].text : (nowhere = "x");
+  return block < slot.blocks.size() ? slot.blocks[block][static_cast<size_t>(place.member)].text
+                                    : (nowhere = "x");
 }
 int64_t& Search::integer_at(Point& point, const Place& place) {
   thread_local int64_t nowhere;
   Slot& slot = point[place.slot];
   if (place.block < 0) return slot.integer;
   auto block = static_cast<size_t>(place.block);
-  return block < slot.blocks.size() ? slot.blocks[block][static_cast<size_t>(place.member)].integer : (nowhere = 0);
+  return block < slot.blocks.size() ? slot.blocks[block][static_cast<size_t>(place.member)].integer
+                                    : (nowhere = 0);
 }
 
 const Event* Search::watched() const {
@@ -94,7 +97,8 @@ double Search::distance() const {
   double right = event->right.is_number() ? event->right.number() : 0;
   if (event->left.kind == Seen::Kind::kInteger && event->right.kind == Seen::Kind::kInteger) {
     int64_t exact = 0;
-    if (!__builtin_sub_overflow(event->left.integer, event->right.integer, &exact)) return static_cast<double>(exact);
+    if (!__builtin_sub_overflow(event->left.integer, event->right.integer, &exact))
+      return static_cast<double>(exact);
   }
   return event->left.number() - right;
 }
@@ -102,11 +106,13 @@ double Search::distance() const {
 // Differences of the two sides that would do.
 std::vector<double> Search::aims(const Note& note) const {
   Op op = note.event.op;
-  if (note.event.kind == Event::Kind::kDivisor) return want_ ? std::vector<double>{1} : std::vector<double>{0};
+  if (note.event.kind == Event::Kind::kDivisor)
+    return want_ ? std::vector<double>{1} : std::vector<double>{0};
   bool equal = (op == Op::kEq && want_) || (op == Op::kNe && !want_);
   if (equal) return {0};
   if (op == Op::kEq || op == Op::kNe) return {1, -1};
-  bool less = ((op == Op::kLt || op == Op::kLe) && want_) || ((op == Op::kGt || op == Op::kGe) && !want_);
+  bool less =
+      ((op == Op::kLt || op == Op::kLe) && want_) || ((op == Op::kGt || op == Op::kGe) && !want_);
   return less ? std::vector<double>{-1, 0, -1000} : std::vector<double>{1, 0, 1000};
 }
 
@@ -115,7 +121,9 @@ bool Search::attempt(Point candidate) {
   space_.repair(candidate);
   if (evaluations_ >= budget_end_) return false;
   evaluate(candidate);
-  return std::any_of(events_.begin(), events_.end(), [&](const Event& event) { return event.site == watch_site_ && event.outcome == want_; });
+  return std::any_of(events_.begin(), events_.end(), [&](const Event& event) {
+    return event.site == watch_site_ && event.outcome == want_;
+  });
 }
 
 bool Search::solve(const Point& point, uint32_t site, bool want, uint64_t budget, int depth) {
@@ -153,7 +161,9 @@ bool Search::solve(const Point& point, uint32_t site, bool want, uint64_t budget
   if (note.event.left.is_number() && slopes(from, note)) return true;
   if (lists(from, note)) return true;
   for (const Place& place : places(from, true)) {
-    if (note.event.left.is_number() ? text_number(from, place, note) : text_shape(from, place, note)) return true;
+    if (note.event.left.is_number() ? text_number(from, place, note)
+                                    : text_shape(from, place, note))
+      return true;
   }
   if (depth > 0) return by_other_conditions(from, note, depth);
   return false;
@@ -340,7 +350,8 @@ bool Search::text_number(const Point& point, const Place& place, const Note& not
   constexpr std::string_view kTrial = "mmmmmmmmmmmm";
   Point start = point;
   const std::string now = text_at(start, place);
-  for (const std::string& base : {now, std::string(kTrial.substr(0, 4)), std::string(kTrial.substr(0, 7)), std::string(kTrial)}) {
+  for (const std::string& base : {now, std::string(kTrial.substr(0, 4)),
+                                  std::string(kTrial.substr(0, 7)), std::string(kTrial)}) {
     if (evaluations_ >= budget_end_) return false;
     Point at = point;
     text_at(at, place) = base;
@@ -377,20 +388,24 @@ bool Search::text_number(const Point& point, const Place& place, const Note& not
       if (i >= text_at(probe, place).size()) break;
       char& c = text_at(probe, place)[i];
       char before = c;
-      c = Space::is_token_char(static_cast<char>(c + 1)) ? static_cast<char>(c + 1) : static_cast<char>(c - 1);
+      c = Space::is_token_char(static_cast<char>(c + 1)) ? static_cast<char>(c + 1)
+                                                         : static_cast<char>(c - 1);
       double step = c - before;
       if (attempt(probe)) return true;
       double slope = (distance() - here) / step;
       if (!std::isnan(slope) && slope != 0) steep.emplace_back(slope, i);
     }
-    std::sort(steep.begin(), steep.end(), [](auto a, auto b) { return std::fabs(a.first) > std::fabs(b.first); });
+    std::sort(steep.begin(), steep.end(),
+              [](auto a, auto b) { return std::fabs(a.first) > std::fabs(b.first); });
     for (auto [slope, i] : steep) {
       if (i >= text_at(at, place).size()) break;
       char before = text_at(at, place)[i];
       double wanted = static_cast<double>(before) + (aim - here) / slope;
       int best = before;
       for (int c = 33; c < 127; ++c) {
-        if (Space::is_token_char(static_cast<char>(c)) && std::fabs(c - wanted) < std::fabs(best - wanted)) best = c;
+        if (Space::is_token_char(static_cast<char>(c)) &&
+            std::fabs(c - wanted) < std::fabs(best - wanted))
+          best = c;
       }
       Point probe = at;
       text_at(probe, place)[i] = static_cast<char>(best);
@@ -406,7 +421,9 @@ bool Search::text_number(const Point& point, const Place& place, const Note& not
     auto [slope_b, k] = steep[steep.size() - 2];
     for (int a = 45; a < 123; ++a) {
       for (int b = 45; b < 123 && evaluations_ + 1000 < budget_end_; ++b) {
-        if (!Space::is_token_char(static_cast<char>(a)) || !Space::is_token_char(static_cast<char>(b))) continue;
+        if (!Space::is_token_char(static_cast<char>(a)) ||
+            !Space::is_token_char(static_cast<char>(b)))
+          continue;
         Point probe = at;
         if (std::max(i, k) >= text_at(probe, place).size()) return false;
         text_at(probe, place)[i] = static_cast<char>(a);
@@ -421,7 +438,8 @@ bool Search::text_number(const Point& point, const Place& place, const Note& not
 // A text that is compared after something was done to it: which byte of it shows
 // where, and how far it has to go.
 bool Search::text_shape(const Point& point, const Place& place, const Note& note) {
-  bool texts = note.event.left.kind == Seen::Kind::kText && note.event.right.kind == Seen::Kind::kText;
+  bool texts =
+      note.event.left.kind == Seen::Kind::kText && note.event.right.kind == Seen::Kind::kText;
   if (!texts || !want_ || note.event.op != Op::kEq) return false;
   Point at = point;
   evaluate(at);
@@ -456,7 +474,8 @@ bool Search::text_shape(const Point& point, const Place& place, const Note& note
       if (i >= text_at(probe, place).size() || i >= text_at(solved, place).size()) break;
       char& c = text_at(probe, place)[i];
       char old = c;
-      c = Space::is_token_char(static_cast<char>(c + 1)) ? static_cast<char>(c + 1) : static_cast<char>(c - 1);
+      c = Space::is_token_char(static_cast<char>(c + 1)) ? static_cast<char>(c + 1)
+                                                         : static_cast<char>(c - 1);
       int step = c - old;
       if (attempt(probe)) return true;
       std::string after = shown();
@@ -497,7 +516,8 @@ bool Search::lists(const Point& point, const Note& note) {
       if (with(made)) return true;
       if (with({*text})) return true;
       for (char separator : {',', ';', '|', ' ', '-', '/', ':', '+'}) {
-        if (text->find(separator) != std::string::npos && with(pieces(*text, separator))) return true;
+        if (text->find(separator) != std::string::npos && with(pieces(*text, separator)))
+          return true;
       }
       made = items;
       made.erase(std::remove(made.begin(), made.end(), *text), made.end());
@@ -519,7 +539,8 @@ bool Search::lists(const Point& point, const Note& note) {
     double more = std::round((aims(note).front() - before) / per_item);
     if (std::fabs(more) > 256) continue;
     made = items;
-    for (int i = 0; i < more; ++i) made.push_back("n" + std::to_string(items.size() + static_cast<size_t>(i)));
+    for (int i = 0; i < more; ++i)
+      made.push_back("n" + std::to_string(items.size() + static_cast<size_t>(i)));
     if (more < 0) made.resize(made.size() - std::min(made.size(), static_cast<size_t>(-more)));
     if (with(made)) return true;
   }
@@ -537,7 +558,9 @@ bool Search::by_other_conditions(const Point& point, const Note& note, int depth
     std::vector<std::pair<uint32_t, bool>> others;
     for (const Event& event : events_) {
       std::pair<uint32_t, bool> other(event.site, !event.outcome);
-      if (event.site != watch_site_ && std::find(others.begin(), others.end(), other) == others.end() && others.size() < 40) others.push_back(other);
+      if (event.site != watch_site_ &&
+          std::find(others.begin(), others.end(), other) == others.end() && others.size() < 40)
+        others.push_back(other);
     }
     bool nearer = false;
     for (auto [site, want] : others) {
@@ -545,7 +568,8 @@ bool Search::by_other_conditions(const Point& point, const Note& note, int depth
       if (!solve(at, site, want, 200, depth - 1)) continue;
       Point turned = last_;
       if (attempt(turned)) return true;
-      if (!std::isnan(here) && !std::isnan(distance()) && std::fabs(distance() - aim) < std::fabs(here - aim)) {
+      if (!std::isnan(here) && !std::isnan(distance()) &&
+          std::fabs(distance() - aim) < std::fabs(here - aim)) {
         at = turned;
         nearer = true;
         break;

@@ -54,8 +54,12 @@ constexpr Plain kPlain[] = {
     {"ctx.purpose.last_run", 0, ""},
 };
 
-bool is_list(FieldKind kind) { return kind == FieldKind::kTokens || kind == FieldKind::kTexts; }
-bool is_words(FieldKind kind) { return kind == FieldKind::kText || kind == FieldKind::kTexts; }
+bool is_list(FieldKind kind) {
+  return kind == FieldKind::kTokens || kind == FieldKind::kTexts;
+}
+bool is_words(FieldKind kind) {
+  return kind == FieldKind::kText || kind == FieldKind::kTexts;
+}
 
 // Only what the field may hold, at most `most` bytes, never cut within a character.
 std::string valid_text(const std::string& text, bool words, size_t most) {
@@ -63,8 +67,9 @@ std::string valid_text(const std::string& text, bool words, size_t most) {
   for (size_t at = 0; at < text.size();) {
     auto character = utf8_at(text, at);
     size_t length = character.length == 0 ? 1 : character.length;
-    bool good = words ? character.length != 0 && character.point >= 0x20 && !is_invisible(character.point)
-                      : Space::is_token_char(text[at]);
+    bool good =
+        words ? character.length != 0 && character.point >= 0x20 && !is_invisible(character.point)
+              : Space::is_token_char(text[at]);
     if (good && out.size() + length > most) break;
     if (good) out += text.substr(at, length);
     at += length;
@@ -75,7 +80,8 @@ std::string valid_text(const std::string& text, bool words, size_t most) {
 }  // namespace
 
 bool Space::is_token_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == ':' || c == '/';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-' || c == ':' || c == '/';
 }
 
 const FieldNode* Space::add(const SchemaField& field) {
@@ -126,7 +132,8 @@ Point Space::plain() const {
   for (const FieldNode* node : fields_) {
     Slot& slot = point[node->slot];
     slot.integer = std::max<int64_t>(node->field->min, 1);
-    if (node->field->kind == FieldKind::kToken || node->field->kind == FieldKind::kText) slot.text = "x1";
+    if (node->field->kind == FieldKind::kToken || node->field->kind == FieldKind::kText)
+      slot.text = "x1";
     for (const Plain& known : kPlain) {
       if (known.path != node->path) continue;
       slot.integer = known.integer;
@@ -155,8 +162,12 @@ Point Space::plain() const {
 void Space::repair_slot(const FieldNode& node, Slot& slot) const {
   const SchemaField& field = *node.field;
   switch (field.kind) {
-    case FieldKind::kInteger: slot.integer = std::clamp(slot.integer, field.min, field.max); return;
-    case FieldKind::kBoolean: slot.integer = slot.integer != 0 ? 1 : 0; return;
+    case FieldKind::kInteger:
+      slot.integer = std::clamp(slot.integer, field.min, field.max);
+      return;
+    case FieldKind::kBoolean:
+      slot.integer = slot.integer != 0 ? 1 : 0;
+      return;
     case FieldKind::kToken:
     case FieldKind::kText:
       slot.text = valid_text(slot.text, is_words(field.kind), static_cast<size_t>(field.max));
@@ -168,19 +179,23 @@ void Space::repair_slot(const FieldNode& node, Slot& slot) const {
       std::set<std::string> seen;
       for (const auto& item : slot.list) {
         std::string good = valid_text(item, is_words(field.kind), is_words(field.kind) ? 256 : 128);
-        if (good.empty() || static_cast<int64_t>(items.size()) >= field.max || !seen.insert(good).second) continue;
+        if (good.empty() || static_cast<int64_t>(items.size()) >= field.max ||
+            !seen.insert(good).second)
+          continue;
         items.push_back(std::move(good));
       }
       slot.list = std::move(items);
       return;
     }
     case FieldKind::kBlocks:
-      if (static_cast<int64_t>(slot.blocks.size()) > field.max) slot.blocks.resize(static_cast<size_t>(field.max));
+      if (static_cast<int64_t>(slot.blocks.size()) > field.max)
+        slot.blocks.resize(static_cast<size_t>(field.max));
       for (auto& block : slot.blocks) {
         for (const FieldNode* member : node.members) repair_slot(*member, block[member->slot]);
       }
       return;
-    case FieldKind::kBlock: return;
+    case FieldKind::kBlock:
+      return;
   }
 }
 
@@ -192,10 +207,14 @@ void Space::repair(Point& point) const {
   auto& blocks = point[details_->slot].blocks;
   auto& named = point[credentials_->slot].list;
   blocks.erase(std::remove_if(blocks.begin(), blocks.end(),
-                              [&](const auto& block) { return std::find(named.begin(), named.end(), block[type->slot].text) == named.end(); }),
+                              [&](const auto& block) {
+                                return std::find(named.begin(), named.end(),
+                                                 block[type->slot].text) == named.end();
+                              }),
                blocks.end());
   for (const auto& name : named) {
-    bool there = std::any_of(blocks.begin(), blocks.end(), [&](const auto& block) { return block[type->slot].text == name; });
+    bool there = std::any_of(blocks.begin(), blocks.end(),
+                             [&](const auto& block) { return block[type->slot].text == name; });
     if (there) continue;
     std::vector<Slot> block(details_->members.size());
     for (const FieldNode* member : details_->members) {
@@ -207,7 +226,9 @@ void Space::repair(Point& point) const {
   std::set<std::string> left;
   if (blocks.size() > 64) blocks.resize(64);
   for (const auto& block : blocks) left.insert(block[type->slot].text);
-  named.erase(std::remove_if(named.begin(), named.end(), [&](const auto& name) { return !left.count(name); }), named.end());
+  named.erase(std::remove_if(named.begin(), named.end(),
+                             [&](const auto& name) { return !left.count(name); }),
+              named.end());
 }
 
 Json Space::json(const FieldNode& node, const std::vector<Slot>& slots) const {

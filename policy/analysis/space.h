@@ -13,7 +13,7 @@
 namespace souk::policy::analysis {
 
 struct Slot {
-  int64_t integer = 0;                    // of an integer or a boolean
+  int64_t integer = 0;  // of an integer or a boolean
   std::string text;
   std::vector<std::string> list;
   std::vector<std::vector<Slot>> blocks;  // of a list of blocks: the members' slots of each
@@ -45,7 +45,7 @@ class Space {
   // credential_details' members, whose slots are in blocks.
   const FieldNode* details() const { return details_; }
 
-  Point plain() const;            // an ordinary question
+  Point plain() const;  // an ordinary question
   // Makes it valid again: ranges, characters, each item once, credentials as their details.
   void repair(Point& point) const;
   static bool is_token_char(char c);

@@ -11,16 +11,21 @@ namespace souk::policy::analysis {
 namespace {
 
 constexpr std::array<std::string_view, 22> kKeywords = {
-    "and",   "break", "do",  "else", "elseif", "end",    "false",  "for",  "function", "goto",  "if",
-    "in",    "local", "nil", "not",  "or",     "repeat", "return", "then", "true",     "until", "while"};
+    "and",      "break",  "do",   "else", "elseif", "end",  "false", "for",
+    "function", "goto",   "if",   "in",   "local",  "nil",  "not",   "or",
+    "repeat",   "return", "then", "true", "until",  "while"};
 constexpr int kMaxDepth = 150;
 
 Error malformed(uint32_t line, const std::string& expected) {
   return Error(Code::kMalformed, "line " + std::to_string(line) + ": expected " + expected);
 }
 
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 int hex_digit(char c) {
   if (is_digit(c)) return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -44,7 +49,9 @@ class Lexer {
   }
 
  private:
-  char at(size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
+  char at(size_t ahead = 0) const {
+    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
+  }
 
   // The level of a long bracket that opens here.
   std::optional<size_t> long_level() const {
@@ -121,8 +128,10 @@ class Lexer {
   }
 
   Status symbol(Token& token) {
-    constexpr std::string_view kSymbols[] = {"...", "<<", ">>", "//", "==", "~=", "<=", ">=", "::", "..", "+", "-", "*", "/", "%", "^",
-                                             "#",   "&",  "~",  "|",  "<",  ">",  "=",  "(",  ")",  "{",  "}", "[", "]", ";", ":", ",", "."};
+    constexpr std::string_view kSymbols[] = {
+        "...", "<<", ">>", "//", "==", "~=", "<=", ">=", "::", "..", "+",
+        "-",   "*",  "/",  "%",  "^",  "#",  "&",  "~",  "|",  "<",  ">",
+        "=",   "(",  ")",  "{",  "}",  "[",  "]",  ";",  ":",  ",",  "."};
     for (std::string_view symbol : kSymbols) {
       if (source_.substr(at_, symbol.size()) != symbol) continue;
       token.kind = TokenKind::kSymbol;
@@ -217,7 +226,8 @@ class Lexer {
       out += static_cast<char>(value);
     } else if (c == 'u' && at() == '{') {
       uint64_t point = 0;
-      for (++at_; hex_digit(at()) >= 0 && point < (uint64_t{1} << 31); ++at_) point = point * 16 + static_cast<uint64_t>(hex_digit(at()));
+      for (++at_; hex_digit(at()) >= 0 && point < (uint64_t{1} << 31); ++at_)
+        point = point * 16 + static_cast<uint64_t>(hex_digit(at()));
       if (at() != '}' || point >= (uint64_t{1} << 31)) return malformed(line_, "a code point");
       ++at_;
       put_utf8(out, point);
@@ -254,10 +264,13 @@ struct BinaryOp {
   int left, right;  // precedence; lower right: associates to the right
 };
 constexpr BinaryOp kBinary[] = {
-    {"+", Op::kAdd, 10, 10}, {"-", Op::kSub, 10, 10}, {"*", Op::kMul, 11, 11}, {"/", Op::kDiv, 11, 11}, {"//", Op::kIDiv, 11, 11},
-    {"%", Op::kMod, 11, 11}, {"^", Op::kPow, 14, 13}, {"..", Op::kConcat, 9, 8}, {"==", Op::kEq, 3, 3}, {"~=", Op::kNe, 3, 3},
-    {"<", Op::kLt, 3, 3},    {"<=", Op::kLe, 3, 3},   {">", Op::kGt, 3, 3},    {">=", Op::kGe, 3, 3},   {"&", Op::kBand, 6, 6},
-    {"|", Op::kBor, 4, 4},   {"~", Op::kBxor, 5, 5},  {"<<", Op::kShl, 7, 7},  {">>", Op::kShr, 7, 7}};
+    {"+", Op::kAdd, 10, 10}, {"-", Op::kSub, 10, 10},   {"*", Op::kMul, 11, 11},
+    {"/", Op::kDiv, 11, 11}, {"//", Op::kIDiv, 11, 11}, {"%", Op::kMod, 11, 11},
+    {"^", Op::kPow, 14, 13}, {"..", Op::kConcat, 9, 8}, {"==", Op::kEq, 3, 3},
+    {"~=", Op::kNe, 3, 3},   {"<", Op::kLt, 3, 3},      {"<=", Op::kLe, 3, 3},
+    {">", Op::kGt, 3, 3},    {">=", Op::kGe, 3, 3},     {"&", Op::kBand, 6, 6},
+    {"|", Op::kBor, 4, 4},   {"~", Op::kBxor, 5, 5},    {"<<", Op::kShl, 7, 7},
+    {">>", Op::kShr, 7, 7}};
 constexpr int kUnaryPriority = 12;
 
 // The scopes of one function while it is parsed.
@@ -288,9 +301,12 @@ class Parser {
     int& depth_;
   };
 
-  const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  const Token& peek(size_t ahead = 0) const {
+    return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
+  }
   bool is(std::string_view text) const {
-    return (peek().kind == TokenKind::kSymbol || peek().kind == TokenKind::kKeyword) && peek().text == text;
+    return (peek().kind == TokenKind::kSymbol || peek().kind == TokenKind::kKeyword) &&
+           peek().text == text;
   }
   bool accept(std::string_view text) {
     if (!is(text)) return false;
@@ -341,7 +357,8 @@ class Parser {
       upvalue.outer = *outer;
     }
     auto known = scope->upvalues.find(text);
-    if (known != scope->upvalues.end() && known->second.first == target) return known->second.second;
+    if (known != scope->upvalues.end() && known->second.first == target)
+      return known->second.second;
     scope->function->upvalues.push_back(upvalue);
     auto index = static_cast<uint32_t>(scope->function->upvalues.size() - 1);
     scope->upvalues[text] = {target, index};
@@ -481,7 +498,8 @@ class Parser {
     std::vector<std::string> names{TRY(name())};
     if (accept("=")) {
       out->values = TRY(expressions());
-      if (out->values.size() < 2 || out->values.size() > 3) return malformed(peek().line, "two or three limits of the loop");
+      if (out->values.size() < 2 || out->values.size() > 3)
+        return malformed(peek().line, "two or three limits of the loop");
     } else {
       out->kind = Statement::Kind::kForIn;
       while (accept(",")) names.push_back(TRY(name()));
@@ -586,7 +604,8 @@ class Parser {
     TRY(expect("="));
     out->values = TRY(expressions());
     for (const auto& target : out->targets) {
-      bool assignable = target->kind == Expr::Kind::kLocal || target->kind == Expr::Kind::kUpvalue ||
+      bool assignable = target->kind == Expr::Kind::kLocal ||
+                        target->kind == Expr::Kind::kUpvalue ||
                         target->kind == Expr::Kind::kGlobal || target->kind == Expr::Kind::kIndex;
       if (!assignable) return malformed(out->line, "something that can be assigned to");
     }
@@ -617,11 +636,14 @@ class Parser {
   };
   std::optional<Infix> infix() const {
     const Token& token = peek();
-    if (token.kind == TokenKind::kKeyword && token.text == "and") return Infix{Expr::Kind::kAnd, Op::kAdd, 2, 2};
-    if (token.kind == TokenKind::kKeyword && token.text == "or") return Infix{Expr::Kind::kOr, Op::kAdd, 1, 1};
+    if (token.kind == TokenKind::kKeyword && token.text == "and")
+      return Infix{Expr::Kind::kAnd, Op::kAdd, 2, 2};
+    if (token.kind == TokenKind::kKeyword && token.text == "or")
+      return Infix{Expr::Kind::kOr, Op::kAdd, 1, 1};
     if (token.kind != TokenKind::kSymbol) return std::nullopt;
     for (const BinaryOp& known : kBinary) {
-      if (known.text == token.text) return Infix{Expr::Kind::kBinary, known.op, known.left, known.right};
+      if (known.text == token.text)
+        return Infix{Expr::Kind::kBinary, known.op, known.left, known.right};
     }
     return std::nullopt;
   }
@@ -739,7 +761,8 @@ class Parser {
         key = TRY(expression());
         TRY(expect("]"));
         TRY(expect("="));
-      } else if (peek().kind == TokenKind::kName && peek(1).kind == TokenKind::kSymbol && peek(1).text == "=") {
+      } else if (peek().kind == TokenKind::kName && peek(1).kind == TokenKind::kSymbol &&
+                 peek(1).text == "=") {
         key = node(Expr::Kind::kText);
         key->text = peek().text;
         at_ += 2;
@@ -762,9 +785,13 @@ class Parser {
 
 }  // namespace
 
-bool is_comparison(Op op) { return op >= Op::kEq && op <= Op::kGe; }
+bool is_comparison(Op op) {
+  return op >= Op::kEq && op <= Op::kGe;
+}
 
-Result<std::vector<Token>> tokens_of(std::string_view source) { return Lexer(source).all(); }
+Result<std::vector<Token>> tokens_of(std::string_view source) {
+  return Lexer(source).all();
+}
 
 Result<std::shared_ptr<const Chunk>> parse_chunk(std::string source, uint32_t& first_site) {
   auto chunk = std::make_shared<Chunk>();

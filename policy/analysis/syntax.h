@@ -55,27 +55,66 @@ struct Function {
 };
 
 enum class Op : uint8_t {
-  kAdd, kSub, kMul, kDiv, kIDiv, kMod, kPow, kConcat, kEq, kNe, kLt, kLe, kGt, kGe,
-  kBand, kBor, kBxor, kShl, kShr, kNot, kNeg, kLen, kBnot,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kIDiv,
+  kMod,
+  kPow,
+  kConcat,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kBand,
+  kBor,
+  kBxor,
+  kShl,
+  kShr,
+  kNot,
+  kNeg,
+  kLen,
+  kBnot,
 };
 bool is_comparison(Op op);
 
 struct Expr {
   enum class Kind : uint8_t {
-    kNil, kTrue, kFalse, kInteger, kReal, kText, kVararg, kFunction, kLocal, kUpvalue, kGlobal,
-    kIndex, kCall, kMethod, kBinary, kUnary, kAnd, kOr, kTable, kParen,
+    kNil,
+    kTrue,
+    kFalse,
+    kInteger,
+    kReal,
+    kText,
+    kVararg,
+    kFunction,
+    kLocal,
+    kUpvalue,
+    kGlobal,
+    kIndex,
+    kCall,
+    kMethod,
+    kBinary,
+    kUnary,
+    kAnd,
+    kOr,
+    kTable,
+    kParen,
   };
   Kind kind = Kind::kNil;
   Op op = Op::kAdd;
   Span span, op_span;
   uint32_t line = 1;
-  uint32_t site = 0;         // numbered over the whole program, from 1
+  uint32_t site = 0;  // numbered over the whole program, from 1
   int64_t integer = 0;
   double real = 0;
-  std::string text;          // string, global's or method's name
+  std::string text;  // string, global's or method's name
   const Local* local = nullptr;
   uint32_t upvalue = 0;
-  ExprPtr a, b;              // operands; object and key; callee
+  ExprPtr a, b;               // operands; object and key; callee
   std::vector<ExprPtr> list;  // arguments; values of a table
   std::vector<ExprPtr> keys;  // of a table: null for the next position
   std::unique_ptr<Function> function;
@@ -83,14 +122,27 @@ struct Expr {
 
 struct Statement {
   enum class Kind : uint8_t {
-    kLocal, kAssign, kCall, kDo, kWhile, kRepeat, kIf, kFor, kForIn, kFunction, kReturn, kBreak, kGoto, kLabel,
+    kLocal,
+    kAssign,
+    kCall,
+    kDo,
+    kWhile,
+    kRepeat,
+    kIf,
+    kFor,
+    kForIn,
+    kFunction,
+    kReturn,
+    kBreak,
+    kGoto,
+    kLabel,
   };
   Kind kind = Kind::kDo;
   Span span;
   uint32_t line = 1;
   std::vector<const Local*> locals;
-  std::vector<ExprPtr> targets;  // of an assignment; conditions of an if
-  std::vector<ExprPtr> values;   // of an assignment, return, for; the call
+  std::vector<ExprPtr> targets;                // of an assignment; conditions of an if
+  std::vector<ExprPtr> values;                 // of an assignment, return, for; the call
   std::vector<std::unique_ptr<Block>> blocks;  // of an if: one more than conditions with else
   std::string label;
 };

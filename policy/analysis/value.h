@@ -18,7 +18,17 @@ struct Table;
 struct Closure;
 
 struct Value {
-  enum class Tag : uint8_t { kNil, kBoolean, kInteger, kReal, kText, kTable, kClosure, kBuiltin, kInput };
+  enum class Tag : uint8_t {
+    kNil,
+    kBoolean,
+    kInteger,
+    kReal,
+    kText,
+    kTable,
+    kClosure,
+    kBuiltin,
+    kInput
+  };
   Tag tag = Tag::kNil;
   union {
     bool boolean;
@@ -33,13 +43,48 @@ struct Value {
   const std::vector<Slot>* slots = nullptr;  // of an input; for a builtin, see `self`
   Table* self = nullptr;                     // what a builtin closes over
 
-  static Value of(bool value) { Value out; out.tag = Tag::kBoolean; out.boolean = value; return out; }
-  static Value of(int64_t value) { Value out; out.tag = Tag::kInteger; out.integer = value; return out; }
-  static Value of(double value) { Value out; out.tag = Tag::kReal; out.real = value; return out; }
-  static Value of(const std::string* value) { Value out; out.tag = Tag::kText; out.text = value; return out; }
-  static Value of(Table* value) { Value out; out.tag = Tag::kTable; out.table = value; return out; }
-  static Value of(const Closure* value) { Value out; out.tag = Tag::kClosure; out.closure = value; return out; }
-  static Value of(Builtin value) { Value out; out.tag = Tag::kBuiltin; out.builtin = value; return out; }
+  static Value of(bool value) {
+    Value out;
+    out.tag = Tag::kBoolean;
+    out.boolean = value;
+    return out;
+  }
+  static Value of(int64_t value) {
+    Value out;
+    out.tag = Tag::kInteger;
+    out.integer = value;
+    return out;
+  }
+  static Value of(double value) {
+    Value out;
+    out.tag = Tag::kReal;
+    out.real = value;
+    return out;
+  }
+  static Value of(const std::string* value) {
+    Value out;
+    out.tag = Tag::kText;
+    out.text = value;
+    return out;
+  }
+  static Value of(Table* value) {
+    Value out;
+    out.tag = Tag::kTable;
+    out.table = value;
+    return out;
+  }
+  static Value of(const Closure* value) {
+    Value out;
+    out.tag = Tag::kClosure;
+    out.closure = value;
+    return out;
+  }
+  static Value of(Builtin value) {
+    Value out;
+    out.tag = Tag::kBuiltin;
+    out.builtin = value;
+    return out;
+  }
   static Value of(const FieldNode* node, const std::vector<Slot>* slots) {
     Value out;
     out.tag = Tag::kInput;
@@ -55,28 +100,38 @@ struct Value {
 inline bool same(const Value& a, const Value& b) {
   using Tag = Value::Tag;
   if (a.is_number() && b.is_number()) {
-    return a.tag == Tag::kInteger && b.tag == Tag::kInteger ? a.integer == b.integer : a.number() == b.number();
+    return a.tag == Tag::kInteger && b.tag == Tag::kInteger ? a.integer == b.integer
+                                                            : a.number() == b.number();
   }
   if (a.tag != b.tag) return false;
   switch (a.tag) {
-    case Tag::kNil: return true;
-    case Tag::kBoolean: return a.boolean == b.boolean;
-    case Tag::kText: return a.text == b.text || *a.text == *b.text;
-    case Tag::kTable: return a.table == b.table;
-    case Tag::kClosure: return a.closure == b.closure;
-    case Tag::kBuiltin: return a.builtin == b.builtin && a.self == b.self;
-    case Tag::kInput: return a.input == b.input && a.slots == b.slots;
-    default: return false;
+    case Tag::kNil:
+      return true;
+    case Tag::kBoolean:
+      return a.boolean == b.boolean;
+    case Tag::kText:
+      return a.text == b.text || *a.text == *b.text;
+    case Tag::kTable:
+      return a.table == b.table;
+    case Tag::kClosure:
+      return a.closure == b.closure;
+    case Tag::kBuiltin:
+      return a.builtin == b.builtin && a.self == b.self;
+    case Tag::kInput:
+      return a.input == b.input && a.slots == b.slots;
+    default:
+      return false;
   }
 }
 
 struct Table {
-  std::vector<Value> items;                     // positions from 1
-  std::vector<std::pair<Value, Value>> named;   // everything else, as it came
+  std::vector<Value> items;                        // positions from 1
+  std::vector<std::pair<Value, Value>> named;      // everything else, as it came
   std::unordered_map<std::string, size_t> places;  // of texts in `named`, once there are many
 
   const Value* find(const Value& key) const {
-    if (key.tag == Value::Tag::kInteger && key.integer >= 1 && static_cast<uint64_t>(key.integer) <= items.size()) {
+    if (key.tag == Value::Tag::kInteger && key.integer >= 1 &&
+        static_cast<uint64_t>(key.integer) <= items.size()) {
       return &items[static_cast<size_t>(key.integer - 1)];
     }
     if (!places.empty() && key.tag == Value::Tag::kText) {

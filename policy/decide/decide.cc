@@ -14,13 +14,14 @@ namespace {
 constexpr size_t kMaxReasons = 64;
 constexpr size_t kMaxMessageBytes = 4096;
 constexpr size_t kMaxDetailBytes = 512;
-constexpr std::array<const char*, 7> kStatusNames = {"allowed",         "denied",         "error",           "limit",
-                                                     "invalid_request", "invalid_policy", "publish_rejected"};
+constexpr std::array<const char*, 7> kStatusNames = {
+    "allowed", "denied", "error", "limit", "invalid_request", "invalid_policy", "publish_rejected"};
 
 bool is_code(std::string_view text) {
   if (text.empty() || text.size() > 64) return false;
   for (char c : text) {
-    bool fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+    bool fine =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
     if (!fine) return false;
   }
   return true;
@@ -54,10 +55,12 @@ struct Question {
   PolicyDecision malformed(const std::string& text) const {
     PolicyDecision decision = no(DecisionStatus::kInvalidRequest, "invalid_request", text);
     Reason& why = decision.reasons.front();
-    if (size_t colon = text.find(": "); colon != std::string::npos) why.path = one_line(text.substr(0, colon), kMaxDetailBytes);
+    if (size_t colon = text.find(": "); colon != std::string::npos)
+      why.path = one_line(text.substr(0, colon), kMaxDetailBytes);
     if (size_t need = text.find("expected "); need != std::string::npos) {
       size_t got = text.rfind(", not ");
-      why.need = one_line(text.substr(need + 9, got == std::string::npos ? got : got - need - 9), kMaxDetailBytes);
+      why.need = one_line(text.substr(need + 9, got == std::string::npos ? got : got - need - 9),
+                          kMaxDetailBytes);
       if (got != std::string::npos) why.got = one_line(text.substr(got + 6), kMaxDetailBytes);
     }
     return decision;
@@ -78,12 +81,14 @@ Result<std::string> optional_text(Fields& fields, const std::string& name, size_
 
 Result<Reason> read_reason(const Json& value, const Question& question) {
   if (auto* text = value.string()) {
-    if (text->size() > kMaxMessageBytes) return Error(Code::kMalformed, "reasons: expected texts of at most 4096 bytes");
+    if (text->size() > kMaxMessageBytes)
+      return Error(Code::kMalformed, "reasons: expected texts of at most 4096 bytes");
     return question.reason("policy", *text);
   }
   auto fields = TRY(Fields::of(value, "reasons"));
   auto code = TRY(optional_text(fields, "code", 64));
-  if (!code.empty() && !is_code(code)) return Error(Code::kMalformed, "reasons.code: expected a-z, 0-9 and _.-");
+  if (!code.empty() && !is_code(code))
+    return Error(Code::kMalformed, "reasons.code: expected a-z, 0-9 and _.-");
   auto message = TRY(optional_text(fields, "message", kMaxMessageBytes));
   Reason reason = question.reason(code.empty() ? "policy" : code, message);
   reason.path = TRY(optional_text(fields, "path", kMaxDetailBytes));
@@ -140,14 +145,16 @@ RunFacts run_of(const Json& request, const Json& dataset) {
   run.epsilon_micro = whole(request, "dp", "epsilon_micro");
   run.delta_pico = whole(request, "dp", "delta_pico");
   // A request that does not say is not weaker for it: the trainer's plan is compared again.
-  run.noise_micro = dp && dp->find("noise_micro") ? whole(request, "dp", "noise_micro") : kMaxJsonInteger;
+  run.noise_micro =
+      dp && dp->find("noise_micro") ? whole(request, "dp", "noise_micro") : kMaxJsonInteger;
   run.steps = whole(request, "steps");
   run.parameters = whole(request, "model", "parameters");
   run.algorithm = *request.find("algorithm")->string();
   const Json* providers = request.find("providers");
   run.co_providers = 0;
   if (providers && providers->array()) {
-    for (const Json& provider : *providers->array()) *run.co_providers += provider == *dataset.find("provider") ? 0 : 1;
+    for (const Json& provider : *providers->array())
+      *run.co_providers += provider == *dataset.find("provider") ? 0 : 1;
   }
   return run;
 }
@@ -157,7 +164,9 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
   decision.reasons = std::move(answer.reasons);
   if (!answer.allow) {
     decision.status = DecisionStatus::kDenied;
-    if (decision.reasons.empty()) decision.reasons.push_back(question.reason("denied", "the policy denies this without a reason"));
+    if (decision.reasons.empty())
+      decision.reasons.push_back(
+          question.reason("denied", "the policy denies this without a reason"));
     return decision;
   }
   auto weak = weaknesses(run_of(request, dataset), answer.obligations);
@@ -165,7 +174,8 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
     decision.status = DecisionStatus::kDenied;
     decision.reasons.clear();
     for (auto& weakness : weak) {
-      Reason reason = question.reason(weakness.obligation, "the run is weaker than the policy obliges it to be");
+      Reason reason = question.reason(weakness.obligation,
+                                      "the run is weaker than the policy obliges it to be");
       reason.path = std::move(weakness.path);
       reason.got = std::move(weakness.got);
       reason.need = std::move(weakness.need);
@@ -186,11 +196,15 @@ const Digest& engine_hash() {
   return hash;
 }
 
-const char* status_name(DecisionStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
+const char* status_name(DecisionStatus status) {
+  return kStatusNames[static_cast<size_t>(status)];
+}
 
 Json to_json(const Reason& reason) {
-  return Json::Object{{"code", reason.code}, {"message", reason.message}, {"provider", reason.provider}, {"dataset", reason.dataset},
-                      {"path", reason.path}, {"got", reason.got},         {"need", reason.need}};
+  return Json::Object{{"code", reason.code},         {"message", reason.message},
+                      {"provider", reason.provider}, {"dataset", reason.dataset},
+                      {"path", reason.path},         {"got", reason.got},
+                      {"need", reason.need}};
 }
 
 Result<Reason> reason_from_json(const Json& json) {
@@ -204,7 +218,8 @@ Result<Reason> reason_from_json(const Json& json) {
   reason.got = TRY(fields.text("got", kMaxDetailBytes));
   reason.need = TRY(fields.text("need", kMaxDetailBytes));
   TRY(fields.done());
-  if (!is_code(reason.code)) return Error(Code::kMalformed, "reason.code: expected a-z, 0-9 and _.-");
+  if (!is_code(reason.code))
+    return Error(Code::kMalformed, "reason.code: expected a-z, 0-9 and _.-");
   return reason;
 }
 
@@ -297,7 +312,8 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   auto name = TRY(fields.text("status", 32));
   size_t status = 0;
   while (status < kStatusNames.size() && name != kStatusNames[status]) ++status;
-  if (status == kStatusNames.size()) return Error(Code::kMalformed, "decision.status: expected a known status");
+  if (status == kStatusNames.size())
+    return Error(Code::kMalformed, "decision.status: expected a known status");
   decision.status = static_cast<DecisionStatus>(status);
   const Json::Array* reason_list = TRY(fields.array("reasons", kMaxReasons + 1));
   for (const Json& item : *reason_list) {
@@ -318,9 +334,13 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   decision.request_hash = TRY(fields.digest("request_hash"));
   decision.engine_hash = TRY(fields.digest("engine_hash"));
   TRY(fields.done());
-  if (allow != decision.allowed()) return Error(Code::kMalformed, "decision.allow: expected true with status allowed and no other");
-  if (!decision.allowed() && decision.price_minor != 0) return Error(Code::kMalformed, "decision.price: expected 0 unless allowed");
-  if (!decision.allowed() && decision.reasons.empty()) return Error(Code::kMalformed, "decision.reasons: expected one unless allowed");
+  if (allow != decision.allowed())
+    return Error(Code::kMalformed,
+                 "decision.allow: expected true with status allowed and no other");
+  if (!decision.allowed() && decision.price_minor != 0)
+    return Error(Code::kMalformed, "decision.price: expected 0 unless allowed");
+  if (!decision.allowed() && decision.reasons.empty())
+    return Error(Code::kMalformed, "decision.reasons: expected one unless allowed");
   return decision;
 }
 
@@ -397,17 +417,22 @@ PolicyDecision judge(Evaluation evaluation, const QuestionHashes& hashes,
     return decision;
   };
   switch (evaluation.outcome) {
-    case Outcome::kLimit: return failed(DecisionStatus::kLimit, "limit", evaluation.error);
-    case Outcome::kSyntax: return failed(DecisionStatus::kPublishRejected, "publish_rejected", evaluation.error);
-    case Outcome::kError: return failed(DecisionStatus::kError, "error", evaluation.error);
-    case Outcome::kValue: break;
+    case Outcome::kLimit:
+      return failed(DecisionStatus::kLimit, "limit", evaluation.error);
+    case Outcome::kSyntax:
+      return failed(DecisionStatus::kPublishRejected, "publish_rejected", evaluation.error);
+    case Outcome::kError:
+      return failed(DecisionStatus::kError, "error", evaluation.error);
+    case Outcome::kValue:
+      break;
   }
   auto answer = read_answer(evaluation.value, question);
   if (!answer) return failed(DecisionStatus::kError, "error", answer.error().expected());
   return decide_answer(std::move(*answer), std::move(decision), question, request, dataset);
 }
 
-PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset, const Json& ctx, const Limits& limits) {
+PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset,
+                        const Json& ctx, const Limits& limits) {
   if (auto refused = refuse_early(policy_source, request, dataset, ctx)) return *std::move(refused);
   auto evaluator = Evaluator::make();
   if (evaluator) return (*evaluator)->decide(policy_source, request, dataset, ctx, limits);

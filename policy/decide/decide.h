@@ -28,10 +28,11 @@ enum class DecisionStatus : uint8_t {
   kInvalidPolicy,    // not a policy at all: too long, or not UTF-8
   kPublishRejected,  // a text that may not be published: its characters, or it does not parse
 };
-const char* status_name(DecisionStatus status);  // "allowed", "denied", "error", "limit", "invalid_request", ...
+const char* status_name(
+    DecisionStatus status);  // "allowed", "denied", "error", "limit", "invalid_request", ...
 
 struct Reason {
-  std::string code;      // a-z 0-9 _ - ., e.g. "max_epsilon"
+  std::string code;  // a-z 0-9 _ - ., e.g. "max_epsilon"
   std::string message;
   std::string provider;  // name, as the dataset gives it
   std::string dataset;   // name

@@ -21,7 +21,8 @@ std::string text_member(const Json& value, const char* member) {
 }  // namespace
 
 Checked::Checked(std::string_view root, Json value)
-    : facts_(std::string(root), std::move(value)), digest_(ledger::sha256(as_bytes(canonical(facts_.value())))) {
+    : facts_(std::string(root), std::move(value)),
+      digest_(ledger::sha256(as_bytes(canonical(facts_.value())))) {
   if (root != "dataset") return;
   provider_name_ = text_member(facts_.value(), "provider_name");
   name_ = text_member(facts_.value(), "name");
@@ -71,8 +72,10 @@ std::shared_ptr<const Evaluator::Policy> Evaluator::prepare(std::string_view sou
   return recent.front();
 }
 
-PolicyDecision Evaluator::decide(const Policy& policy, const Checked& request, const Checked& dataset, const Checked& ctx, const Limits& limits) {
-  QuestionHashes hashes{policy.digest, question_hash(request.digest(), dataset.digest(), ctx.digest())};
+PolicyDecision Evaluator::decide(const Policy& policy, const Checked& request,
+                                 const Checked& dataset, const Checked& ctx, const Limits& limits) {
+  QuestionHashes hashes{policy.digest,
+                        question_hash(request.digest(), dataset.digest(), ctx.digest())};
   QuestionNames names{dataset.provider_name(), dataset.name()};
   if (!policy.characters) return refused_text(policy.characters.error(), hashes, names);
   const std::array<const Facts*, 3> inputs = {&request.facts(), &dataset.facts(), &ctx.facts()};
@@ -80,7 +83,8 @@ PolicyDecision Evaluator::decide(const Policy& policy, const Checked& request, c
   return judge(std::move(evaluation), hashes, names, request.value(), dataset.value());
 }
 
-PolicyDecision Evaluator::decide(std::string_view source, const Json& request, const Json& dataset, const Json& ctx, const Limits& limits) {
+PolicyDecision Evaluator::decide(std::string_view source, const Json& request, const Json& dataset,
+                                 const Json& ctx, const Limits& limits) {
   if (auto refused = refuse_early(source, request, dataset, ctx)) return *std::move(refused);
   auto checked_request = Checked::of("request", request);
   auto checked_dataset = Checked::of("dataset", dataset);
@@ -89,13 +93,17 @@ PolicyDecision Evaluator::decide(std::string_view source, const Json& request, c
   return decide(*prepare(source), **checked_request, **checked_dataset, **checked_ctx, limits);
 }
 
-PolicyDecision Evaluator::observe(std::string_view prepared, const Checked& request, const Checked& dataset, const Checked& ctx,
-                                  const Limits& limits, Trace& trace) {
+PolicyDecision Evaluator::observe(std::string_view prepared, const Checked& request,
+                                  const Checked& dataset, const Checked& ctx, const Limits& limits,
+                                  Trace& trace) {
   auto loaded = parts_->machine->load(prepared, kNames, Machine::Observed::kYes);
   const std::array<const Facts*, 3> inputs = {&request.facts(), &dataset.facts(), &ctx.facts()};
   Evaluation evaluation = parts_->machine->run(*loaded, inputs, limits, {}, &trace);
-  QuestionHashes hashes{ledger::sha256(as_bytes(prepared)), question_hash(request.digest(), dataset.digest(), ctx.digest())};
-  return judge(std::move(evaluation), hashes, QuestionNames{dataset.provider_name(), dataset.name()}, request.value(), dataset.value());
+  QuestionHashes hashes{ledger::sha256(as_bytes(prepared)),
+                        question_hash(request.digest(), dataset.digest(), ctx.digest())};
+  return judge(std::move(evaluation), hashes,
+               QuestionNames{dataset.provider_name(), dataset.name()}, request.value(),
+               dataset.value());
 }
 
 }  // namespace souk::policy

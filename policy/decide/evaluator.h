@@ -42,15 +42,16 @@ class Evaluator {
   std::shared_ptr<const Policy> prepare(std::string_view source);
 
   // Total and deterministic.
-  PolicyDecision decide(const Policy& policy, const Checked& request, const Checked& dataset, const Checked& ctx,
-                        const Limits& limits = {});
+  PolicyDecision decide(const Policy& policy, const Checked& request, const Checked& dataset,
+                        const Checked& ctx, const Limits& limits = {});
   // The same for values nobody has checked; the policies asked last are kept ready.
-  PolicyDecision decide(std::string_view source, const Json& request, const Json& dataset, const Json& ctx, const Limits& limits = {});
+  PolicyDecision decide(std::string_view source, const Json& request, const Json& dataset,
+                        const Json& ctx, const Limits& limits = {});
 
   // What ran, of a text that policy/lint/instrument.h has prepared: its decision has
   // that text's hash and gas, and is for coverage only.
-  PolicyDecision observe(std::string_view prepared, const Checked& request, const Checked& dataset, const Checked& ctx,
-                         const Limits& limits, Trace& trace);
+  PolicyDecision observe(std::string_view prepared, const Checked& request, const Checked& dataset,
+                         const Checked& ctx, const Limits& limits, Trace& trace);
 
  private:
   struct Parts;

@@ -11,18 +11,26 @@ namespace {
 
 using Amount = std::optional<int64_t>;
 
-Amount least(Amount a, Amount b) { return a && b ? Amount(std::min(*a, *b)) : a ? a : b; }
-Amount most(Amount a, Amount b) { return a && b ? Amount(std::max(*a, *b)) : a ? a : b; }
+Amount least(Amount a, Amount b) {
+  return a && b ? Amount(std::min(*a, *b)) : a ? a : b;
+}
+Amount most(Amount a, Amount b) {
+  return a && b ? Amount(std::max(*a, *b)) : a ? a : b;
+}
 
 struct AmountField {
   const char* name;
   Amount Obligations::*member;
 };
 constexpr AmountField kAmounts[] = {
-    {"max_epsilon_micro", &Obligations::max_epsilon_micro}, {"max_delta_pico", &Obligations::max_delta_pico},
-    {"min_noise_micro", &Obligations::min_noise_micro},     {"max_steps", &Obligations::max_steps},
-    {"max_parameters", &Obligations::max_parameters},       {"min_co_providers", &Obligations::min_co_providers},
-    {"max_retention_days", &Obligations::max_retention_days}, {"embargo_until", &Obligations::embargo_until},
+    {"max_epsilon_micro", &Obligations::max_epsilon_micro},
+    {"max_delta_pico", &Obligations::max_delta_pico},
+    {"min_noise_micro", &Obligations::min_noise_micro},
+    {"max_steps", &Obligations::max_steps},
+    {"max_parameters", &Obligations::max_parameters},
+    {"min_co_providers", &Obligations::min_co_providers},
+    {"max_retention_days", &Obligations::max_retention_days},
+    {"embargo_until", &Obligations::embargo_until},
 };
 
 std::string joined(const std::vector<std::string>& names) {
@@ -65,8 +73,11 @@ Result<Obligations> obligations_from_json(const Json& json) {
     const Json::Array* names = TRY(fields.array("allowed_algorithms", 16));
     std::vector<std::string> list;
     for (const Json& name : *names) {
-      bool known = name.string() && (*name.string() == "logreg" || *name.string() == "mlp" || *name.string() == "cnn");
-      if (!known) return Error(Code::kMalformed, "obligations.allowed_algorithms: expected logreg, mlp or cnn");
+      bool known = name.string() && (*name.string() == "logreg" || *name.string() == "mlp" ||
+                                     *name.string() == "cnn");
+      if (!known)
+        return Error(Code::kMalformed,
+                     "obligations.allowed_algorithms: expected logreg, mlp or cnn");
       list.push_back(*name.string());
     }
     std::sort(list.begin(), list.end());
@@ -75,7 +86,8 @@ Result<Obligations> obligations_from_json(const Json& json) {
   }
   if (fields.has("output_form")) {
     auto form = TRY(fields.text("output_form", 32));
-    if (form != "weights") return Error(Code::kMalformed, "obligations.output_form: expected \"weights\"");
+    if (form != "weights")
+      return Error(Code::kMalformed, "obligations.output_form: expected \"weights\"");
     out.output_form = Obligations::OutputForm::kWeights;
   }
   if (fields.has("attribution")) {
@@ -83,7 +95,9 @@ Result<Obligations> obligations_from_json(const Json& json) {
     std::vector<std::string> list;
     for (const Json& name : *names) {
       bool good = name.string() && !name.string()->empty() && name.string()->size() <= 256;
-      if (!good) return Error(Code::kMalformed, "obligations.attribution: expected names of at most 256 bytes");
+      if (!good)
+        return Error(Code::kMalformed,
+                     "obligations.attribution: expected names of at most 256 bytes");
       list.push_back(*name.string());
     }
     std::sort(list.begin(), list.end());
@@ -104,8 +118,9 @@ Obligations meet(const Obligations& a, const Obligations& b) {
   out.max_parameters = least(a.max_parameters, b.max_parameters);
   if (a.allowed_algorithms && b.allowed_algorithms) {
     std::vector<std::string> both;
-    std::set_intersection(a.allowed_algorithms->begin(), a.allowed_algorithms->end(), b.allowed_algorithms->begin(),
-                          b.allowed_algorithms->end(), std::back_inserter(both));
+    std::set_intersection(a.allowed_algorithms->begin(), a.allowed_algorithms->end(),
+                          b.allowed_algorithms->begin(), b.allowed_algorithms->end(),
+                          std::back_inserter(both));
     out.allowed_algorithms = std::move(both);
   } else {
     out.allowed_algorithms = a.allowed_algorithms ? a.allowed_algorithms : b.allowed_algorithms;
@@ -115,7 +130,8 @@ Obligations meet(const Obligations& a, const Obligations& b) {
   out.embargo_until = most(a.embargo_until, b.embargo_until);
   if (a.attribution && b.attribution) {
     std::vector<std::string> all;
-    std::set_union(a.attribution->begin(), a.attribution->end(), b.attribution->begin(), b.attribution->end(), std::back_inserter(all));
+    std::set_union(a.attribution->begin(), a.attribution->end(), b.attribution->begin(),
+                   b.attribution->end(), std::back_inserter(all));
     out.attribution = std::move(all);
   } else {
     out.attribution = a.attribution ? a.attribution : b.attribution;
@@ -128,10 +144,12 @@ Obligations meet(const Obligations& a, const Obligations& b) {
 std::vector<Weakness> weaknesses(const RunFacts& run, const Obligations& obligations) {
   std::vector<Weakness> out;
   auto at_most = [&](const char* name, const char* path, int64_t got, const Amount& limit) {
-    if (limit && got > *limit) out.push_back({name, path, std::to_string(got), "at most " + std::to_string(*limit)});
+    if (limit && got > *limit)
+      out.push_back({name, path, std::to_string(got), "at most " + std::to_string(*limit)});
   };
   if (run.private_run) {
-    at_most("max_epsilon_micro", "request.dp.epsilon_micro", run.epsilon_micro, obligations.max_epsilon_micro);
+    at_most("max_epsilon_micro", "request.dp.epsilon_micro", run.epsilon_micro,
+            obligations.max_epsilon_micro);
     at_most("max_delta_pico", "request.dp.delta_pico", run.delta_pico, obligations.max_delta_pico);
     if (obligations.min_noise_micro && run.noise_micro < *obligations.min_noise_micro) {
       out.push_back({"min_noise_micro", "request.dp.noise_micro", std::to_string(run.noise_micro),
@@ -142,13 +160,17 @@ std::vector<Weakness> weaknesses(const RunFacts& run, const Obligations& obligat
   }
   at_most("max_steps", "request.steps", run.steps, obligations.max_steps);
   at_most("max_parameters", "request.model.parameters", run.parameters, obligations.max_parameters);
-  if (run.co_providers && obligations.min_co_providers && *run.co_providers < *obligations.min_co_providers) {
-    out.push_back({"min_co_providers", "request.providers", std::to_string(*run.co_providers),
-                   "at least " + std::to_string(*obligations.min_co_providers) + " beside this one"});
+  if (run.co_providers && obligations.min_co_providers &&
+      *run.co_providers < *obligations.min_co_providers) {
+    out.push_back(
+        {"min_co_providers", "request.providers", std::to_string(*run.co_providers),
+         "at least " + std::to_string(*obligations.min_co_providers) + " beside this one"});
   }
   if (obligations.allowed_algorithms &&
-      !std::binary_search(obligations.allowed_algorithms->begin(), obligations.allowed_algorithms->end(), run.algorithm)) {
-    out.push_back({"allowed_algorithms", "request.algorithm", run.algorithm, joined(*obligations.allowed_algorithms)});
+      !std::binary_search(obligations.allowed_algorithms->begin(),
+                          obligations.allowed_algorithms->end(), run.algorithm)) {
+    out.push_back({"allowed_algorithms", "request.algorithm", run.algorithm,
+                   joined(*obligations.allowed_algorithms)});
   }
   return out;
 }
@@ -167,7 +189,8 @@ Status check_obligations(const contracts::TrainingSpec& spec, const Obligations&
   }
   std::string text;
   for (const auto& weakness : weaknesses(run, obligations)) {
-    text += (text.empty() ? "" : "; ") + weakness.obligation + ": expected " + weakness.need + ", the run has " + weakness.got;
+    text += (text.empty() ? "" : "; ") + weakness.obligation + ": expected " + weakness.need +
+            ", the run has " + weakness.got;
   }
   if (!text.empty()) return Error(Code::kRefused, text);
   return Done{};

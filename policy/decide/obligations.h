@@ -16,17 +16,17 @@ namespace souk::policy {
 struct Obligations {
   std::optional<int64_t> max_epsilon_micro;
   std::optional<int64_t> max_delta_pico;
-  std::optional<int64_t> min_noise_micro;   // noise multiplier in millionths
+  std::optional<int64_t> min_noise_micro;  // noise multiplier in millionths
   std::optional<int64_t> max_steps;
   std::optional<int64_t> max_parameters;
   std::optional<std::vector<std::string>> allowed_algorithms;  // sorted, each once
   enum class OutputForm : uint8_t { kWeights };
   std::optional<OutputForm> output_form;
-  std::optional<int64_t> min_co_providers;     // providers of the contract beside this one
+  std::optional<int64_t> min_co_providers;  // providers of the contract beside this one
   // Duties, told to the consumer by the decision, the start and the model card; no
   // part of a run can show that they were kept.
-  std::optional<int64_t> max_retention_days;   // the model is to be deleted after so many days
-  std::optional<int64_t> embargo_until;        // ms; nothing is to be published before
+  std::optional<int64_t> max_retention_days;  // the model is to be deleted after so many days
+  std::optional<int64_t> embargo_until;       // ms; nothing is to be published before
   std::optional<std::vector<std::string>> attribution;  // whom to name; sorted, each once
   bool waive_privacy = false;  // only by name may a run go without differential privacy
   friend bool operator==(const Obligations&, const Obligations&) = default;

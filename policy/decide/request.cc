@@ -12,13 +12,21 @@ namespace {
 using contracts::Node;
 using contracts::TrainingSpec;
 
-Error wrong(const std::string& place, const std::string& expected) { return Error(Code::kMalformed, place + ": expected " + expected); }
+Error wrong(const std::string& place, const std::string& expected) {
+  return Error(Code::kMalformed, place + ": expected " + expected);
+}
 
-int64_t micro_down(double value) { return static_cast<int64_t>(std::min(std::floor(value * 1e6), 9e15)); }
-int64_t micro_up(double value) { return static_cast<int64_t>(std::min(std::ceil(value * 1e6), 9e15)); }
+int64_t micro_down(double value) {
+  return static_cast<int64_t>(std::min(std::floor(value * 1e6), 9e15));
+}
+int64_t micro_up(double value) {
+  return static_cast<int64_t>(std::min(std::ceil(value * 1e6), 9e15));
+}
 
 Json usage_json(const UsageFacts& facts) {
-  return Json::Object{{"spent_epsilon_micro", facts.spent_epsilon_micro}, {"runs", facts.runs}, {"last_run", facts.last_run_ms}};
+  return Json::Object{{"spent_epsilon_micro", facts.spent_epsilon_micro},
+                      {"runs", facts.runs},
+                      {"last_run", facts.last_run_ms}};
 }
 
 template <class Items>
@@ -56,7 +64,11 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
   if (facts.rows_total == 0) return wrong("rows_total", "at least one row");
   double examples = static_cast<double>(spec.steps) * spec.batch;
   auto epochs = static_cast<int64_t>(std::ceil(examples / static_cast<double>(facts.rows_total)));
-  Json::Object dp{{"enabled", spec.privacy.has_value()}, {"epsilon_micro", 0}, {"delta_pico", 0}, {"noise_micro", 0}, {"clip_micro", 0}};
+  Json::Object dp{{"enabled", spec.privacy.has_value()},
+                  {"epsilon_micro", 0},
+                  {"delta_pico", 0},
+                  {"noise_micro", 0},
+                  {"clip_micro", 0}};
   if (spec.privacy) {
     dp["epsilon_micro"] = spec.privacy->epsilon_micro;
     dp["delta_pico"] = spec.privacy->delta_pico;
@@ -67,7 +79,9 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
   Json::Array details;
   for (const auto& credential : facts.credentials) {
     types.insert(credential.type);
-    details.push_back(Json::Object{{"type", credential.type}, {"issuer", credential.issuer}, {"expires_ms", credential.expires_ms}});
+    details.push_back(Json::Object{{"type", credential.type},
+                                   {"issuer", credential.issuer},
+                                   {"expires_ms", credential.expires_ms}});
   }
   Json::Array type_list;
   for (const auto& type : types) type_list.push_back(type);
@@ -77,7 +91,9 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
       {"purpose", facts.purpose},
       {"region", facts.region},
       {"algorithm", algorithm_name(spec)},
-      {"model", Json::Object{{"parameters", shape.parameters}, {"layers", static_cast<int64_t>(spec.model.size())}, {"ops", ops_of(spec)}}},
+      {"model", Json::Object{{"parameters", shape.parameters},
+                             {"layers", static_cast<int64_t>(spec.model.size())},
+                             {"ops", ops_of(spec)}}},
       {"epochs", epochs},
       {"steps", spec.steps},
       {"batch", spec.batch},
@@ -104,7 +120,8 @@ Json build_dataset(const DatasetFacts& facts) {
       {"provider_name", facts.provider_name},
       {"rows", facts.rows},
       {"price", facts.price_minor},
-      {"budget", Json::Object{{"epsilon_micro", facts.budget_epsilon_micro}, {"delta_pico", facts.budget_delta_pico}}},
+      {"budget", Json::Object{{"epsilon_micro", facts.budget_epsilon_micro},
+                              {"delta_pico", facts.budget_delta_pico}}},
   };
 }
 
@@ -117,8 +134,14 @@ Json build_context(const ContextFacts& facts) {
                       {"purpose", usage_json(facts.purpose)}};
 }
 
-Status validate_request(const Json& request) { return check_schema("request", request); }
-Status validate_dataset(const Json& dataset) { return check_schema("dataset", dataset); }
-Status validate_context(const Json& ctx) { return check_schema("ctx", ctx); }
+Status validate_request(const Json& request) {
+  return check_schema("request", request);
+}
+Status validate_dataset(const Json& dataset) {
+  return check_schema("dataset", dataset);
+}
+Status validate_context(const Json& ctx) {
+  return check_schema("ctx", ctx);
+}
 
 }  // namespace souk::policy

@@ -59,7 +59,7 @@ struct ContextFacts {
   TimeMs now_ms = 0;  // ledger time
   int64_t spent_epsilon_micro = 0;
   int64_t runs = 0;
-  int64_t head = 0;   // ledger size the question was asked at
+  int64_t head = 0;     // ledger size the question was asked at
   UsageFacts consumer;  // of the consumer who asks, with this dataset
   UsageFacts purpose;   // of the purpose asked for, with this dataset
 };

@@ -207,7 +207,8 @@ Status check_block(const Trail& trail, const Place& place, const Json& value) {
     if (found == place.members.end()) {
       const std::string path = inner.text();
       std::string meant = nearest_path(path);
-      return Error(Code::kMalformed, path.substr(0, 200) + ": there is no such field" + (meant.empty() ? "" : "; did you mean " + meant + "?"));
+      return Error(Code::kMalformed, path.substr(0, 200) + ": there is no such field" +
+                                         (meant.empty() ? "" : "; did you mean " + meant + "?"));
     }
     TRY(check_value(inner, *found->second, member));
     required += found->second->field->required();
@@ -215,16 +216,19 @@ Status check_block(const Trail& trail, const Place& place, const Json& value) {
   if (required == place.required) return Done{};
   for (const auto& [name, member] : place.members) {
     if (!member->field->required() || value.find(std::string(name))) continue;
-    return Error(Code::kMalformed, Trail{&trail, name, 0}.text() + ": missing; expected " + expectation(*member->field));
+    return Error(Code::kMalformed, Trail{&trail, name, 0}.text() + ": missing; expected " +
+                                       expectation(*member->field));
   }
   return Done{};
 }
 
 Status check_list(const Trail& trail, const SchemaField& field, const Json& value) {
   auto* items = value.array();
-  if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(trail.text(), field, value);
+  if (!items || items->size() > static_cast<size_t>(field.max))
+    return wrong_value(trail.text(), field, value);
   for (const Json& item : *items) {
-    if (!item.string() || !fits(field, *item.string())) return wrong_value(trail.text(), field, item);
+    if (!item.string() || !fits(field, *item.string()))
+      return wrong_value(trail.text(), field, item);
   }
   std::vector<std::string_view> seen;
   for (const Json& item : *items) seen.push_back(*item.string());
@@ -242,7 +246,8 @@ Status check_value(const Trail& trail, const Place& place, const Json& value) {
       return check_block(trail, place, value);
     case FieldKind::kBlocks: {
       auto* items = value.array();
-      if (!items || items->size() > static_cast<size_t>(field.max)) return wrong_value(trail.text(), field, value);
+      if (!items || items->size() > static_cast<size_t>(field.max))
+        return wrong_value(trail.text(), field, value);
       for (size_t i = 0; i < items->size(); ++i) {
         Trail item{&trail, "", i + 1};
         if (!(*items)[i].object()) return wrong(item.text(), "a block" + kind_of((*items)[i]));
@@ -252,7 +257,8 @@ Status check_value(const Trail& trail, const Place& place, const Json& value) {
     }
     case FieldKind::kInteger: {
       auto* whole = value.integer();
-      if (!whole || *whole < field.min || *whole > field.max) return wrong_value(trail.text(), field, value);
+      if (!whole || *whole < field.min || *whole > field.max)
+        return wrong_value(trail.text(), field, value);
       return Done{};
     }
     case FieldKind::kBoolean:
@@ -260,10 +266,12 @@ Status check_value(const Trail& trail, const Place& place, const Json& value) {
       return Done{};
     case FieldKind::kToken:
     case FieldKind::kText:
-      if (!value.string() || !fits(field, *value.string())) return wrong_value(trail.text(), field, value);
+      if (!value.string() || !fits(field, *value.string()))
+        return wrong_value(trail.text(), field, value);
       return Done{};
     case FieldKind::kTokens:
-    case FieldKind::kTexts: return check_list(trail, field, value);
+    case FieldKind::kTexts:
+      return check_list(trail, field, value);
   }
   return Done{};
 }

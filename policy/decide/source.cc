@@ -64,19 +64,45 @@ struct Named {
 };
 // Unicode names of the ones that are met in attacks.
 constexpr Named kNames[] = {
-    {0x061c, "ARABIC LETTER MARK"},         {0x200b, "ZERO WIDTH SPACE"},           {0x200c, "ZERO WIDTH NON-JOINER"},
-    {0x200d, "ZERO WIDTH JOINER"},          {0x200e, "LEFT-TO-RIGHT MARK"},         {0x200f, "RIGHT-TO-LEFT MARK"},
-    {0x202a, "LEFT-TO-RIGHT EMBEDDING"},    {0x202b, "RIGHT-TO-LEFT EMBEDDING"},    {0x202c, "POP DIRECTIONAL FORMATTING"},
-    {0x202d, "LEFT-TO-RIGHT OVERRIDE"},     {0x202e, "RIGHT-TO-LEFT OVERRIDE"},     {0x2060, "WORD JOINER"},
-    {0x2066, "LEFT-TO-RIGHT ISOLATE"},      {0x2067, "RIGHT-TO-LEFT ISOLATE"},      {0x2068, "FIRST STRONG ISOLATE"},
-    {0x2069, "POP DIRECTIONAL ISOLATE"},    {0xfeff, "ZERO WIDTH NO-BREAK SPACE"},  {0x00a0, "NO-BREAK SPACE"},
-    {0x00ad, "SOFT HYPHEN"},                {0x0430, "CYRILLIC SMALL LETTER A"},    {0x0435, "CYRILLIC SMALL LETTER IE"},
-    {0x043e, "CYRILLIC SMALL LETTER O"},    {0x0440, "CYRILLIC SMALL LETTER ER"},   {0x0441, "CYRILLIC SMALL LETTER ES"},
-    {0x0443, "CYRILLIC SMALL LETTER U"},    {0x0445, "CYRILLIC SMALL LETTER HA"},   {0x0456, "CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I"},
-    {0x0455, "CYRILLIC SMALL LETTER DZE"},  {0x0458, "CYRILLIC SMALL LETTER JE"},   {0x03bf, "GREEK SMALL LETTER OMICRON"},
-    {0x03b1, "GREEK SMALL LETTER ALPHA"},   {0x03bd, "GREEK SMALL LETTER NU"},      {0x037e, "GREEK QUESTION MARK"},
-    {0x2028, "LINE SEPARATOR"},             {0x2029, "PARAGRAPH SEPARATOR"},        {0x001b, "ESCAPE"},
-    {0x0000, "NULL"},                       {0x0008, "BACKSPACE"},                  {0x007f, "DELETE"},
+    {0x061c, "ARABIC LETTER MARK"},
+    {0x200b, "ZERO WIDTH SPACE"},
+    {0x200c, "ZERO WIDTH NON-JOINER"},
+    {0x200d, "ZERO WIDTH JOINER"},
+    {0x200e, "LEFT-TO-RIGHT MARK"},
+    {0x200f, "RIGHT-TO-LEFT MARK"},
+    {0x202a, "LEFT-TO-RIGHT EMBEDDING"},
+    {0x202b, "RIGHT-TO-LEFT EMBEDDING"},
+    {0x202c, "POP DIRECTIONAL FORMATTING"},
+    {0x202d, "LEFT-TO-RIGHT OVERRIDE"},
+    {0x202e, "RIGHT-TO-LEFT OVERRIDE"},
+    {0x2060, "WORD JOINER"},
+    {0x2066, "LEFT-TO-RIGHT ISOLATE"},
+    {0x2067, "RIGHT-TO-LEFT ISOLATE"},
+    {0x2068, "FIRST STRONG ISOLATE"},
+    {0x2069, "POP DIRECTIONAL ISOLATE"},
+    {0xfeff, "ZERO WIDTH NO-BREAK SPACE"},
+    {0x00a0, "NO-BREAK SPACE"},
+    {0x00ad, "SOFT HYPHEN"},
+    {0x0430, "CYRILLIC SMALL LETTER A"},
+    {0x0435, "CYRILLIC SMALL LETTER IE"},
+    {0x043e, "CYRILLIC SMALL LETTER O"},
+    {0x0440, "CYRILLIC SMALL LETTER ER"},
+    {0x0441, "CYRILLIC SMALL LETTER ES"},
+    {0x0443, "CYRILLIC SMALL LETTER U"},
+    {0x0445, "CYRILLIC SMALL LETTER HA"},
+    {0x0456, "CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I"},
+    {0x0455, "CYRILLIC SMALL LETTER DZE"},
+    {0x0458, "CYRILLIC SMALL LETTER JE"},
+    {0x03bf, "GREEK SMALL LETTER OMICRON"},
+    {0x03b1, "GREEK SMALL LETTER ALPHA"},
+    {0x03bd, "GREEK SMALL LETTER NU"},
+    {0x037e, "GREEK QUESTION MARK"},
+    {0x2028, "LINE SEPARATOR"},
+    {0x2029, "PARAGRAPH SEPARATOR"},
+    {0x001b, "ESCAPE"},
+    {0x0000, "NULL"},
+    {0x0008, "BACKSPACE"},
+    {0x007f, "DELETE"},
 };
 
 std::string point_name(uint32_t point) {
@@ -92,7 +118,8 @@ std::string point_name(uint32_t point) {
 }  // namespace
 
 Status check_characters(std::string_view text) {
-  if (text.size() > kMaxSourceBytes) return Error(Code::kMalformed, "policy: expected at most 32768 bytes");
+  if (text.size() > kMaxSourceBytes)
+    return Error(Code::kMalformed, "policy: expected at most 32768 bytes");
   size_t line = 1;
   for (size_t at = 0; at < text.size();) {
     auto character = utf8_at(text, at);
@@ -103,7 +130,8 @@ Status check_characters(std::string_view text) {
       continue;
     }
     if (auto* what = refusal_of(character.point)) {
-      return Error(Code::kRefused, place + "expected no " + point_name(character.point) + ", " + what);
+      return Error(Code::kRefused,
+                   place + "expected no " + point_name(character.point) + ", " + what);
     }
     if (character.point == '\n') ++line;
     at += character.length;

@@ -61,26 +61,37 @@ Constants constants_of(std::string_view source) {
   if (!tokens) return out;
   for (const Token& token : *tokens) {
     if (token.kind == Token::Kind::kNumber) out.add_number(token.source);
-    bool brief = token.kind == Token::Kind::kText && !token.value.empty() && token.value.size() <= 128;
+    bool brief =
+        token.kind == Token::Kind::kText && !token.value.empty() && token.value.size() <= 128;
     if (brief) out.texts.insert(token.value);
-    if (token.kind == Token::Kind::kName) out.texts.insert(std::string(token.source));  // {EU = true}
+    if (token.kind == Token::Kind::kName)
+      out.texts.insert(std::string(token.source));  // {EU = true}
   }
   return out;
 }
 
 // What identifies the question and the asker is not the asker's to change.
 bool changeable(const SchemaField& field) {
-  bool scalar = field.kind == FieldKind::kInteger || field.kind == FieldKind::kBoolean || field.kind == FieldKind::kToken || field.kind == FieldKind::kText;
+  bool scalar = field.kind == FieldKind::kInteger || field.kind == FieldKind::kBoolean ||
+                field.kind == FieldKind::kToken || field.kind == FieldKind::kText;
   bool list = field.kind == FieldKind::kTokens || field.kind == FieldKind::kTexts;
-  return (scalar || list) && field.path.starts_with("request.") && field.path.find('[') == std::string_view::npos && field.path != "request.id" &&
+  return (scalar || list) && field.path.starts_with("request.") &&
+         field.path.find('[') == std::string_view::npos && field.path != "request.id" &&
          field.path != "request.consumer" && field.path != "request.currency";
 }
 
 class Search {
  public:
-  Search(Evaluator& evaluator, std::string_view source, const Checked& request, const Checked& dataset, const Checked& ctx, const Limits& limits,
+  Search(Evaluator& evaluator, std::string_view source, const Checked& request,
+         const Checked& dataset, const Checked& ctx, const Limits& limits,
          const RemedySearch& options)
-      : evaluator_(evaluator), policy_(evaluator.prepare(source)), request_(request), dataset_(dataset), ctx_(ctx), limits_(limits), options_(options),
+      : evaluator_(evaluator),
+        policy_(evaluator.prepare(source)),
+        request_(request),
+        dataset_(dataset),
+        ctx_(ctx),
+        limits_(limits),
+        options_(options),
         constants_(constants_of(source)) {}
 
   std::vector<Remedy> run() {
@@ -92,7 +103,8 @@ class Search {
     PolicyDecision first = evaluator_.decide(*policy_, request_, dataset_, ctx_, limits_);
     if (first.status != DecisionStatus::kDenied) return {};
     places.push_back({{}, std::move(first)});
-    for (size_t depth = 1; depth <= options_.most_edits && found_.size() < options_.most_remedies; ++depth) {
+    for (size_t depth = 1; depth <= options_.most_edits && found_.size() < options_.most_remedies;
+         ++depth) {
       std::vector<Place> next;
       std::set<std::string> seen;
       for (const Place& place : places) {
@@ -110,16 +122,20 @@ class Search {
               break;
             }
             // Only where something moved: another rule speaks now, or fewer do.
-            bool moved = told(*decision) != told(place.decision) && decision->reasons.size() <= place.decision.reasons.size();
+            bool moved = told(*decision) != told(place.decision) &&
+                         decision->reasons.size() <= place.decision.reasons.size();
             if (!moved || depth == options_.most_edits || next.size() >= kKeptPlaces) continue;
             std::string key = told(*decision);
             for (const auto& [edited_path, unused] : edits) key += "|" + edited_path;
-            if (seen.insert(std::move(key)).second) next.push_back({std::move(edits), std::move(*decision)});
+            if (seen.insert(std::move(key)).second)
+              next.push_back({std::move(edits), std::move(*decision)});
           }
         }
       }
       // Those with the fewest rules left to satisfy first.
-      std::stable_sort(next.begin(), next.end(), [](const Place& a, const Place& b) { return a.decision.reasons.size() < b.decision.reasons.size(); });
+      std::stable_sort(next.begin(), next.end(), [](const Place& a, const Place& b) {
+        return a.decision.reasons.size() < b.decision.reasons.size();
+      });
       places = std::move(next);
     }
     return take();
@@ -130,7 +146,9 @@ class Search {
 
   static std::string told(const PolicyDecision& decision) {
     std::string out = status_name(decision.status);
-    for (const auto& reason : decision.reasons) out += "\n" + reason.code + " " + reason.path + " " + reason.need + " " + (reason.code == "policy" ? reason.message : "");
+    for (const auto& reason : decision.reasons)
+      out += "\n" + reason.code + " " + reason.path + " " + reason.need + " " +
+             (reason.code == "policy" ? reason.message : "");
     return out;
   }
 
@@ -138,11 +156,13 @@ class Search {
     std::vector<const SchemaField*> out;
     auto add_path = [&](std::string_view path) {
       const SchemaField* field = schema_field(path);
-      if (field && field->path.starts_with("request.credential_details")) field = schema_field("request.credentials");
+      if (field && field->path.starts_with("request.credential_details"))
+        field = schema_field("request.credentials");
       bool there = field && changeable(*field) && at_path(request_.value(), field->path);
       if (there && std::find(out.begin(), out.end(), field) == out.end()) out.push_back(field);
     };
-    for (const auto& reason : decision.reasons) add_path(reason.path);  // what is complained of first
+    for (const auto& reason : decision.reasons)
+      add_path(reason.path);  // what is complained of first
     for (const auto& path : decision.read_set) add_path(path);
     return out;
   }
@@ -151,21 +171,27 @@ class Search {
     const Json& now = *at_path(request_.value(), field.path);
     std::vector<Json> out;
     switch (field.kind) {
-      case FieldKind::kBoolean: out.push_back(!*now.boolean()); break;
-      case FieldKind::kInteger: numbers_near(field, *now.integer(), decision, out); break;
+      case FieldKind::kBoolean:
+        out.push_back(!*now.boolean());
+        break;
+      case FieldKind::kInteger:
+        numbers_near(field, *now.integer(), decision, out);
+        break;
       case FieldKind::kToken:
       case FieldKind::kText:
         if (field.path == "request.algorithm") out = {"logreg", "mlp", "cnn"};
         for (const auto& text : constants_.texts) out.emplace_back(text);
         break;
-      default: lists_near(field, *now.array(), out);
+      default:
+        lists_near(field, *now.array(), out);
     }
     out.erase(std::remove(out.begin(), out.end(), now), out.end());
     return out;
   }
 
   // The nearest first, on both sides; found by steps where no constant says where.
-  void numbers_near(const SchemaField& field, int64_t now, const PolicyDecision& decision, std::vector<Json>& out) const {
+  void numbers_near(const SchemaField& field, int64_t now, const PolicyDecision& decision,
+                    std::vector<Json>& out) const {
     Constants all = constants_;
     for (const auto& reason : decision.reasons) all.add_numbers_in(reason.need);
     std::set<int64_t> values = {field.min, field.min + 1};
@@ -180,7 +206,8 @@ class Search {
     for (int64_t value : values) {
       if (value >= field.min && value <= field.max) sorted.push_back(value);
     }
-    std::sort(sorted.begin(), sorted.end(), [&](int64_t a, int64_t b) { return std::abs(a - now) < std::abs(b - now); });
+    std::sort(sorted.begin(), sorted.end(),
+              [&](int64_t a, int64_t b) { return std::abs(a - now) < std::abs(b - now); });
     if (sorted.size() > 64) sorted.resize(64);
     for (int64_t value : sorted) out.emplace_back(value);
   }
@@ -221,7 +248,9 @@ class Search {
             held = true;
           }
         }
-        if (!held) details.push_back(Json::Object{{"type", type}, {"issuer", issuer}, {"expires_ms", kMaxJsonInteger}});
+        if (!held)
+          details.push_back(
+              Json::Object{{"type", type}, {"issuer", issuer}, {"expires_ms", kMaxJsonInteger}});
       }
       Json version = request;
       (*version.object())["credential_details"] = std::move(details);
@@ -274,7 +303,8 @@ class Search {
     auto decision = ask(edits, &asked);
     if (!decision || !decision->allowed()) return;
     Remedy remedy;
-    for (const auto& [path, value] : edits) remedy.edits.push_back({path, *at_path(request_.value(), path), value});
+    for (const auto& [path, value] : edits)
+      remedy.edits.push_back({path, *at_path(request_.value(), path), value});
     remedy.request = std::move(asked);
     remedy.price = decision->price_minor;
     found_.emplace_back(std::move(paths), std::move(remedy));
@@ -307,7 +337,8 @@ class Search {
 
   std::vector<Remedy> take() {
     std::vector<Remedy> out;
-    std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.first.size() < b.first.size(); });
+    std::stable_sort(found_.begin(), found_.end(),
+                     [](const auto& a, const auto& b) { return a.first.size() < b.first.size(); });
     for (auto& [paths, remedy] : found_) {
       if (out.size() < options_.most_remedies) out.push_back(std::move(remedy));
     }
@@ -328,8 +359,10 @@ class Search {
 
 Json to_json(const Remedy& remedy) {
   Json::Array edits;
-  for (const Edit& edit : remedy.edits) edits.push_back(Json::Object{{"path", edit.path}, {"from", edit.from}, {"to", edit.to}});
-  return Json::Object{{"edits", std::move(edits)}, {"price", remedy.price}, {"request", remedy.request}};
+  for (const Edit& edit : remedy.edits)
+    edits.push_back(Json::Object{{"path", edit.path}, {"from", edit.from}, {"to", edit.to}});
+  return Json::Object{
+      {"edits", std::move(edits)}, {"price", remedy.price}, {"request", remedy.request}};
 }
 
 Json edited(Json request, const std::vector<Edit>& edits) {
@@ -337,8 +370,10 @@ Json edited(Json request, const std::vector<Edit>& edits) {
   return request;
 }
 
-std::vector<Remedy> find_remedies(Evaluator& evaluator, std::string_view source, const Checked& request, const Checked& dataset, const Checked& ctx,
-                                  const Limits& limits, const RemedySearch& search) {
+std::vector<Remedy> find_remedies(Evaluator& evaluator, std::string_view source,
+                                  const Checked& request, const Checked& dataset,
+                                  const Checked& ctx, const Limits& limits,
+                                  const RemedySearch& search) {
   return Search(evaluator, source, request, dataset, ctx, limits, search).run();
 }
 

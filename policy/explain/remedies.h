@@ -16,9 +16,10 @@ struct Edit {
   Json from, to;
 };
 struct Remedy {
-  std::vector<Edit> edits;  // in the order of their paths; together they are allowed, no strict part of them is
-  Json request;             // with the edits made
-  int64_t price = 0;        // of the decision then
+  std::vector<Edit>
+      edits;  // in the order of their paths; together they are allowed, no strict part of them is
+  Json request;       // with the edits made
+  int64_t price = 0;  // of the decision then
 };
 Json to_json(const Remedy& remedy);
 
@@ -30,8 +31,10 @@ struct RemedySearch {
 
 // The smallest found, the fewest edits first; each was evaluated. Empty when nothing
 // was found, or when `request` is allowed as it is.
-std::vector<Remedy> find_remedies(Evaluator& evaluator, std::string_view source, const Checked& request, const Checked& dataset,
-                                  const Checked& ctx, const Limits& limits, const RemedySearch& search = {});
+std::vector<Remedy> find_remedies(Evaluator& evaluator, std::string_view source,
+                                  const Checked& request, const Checked& dataset,
+                                  const Checked& ctx, const Limits& limits,
+                                  const RemedySearch& search = {});
 
 // `request` with the edits made.
 Json edited(Json request, const std::vector<Edit>& edits);

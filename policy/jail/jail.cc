@@ -36,14 +36,20 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-Error broken(const std::string& what) { return Error(Code::kBroken, "lock-down: expected to " + what + ": " + std::strerror(errno)); }
+Error broken(const std::string& what) {
+  return Error(Code::kBroken, "lock-down: expected to " + what + ": " + std::strerror(errno));
+}
 
 const char* profile_name(JailProfile profile) {
   switch (profile) {
-    case JailProfile::kPolicyWorker: return "policy-worker";
-    case JailProfile::kNursery: return "nursery";
-    case JailProfile::kEnclave: return "enclave";
-    case JailProfile::kTrainer: return "trainer";
+    case JailProfile::kPolicyWorker:
+      return "policy-worker";
+    case JailProfile::kNursery:
+      return "nursery";
+    case JailProfile::kEnclave:
+      return "enclave";
+    case JailProfile::kTrainer:
+      return "trainer";
   }
   return "none";
 }
@@ -51,7 +57,9 @@ const char* profile_name(JailProfile profile) {
 Status close_others(std::vector<int> keep) {
   std::sort(keep.begin(), keep.end());
   unsigned first = 0;
-  auto close_between = [](unsigned from, unsigned to) { return from > to || syscall(SYS_close_range, from, to, 0) == 0; };
+  auto close_between = [](unsigned from, unsigned to) {
+    return from > to || syscall(SYS_close_range, from, to, 0) == 0;
+  };
   bool fine = true;
   for (int fd : keep) {
     if (fd < 0 || static_cast<unsigned>(fd) < first) continue;
@@ -87,7 +95,9 @@ int forbid_with_landlock() {
   all.handled_access_fs = (uint64_t{1} << rights) - 1;
   if (abi >= 4) all.handled_access_net = 3;
   if (abi >= 6) all.scoped = 3;
-  size_t size = abi >= 6 ? sizeof all : abi >= 4 ? offsetof(Attributes, scoped) : offsetof(Attributes, handled_access_net);
+  size_t size = abi >= 6   ? sizeof all
+                : abi >= 4 ? offsetof(Attributes, scoped)
+                           : offsetof(Attributes, handled_access_net);
   long ruleset = syscall(SYS_landlock_create_ruleset, &all, size, 0);
   if (ruleset < 0) return 0;
   bool done = syscall(SYS_landlock_restrict_self, static_cast<int>(ruleset), 0) == 0;
@@ -119,26 +129,34 @@ bool allow_masked(const Filter& filter, int call, unsigned index, uint64_t mask,
   return seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, call, 1, &comparison) == 0;
 }
 
-bool allow_equal(const Filter& filter, int call, unsigned index, uint64_t value) { return allow_masked(filter, call, index, ~uint64_t{0}, value); }
+bool allow_equal(const Filter& filter, int call, unsigned index, uint64_t value) {
+  return allow_masked(filter, call, index, ~uint64_t{0}, value);
+}
 
 bool fail_with(const Filter& filter, int error, std::initializer_list<int> calls) {
   for (int call : calls) {
-    if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(static_cast<uint32_t>(error)), call, 0) != 0) return false;
+    if (seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(static_cast<uint32_t>(error)), call, 0) != 0)
+      return false;
   }
   return true;
 }
 
 // What every profile needs: memory without execution, time, the end.
 bool allow_common(const Filter& filter) {
-  return allow(filter, {SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(exit), SCMP_SYS(exit_group),
-                        SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(clock_gettime),
-                        SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn), SCMP_SYS(getrandom),
-                        SCMP_SYS(sched_yield), SCMP_SYS(getpid), SCMP_SYS(gettid)}) &&
-         fail_with(filter, EPERM, {SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ioctl), SCMP_SYS(lseek)});
+  return allow(filter, {SCMP_SYS(read),         SCMP_SYS(write),     SCMP_SYS(readv),
+                        SCMP_SYS(writev),       SCMP_SYS(exit),      SCMP_SYS(exit_group),
+                        SCMP_SYS(brk),          SCMP_SYS(munmap),    SCMP_SYS(mremap),
+                        SCMP_SYS(madvise),      SCMP_SYS(futex),     SCMP_SYS(clock_gettime),
+                        SCMP_SYS(gettimeofday), SCMP_SYS(time),      SCMP_SYS(restart_syscall),
+                        SCMP_SYS(rt_sigreturn), SCMP_SYS(getrandom), SCMP_SYS(sched_yield),
+                        SCMP_SYS(getpid),       SCMP_SYS(gettid)}) &&
+         fail_with(filter, EPERM,
+                   {SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ioctl), SCMP_SYS(lseek)});
 }
 
 bool allow_memory(const Filter& filter, JailProfile profile) {
-  bool fine = allow_masked(filter, SCMP_SYS(mmap), 2, PROT_EXEC, 0) && allow_masked(filter, SCMP_SYS(mprotect), 2, PROT_EXEC, 0);
+  bool fine = allow_masked(filter, SCMP_SYS(mmap), 2, PROT_EXEC, 0) &&
+              allow_masked(filter, SCMP_SYS(mprotect), 2, PROT_EXEC, 0);
   if (profile == JailProfile::kTrainer) {
     fine = fine && allow_masked(filter, SCMP_SYS(mmap), 3, MAP_ANONYMOUS, MAP_ANONYMOUS) &&
            allow_masked(filter, SCMP_SYS(mprotect), 2, PROT_EXEC, PROT_EXEC);
@@ -148,28 +166,67 @@ bool allow_memory(const Filter& filter, JailProfile profile) {
 
 // fork, and what a child calls to lock itself down further.
 bool allow_nursery(const Filter& filter) {
-  return allow(filter, {SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(pipe2), SCMP_SYS(pipe), SCMP_SYS(close),
-                        SCMP_SYS(close_range), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
-                        SCMP_SYS(prctl), SCMP_SYS(seccomp), SCMP_SYS(prlimit64), SCMP_SYS(setrlimit), SCMP_SYS(getppid), SCMP_SYS(fork),
-                        SCMP_SYS(clock_nanosleep)}) &&
-         allow_masked(filter, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID, 0) &&
+  return allow(filter,
+               {SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(pipe2),
+                SCMP_SYS(pipe), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(rt_sigprocmask),
+                SCMP_SYS(rt_sigaction), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(prctl),
+                SCMP_SYS(seccomp), SCMP_SYS(prlimit64), SCMP_SYS(setrlimit), SCMP_SYS(getppid),
+                SCMP_SYS(fork), SCMP_SYS(clock_nanosleep)}) &&
+         allow_masked(filter, SCMP_SYS(clone), 0,
+                      CLONE_THREAD | CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID,
+                      0) &&
          fail_with(filter, ENOSYS, {SCMP_SYS(clone3)}) &&
-         fail_with(filter, EPERM, {SCMP_SYS(unshare), SCMP_SYS(landlock_create_ruleset), SCMP_SYS(fcntl)});
+         fail_with(filter, EPERM,
+                   {SCMP_SYS(unshare), SCMP_SYS(landlock_create_ruleset), SCMP_SYS(fcntl)});
 }
 
 // Threads, timers, and descriptors that are already open.
 bool allow_enclave(const Filter& filter) {
-  return allow(filter,
-               {SCMP_SYS(close), SCMP_SYS(dup), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(preadv), SCMP_SYS(pwritev), SCMP_SYS(fsync),
-                SCMP_SYS(fdatasync), SCMP_SYS(msync), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg),
-                SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(shutdown), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(rt_sigprocmask),
-                SCMP_SYS(rt_sigaction), SCMP_SYS(sigaltstack), SCMP_SYS(set_robust_list), SCMP_SYS(get_robust_list), SCMP_SYS(rseq),
-                SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(clock_getres), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity),
-                SCMP_SYS(getcpu), SCMP_SYS(mlock), SCMP_SYS(mlock2), SCMP_SYS(munlock), SCMP_SYS(memfd_secret), SCMP_SYS(getrusage),
-                SCMP_SYS(set_tid_address), SCMP_SYS(tgkill), SCMP_SYS(sysinfo), SCMP_SYS(uname)}) &&
-         allow_masked(filter, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM) &&
-         allow_equal(filter, SCMP_SYS(fcntl), 1, F_GETFL) && allow_equal(filter, SCMP_SYS(fcntl), 1, F_SETFL) &&
-         allow_equal(filter, SCMP_SYS(fcntl), 1, F_GETFD) && allow_equal(filter, SCMP_SYS(prctl), 0, PR_SET_NAME) &&
+  return allow(filter, {SCMP_SYS(close),
+                        SCMP_SYS(dup),
+                        SCMP_SYS(pread64),
+                        SCMP_SYS(pwrite64),
+                        SCMP_SYS(preadv),
+                        SCMP_SYS(pwritev),
+                        SCMP_SYS(fsync),
+                        SCMP_SYS(fdatasync),
+                        SCMP_SYS(msync),
+                        SCMP_SYS(ftruncate),
+                        SCMP_SYS(fallocate),
+                        SCMP_SYS(recvmsg),
+                        SCMP_SYS(sendmsg),
+                        SCMP_SYS(recvfrom),
+                        SCMP_SYS(sendto),
+                        SCMP_SYS(shutdown),
+                        SCMP_SYS(poll),
+                        SCMP_SYS(ppoll),
+                        SCMP_SYS(rt_sigprocmask),
+                        SCMP_SYS(rt_sigaction),
+                        SCMP_SYS(sigaltstack),
+                        SCMP_SYS(set_robust_list),
+                        SCMP_SYS(get_robust_list),
+                        SCMP_SYS(rseq),
+                        SCMP_SYS(clock_nanosleep),
+                        SCMP_SYS(nanosleep),
+                        SCMP_SYS(clock_getres),
+                        SCMP_SYS(sched_getaffinity),
+                        SCMP_SYS(sched_setaffinity),
+                        SCMP_SYS(getcpu),
+                        SCMP_SYS(mlock),
+                        SCMP_SYS(mlock2),
+                        SCMP_SYS(munlock),
+                        SCMP_SYS(memfd_secret),
+                        SCMP_SYS(getrusage),
+                        SCMP_SYS(set_tid_address),
+                        SCMP_SYS(tgkill),
+                        SCMP_SYS(sysinfo),
+                        SCMP_SYS(uname)}) &&
+         allow_masked(filter, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM,
+                      CLONE_THREAD | CLONE_VM) &&
+         allow_equal(filter, SCMP_SYS(fcntl), 1, F_GETFL) &&
+         allow_equal(filter, SCMP_SYS(fcntl), 1, F_SETFL) &&
+         allow_equal(filter, SCMP_SYS(fcntl), 1, F_GETFD) &&
+         allow_equal(filter, SCMP_SYS(prctl), 0, PR_SET_NAME) &&
          fail_with(filter, ENOSYS, {SCMP_SYS(clone3)});
 }
 
@@ -178,15 +235,21 @@ Status load_filter(JailProfile profile) {
   if (!filter) return broken("make a seccomp filter");
   bool fine = true;
   switch (profile) {
-    case JailProfile::kPolicyWorker: break;
-    case JailProfile::kNursery: fine = allow_nursery(filter); break;
+    case JailProfile::kPolicyWorker:
+      break;
+    case JailProfile::kNursery:
+      fine = allow_nursery(filter);
+      break;
     case JailProfile::kEnclave:
-    case JailProfile::kTrainer: fine = allow_enclave(filter); break;
+    case JailProfile::kTrainer:
+      fine = allow_enclave(filter);
+      break;
   }
   fine = fine && allow_common(filter) && allow_memory(filter, profile);
   if (!fine) return broken("write the seccomp filter");
   bool threads = profile == JailProfile::kEnclave || profile == JailProfile::kTrainer;
-  if (threads && seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1) != 0) return broken("filter every thread");
+  if (threads && seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1) != 0)
+    return broken("filter every thread");
   if (int failed = seccomp_load(filter.get()); failed != 0) {
     errno = -failed;
     return broken("load the seccomp filter");

@@ -13,9 +13,10 @@ namespace souk::policy {
 
 enum class JailProfile : uint8_t {
   kPolicyWorker,  // one thread: read, write, memory, clock, exit
-  kNursery,       // kPolicyWorker + fork, wait, kill, poll, pipe, close; and what a child needs to lock itself down
-  kEnclave,       // threads, sockets already open, files already open; no executable memory
-  kTrainer,       // kEnclave + executable anonymous memory, which oneDNN's code generator needs
+  kNursery,  // kPolicyWorker + fork, wait, kill, poll, pipe, close; and what a child needs to lock
+             // itself down
+  kEnclave,  // threads, sockets already open, files already open; no executable memory
+  kTrainer,  // kEnclave + executable anonymous memory, which oneDNN's code generator needs
 };
 
 struct LockDown {
@@ -26,14 +27,15 @@ struct LockDown {
 
 // What was achieved: goes into attested claims.
 struct SandboxReport {
-  std::string profile;     // "policy-worker", "nursery", "enclave", "trainer"
+  std::string profile;  // "policy-worker", "nursery", "enclave", "trainer"
   bool no_new_privileges = false;
   bool not_dumpable = false;
   bool no_core = false;
   bool descriptors_closed = false;
-  bool user_namespace = false, network_namespace = false, ipc_namespace = false, mount_namespace = false;
-  int landlock_abi = 0;    // 0: the kernel has none
-  bool seccomp = false;    // never under sanitizers
+  bool user_namespace = false, network_namespace = false, ipc_namespace = false,
+       mount_namespace = false;
+  int landlock_abi = 0;  // 0: the kernel has none
+  bool seccomp = false;  // never under sanitizers
 
   // "seccomp,landlock,network,..." in a fixed order; "none" without seccomp.
   std::string claim() const;

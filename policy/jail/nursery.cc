@@ -177,13 +177,17 @@ void drain(int fd) {
   }
 }
 
-Error gone() { return Error(Code::kBroken, "expected a living nursery"); }
+Error gone() {
+  return Error(Code::kBroken, "expected a living nursery");
+}
 
 }  // namespace
 
 Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
   int control[2], line[2];
-  auto no = [](const char* what) { return Error(Code::kBroken, std::string("expected ") + what + ": " + std::strerror(errno)); };
+  auto no = [](const char* what) {
+    return Error(Code::kBroken, std::string("expected ") + what + ": " + std::strerror(errno));
+  };
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0) return no("a socket pair");
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) != 0) {
     close(control[0]);
@@ -249,7 +253,9 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
   while (got < expected) {
     int64_t left = deadline - now_ms();
     if (left <= 0) return Error(Code::kExhausted, "policy worker ran out of time");
-    pollfd waiting[2] = {{line_, static_cast<short>(sent < out.size() ? POLLIN | POLLOUT : POLLIN), 0}, {control_, POLLIN, 0}};
+    pollfd waiting[2] = {
+        {line_, static_cast<short>(sent < out.size() ? POLLIN | POLLOUT : POLLIN), 0},
+        {control_, POLLIN, 0}};
     int ready = poll(waiting, 2, static_cast<int>(left));
     if (ready < 0 && errno != EINTR) return gone();
     if (ready <= 0) continue;
@@ -265,7 +271,8 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
       if (more > 0) got += static_cast<size_t>(more);
       if (got >= sizeof length && expected == sizeof length) {
         std::memcpy(&length, in.data(), sizeof length);
-        if (length > kMaxNurseryMessage) return Error(Code::kExhausted, "policy worker answered more than 16 MiB");
+        if (length > kMaxNurseryMessage)
+          return Error(Code::kExhausted, "policy worker answered more than 16 MiB");
         expected = sizeof length + length;
         if (in.size() < expected) in.resize(expected);
       }
@@ -279,12 +286,14 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
     }
   }
   // It answers once, to the whole question.
-  if (got != expected || sent != out.size()) return Error(Code::kTryAgain, "policy worker answered out of turn");
+  if (got != expected || sent != out.size())
+    return Error(Code::kTryAgain, "policy worker answered out of turn");
   return in.substr(sizeof length, expected - sizeof length);
 }
 
 Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
-  if (request.size() > kMaxNurseryMessage) return Error(Code::kExhausted, "expected a request of at most 16 MiB");
+  if (request.size() > kMaxNurseryMessage)
+    return Error(Code::kExhausted, "expected a request of at most 16 MiB");
   if (wall_ms < 1) return Error(Code::kMalformed, "expected a wall limit of at least 1 ms");
   std::lock_guard lock(mutex_);
   if (broken_) return gone();

@@ -47,7 +47,8 @@ class Nursery {
   ~Nursery();
 
  private:
-  Nursery(int control, int line, pid_t process) : control_(control), line_(line), process_(process) {}
+  Nursery(int control, int line, pid_t process)
+      : control_(control), line_(line), process_(process) {}
   Result<std::string> converse(std::string_view request, int64_t deadline);
   Status replace_worker();
   Status command(char what);

@@ -16,7 +16,9 @@ constexpr size_t kMaxPrepared = 256 << 10;
 constexpr std::array<const char*, 4> kOutcomes = {"value", "error", "limit", "syntax"};
 
 Json limits_json(const Limits& limits) {
-  return Json::Object{{"gas", limits.gas}, {"memory_bytes", limits.memory_bytes}, {"output_bytes", limits.output_bytes}};
+  return Json::Object{{"gas", limits.gas},
+                      {"memory_bytes", limits.memory_bytes},
+                      {"output_bytes", limits.output_bytes}};
 }
 
 Result<Limits> limits_from_json(const Json& json) {
@@ -45,7 +47,8 @@ Result<Evaluation> evaluation_from_json(const Json& json) {
   auto name = TRY(fields.text("outcome", 16));
   size_t outcome = 0;
   while (outcome < kOutcomes.size() && name != kOutcomes[outcome]) ++outcome;
-  if (outcome == kOutcomes.size()) return Error(Code::kMalformed, "evaluation.outcome: expected a known outcome");
+  if (outcome == kOutcomes.size())
+    return Error(Code::kMalformed, "evaluation.outcome: expected a known outcome");
   evaluation.outcome = static_cast<Evaluation::Outcome>(outcome);
   const Json* value = TRY(fields.any("value"));
   evaluation.value = *value;
@@ -66,7 +69,8 @@ class PolicyRunner {
   // `question` is used up; the source came beside it.
   Result<Json> answer(Json& question, std::string_view source) {
     auto fields = TRY(Fields::of(question, "job"));
-    if (source.size() > kMaxSourceBytes) return Error(Code::kMalformed, "source: expected at most 32768 bytes");
+    if (source.size() > kMaxSourceBytes)
+      return Error(Code::kMalformed, "source: expected at most 32768 bytes");
     const Json* limits_value = TRY(fields.any("limits"));
     Limits limits = TRY(limits_from_json(*limits_value));
     if (!machine_) machine_ = TRY(Machine::boot(Vocabulary::kPolicy));
@@ -81,7 +85,8 @@ class PolicyRunner {
     Json::Array out;
     for (const Json& places : *asks) {
       auto* which = places.array();
-      if (!which || which->size() != 3) return Error(Code::kMalformed, "asks: expected three places each");
+      if (!which || which->size() != 3)
+        return Error(Code::kMalformed, "asks: expected three places each");
       const Facts* request = TRY(at(requests, (*which)[0]));
       const Facts* dataset = TRY(at(datasets, (*which)[1]));
       const Facts* context = TRY(at(contexts, (*which)[2]));
@@ -96,14 +101,16 @@ class PolicyRunner {
   static Result<List> facts_of(Json& question, const std::string& name) {
     auto member = question.object()->find(name);
     auto* values = member == question.object()->end() ? nullptr : member->second.array();
-    if (!values || values->size() > kMaxAsked) return Error(Code::kMalformed, name + ": expected a list");
+    if (!values || values->size() > kMaxAsked)
+      return Error(Code::kMalformed, name + ": expected a list");
     List out;
     for (Json& value : *values) out.push_back(std::make_unique<Facts>(name, std::move(value)));
     return out;
   }
   static Result<const Facts*> at(const List& list, const Json& place) {
     auto* index = place.integer();
-    if (!index || *index < 0 || static_cast<size_t>(*index) >= list.size()) return Error(Code::kMalformed, "asks: expected places in the lists");
+    if (!index || *index < 0 || static_cast<size_t>(*index) >= list.size())
+      return Error(Code::kMalformed, "asks: expected places in the lists");
     return list[static_cast<size_t>(*index)].get();
   }
 
@@ -124,9 +131,12 @@ Result<Json> observe_job(Fields& fields) {
   Trace trace;
   trace.conditions.resize(static_cast<size_t>(conditions));
   for (const Json& ask : *asks) {
-    const Json *request = ask.find("request"), *dataset = ask.find("dataset"), *ctx = ask.find("ctx");
-    if (!request || !dataset || !ctx) return Error(Code::kMalformed, "asks: expected three parts each");
-    const Facts request_facts("request", *request), dataset_facts("dataset", *dataset), ctx_facts("ctx", *ctx);
+    const Json *request = ask.find("request"), *dataset = ask.find("dataset"),
+               *ctx = ask.find("ctx");
+    if (!request || !dataset || !ctx)
+      return Error(Code::kMalformed, "asks: expected three parts each");
+    const Facts request_facts("request", *request), dataset_facts("dataset", *dataset),
+        ctx_facts("ctx", *ctx);
     const Facts* inputs[] = {&request_facts, &dataset_facts, &ctx_facts};
     machine->run(*loaded, inputs, limits, {}, &trace);
   }
@@ -142,13 +152,16 @@ Result<Json> remedies_job(Fields& fields) {
   Limits limits = TRY(limits_from_json(*limits_value));
   RemedySearch search;
   search.most_remedies = static_cast<size_t>(TRY(fields.integer("most", 1, 100)));
-  const Json *request = TRY(fields.any("request")), *dataset = TRY(fields.any("dataset")), *ctx = TRY(fields.any("ctx"));
+  const Json *request = TRY(fields.any("request")), *dataset = TRY(fields.any("dataset")),
+             *ctx = TRY(fields.any("ctx"));
   auto evaluator = TRY(Evaluator::make());
   auto asked = TRY(Checked::of("request", *request));
   auto about = TRY(Checked::of("dataset", *dataset));
   auto when = TRY(Checked::of("ctx", *ctx));
   Json::Array out;
-  for (const Remedy& remedy : find_remedies(*evaluator, source, *asked, *about, *when, limits, search)) out.push_back(to_json(remedy));
+  for (const Remedy& remedy :
+       find_remedies(*evaluator, source, *asked, *about, *when, limits, search))
+    out.push_back(to_json(remedy));
   return Json(std::move(out));
 }
 
@@ -179,7 +192,8 @@ Result<Json> run_job(PolicyRunner& runner, std::string_view request) {
   auto fields = TRY(Fields::of(json, "job"));
   auto kind = TRY(fields.text("kind", 16));
   if (kind == "policy") {
-    if (end == std::string_view::npos) return Error(Code::kMalformed, "job: expected a source after it");
+    if (end == std::string_view::npos)
+      return Error(Code::kMalformed, "job: expected a source after it");
     return runner.answer(json, request.substr(end + 1));
   }
   if (kind == "observe") return observe_job(fields);
@@ -217,7 +231,8 @@ struct Parts {
 };
 
 // Written as text: the parts are canonical already.
-std::string job_text(std::string_view source, const Parts& parts, std::span<const std::array<size_t, 3>> asks, const Limits& limits) {
+std::string job_text(std::string_view source, const Parts& parts,
+                     std::span<const std::array<size_t, 3>> asks, const Limits& limits) {
   std::string out = "{\"asks\":[";
   for (const auto& [r, d, c] : asks) {
     if (out.back() == ']') out += ',';
@@ -242,8 +257,10 @@ std::string job_text(std::string_view source, const Parts& parts, std::span<cons
 }
 
 // One evaluation for each ask, or the same failure for all.
-std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source, const Parts& parts,
-                                       std::span<const std::array<size_t, 3>> asks, const Limits& limits, int wall_ms) {
+std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source,
+                                       const Parts& parts,
+                                       std::span<const std::array<size_t, 3>> asks,
+                                       const Limits& limits, int wall_ms) {
   auto answer = [&]() -> Result<Json> {
     auto text = TRY(nursery.call(job_text(source, parts, asks, limits), wall_ms));
     return parse_canonical(text, kMaxNurseryMessage);
@@ -280,8 +297,9 @@ Nursery::Job lua_job() {
   };
 }
 
-PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request,
-                               const Json& dataset, const Json& ctx, const Limits& limits, int wall_ms) {
+PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
+                               const Json& request, const Json& dataset, const Json& ctx,
+                               const Limits& limits, int wall_ms) {
   Batch batch;
   batch.requests = {&request};
   batch.datasets = {&dataset};
@@ -290,19 +308,21 @@ PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
   return evaluate_jailed(nursery, policy_source, batch, limits, wall_ms).front();
 }
 
-std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
-                                            const Limits& limits, int wall_ms) {
+std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source,
+                                            const Batch& batch, const Limits& limits, int wall_ms) {
   std::vector<PolicyDecision> out(batch.asks.size());
   std::vector<std::array<size_t, 3>> asks;
   std::vector<size_t> places;
-  const Parts parts{look_at(batch.requests, "request"), look_at(batch.datasets, "dataset"), look_at(batch.contexts, "ctx")};
+  const Parts parts{look_at(batch.requests, "request"), look_at(batch.datasets, "dataset"),
+                    look_at(batch.contexts, "ctx")};
   const auto &requests = parts.requests, &datasets = parts.datasets, &contexts = parts.contexts;
   const bool text = static_cast<bool>(check_characters(policy_source));
   const Digest policy_hash = ledger::sha256(as_bytes(policy_source));
   for (size_t i = 0; i < batch.asks.size(); ++i) {
     const auto& [r, d, c] = batch.asks[i];
     if (!text || !requests[r].good || !datasets[d].good || !contexts[c].good) {
-      auto refused = refuse_early(policy_source, *batch.requests[r], *batch.datasets[d], *batch.contexts[c]);
+      auto refused =
+          refuse_early(policy_source, *batch.requests[r], *batch.datasets[d], *batch.contexts[c]);
       CHECK(refused);
       out[i] = *std::move(refused);
     } else {
@@ -315,21 +335,28 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
   for (size_t n = 0; n < places.size(); ++n) {
     const auto& [r, d, c] = asks[n];
     const Json &request = *batch.requests[r], &dataset = *batch.datasets[d];
-    QuestionHashes hashes{policy_hash, question_hash(requests[r].digest, datasets[d].digest, contexts[c].digest)};
+    QuestionHashes hashes{
+        policy_hash, question_hash(requests[r].digest, datasets[d].digest, contexts[c].digest)};
     out[places[n]] = judge(std::move(evaluations[n]), hashes, names_of(dataset), request, dataset);
   }
   return out;
 }
 
-Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch, const Limits& limits, int wall_ms) {
+Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch,
+                             const Limits& limits, int wall_ms) {
   Json::Array asks;
   for (const auto& [r, d, c] : batch.asks) {
-    const Json &request = *batch.requests[r], &dataset = *batch.datasets[d], &ctx = *batch.contexts[c];
+    const Json &request = *batch.requests[r], &dataset = *batch.datasets[d],
+               &ctx = *batch.contexts[c];
     bool valid = validate_request(request) && validate_dataset(dataset) && validate_context(ctx);
-    if (valid) asks.push_back(Json::Object{{"request", request}, {"dataset", dataset}, {"ctx", ctx}});
+    if (valid)
+      asks.push_back(Json::Object{{"request", request}, {"dataset", dataset}, {"ctx", ctx}});
   }
-  Json job = Json::Object{{"kind", "observe"}, {"source", prepared.source}, {"conditions", prepared.conditions.size()},
-                          {"asks", std::move(asks)}, {"limits", limits_json(limits)}};
+  Json job = Json::Object{{"kind", "observe"},
+                          {"source", prepared.source},
+                          {"conditions", prepared.conditions.size()},
+                          {"asks", std::move(asks)},
+                          {"limits", limits_json(limits)}};
   nursery.retire();
   auto answer = TRY(ask(nursery, job, wall_ms));
   nursery.retire();
@@ -351,14 +378,17 @@ Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, con
     auto [never, ever] = TRY(pair(condition));
     trace.conditions.push_back({static_cast<uint64_t>(never), static_cast<uint64_t>(ever)});
   }
-  if (trace.conditions.size() != prepared.conditions.size()) return Error(Code::kTryAgain, "policy worker gave no coverage");
+  if (trace.conditions.size() != prepared.conditions.size())
+    return Error(Code::kTryAgain, "policy worker gave no coverage");
   return trace;
 }
 
-Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request, const Json& dataset, const Json& ctx,
-                                    const Limits& limits, int most, int wall_ms) {
-  Json job = Json::Object{{"kind", "remedies"}, {"source", source}, {"request", request}, {"dataset", dataset},
-                          {"ctx", ctx}, {"most", most}, {"limits", limits_json(limits)}};
+Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request,
+                                    const Json& dataset, const Json& ctx, const Limits& limits,
+                                    int most, int wall_ms) {
+  Json job = Json::Object{{"kind", "remedies"},           {"source", source}, {"request", request},
+                          {"dataset", dataset},           {"ctx", ctx},       {"most", most},
+                          {"limits", limits_json(limits)}};
   nursery.retire();
   auto answer = TRY(ask(nursery, job, wall_ms));
   nursery.retire();
@@ -366,27 +396,34 @@ Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, c
   Json::Array out;
   for (const Json& remedy : *answer.array()) {
     const Json* changed = remedy.find("request");
-    bool holds = changed && evaluate_jailed(nursery, source, *changed, dataset, ctx, limits).allowed();
+    bool holds =
+        changed && evaluate_jailed(nursery, source, *changed, dataset, ctx, limits).allowed();
     if (holds) out.push_back(remedy);
   }
   return out;
 }
 
-Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits, int wall_ms) {
+Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits,
+                          int wall_ms) {
   TRY(check_characters(source));
   Json job = Json::Object{{"kind", "table"}, {"source", source}, {"limits", limits_json(limits)}};
   nursery.retire();
   auto answer = TRY(ask(nursery, job, wall_ms));
   nursery.retire();
   auto evaluation = TRY(evaluation_from_json(answer));
-  if (evaluation.outcome != Evaluation::Outcome::kValue) return Error(Code::kMalformed, evaluation.error);
+  if (evaluation.outcome != Evaluation::Outcome::kValue)
+    return Error(Code::kMalformed, evaluation.error);
   return std::move(evaluation.value);
 }
 
-Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
-                                 const Limits& limits, int wall_ms) {
+Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source,
+                                 const std::vector<CatalogEntry>& catalog, const Limits& limits,
+                                 int wall_ms) {
   TRY(check_characters(source));
-  Json job = Json::Object{{"kind", "contract"}, {"source", source}, {"catalog", to_json(catalog)}, {"limits", limits_json(limits)}};
+  Json job = Json::Object{{"kind", "contract"},
+                          {"source", source},
+                          {"catalog", to_json(catalog)},
+                          {"limits", limits_json(limits)}};
   nursery.retire();  // contracts and policies do not share a worker
   auto answer = TRY(ask(nursery, job, wall_ms));
   nursery.retire();
@@ -400,8 +437,10 @@ Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, cons
   return *table;
 }
 
-Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
-                                    const Calibrate& calibrate, const ModelSource& models, const Limits& limits, int wall_ms) {
+Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source,
+                                    const std::vector<CatalogEntry>& catalog,
+                                    const Calibrate& calibrate, const ModelSource& models,
+                                    const Limits& limits, int wall_ms) {
   auto table = TRY(run_contract_jailed(nursery, source, catalog, limits, wall_ms));
   return assemble(table, catalog, calibrate, models);
 }

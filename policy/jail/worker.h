@@ -20,11 +20,14 @@ inline constexpr int kContractWallMs = 20000;
 
 // The job of such a nursery; answers both evaluate_jailed and elaborate_jailed.
 Nursery::Job lua_job();
-inline Result<std::unique_ptr<Nursery>> start_lua_nursery() { return Nursery::start(lua_job()); }
+inline Result<std::unique_ptr<Nursery>> start_lua_nursery() {
+  return Nursery::start(lua_job());
+}
 
 // Source and schema are checked here, the policy runs there.
-PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Json& request, const Json& dataset,
-                               const Json& ctx, const Limits& limits = {}, int wall_ms = kPolicyWallMs);
+PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
+                               const Json& request, const Json& dataset, const Json& ctx,
+                               const Limits& limits = {}, int wall_ms = kPolicyWallMs);
 
 // One policy, many questions, in one journey. `wall_ms` and the worker are for all of
 // them together; each has its own `limits`.
@@ -33,25 +36,32 @@ struct Batch {
   std::vector<const Json*> requests, datasets, contexts;  // borrowed
   std::vector<std::array<size_t, 3>> asks;                // places in the three, at most kMaxAsked
 };
-std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source, const Batch& batch,
-                                            const Limits& limits, int wall_ms);
+std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source,
+                                            const Batch& batch, const Limits& limits, int wall_ms);
 
 // What ran of a policy over all questions of a batch that its schema accepts.
-Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch, const Limits& limits, int wall_ms);
+Result<Trace> observe_jailed(Nursery& nursery, const Instrumented& prepared, const Batch& batch,
+                             const Limits& limits, int wall_ms);
 
 // find_remedies (policy/explain/remedies.h), each asked again by evaluate_jailed: a
 // list of {"edits":[{path,from,to}],"price","request"}. kExhausted after wall_ms.
-Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request, const Json& dataset, const Json& ctx,
-                                    const Limits& limits, int most, int wall_ms);
+Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, const Json& request,
+                                    const Json& dataset, const Json& ctx, const Limits& limits,
+                                    int most, int wall_ms);
 
 // The plain value a program without inputs returns.
-Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits, int wall_ms = kPolicyWallMs);
+Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits,
+                          int wall_ms = kPolicyWallMs);
 
-Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
+Result<Elaborated> elaborate_jailed(Nursery& nursery, std::string_view source,
+                                    const std::vector<CatalogEntry>& catalog,
                                     const Calibrate& calibrate, const ModelSource& models = {},
-                                    const Limits& limits = kContractLimits, int wall_ms = kContractWallMs);
+                                    const Limits& limits = kContractLimits,
+                                    int wall_ms = kContractWallMs);
 // The first step alone: the table that the contract returns.
-Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source, const std::vector<CatalogEntry>& catalog,
-                                 const Limits& limits = kContractLimits, int wall_ms = kContractWallMs);
+Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source,
+                                 const std::vector<CatalogEntry>& catalog,
+                                 const Limits& limits = kContractLimits,
+                                 int wall_ms = kContractWallMs);
 
 }  // namespace souk::policy

@@ -23,7 +23,8 @@ class Collector {
   void walk(const Statement& s) {
     // A function's own line is entered when it is defined; a label's never.
     if (s.kind != Statement::Kind::kLabel && s.kind != Statement::Kind::kGoto) lines.insert(s.line);
-    bool asks = s.kind == Statement::Kind::kIf || s.kind == Statement::Kind::kWhile || s.kind == Statement::Kind::kRepeat;
+    bool asks = s.kind == Statement::Kind::kIf || s.kind == Statement::Kind::kWhile ||
+                s.kind == Statement::Kind::kRepeat;
     for (const auto& e : s.expressions) {
       if (asks) {
         split(*e, Asked::kYes);
@@ -38,7 +39,8 @@ class Collector {
   }
 
   void walk(const Expression& e) {
-    bool logical = e.is_binary("and") || e.is_binary("or") || e.is_comparison() || (e.kind == Kind::kUnary && e.text == "not");
+    bool logical = e.is_binary("and") || e.is_binary("or") || e.is_comparison() ||
+                   (e.kind == Kind::kUnary && e.text == "not");
     if (logical) return split(e, Asked::kNo);
     inside(e);
   }
@@ -61,8 +63,9 @@ class Collector {
       return;
     }
     if (e.kind == Kind::kUnary && e.text == "not") return split(*e.parts[0], Asked::kYes);
-    bool literal = e.kind == Kind::kNil || e.kind == Kind::kTrue || e.kind == Kind::kFalse || e.kind == Kind::kNumber || e.kind == Kind::kText ||
-                   e.kind == Kind::kTable || e.kind == Kind::kFunction || e.kind == Kind::kVararg;
+    bool literal = e.kind == Kind::kNil || e.kind == Kind::kTrue || e.kind == Kind::kFalse ||
+                   e.kind == Kind::kNumber || e.kind == Kind::kText || e.kind == Kind::kTable ||
+                   e.kind == Kind::kFunction || e.kind == Kind::kVararg;
     if (!literal && (asked == Asked::kYes || e.is_comparison())) conditions.push_back(&e);
     inside(e);
   }
@@ -86,14 +89,16 @@ Result<Instrumented> instrument(std::string_view source) {
     const std::string number = std::to_string(out.conditions.size());
     insertions.push_back({e->begin, false, e->end - e->begin, "souk_condition(" + number + ","});
     insertions.push_back({e->end, true, e->end - e->begin, ")"});
-    out.conditions.push_back({e->line, e->column, std::string(source.substr(e->begin, e->end - e->begin))});
+    out.conditions.push_back(
+        {e->line, e->column, std::string(source.substr(e->begin, e->end - e->begin))});
   }
   // At one place the inner ends before the outer, and the outer begins before the inner.
-  std::stable_sort(insertions.begin(), insertions.end(), [](const Insertion& a, const Insertion& b) {
-    if (a.at != b.at) return a.at < b.at;
-    if (a.closing != b.closing) return a.closing;
-    return a.closing ? a.length < b.length : a.length > b.length;
-  });
+  std::stable_sort(insertions.begin(), insertions.end(),
+                   [](const Insertion& a, const Insertion& b) {
+                     if (a.at != b.at) return a.at < b.at;
+                     if (a.closing != b.closing) return a.closing;
+                     return a.closing ? a.length < b.length : a.length > b.length;
+                   });
   size_t at = 0;
   for (const Insertion& insertion : insertions) {
     out.source += source.substr(at, insertion.at - at);

@@ -18,16 +18,19 @@ using StatementKind = Statement::Kind;
 
 // What the sandbox gives: policy/SPEC.md, Sandbox.
 const std::map<std::string, std::set<std::string>> kLibraries = {
-    {"math", {"floor", "ceil", "abs", "min", "max", "tointeger", "type", "maxinteger", "mininteger"}},
+    {"math",
+     {"floor", "ceil", "abs", "min", "max", "tointeger", "type", "maxinteger", "mininteger"}},
     {"string", {"len", "sub", "upper", "lower", "rep", "byte", "char", "find", "format"}},
     {"table", {"insert", "remove", "concat", "unpack", "sort"}}};
-const std::set<std::string> kGlobals = {"type",  "tostring", "tonumber", "select",  "error",   "assert", "pcall", "ipairs", "pairs",
-                                        "math",  "string",   "table",    "contains", "rules",  "request", "dataset", "ctx"};
+const std::set<std::string> kGlobals = {
+    "type", "tostring", "tonumber", "select",   "error", "assert",  "pcall",   "ipairs", "pairs",
+    "math", "string",   "table",    "contains", "rules", "request", "dataset", "ctx"};
 const std::set<std::string> kAnswerKeys = {"allow", "reason", "reasons", "price", "obligations"};
 const std::set<std::string> kReasonKeys = {"code", "message", "path", "got", "need"};
-const std::set<std::string> kObligationKeys = {"max_epsilon_micro", "max_delta_pico", "min_noise_micro",  "max_steps",
-                                               "max_parameters",    "min_co_providers", "max_retention_days", "embargo_until",
-                                               "allowed_algorithms", "output_form",   "attribution",      "waive_privacy"};
+const std::set<std::string> kObligationKeys = {
+    "max_epsilon_micro",  "max_delta_pico",   "min_noise_micro",    "max_steps",
+    "max_parameters",     "min_co_providers", "max_retention_days", "embargo_until",
+    "allowed_algorithms", "output_form",      "attribution",        "waive_privacy"};
 
 size_t edits(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -59,10 +62,13 @@ std::string nearest(const std::string& name, const std::set<std::string>& known)
 
 enum class Type : uint8_t { kUnknown, kNil, kBoolean, kInteger, kReal, kText, kTable, kFunction };
 const char* type_name(Type type) {
-  constexpr const char* kNames[] = {"unknown", "nil", "true or false", "a number", "a real number", "a text", "a table", "a function"};
+  constexpr const char* kNames[] = {"unknown",       "nil",    "true or false", "a number",
+                                    "a real number", "a text", "a table",       "a function"};
   return kNames[static_cast<size_t>(type)];
 }
-bool is_number(Type type) { return type == Type::kInteger || type == Type::kReal; }
+bool is_number(Type type) {
+  return type == Type::kInteger || type == Type::kReal;
+}
 
 struct Value {
   Type type = Type::kUnknown;
@@ -138,14 +144,15 @@ std::optional<int64_t> whole_constant(const Expression& expression) {
 }
 
 bool calls(const Expression& expression, std::string_view name) {
-  return expression.kind == Kind::kCall && expression.parts[0]->kind == Kind::kName && expression.parts[0]->text == name;
+  return expression.kind == Kind::kCall && expression.parts[0]->kind == Kind::kName &&
+         expression.parts[0]->text == name;
 }
 
 bool breaks(const Block& block) {
   for (const auto& s : block.statements) {
     if (s->kind == StatementKind::kBreak || s->kind == StatementKind::kGoto) return true;
-    bool own_loop = s->kind == StatementKind::kWhile || s->kind == StatementKind::kRepeat || s->kind == StatementKind::kNumericFor ||
-                    s->kind == StatementKind::kGenericFor;
+    bool own_loop = s->kind == StatementKind::kWhile || s->kind == StatementKind::kRepeat ||
+                    s->kind == StatementKind::kNumericFor || s->kind == StatementKind::kGenericFor;
     if (own_loop) continue;
     for (const auto& inner : s->blocks) {
       if (breaks(*inner)) return true;
@@ -159,18 +166,25 @@ bool leaves(const Statement& s) {
   switch (s.kind) {
     case StatementKind::kReturn:
     case StatementKind::kBreak:
-    case StatementKind::kGoto: return true;
-    case StatementKind::kCall: return calls(*s.expressions[0], "error");
-    case StatementKind::kDo: return leaves(*s.blocks[0]);
-    case StatementKind::kWhile: return bare(*s.expressions[0]).kind == Kind::kTrue && !breaks(*s.blocks[0]);
+    case StatementKind::kGoto:
+      return true;
+    case StatementKind::kCall:
+      return calls(*s.expressions[0], "error");
+    case StatementKind::kDo:
+      return leaves(*s.blocks[0]);
+    case StatementKind::kWhile:
+      return bare(*s.expressions[0]).kind == Kind::kTrue && !breaks(*s.blocks[0]);
     case StatementKind::kIf:
       if (s.blocks.size() == s.expressions.size()) return false;
-      return std::all_of(s.blocks.begin(), s.blocks.end(), [](const auto& block) { return leaves(*block); });
-    default: return false;
+      return std::all_of(s.blocks.begin(), s.blocks.end(),
+                         [](const auto& block) { return leaves(*block); });
+    default:
+      return false;
   }
 }
 bool leaves(const Block& block) {
-  return std::any_of(block.statements.begin(), block.statements.end(), [](const auto& s) { return leaves(*s); });
+  return std::any_of(block.statements.begin(), block.statements.end(),
+                     [](const auto& s) { return leaves(*s); });
 }
 
 class Linter {
@@ -184,10 +198,13 @@ class Linter {
     deciding_ = decider_ == nullptr;
     walk(chunk, ranges);
     if (!leaves(chunk)) {
-      add("no_decision", 1, 1, "the policy can end without returning a decision; that denies as an error");
+      add("no_decision", 1, 1,
+          "the policy can end without returning a decision; that denies as an error");
     }
     std::stable_sort(report_.findings.begin(), report_.findings.end(),
-                     [](const Finding& a, const Finding& b) { return std::pair(a.line, a.column) < std::pair(b.line, b.column); });
+                     [](const Finding& a, const Finding& b) {
+                       return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+                     });
   }
 
  private:
@@ -196,13 +213,16 @@ class Linter {
     for (const auto& known : report_.findings) {
       if (known.code == code && known.line == line && known.column == column) return;
     }
-    report_.findings.push_back({std::move(code), weight, line, column, std::move(message), std::move(meant)});
+    report_.findings.push_back(
+        {std::move(code), weight, line, column, std::move(message), std::move(meant)});
   }
   void add(std::string code, const Expression& where, std::string message, std::string meant = "",
            Finding::Weight weight = Finding::Weight::kError) {
     add(std::move(code), where.line, where.column, std::move(message), std::move(meant), weight);
   }
-  std::string source_of(const Expression& e) const { return std::string(source_.substr(e.begin, e.end - e.begin)); }
+  std::string source_of(const Expression& e) const {
+    return std::string(source_.substr(e.begin, e.end - e.begin));
+  }
 
   // The function that is returned for the decision, if the policy is of that form.
   void find_decider(const Block& chunk) {
@@ -214,9 +234,11 @@ class Linter {
     if (value.kind != Kind::kName) return;
     for (const auto& s : chunk.statements) {
       for (size_t i = 0; i < s->names.size() && i < s->expressions.size(); ++i) {
-        if (s->names[i] == value.text && s->expressions[i]->kind == Kind::kFunction) decider_ = s->expressions[i].get();
+        if (s->names[i] == value.text && s->expressions[i]->kind == Kind::kFunction)
+          decider_ = s->expressions[i].get();
       }
-      bool named = s->kind == StatementKind::kFunction && s->targets[0]->kind == Kind::kName && s->targets[0]->text == value.text;
+      bool named = s->kind == StatementKind::kFunction && s->targets[0]->kind == Kind::kName &&
+                   s->targets[0]->text == value.text;
       if (named) decider_ = s->expressions[0].get();
     }
   }
@@ -244,13 +266,15 @@ class Linter {
     return nullptr;
   }
   void declare(const std::string& name, Value value, int line, int column, bool parameter = false) {
-    scopes_.back().insert_or_assign(name, Binding{std::move(value), line, column, false, parameter});
+    scopes_.back().insert_or_assign(name,
+                                    Binding{std::move(value), line, column, false, parameter});
   }
   void open() { scopes_.emplace_back(); }
   void close() {
     for (const auto& [name, binding] : scopes_.back()) {
       if (binding.read || binding.parameter || name[0] == '_') continue;
-      add("unused", binding.line, binding.column, "local " + name + " is never read", "", Finding::Weight::kNote);
+      add("unused", binding.line, binding.column, "local " + name + " is never read", "",
+          Finding::Weight::kNote);
     }
     scopes_.pop_back();
   }
@@ -262,7 +286,8 @@ class Linter {
     bool gone = false;
     for (const auto& s : block.statements) {
       if (gone) {
-        add("unreachable", s->line, s->column, "this can never run: what stands before it always leaves");
+        add("unreachable", s->line, s->column,
+            "this can never run: what stands before it always leaves");
         gone = false;
       }
       walk(*s, ranges);
@@ -277,7 +302,10 @@ class Linter {
         std::vector<Value> values;
         for (const auto& e : s.expressions) values.push_back(infer(*e, ranges));
         for (size_t i = 0; i < s.names.size(); ++i) {
-          declare(s.names[i], i < values.size() && !reassigned(s.names[i]) ? values[i] : i < values.size() && !values[i].path.empty() ? Value{} : Value{},
+          declare(s.names[i],
+                  i < values.size() && !reassigned(s.names[i])   ? values[i]
+                  : i < values.size() && !values[i].path.empty() ? Value{}
+                                                                 : Value{},
                   s.line, s.column);
         }
         return;
@@ -288,13 +316,15 @@ class Linter {
         return;
       case StatementKind::kFunction:
         assign(*s.targets[0], ranges);
-        walk_function(*s.expressions[0], ranges, s.targets[0]->kind == Kind::kName ? s.targets[0]->text : "");
+        walk_function(*s.expressions[0], ranges,
+                      s.targets[0]->kind == Kind::kName ? s.targets[0]->text : "");
         return;
       case StatementKind::kAssign:
         for (const auto& e : s.expressions) infer(*e, ranges);
         for (const auto& target : s.targets) assign(*target, ranges);
         return;
-      case StatementKind::kIf: return walk_if(s, ranges);
+      case StatementKind::kIf:
+        return walk_if(s, ranges);
       case StatementKind::kWhile:
         ++report_.loops;
         report_.bounded = false;
@@ -314,9 +344,13 @@ class Linter {
         walk(*s.blocks[0], ranges);
         close();
         return;
-      case StatementKind::kGenericFor: return walk_generic_for(s, ranges);
-      case StatementKind::kReturn: return walk_return(s, ranges);
-      case StatementKind::kGoto: report_.bounded = false; return;
+      case StatementKind::kGenericFor:
+        return walk_generic_for(s, ranges);
+      case StatementKind::kReturn:
+        return walk_return(s, ranges);
+      case StatementKind::kGoto:
+        report_.bounded = false;
+        return;
       default:
         for (const auto& e : s.expressions) infer(*e, ranges);
         for (const auto& block : s.blocks) walk(*block, ranges);
@@ -338,7 +372,8 @@ class Linter {
     }
     if (target.kind != Kind::kIndex) return;
     Value object = infer(*target.parts[0], ranges);
-    if (!object.path.empty()) add("read_only", target, object.path + " cannot be written; the policy fails here");
+    if (!object.path.empty())
+      add("read_only", target, object.path + " cannot be written; the policy fails here");
     infer(*target.parts[1], ranges);
   }
 
@@ -354,7 +389,8 @@ class Linter {
       declare(function.parameters[i], value, function.line, function.column, true);
     }
     if (deciding_ && !leaves(*function.body)) {
-      add("no_decision", function, "the function can end without returning a decision; that denies as an error");
+      add("no_decision", function,
+          "the function can end without returning a decision; that denies as an error");
     }
     walk(*function.body, std::move(ranges));
     close();
@@ -368,7 +404,8 @@ class Linter {
     for (size_t i = 0; i < s.expressions.size(); ++i) {
       const Expression& test = *s.expressions[i];
       condition(test, before, false);
-      if (!asked.insert(source_of(bare(test))).second) add("unreachable", test, "the same condition was asked before");
+      if (!asked.insert(source_of(bare(test))).second)
+        add("unreachable", test, "the same condition was asked before");
       Ranges inside = before;
       narrow(test, true, inside);
       walk(*s.blocks[i], inside);
@@ -377,7 +414,8 @@ class Linter {
     if (s.blocks.size() > s.expressions.size()) walk(*s.blocks.back(), before);
     bool all_leave = true;
     for (size_t i = 0; i < s.expressions.size(); ++i) all_leave = all_leave && leaves(*s.blocks[i]);
-    if (all_leave && s.blocks.size() == s.expressions.size()) ranges = before;  // it goes on only where all were false
+    if (all_leave && s.blocks.size() == s.expressions.size())
+      ranges = before;  // it goes on only where all were false
   }
 
   void walk_generic_for(const Statement& s, Ranges& ranges) {
@@ -393,7 +431,8 @@ class Linter {
       Value value;
       const SchemaField* list = items.empty() ? nullptr : schema_field(items);
       if (i == 1 && list && list->kind == FieldKind::kBlocks) value = {Type::kTable, items + "[1]"};
-      if (i == 1 && list && (list->kind == FieldKind::kTokens || list->kind == FieldKind::kTexts)) value = {Type::kText, ""};
+      if (i == 1 && list && (list->kind == FieldKind::kTokens || list->kind == FieldKind::kTexts))
+        value = {Type::kText, ""};
       declare(s.names[i], value, s.line, s.column, true);
     }
     walk(*s.blocks[0], ranges);
@@ -405,13 +444,15 @@ class Linter {
       const Expression& value = bare(*e);
       if (deciding_ && value.kind == Kind::kTable) {
         check_answer(value, ranges, Complete::kYes);
-      } else if (deciding_ && (value.kind == Kind::kTrue || value.kind == Kind::kFalse || value.kind == Kind::kNil || value.kind == Kind::kText ||
+      } else if (deciding_ && (value.kind == Kind::kTrue || value.kind == Kind::kFalse ||
+                               value.kind == Kind::kNil || value.kind == Kind::kText ||
                                value.kind == Kind::kNumber)) {
         add("no_decision", value, "expected a table such as {allow = true}");
       }
       infer(value, ranges);
     }
-    if (deciding_ && s.expressions.empty()) add("no_decision", s.line, s.column, "expected a table such as {allow = true}");
+    if (deciding_ && s.expressions.empty())
+      add("no_decision", s.line, s.column, "expected a table such as {allow = true}");
   }
 
   // --- decisions ---------------------------------------------------------------------
@@ -429,26 +470,36 @@ class Linter {
       const std::string& name = field.key->text;
       if (!seen.insert(name).second) add("duplicate", *field.key, name + " is given twice");
       if (!kAnswerKeys.count(name)) {
-        add("unknown_answer", *field.key, "a decision has no member " + name, nearest(name, kAnswerKeys));
+        add("unknown_answer", *field.key, "a decision has no member " + name,
+            nearest(name, kAnswerKeys));
       } else if (name == "allow") {
         allow = true;
         check_allow(*field.value, ranges);
       } else if (name == "price") {
         Value price = infer(*field.value, ranges);
-        bool wrong = price.type == Type::kReal || price.type == Type::kText || price.type == Type::kBoolean || price.type == Type::kTable;
-        if (wrong) add("price_not_whole", *field.value, std::string("price: expected a whole number, this is ") + type_name(price.type) + " (// divides whole numbers)");
+        bool wrong = price.type == Type::kReal || price.type == Type::kText ||
+                     price.type == Type::kBoolean || price.type == Type::kTable;
+        if (wrong)
+          add("price_not_whole", *field.value,
+              std::string("price: expected a whole number, this is ") + type_name(price.type) +
+                  " (// divides whole numbers)");
       } else if (name == "obligations" && bare(*field.value).kind == Kind::kTable) {
-        check_keys(bare(*field.value), kObligationKeys, "unknown_obligation", "there is no obligation ");
+        check_keys(bare(*field.value), kObligationKeys, "unknown_obligation",
+                   "there is no obligation ");
       } else if (name == "reasons" && bare(*field.value).kind == Kind::kTable) {
         for (const auto& reason : bare(*field.value).fields) {
-          if (bare(*reason.value).kind == Kind::kTable) check_keys(bare(*reason.value), kReasonKeys, "unknown_reason", "a reason has no member ");
+          if (bare(*reason.value).kind == Kind::kTable)
+            check_keys(bare(*reason.value), kReasonKeys, "unknown_reason",
+                       "a reason has no member ");
         }
       }
     }
-    if (!allow && !open_ended && complete == Complete::kYes) add("no_allow", table, "a decision needs allow; without it the answer is an error");
+    if (!allow && !open_ended && complete == Complete::kYes)
+      add("no_allow", table, "a decision needs allow; without it the answer is an error");
   }
 
-  void check_keys(const Expression& table, const std::set<std::string>& known, const char* code, const std::string& message) {
+  void check_keys(const Expression& table, const std::set<std::string>& known, const char* code,
+                  const std::string& message) {
     std::set<std::string> seen;
     for (const auto& field : table.fields) {
       if (!field.key || field.key->kind != Kind::kText) continue;
@@ -461,13 +512,16 @@ class Linter {
   void check_allow(const Expression& value, Ranges& ranges) {
     Type type = boolean_type(bare(value), ranges);
     if (type != Type::kUnknown && type != Type::kBoolean) {
-      add("non_boolean_allow", value, std::string("allow: expected true or false, this is ") + type_name(type));
+      add("non_boolean_allow", value,
+          std::string("allow: expected true or false, this is ") + type_name(type));
     }
   }
   // `a and b` is b or what made a false: any part that is no boolean may come out.
   Type boolean_type(const Expression& value, Ranges& ranges) {
-    if (value.kind != Kind::kBinary || (value.text != "and" && value.text != "or")) return infer(value, ranges).type;
-    Type left = boolean_type(bare(*value.parts[0]), ranges), right = boolean_type(bare(*value.parts[1]), ranges);
+    if (value.kind != Kind::kBinary || (value.text != "and" && value.text != "or"))
+      return infer(value, ranges).type;
+    Type left = boolean_type(bare(*value.parts[0]), ranges),
+         right = boolean_type(bare(*value.parts[1]), ranges);
     if (right != Type::kBoolean && right != Type::kUnknown) return right;
     bool left_comes_out = value.text == "or" || left == Type::kNil;
     if (left != Type::kBoolean && left != Type::kUnknown && left_comes_out) return left;
@@ -479,15 +533,18 @@ class Linter {
   void condition(const Expression& test, Ranges& ranges, bool may_be_constant) {
     const Expression& at = bare(test);
     Type type = infer(at, ranges).type;
-    bool literal = at.kind == Kind::kTrue || at.kind == Kind::kFalse || at.kind == Kind::kNil || at.kind == Kind::kNumber || at.kind == Kind::kText ||
-                   at.kind == Kind::kTable || at.kind == Kind::kFunction;
+    bool literal = at.kind == Kind::kTrue || at.kind == Kind::kFalse || at.kind == Kind::kNil ||
+                   at.kind == Kind::kNumber || at.kind == Kind::kText || at.kind == Kind::kTable ||
+                   at.kind == Kind::kFunction;
     if (literal && !may_be_constant) {
       bool always = at.kind != Kind::kFalse && at.kind != Kind::kNil;
       add("constant_condition", at, always ? "always true" : "never true: what follows cannot run");
       return;
     }
-    bool always_true = is_number(type) || type == Type::kText || type == Type::kTable || type == Type::kFunction;
-    if (always_true) add("constant_condition", at, std::string("always true: this is ") + type_name(type));
+    bool always_true =
+        is_number(type) || type == Type::kText || type == Type::kTable || type == Type::kFunction;
+    if (always_true)
+      add("constant_condition", at, std::string("always true: this is ") + type_name(type));
     Ranges inside = ranges;
     narrow(at, true, inside);
     for (const auto& [path, range] : inside) {
@@ -496,7 +553,8 @@ class Linter {
     Ranges outside = ranges;
     narrow(at, false, outside);
     for (const auto& [path, range] : outside) {
-      if (range.empty() && !inside[path].empty()) add("constant_condition", at, "always true: every " + path + " is so");
+      if (range.empty() && !inside[path].empty())
+        add("constant_condition", at, "always true: every " + path + " is so");
     }
   }
 
@@ -523,7 +581,9 @@ class Linter {
     if (!bound) return;
     auto [it, fresh] = ranges.try_emplace(bound->path);
     if (fresh) {
-      if (const SchemaField* field = schema_field(bound->path); field && field->kind == FieldKind::kInteger) it->second = {field->min, field->max};
+      if (const SchemaField* field = schema_field(bound->path);
+          field && field->kind == FieldKind::kInteger)
+        it->second = {field->min, field->max};
     }
     it->second = narrowed(it->second, outcome ? bound->op : opposite(bound->op), bound->value);
   }
@@ -533,7 +593,8 @@ class Linter {
     const Expression& at = bare(e);
     if (at.kind == Kind::kName) {
       if (Binding* binding = find(at.text)) {
-        const SchemaField* field = binding->value.path.empty() ? nullptr : schema_field(binding->value.path);
+        const SchemaField* field =
+            binding->value.path.empty() ? nullptr : schema_field(binding->value.path);
         return field ? binding->value.path : "";
       }
       return at.text == "request" || at.text == "dataset" || at.text == "ctx" ? at.text : "";
@@ -549,26 +610,43 @@ class Linter {
 
   Value infer(const Expression& e, Ranges& ranges) {
     switch (e.kind) {
-      case Kind::kNil: return {Type::kNil, ""};
+      case Kind::kNil:
+        return {Type::kNil, ""};
       case Kind::kTrue:
-      case Kind::kFalse: return {Type::kBoolean, ""};
-      case Kind::kNumber: return {e.text.find_first_of(".eEpP") != std::string::npos && e.text.compare(0, 2, "0x") != 0 ? Type::kReal : Type::kInteger, ""};
-      case Kind::kText: return {Type::kText, ""};
-      case Kind::kVararg: return {};
-      case Kind::kParen: return infer(*e.parts[0], ranges);
-      case Kind::kFunction: walk_function(e, ranges); return {Type::kFunction, ""};
+      case Kind::kFalse:
+        return {Type::kBoolean, ""};
+      case Kind::kNumber:
+        return {
+            e.text.find_first_of(".eEpP") != std::string::npos && e.text.compare(0, 2, "0x") != 0
+                ? Type::kReal
+                : Type::kInteger,
+            ""};
+      case Kind::kText:
+        return {Type::kText, ""};
+      case Kind::kVararg:
+        return {};
+      case Kind::kParen:
+        return infer(*e.parts[0], ranges);
+      case Kind::kFunction:
+        walk_function(e, ranges);
+        return {Type::kFunction, ""};
       case Kind::kTable:
         for (const auto& field : e.fields) {
           if (field.key && field.key->kind != Kind::kText) infer(*field.key, ranges);
           infer(*field.value, ranges);
         }
         return {Type::kTable, ""};
-      case Kind::kName: return infer_name(e);
-      case Kind::kIndex: return infer_index(e, ranges);
+      case Kind::kName:
+        return infer_name(e);
+      case Kind::kIndex:
+        return infer_index(e, ranges);
       case Kind::kCall:
-      case Kind::kMethod: return infer_call(e, ranges);
-      case Kind::kUnary: return infer_unary(e, ranges);
-      case Kind::kBinary: return infer_binary(e, ranges);
+      case Kind::kMethod:
+        return infer_call(e, ranges);
+      case Kind::kUnary:
+        return infer_unary(e, ranges);
+      case Kind::kBinary:
+        return infer_binary(e, ranges);
     }
     return {};
   }
@@ -578,7 +656,8 @@ class Linter {
       binding->read = true;
       return binding->value;
     }
-    if (e.text == "request" || e.text == "dataset" || e.text == "ctx") return {Type::kTable, e.text};
+    if (e.text == "request" || e.text == "dataset" || e.text == "ctx")
+      return {Type::kTable, e.text};
     if (kLibraries.count(e.text)) return {Type::kTable, ""};
     if (kGlobals.count(e.text)) return {Type::kFunction, ""};
     if (assigned_.count(e.text)) return {};
@@ -586,33 +665,42 @@ class Linter {
     for (const auto& scope : scopes_) {
       for (const auto& [name, binding] : scope) known.insert(name);
     }
-    add("unknown_global", e, e.text + " does not exist here; its value is nil", nearest(e.text, known));
+    add("unknown_global", e, e.text + " does not exist here; its value is nil",
+        nearest(e.text, known));
     return {};
   }
 
   Value infer_index(const Expression& e, Ranges& ranges) {
     const Expression& key = *e.parts[1];
     if (key.kind != Kind::kText) infer(key, ranges);
-    bool library = e.parts[0]->kind == Kind::kName && !find(e.parts[0]->text) && kLibraries.count(e.parts[0]->text) && key.kind == Kind::kText;
+    bool library = e.parts[0]->kind == Kind::kName && !find(e.parts[0]->text) &&
+                   kLibraries.count(e.parts[0]->text) && key.kind == Kind::kText;
     if (library) {
       const auto& members = kLibraries.at(e.parts[0]->text);
       if (!members.count(key.text)) {
         bool pattern = key.text == "match" || key.text == "gmatch" || key.text == "gsub";
-        add("unknown_global", e, e.parts[0]->text + "." + key.text + (pattern ? ": there are no patterns here; string.find(text, wanted, 1, true)" : " does not exist here"),
+        add("unknown_global", e,
+            e.parts[0]->text + "." + key.text +
+                (pattern ? ": there are no patterns here; string.find(text, wanted, 1, true)"
+                         : " does not exist here"),
             pattern ? "string.find" : nearest(key.text, members));
       }
       return {};
     }
     Value object = infer(*e.parts[0], ranges);
     if (object.path.empty()) {
-      bool scalar = is_number(object.type) || object.type == Type::kBoolean || object.type == Type::kNil;
-      if (scalar) add("mixed_operation", e, std::string(type_name(object.type)) + " has no members");
+      bool scalar =
+          is_number(object.type) || object.type == Type::kBoolean || object.type == Type::kNil;
+      if (scalar)
+        add("mixed_operation", e, std::string(type_name(object.type)) + " has no members");
       return {};
     }
     const SchemaField* field = schema_field(object.path);
-    bool list = field && (field->kind == FieldKind::kTokens || field->kind == FieldKind::kTexts || (field->kind == FieldKind::kBlocks && object.path.back() != ']'));
+    bool list = field && (field->kind == FieldKind::kTokens || field->kind == FieldKind::kTexts ||
+                          (field->kind == FieldKind::kBlocks && object.path.back() != ']'));
     if (list) {
-      if (key.kind == Kind::kText) add("unknown_field", e, object.path + " is a list; its items have positions, not names");
+      if (key.kind == Kind::kText)
+        add("unknown_field", e, object.path + " is a list; its items have positions, not names");
       if (field->kind == FieldKind::kBlocks) return {Type::kTable, object.path + "[1]"};
       return {};  // a text, or nil past the end
     }
@@ -624,33 +712,45 @@ class Linter {
     const std::string path = object.path + "." + key.text;
     const SchemaField* member = schema_field(path);
     if (!member) {
-      add("unknown_field", e, path + " does not exist; the policy fails where it reads it", nearest_path(path));
+      add("unknown_field", e, path + " does not exist; the policy fails where it reads it",
+          nearest_path(path));
       return {};
     }
     switch (member->kind) {
-      case FieldKind::kInteger: return {Type::kInteger, path};
-      case FieldKind::kBoolean: return {Type::kBoolean, path};
+      case FieldKind::kInteger:
+        return {Type::kInteger, path};
+      case FieldKind::kBoolean:
+        return {Type::kBoolean, path};
       case FieldKind::kToken:
-      case FieldKind::kText: return {Type::kText, path};
-      default: return {Type::kTable, path};
+      case FieldKind::kText:
+        return {Type::kText, path};
+      default:
+        return {Type::kTable, path};
     }
   }
 
   Value infer_call(const Expression& e, Ranges& ranges) {
     std::string name = e.parts[0]->kind == Kind::kName ? e.parts[0]->text : "";
-    if (!name.empty() && std::find(functions_.begin(), functions_.end(), name) != functions_.end()) report_.bounded = false;
+    if (!name.empty() && std::find(functions_.begin(), functions_.end(), name) != functions_.end())
+      report_.bounded = false;
     Value callee = infer(*e.parts[0], ranges);
-    bool scalar = e.kind == Kind::kCall && (is_number(callee.type) || callee.type == Type::kText || callee.type == Type::kBoolean || !callee.path.empty());
-    if (scalar) add("mixed_operation", e, std::string(type_name(callee.type)) + " is called like a function");
-    bool answer = e.kind == Kind::kCall && e.parts[0]->kind == Kind::kIndex && e.parts[0]->parts[1]->text == "decision" && e.parts.size() == 2 &&
+    bool scalar = e.kind == Kind::kCall && (is_number(callee.type) || callee.type == Type::kText ||
+                                            callee.type == Type::kBoolean || !callee.path.empty());
+    if (scalar)
+      add("mixed_operation", e, std::string(type_name(callee.type)) + " is called like a function");
+    bool answer = e.kind == Kind::kCall && e.parts[0]->kind == Kind::kIndex &&
+                  e.parts[0]->parts[1]->text == "decision" && e.parts.size() == 2 &&
                   e.parts[1]->kind == Kind::kTable;
     if (answer) check_answer(*e.parts[1], ranges, Complete::kNo);
-    bool require = e.kind == Kind::kCall && e.parts[0]->kind == Kind::kIndex && e.parts[0]->parts[1]->text == "require" && e.parts.size() >= 2;
+    bool require = e.kind == Kind::kCall && e.parts[0]->kind == Kind::kIndex &&
+                   e.parts[0]->parts[1]->text == "require" && e.parts.size() >= 2;
     for (size_t i = 1; i < e.parts.size(); ++i) {
       if (i == 1 && require) {
         Type type = boolean_type(bare(*e.parts[1]), ranges);
         if (type != Type::kBoolean && type != Type::kUnknown) {
-          add("non_boolean_allow", *e.parts[1], std::string("require: expected true or false as the condition, this is ") + type_name(type));
+          add("non_boolean_allow", *e.parts[1],
+              std::string("require: expected true or false as the condition, this is ") +
+                  type_name(type));
         }
         check_constant_rule(*e.parts[1], ranges);
       } else {
@@ -668,7 +768,10 @@ class Linter {
       Ranges narrowed_ranges = ranges;
       narrow(rule, outcome, narrowed_ranges);
       for (const auto& [path, range] : narrowed_ranges) {
-        if (range.empty()) add(outcome ? "unreachable" : "constant_condition", rule, (outcome ? "never true: no " : "always true: every ") + path + (outcome ? " can be so" : " is so"));
+        if (range.empty())
+          add(outcome ? "unreachable" : "constant_condition", rule,
+              (outcome ? "never true: no " : "always true: every ") + path +
+                  (outcome ? " can be so" : " is so"));
       }
     }
   }
@@ -677,15 +780,21 @@ class Linter {
     Value inside = infer(*e.parts[0], ranges);
     if (e.text == "not") return {Type::kBoolean, ""};
     if (e.text == "#") {
-      bool wrong = is_number(inside.type) || inside.type == Type::kBoolean || inside.type == Type::kNil || inside.type == Type::kFunction;
+      bool wrong = is_number(inside.type) || inside.type == Type::kBoolean ||
+                   inside.type == Type::kNil || inside.type == Type::kFunction;
       const SchemaField* field = inside.path.empty() ? nullptr : schema_field(inside.path);
-      if (wrong || (field && field->kind == FieldKind::kBlock)) add("mixed_operation", e, "# needs a list or a text");
+      if (wrong || (field && field->kind == FieldKind::kBlock))
+        add("mixed_operation", e, "# needs a list or a text");
       return {Type::kInteger, ""};
     }
-    if (inside.type == Type::kText || inside.type == Type::kBoolean || inside.type == Type::kTable || inside.type == Type::kNil) {
+    if (inside.type == Type::kText || inside.type == Type::kBoolean ||
+        inside.type == Type::kTable || inside.type == Type::kNil) {
       add("mixed_operation", e, std::string("arithmetic on ") + type_name(inside.type));
     }
-    return {inside.type == Type::kReal ? Type::kReal : inside.type == Type::kInteger ? Type::kInteger : Type::kUnknown, ""};
+    return {inside.type == Type::kReal      ? Type::kReal
+            : inside.type == Type::kInteger ? Type::kInteger
+                                            : Type::kUnknown,
+            ""};
   }
 
   Value infer_binary(const Expression& e, Ranges& ranges) {
@@ -714,23 +823,28 @@ class Linter {
     if (e.text == "..") {
       for (const Value& side : {left, right}) {
         if (side.type == Type::kBoolean || side.type == Type::kNil || side.type == Type::kTable) {
-          add("mixed_operation", e, std::string(".. joins texts and numbers, not ") + type_name(side.type));
+          add("mixed_operation", e,
+              std::string(".. joins texts and numbers, not ") + type_name(side.type));
         }
       }
       return {Type::kText, ""};
     }
     for (const Value& side : {left, right}) {
-      if (side.type == Type::kText || side.type == Type::kBoolean || side.type == Type::kNil || side.type == Type::kTable || side.type == Type::kFunction) {
+      if (side.type == Type::kText || side.type == Type::kBoolean || side.type == Type::kNil ||
+          side.type == Type::kTable || side.type == Type::kFunction) {
         add("mixed_operation", e, std::string("arithmetic on ") + type_name(side.type));
       }
     }
     if (e.text == "/" || e.text == "^") return {Type::kReal, ""};
     if (left.type == Type::kReal || right.type == Type::kReal) return {Type::kReal, ""};
-    return {left.type == Type::kInteger && right.type == Type::kInteger ? Type::kInteger : Type::kUnknown, ""};
+    return {left.type == Type::kInteger && right.type == Type::kInteger ? Type::kInteger
+                                                                        : Type::kUnknown,
+            ""};
   }
 
   void check_comparison(const Expression& e, const Value& left, const Value& right) {
-    if (source_of(bare(*e.parts[0])) == source_of(bare(*e.parts[1])) && bare(*e.parts[0]).kind != Kind::kCall) {
+    if (source_of(bare(*e.parts[0])) == source_of(bare(*e.parts[1])) &&
+        bare(*e.parts[0]).kind != Kind::kCall) {
       add("constant_condition", e, "both sides are the same");
       return;
     }
@@ -741,13 +855,16 @@ class Linter {
     if (equality && (a == Type::kNil || b == Type::kNil)) {
       const Value& other = a == Type::kNil ? right : left;
       if (!other.path.empty()) {
-        add("constant_condition", e, other.path + " is never nil: reading a field that is not there fails", "", Finding::Weight::kNote);
+        add("constant_condition", e,
+            other.path + " is never nil: reading a field that is not there fails", "",
+            Finding::Weight::kNote);
       }
       return;
     }
     if (a != b) {
-      add("mixed_comparison", e, std::string("compares ") + type_name(left.type) + " with " + type_name(right.type) +
-                                     (equality ? ": never equal" : ": the policy fails here"));
+      add("mixed_comparison", e,
+          std::string("compares ") + type_name(left.type) + " with " + type_name(right.type) +
+              (equality ? ": never equal" : ": the policy fails here"));
       return;
     }
     if (!equality && a != Type::kInteger && a != Type::kText) {
@@ -755,7 +872,8 @@ class Linter {
       return;
     }
     if (equality && a == Type::kTable && (left.path.empty() || right.path.empty())) {
-      add("mixed_comparison", e, "two tables are equal only when they are the same one; compare their members");
+      add("mixed_comparison", e,
+          "two tables are equal only when they are the same one; compare their members");
     }
     check_unit(e);
   }
@@ -764,9 +882,13 @@ class Linter {
   void check_unit(const Expression& e) {
     auto bound = bound_of(e);
     if (!bound || bound->value <= 0) return;
-    auto ends_with = [&](std::string_view tail) { return bound->path.size() > tail.size() && bound->path.ends_with(tail); };
+    auto ends_with = [&](std::string_view tail) {
+      return bound->path.size() > tail.size() && bound->path.ends_with(tail);
+    };
     if (ends_with("_micro") && bound->value < 1000) {
-      add("unit", e, bound->path + " is in millionths: " + std::to_string(bound->value) + " of them is almost nothing");
+      add("unit", e,
+          bound->path + " is in millionths: " + std::to_string(bound->value) +
+              " of them is almost nothing");
     }
   }
 
@@ -791,7 +913,8 @@ Json to_json(const Finding& finding) {
 }
 
 bool LintReport::errors() const {
-  return std::any_of(findings.begin(), findings.end(), [](const Finding& f) { return f.weight == Finding::Weight::kError; });
+  return std::any_of(findings.begin(), findings.end(),
+                     [](const Finding& f) { return f.weight == Finding::Weight::kError; });
 }
 
 LintReport lint(std::string_view source) {
@@ -800,7 +923,8 @@ LintReport lint(std::string_view source) {
     Finding finding{"publish_rejected", Finding::Weight::kError, 1, 1, why, ""};
     if (size_t at = why.find("line"); at != std::string::npos) {
       at = why.find_first_of("0123456789", at);
-      if (at != std::string::npos) std::from_chars(why.data() + at, why.data() + why.size(), finding.line);
+      if (at != std::string::npos)
+        std::from_chars(why.data() + at, why.data() + why.size(), finding.line);
     }
     report.findings.push_back(std::move(finding));
     return report;

@@ -13,9 +13,11 @@ struct Priority {
   int left, right;
 };
 const std::map<std::string_view, Priority> kBinary = {
-    {"or", {1, 1}},  {"and", {2, 2}}, {"<", {3, 3}},   {">", {3, 3}},    {"<=", {3, 3}},   {">=", {3, 3}},   {"~=", {3, 3}},
-    {"==", {3, 3}},  {"|", {4, 4}},   {"~", {5, 5}},   {"&", {6, 6}},    {"<<", {7, 7}},   {">>", {7, 7}},   {"..", {9, 8}},
-    {"+", {10, 10}}, {"-", {10, 10}}, {"*", {11, 11}}, {"/", {11, 11}},  {"//", {11, 11}}, {"%", {11, 11}},  {"^", {14, 13}}};
+    {"or", {1, 1}},  {"and", {2, 2}}, {"<", {3, 3}},   {">", {3, 3}},    {"<=", {3, 3}},
+    {">=", {3, 3}},  {"~=", {3, 3}},  {"==", {3, 3}},  {"|", {4, 4}},    {"~", {5, 5}},
+    {"&", {6, 6}},   {"<<", {7, 7}},  {">>", {7, 7}},  {"..", {9, 8}},   {"+", {10, 10}},
+    {"-", {10, 10}}, {"*", {11, 11}}, {"/", {11, 11}}, {"//", {11, 11}}, {"%", {11, 11}},
+    {"^", {14, 13}}};
 constexpr int kUnaryPriority = 12;
 
 class Parser {
@@ -55,7 +57,8 @@ class Parser {
   };
 
   bool ends_block() const {
-    return now().kind == Token::Kind::kEnd || now().is("end") || now().is("else") || now().is("elseif") || now().is("until");
+    return now().kind == Token::Kind::kEnd || now().is("end") || now().is("else") ||
+           now().is("elseif") || now().is("until");
   }
 
   Result<std::unique_ptr<Block>> read_block() {
@@ -65,7 +68,8 @@ class Parser {
     while (!ends_block()) {
       auto statement = TRY(read_statement());
       bool last = statement->kind == Statement::Kind::kReturn;
-      if (statement->kind != Statement::Kind::kEmpty) block->statements.push_back(std::move(statement));
+      if (statement->kind != Statement::Kind::kEmpty)
+        block->statements.push_back(std::move(statement));
       if (last) break;
     }
     return block;
@@ -419,7 +423,8 @@ class Parser {
 }  // namespace
 
 bool Expression::is_comparison() const {
-  return kind == Kind::kBinary && (text == "==" || text == "~=" || text == "<" || text == "<=" || text == ">" || text == ">=");
+  return kind == Kind::kBinary && (text == "==" || text == "~=" || text == "<" || text == "<=" ||
+                                   text == ">" || text == ">=");
 }
 
 Result<std::unique_ptr<Block>> parse_lua(std::string_view source) {

@@ -14,8 +14,8 @@ namespace souk::policy {
 
 struct Token {
   enum class Kind : uint8_t { kName, kKeyword, kNumber, kText, kSign, kEnd } kind = Kind::kEnd;
-  std::string_view source;  // as it stands there
-  std::string value;        // of a text, its bytes
+  std::string_view source;    // as it stands there
+  std::string value;          // of a text, its bytes
   size_t begin = 0, end = 0;  // bytes from the start of the source
   int line = 1, column = 1;
   bool is(std::string_view what) const {
@@ -29,7 +29,14 @@ struct Block;
 
 struct Expression {
   enum class Kind : uint8_t {
-    kNil, kTrue, kFalse, kNumber, kText, kVararg, kFunction, kName,
+    kNil,
+    kTrue,
+    kFalse,
+    kNumber,
+    kText,
+    kVararg,
+    kFunction,
+    kName,
     kIndex,   // parts: object, key (a kText when it was written .name)
     kCall,    // parts: function, arguments…
     kMethod,  // text: its name; parts: object, arguments…
@@ -58,11 +65,27 @@ struct Expression::Field {
 
 struct Statement {
   enum class Kind : uint8_t {
-    kLocal, kAssign, kCall, kDo, kWhile, kRepeat, kIf, kNumericFor, kGenericFor, kFunction, kLocalFunction, kReturn, kBreak, kGoto, kLabel, kEmpty
+    kLocal,
+    kAssign,
+    kCall,
+    kDo,
+    kWhile,
+    kRepeat,
+    kIf,
+    kNumericFor,
+    kGenericFor,
+    kFunction,
+    kLocalFunction,
+    kReturn,
+    kBreak,
+    kGoto,
+    kLabel,
+    kEmpty
   } kind = Kind::kEmpty;
-  std::vector<std::string> names;                          // declared here
-  std::vector<std::unique_ptr<Expression>> targets;        // kAssign; kFunction: what is named
-  std::vector<std::unique_ptr<Expression>> expressions;    // values, conditions (kIf: one for each but the else block)
+  std::vector<std::string> names;                    // declared here
+  std::vector<std::unique_ptr<Expression>> targets;  // kAssign; kFunction: what is named
+  std::vector<std::unique_ptr<Expression>>
+      expressions;  // values, conditions (kIf: one for each but the else block)
   std::vector<std::unique_ptr<Block>> blocks;
   size_t begin = 0, end = 0;
   int line = 1, column = 1;

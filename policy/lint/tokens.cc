@@ -6,15 +6,24 @@
 namespace souk::policy {
 namespace {
 
-constexpr std::array<std::string_view, 22> kKeywords = {"and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if",
-                                                        "in", "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while"};
+constexpr std::array<std::string_view, 22> kKeywords = {
+    "and",      "break",  "do",   "else", "elseif", "end",  "false", "for",
+    "function", "goto",   "if",   "in",   "local",  "nil",  "not",   "or",
+    "repeat",   "return", "then", "true", "until",  "while"};
 // The longest first.
-constexpr std::array<std::string_view, 33> kSigns = {"...", "<<", ">>", "//", "==", "~=", "<=", ">=", "::", "..", "+", "-", "*", "/", "%", "^", "#",
-                                                     "&", "~", "|", "<", ">", "=", "(", ")", "{", "}", "[", "]", ";", ":", ",", "."};
+constexpr std::array<std::string_view, 33> kSigns = {
+    "...", "<<", ">>", "//", "==", "~=", "<=", ">=", "::", "..", "+", "-", "*", "/", "%", "^", "#",
+    "&",   "~",  "|",  "<",  ">",  "=",  "(",  ")",  "{",  "}",  "[", "]", ";", ":", ",", "."};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 
 class Scanner {
  public:
@@ -38,8 +47,12 @@ class Scanner {
   }
 
  private:
-  Error wrong(const std::string& expected) const { return Error(Code::kRefused, "line " + std::to_string(line_) + ": expected " + expected); }
-  char peek(size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
+  Error wrong(const std::string& expected) const {
+    return Error(Code::kRefused, "line " + std::to_string(line_) + ": expected " + expected);
+  }
+  char peek(size_t ahead = 0) const {
+    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
+  }
   void advance() {
     if (source_[at_++] != '\n') return;
     ++line_;
@@ -159,11 +172,13 @@ class Scanner {
     }
     if (c == 'z') {
       ++at_;
-      while (at_ < source_.size() && (peek() == ' ' || (peek() >= '\t' && peek() <= '\r'))) advance();
+      while (at_ < source_.size() && (peek() == ' ' || (peek() >= '\t' && peek() <= '\r')))
+        advance();
       return Done{};
     }
     if (c == 'x') {
-      out.push_back(static_cast<char>(std::stoi(std::string(source_.substr(at_ + 1, 2)), nullptr, 16)));
+      out.push_back(
+          static_cast<char>(std::stoi(std::string(source_.substr(at_ + 1, 2)), nullptr, 16)));
       at_ += 3;
       return Done{};
     }
@@ -188,6 +203,8 @@ class Scanner {
 
 }  // namespace
 
-Result<std::vector<Token>> tokens_of(std::string_view source) { return Scanner(source).all(); }
+Result<std::vector<Token>> tokens_of(std::string_view source) {
+  return Scanner(source).all();
+}
 
 }  // namespace souk::policy

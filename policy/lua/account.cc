@@ -37,7 +37,8 @@ void Account::begin(const Limits& limits, uint64_t gas, std::span<const Facts* c
 // call or compare two texts: never more than the largest table, stack or text there
 // is. So each instruction costs the more, the larger that is.
 void Account::pay_bytes(uint64_t bytes, bool object, bool text, uint64_t used) {
-  if (!metering || tripped) return;  // once it is over, only the interpreter's own unwinding allocates
+  if (!metering || tripped)
+    return;  // once it is over, only the interpreter's own unwinding allocates
   if (text && bytes > kMaxSandboxTextBytes + 64) stop("text of more than 16384 bytes");
   if (used + bytes > limits_.memory_bytes) stop("memory");
   if ((!object && bytes > largest_block_) || (text && bytes > largest_text_)) {

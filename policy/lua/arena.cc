@@ -8,11 +8,12 @@
 namespace souk::policy {
 namespace {
 
-constexpr uint64_t kStep = uint64_t{1} << 32;          // tables hash the low 32 bits of an address
-constexpr uint64_t kKeptTouched = uint64_t{1} << 20;   // more than this goes back to the system
+constexpr uint64_t kStep = uint64_t{1} << 32;         // tables hash the low 32 bits of an address
+constexpr uint64_t kKeptTouched = uint64_t{1} << 20;  // more than this goes back to the system
 
 void* map_at(void* where, uint64_t bytes, int more_flags) {
-  void* got = mmap(where, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | more_flags, -1, 0);
+  void* got = mmap(where, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | more_flags, -1, 0);
   return got == MAP_FAILED ? nullptr : got;
 }
 
@@ -47,7 +48,9 @@ std::unique_ptr<Arena> Arena::reserve() {
   return std::unique_ptr<Arena>(new Arena(base));
 }
 
-Arena::~Arena() { munmap(base_, kBytes); }
+Arena::~Arena() {
+  munmap(base_, kBytes);
+}
 
 size_t Arena::class_of(size_t size) {
   if (size <= 16 * kSmall) return (size + 15) / 16;

@@ -14,7 +14,8 @@ namespace souk::policy {
 
 class Arena {
  public:
-  static constexpr uint64_t kBytes = uint64_t{256} << 20;  // addresses; memory comes as it is touched
+  static constexpr uint64_t kBytes = uint64_t{256}
+                                     << 20;  // addresses; memory comes as it is touched
 
   // Null when the system has no such stretch.
   static std::unique_ptr<Arena> reserve();
@@ -26,7 +27,9 @@ class Arena {
   void* take(size_t size);
   void give_back(void* block, size_t size);
   // `block` has room for `size` bytes already when it was taken for `had`.
-  static bool same_block(size_t had, size_t size) { return had != 0 && class_of(had) == class_of(size); }
+  static bool same_block(size_t had, size_t size) {
+    return had != 0 && class_of(had) == class_of(size);
+  }
   // Bytes handed out so far, those given back included.
   uint64_t used() const { return state_.used; }
 

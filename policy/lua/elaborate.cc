@@ -481,7 +481,8 @@ Result<std::optional<NamedModel>> find_named_model(const Json* model, const Mode
     file = TRY(table.text("file"));
     norm = TRY(table.text("norm", ""));
     TRY(table.done());
-    if (!norm.empty() && norm != "batch" && norm != "group") return wrong("model.norm", "\"batch\" or \"group\"");
+    if (!norm.empty() && norm != "batch" && norm != "group")
+      return wrong("model.norm", "\"batch\" or \"group\"");
   } else {
     return std::optional<NamedModel>();
   }

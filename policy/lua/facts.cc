@@ -13,7 +13,8 @@ Facts::Facts(std::string name, Json value) : name_(std::move(name)), value_(std:
         nodes_.push_back(Node{&member_value, at, 0, 0, 0, member_name, 0, false, false});
       }
     } else if (auto* list = here->array()) {
-      for (uint32_t i = 0; i < list->size(); ++i) nodes_.push_back(Node{&(*list)[i], at, 0, 0, i + 1, {}, 0, false, false});
+      for (uint32_t i = 0; i < list->size(); ++i)
+        nodes_.push_back(Node{&(*list)[i], at, 0, 0, i + 1, {}, 0, false, false});
     } else {
       continue;
     }
@@ -37,7 +38,8 @@ std::string Facts::path(uint32_t at) const {
   if (at == 0) return name_;
   const Node& node = nodes_[at];
   std::string out = path(node.parent);
-  return node.place > 0 ? out + "[" + std::to_string(node.place) + "]" : out + "." + std::string(node.name);
+  return node.place > 0 ? out + "[" + std::to_string(node.place) + "]"
+                        : out + "." + std::string(node.name);
 }
 
 }  // namespace souk::policy

@@ -13,7 +13,9 @@ thread_local Account* paying = nullptr;
 
 }  // namespace
 
-void meter_library_calls(Account* account) { paying = account; }
+void meter_library_calls(Account* account) {
+  paying = account;
+}
 
 }  // namespace souk::policy
 
@@ -44,5 +46,7 @@ int __wrap_strcoll(const char* a, const char* b) {
 // Asked once, for the seed of the string hash, with the time and three addresses. A
 // fixed seed makes tables grow at the same insertion in every process; what an attacker
 // could gain by knowing it is paid by Account::pay_bytes.
-unsigned __wrap__Z9luaS_hashPKcmj(const char*, size_t, unsigned) { return 0x736f756b; }
+unsigned __wrap__Z9luaS_hashPKcmj(const char*, size_t, unsigned) {
+  return 0x736f756b;
+}
 }

@@ -86,9 +86,15 @@ int plain_tostring(lua_State* state) {
   luaL_checkany(state, 1);
   switch (lua_type(state, 1)) {
     case LUA_TNUMBER:
-    case LUA_TSTRING: lua_pushvalue(state, 1); lua_tolstring(state, -1, nullptr); return 1;
-    case LUA_TBOOLEAN: push_text(state, lua_toboolean(state, 1) ? "true" : "false"); return 1;
-    default: return plain_type(state);  // never an address
+    case LUA_TSTRING:
+      lua_pushvalue(state, 1);
+      lua_tolstring(state, -1, nullptr);
+      return 1;
+    case LUA_TBOOLEAN:
+      push_text(state, lua_toboolean(state, 1) ? "true" : "false");
+      return 1;
+    default:
+      return plain_type(state);  // never an address
   }
 }
 
@@ -116,7 +122,10 @@ int plain_tonumber(lua_State* state) {
   bool any = false, negative = size > 0 && text[0] == '-';
   for (size_t i = negative ? 1 : 0; i < size; ++i) {
     char c = text[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'z' ? c - 'a' + 10 : c >= 'A' && c <= 'Z' ? c - 'A' + 10 : 99;
+    int digit = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'a' && c <= 'z' ? c - 'a' + 10
+                : c >= 'A' && c <= 'Z' ? c - 'A' + 10
+                                       : 99;
     if (digit >= base) {
       luaL_pushfail(state);
       return 1;
@@ -255,11 +264,15 @@ Keys keys_of(const Facts::Node& node) {
   return keys;
 }
 
-int set_read_only(lua_State* state) { raise(state, "the library is read-only"); }
+int set_read_only(lua_State* state) {
+  raise(state, "the library is read-only");
+}
 
 // --- math -------------------------------------------------------------------
 
-bool integer_argument(lua_State* state, int index) { return lua_isinteger(state, index) != 0; }
+bool integer_argument(lua_State* state, int index) {
+  return lua_isinteger(state, index) != 0;
+}
 
 int math_floor(lua_State* state) {
   if (integer_argument(state, 1)) {
@@ -268,7 +281,8 @@ int math_floor(lua_State* state) {
   }
   double value = std::floor(luaL_checknumber(state, 1));
   lua_Integer whole = 0;
-  if (!lua_numbertointeger(value, &whole)) raise(state, "math.floor: expected a number that fits 64 bits");
+  if (!lua_numbertointeger(value, &whole))
+    raise(state, "math.floor: expected a number that fits 64 bits");
   lua_pushinteger(state, whole);
   return 1;
 }
@@ -280,7 +294,8 @@ int math_ceil(lua_State* state) {
   }
   double value = std::ceil(luaL_checknumber(state, 1));
   lua_Integer whole = 0;
-  if (!lua_numbertointeger(value, &whole)) raise(state, "math.ceil: expected a number that fits 64 bits");
+  if (!lua_numbertointeger(value, &whole))
+    raise(state, "math.ceil: expected a number that fits 64 bits");
   lua_pushinteger(state, whole);
   return 1;
 }
@@ -302,15 +317,20 @@ int extreme(lua_State* state, int order) {
   int best = 1;
   for (int i = 2; i <= count; ++i) {
     luaL_checknumber(state, i);
-    bool better = order < 0 ? lua_compare(state, i, best, LUA_OPLT) != 0 : lua_compare(state, best, i, LUA_OPLT) != 0;
+    bool better = order < 0 ? lua_compare(state, i, best, LUA_OPLT) != 0
+                            : lua_compare(state, best, i, LUA_OPLT) != 0;
     if (better) best = i;
   }
   charge(state, static_cast<uint64_t>(count));
   lua_pushvalue(state, best);
   return 1;
 }
-int math_min(lua_State* state) { return extreme(state, -1); }
-int math_max(lua_State* state) { return extreme(state, 1); }
+int math_min(lua_State* state) {
+  return extreme(state, -1);
+}
+int math_max(lua_State* state) {
+  return extreme(state, 1);
+}
 
 int math_tointeger(lua_State* state) {
   int is_integer = 0;
@@ -358,11 +378,15 @@ void set_functions(lua_State* state, const luaL_Reg* functions) {
 }
 
 void install_math(lua_State* state, Vocabulary vocabulary) {
-  static const luaL_Reg functions[] = {{"floor", math_floor},         {"ceil", math_ceil}, {"abs", math_abs},
-                                       {"min", math_min},             {"max", math_max},   {"tointeger", math_tointeger},
-                                       {"type", math_type},           {nullptr, nullptr}};
-  static const luaL_Reg real_functions[] = {
-      {"sqrt", math_sqrt}, {"exp", math_exp}, {"log", math_log}, {"cos", math_cos}, {nullptr, nullptr}};
+  static const luaL_Reg functions[] = {{"floor", math_floor}, {"ceil", math_ceil},
+                                       {"abs", math_abs},     {"min", math_min},
+                                       {"max", math_max},     {"tointeger", math_tointeger},
+                                       {"type", math_type},   {nullptr, nullptr}};
+  static const luaL_Reg real_functions[] = {{"sqrt", math_sqrt},
+                                            {"exp", math_exp},
+                                            {"log", math_log},
+                                            {"cos", math_cos},
+                                            {nullptr, nullptr}};
   lua_newtable(state);
   set_functions(state, functions);
   lua_pushinteger(state, LUA_MAXINTEGER);
@@ -424,10 +448,11 @@ void publish_read_only(lua_State* state, const char* name) {
 }
 
 void install_library(lua_State* state, Vocabulary vocabulary) {
-  static const luaL_Reg functions[] = {
-      {"type", plain_type},      {"tostring", plain_tostring}, {"tonumber", plain_tonumber}, {"select", select_from},
-      {"error", raise_value},    {"assert", assert_value},     {"pcall", protected_call},    {"ipairs", in_order},
-      {"pairs", ordered_pairs},  {nullptr, nullptr}};
+  static const luaL_Reg functions[] = {{"type", plain_type},         {"tostring", plain_tostring},
+                                       {"tonumber", plain_tonumber}, {"select", select_from},
+                                       {"error", raise_value},       {"assert", assert_value},
+                                       {"pcall", protected_call},    {"ipairs", in_order},
+                                       {"pairs", ordered_pairs},     {nullptr, nullptr}};
   lua_pushglobaltable(state);
   set_functions(state, functions);
   lua_pop(state, 1);

@@ -31,7 +31,8 @@ void* allocate(void* context, void* block, size_t old, size_t wanted) {
   }
   if (wanted > had) {
     bool object = !block && old != 0;
-    account.pay_bytes(object ? wanted : wanted - had, object, object && old == LUA_TSTRING, account.arena->used());
+    account.pay_bytes(object ? wanted : wanted - had, object, object && old == LUA_TSTRING,
+                      account.arena->used());
   }
   if (block && Arena::same_block(had, wanted)) return block;
   void* moved = account.arena->take(wanted);
@@ -50,7 +51,8 @@ void* allocate(void* context, void* block, size_t old, size_t wanted) {
 void look(lua_State* state, lua_Debug* event) {
   Account& account = account_of(state);
   if (event->event == LUA_HOOKLINE) {
-    if (account.trace && lua_getinfo(state, "S", event) && std::strcmp(event->source, "=line") == 0) {
+    if (account.trace && lua_getinfo(state, "S", event) &&
+        std::strcmp(event->source, "=line") == 0) {
       ++account.trace->lines[event->currentline];
     }
     return;
@@ -64,7 +66,8 @@ void look(lua_State* state, lua_Debug* event) {
 void watch(lua_State* state) {
   Account& account = account_of(state);
   account.armed = account.next_look();
-  lua_sethook(state, look, account.trace ? LUA_MASKCOUNT | LUA_MASKLINE : LUA_MASKCOUNT, account.armed);
+  lua_sethook(state, look, account.trace ? LUA_MASKCOUNT | LUA_MASKLINE : LUA_MASKCOUNT,
+              account.armed);
 }
 
 int load_text(lua_State* state, std::string_view text, const char* name) {
@@ -75,7 +78,8 @@ int load_text(lua_State* state, std::string_view text, const char* name) {
 // with one is over its limit before it starts.
 bool has_close_attribute(std::string_view source) {
   auto skip_space = [&](size_t at) {
-    while (at < source.size() && (source[at] == ' ' || (source[at] >= '\t' && source[at] <= '\r'))) ++at;
+    while (at < source.size() && (source[at] == ' ' || (source[at] >= '\t' && source[at] <= '\r')))
+      ++at;
     return at;
   };
   for (size_t at = source.find('<'); at != std::string_view::npos; at = source.find('<', at + 1)) {
@@ -90,7 +94,8 @@ bool has_close_attribute(std::string_view source) {
 std::string error_text(lua_State* state) {
   size_t size = 0;
   const char* text = lua_type(state, -1) == LUA_TSTRING ? lua_tolstring(state, -1, &size) : nullptr;
-  std::string line = one_line(text ? std::string_view(text, size) : std::string_view(), kMaxErrorBytes);
+  std::string line =
+      one_line(text ? std::string_view(text, size) : std::string_view(), kMaxErrorBytes);
   return line.empty() ? "the program raised an error without a text" : line;
 }
 
@@ -123,16 +128,19 @@ void expand_schedule(lua_State* state, int table, const Machine::StepsOf& steps_
     lua_pushvalue(state, -1);
     lua_pushinteger(state, step);
     lua_call(state, 1, 1);
-    if (lua_type(state, -1) != LUA_TNUMBER) raise(state, "train.learning_rate: expected a number for step " + std::to_string(step));
+    if (lua_type(state, -1) != LUA_TNUMBER)
+      raise(state, "train.learning_rate: expected a number for step " + std::to_string(step));
     double rate = lua_tonumber(state, -1);
     lua_pop(state, 1);
-    if (!(rate >= 0 && rate <= 1e6)) raise(state, "train.learning_rate: expected 0 to 1000000 at step " + std::to_string(step));
+    if (!(rate >= 0 && rate <= 1e6))
+      raise(state, "train.learning_rate: expected 0 to 1000000 at step " + std::to_string(step));
     if (length > 0 && rate == last) {
       ++length;
       continue;
     }
     flush();
-    if (runs.size() >= 65536) raise(state, "train.learning_rate: expected at most 65536 different runs");
+    if (runs.size() >= 65536)
+      raise(state, "train.learning_rate: expected at most 65536 different runs");
     last = rate;
     length = 1;
   }
@@ -220,7 +228,8 @@ int run_program(lua_State* state) {
     if (value.error().code() == Code::kExhausted) account.stop("output");
     raise(state, value.error().expected());
   }
-  if (running.steps_of && schedule_is_function(*value)) expand_schedule(state, 1, running.steps_of, *value);
+  if (running.steps_of && schedule_is_function(*value))
+    expand_schedule(state, 1, running.steps_of, *value);
   running.evaluation.value = std::move(*value);
   running.evaluation.outcome = Evaluation::Outcome::kValue;
   return 0;
@@ -247,7 +256,8 @@ int protect(lua_State* state, lua_CFunction function, void* argument) {
 const void* find_countdown(lua_State* state, size_t bytes) {
   constexpr int kMark = 0x3c5a1700;
   CHECK(load_text(state, "local a = 1 return a", "=probe") == LUA_OK);
-  lua_sethook(state, [](lua_State*, lua_Debug*) {}, LUA_MASKCOUNT, kMark);
+  lua_sethook(
+      state, [](lua_State*, lua_Debug*) {}, LUA_MASKCOUNT, kMark);
   auto* from = reinterpret_cast<const std::byte*>(state);
   std::vector<const std::byte*> marked;
   for (size_t at = 0; at + sizeof(int) <= bytes; at += alignof(int)) {
@@ -274,7 +284,9 @@ constexpr size_t kStateBytes = 224;  // of a lua_State, at the least
 
 }  // namespace
 
-void push_text(lua_State* state, std::string_view text) { lua_pushlstring(state, text.data(), text.size()); }
+void push_text(lua_State* state, std::string_view text) {
+  lua_pushlstring(state, text.data(), text.size());
+}
 
 void raise(lua_State* state, const std::string& message) {
   luaL_where(state, 1);
@@ -299,7 +311,8 @@ Result<std::unique_ptr<Machine>> Machine::boot(Vocabulary vocabulary) {
   auto parts = std::make_unique<Parts>();
   parts->vocabulary = vocabulary;
   parts->arena = Arena::reserve();
-  if (!parts->arena) return Error(Code::kTryAgain, "expected 256 MiB of addresses for the interpreter");
+  if (!parts->arena)
+    return Error(Code::kTryAgain, "expected 256 MiB of addresses for the interpreter");
   Account& account = parts->account;
   account.arena = parts->arena.get();
   account.slope = vocabulary == Vocabulary::kPolicy ? 512 : 16384;
@@ -311,13 +324,16 @@ Result<std::unique_ptr<Machine>> Machine::boot(Vocabulary vocabulary) {
   *static_cast<Account**>(lua_getextraspace(state)) = &account;
   lua_pushcfunction(state, prepare_library);
   lua_pushinteger(state, static_cast<lua_Integer>(vocabulary));
-  if (lua_pcall(state, 1, 0, 0) != LUA_OK) return Error(Code::kBroken, "expected the library to load");
+  if (lua_pcall(state, 1, 0, 0) != LUA_OK)
+    return Error(Code::kBroken, "expected the library to load");
   account.countdown = find_countdown(state, kStateBytes);
   parts->base = parts->arena->keep();
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }
 
-std::shared_ptr<const Machine::Loaded> Machine::load(std::string_view source, const std::vector<std::string>& inputs, Observed observed) {
+std::shared_ptr<const Machine::Loaded> Machine::load(std::string_view source,
+                                                     const std::vector<std::string>& inputs,
+                                                     Observed observed) {
   using Outcome = Evaluation::Outcome;
   auto loaded = std::make_shared<Loaded>();
   if (source.size() > kMaxProgramBytes) {
@@ -325,7 +341,8 @@ std::shared_ptr<const Machine::Loaded> Machine::load(std::string_view source, co
     return loaded;
   }
   if (has_close_attribute(source)) {
-    loaded->refused = stopped(Outcome::kLimit, "limit reached: <close> runs code beyond the limits");
+    loaded->refused =
+        stopped(Outcome::kLimit, "limit reached: <close> runs code beyond the limits");
     return loaded;
   }
   parts_->arena->restore(*parts_->base);
@@ -352,8 +369,8 @@ std::shared_ptr<const Machine::Loaded> Machine::load(std::string_view source, co
   return loaded;
 }
 
-Evaluation Machine::run(const Loaded& loaded, std::span<const Facts* const> inputs, const Limits& limits, const StepsOf& steps_of,
-                        Trace* trace) {
+Evaluation Machine::run(const Loaded& loaded, std::span<const Facts* const> inputs,
+                        const Limits& limits, const StepsOf& steps_of, Trace* trace) {
   using Outcome = Evaluation::Outcome;
   if (loaded.refused) return *loaded.refused;
   Evaluation evaluation;

@@ -12,7 +12,9 @@ Error wrong(const std::string& path, const std::string& expected) {
   return Error(Code::kMalformed, (path.empty() ? "result" : path) + ": expected " + expected);
 }
 
-std::string member(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
+std::string member(const std::string& path, const std::string& name) {
+  return path.empty() ? name : path + "." + name;
+}
 
 bool is_plain_name(std::string_view name) {
   if (name.empty() || name.size() > 64) return false;
@@ -36,8 +38,10 @@ Status ResultReader::spend(uint64_t count, const std::string& path) {
 Result<Json> ResultReader::read(int index, int depth, const std::string& path) {
   TRY(spend(8, path));
   switch (lua_type(state, index)) {
-    case LUA_TBOOLEAN: return Json(lua_toboolean(state, index) != 0);
-    case LUA_TNUMBER: return read_number(index, path);
+    case LUA_TBOOLEAN:
+      return Json(lua_toboolean(state, index) != 0);
+    case LUA_TNUMBER:
+      return read_number(index, path);
     case LUA_TSTRING: {
       size_t size = 0;
       const char* text = lua_tolstring(state, index, &size);
@@ -46,23 +50,30 @@ Result<Json> ResultReader::read(int index, int depth, const std::string& path) {
       if (!is_utf8(copy)) return wrong(path, "UTF-8");
       return Json(std::move(copy));
     }
-    case LUA_TTABLE: return read_table(index, depth, path);
+    case LUA_TTABLE:
+      return read_table(index, depth, path);
     case LUA_TFUNCTION:
-      if (vocabulary == Vocabulary::kContract && path == "train.learning_rate") return Json("function");
+      if (vocabulary == Vocabulary::kContract && path == "train.learning_rate")
+        return Json("function");
       return wrong(path, "a plain value, not a function (are its parentheses missing?)");
-    case LUA_TUSERDATA: return wrong(path, "a plain value, not a part of the input");
-    case LUA_TNIL: return wrong(path, "a value");
-    default: return wrong(path, "a plain value");
+    case LUA_TUSERDATA:
+      return wrong(path, "a plain value, not a part of the input");
+    case LUA_TNIL:
+      return wrong(path, "a value");
+    default:
+      return wrong(path, "a plain value");
   }
 }
 
 Result<Json> ResultReader::read_number(int index, const std::string& path) {
   if (lua_isinteger(state, index)) {
     lua_Integer value = lua_tointeger(state, index);
-    if (value > kMaxJsonInteger || value < -kMaxJsonInteger) return wrong(path, "a number below 2^53 in size");
+    if (value > kMaxJsonInteger || value < -kMaxJsonInteger)
+      return wrong(path, "a number below 2^53 in size");
     return Json(int64_t{value});
   }
-  if (vocabulary == Vocabulary::kPolicy) return wrong(path, "a whole number (// divides whole numbers)");
+  if (vocabulary == Vocabulary::kPolicy)
+    return wrong(path, "a whole number (// divides whole numbers)");
   double value = lua_tonumber(state, index);
   if (!std::isfinite(value)) return wrong(path, "a finite number");
   return Json(real_text(value));
@@ -70,7 +81,8 @@ Result<Json> ResultReader::read_number(int index, const std::string& path) {
 
 // In the order of their bytes: the interpreter's own order differs between
 // processes, and must not choose which mistake is reported.
-Result<std::vector<std::string_view>> ResultReader::names_of(int index, size_t length, const std::string& path) {
+Result<std::vector<std::string_view>> ResultReader::names_of(int index, size_t length,
+                                                             const std::string& path) {
   std::vector<std::string_view> names;
   bool gaps = false, strange = false;
   uint64_t keys = 0;
@@ -83,7 +95,8 @@ Result<std::vector<std::string_view>> ResultReader::names_of(int index, size_t l
       gaps = gaps || key < 1 || static_cast<uint64_t>(key) > length;
     } else if (lua_type(state, -1) == LUA_TSTRING) {
       size_t size = 0;
-      const char* text = lua_tolstring(state, -1, &size);  // already a string: not converted in place
+      const char* text =
+          lua_tolstring(state, -1, &size);  // already a string: not converted in place
       names.emplace_back(text, size);
     } else {
       strange = true;

@@ -76,14 +76,16 @@ int table_concat(lua_State* state) {
   for (lua_Integer i = first; i <= last && i <= length; ++i) {
     lua_geti(state, 1, i);
     if (lua_type(state, -1) != LUA_TSTRING && lua_type(state, -1) != LUA_TNUMBER) {
-      raise(state, "table.concat: expected texts or numbers, position " + std::to_string(i) + " is neither");
+      raise(state, "table.concat: expected texts or numbers, position " + std::to_string(i) +
+                       " is neither");
     }
     size_t size = 0;
     const char* text = lua_tolstring(state, -1, &size);
     charge(state, 2 + (size + between.size()) / 16);
     if (i > first) out += between;
     out.append(text, size);
-    if (out.size() > kMaxSandboxTextBytes) raise(state, "table.concat: expected a text of at most 16384 bytes");
+    if (out.size() > kMaxSandboxTextBytes)
+      raise(state, "table.concat: expected a text of at most 16384 bytes");
     lua_pop(state, 1);
   }
   push_text(state, out);
@@ -95,7 +97,8 @@ int table_unpack(lua_State* state) {
   lua_Integer first = luaL_optinteger(state, 2, 1);
   lua_Integer last = luaL_optinteger(state, 3, length);
   if (first > last) return 0;
-  if (first < 1 || last > (1 << 30) || last - first >= kMaxUnpacked) raise(state, "table.unpack: expected at most 250 values");
+  if (first < 1 || last > (1 << 30) || last - first >= kMaxUnpacked)
+    raise(state, "table.unpack: expected at most 250 values");
   int count = static_cast<int>(last - first) + 1;
   charge(state, static_cast<uint64_t>(count));
   luaL_checkstack(state, count + 4, "too many results");
@@ -144,9 +147,11 @@ int table_sort(lua_State* state) {
   size_t size = order.size();
   for (size_t width = 1; width < size; width *= 2) {
     for (size_t start = 0; start < size; start += 2 * width) {
-      size_t left = start, middle = std::min(start + width, size), right = middle, end = std::min(start + 2 * width, size);
+      size_t left = start, middle = std::min(start + width, size), right = middle,
+             end = std::min(start + 2 * width, size);
       for (size_t out = start; out < end; ++out) {
-        bool take_right = left >= middle || (right < end && before(state, order[right], order[left]));
+        bool take_right =
+            left >= middle || (right < end && before(state, order[right], order[left]));
         merged[out] = take_right ? order[right++] : order[left++];
       }
     }
@@ -162,8 +167,9 @@ int table_sort(lua_State* state) {
 }  // namespace
 
 void install_table_library(lua_State* state) {
-  static const luaL_Reg functions[] = {{"insert", table_insert}, {"remove", table_remove}, {"concat", table_concat},
-                                       {"unpack", table_unpack}, {"sort", table_sort},     {nullptr, nullptr}};
+  static const luaL_Reg functions[] = {{"insert", table_insert}, {"remove", table_remove},
+                                       {"concat", table_concat}, {"unpack", table_unpack},
+                                       {"sort", table_sort},     {nullptr, nullptr}};
   lua_newtable(state);
   luaL_setfuncs(state, functions, 0);
   publish_read_only(state, "table");

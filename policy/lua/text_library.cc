@@ -17,7 +17,9 @@ std::string_view text_argument(lua_State* state, int index) {
 }
 
 // Pays for reading `size` bytes of text.
-void charge_bytes(lua_State* state, uint64_t size) { charge(state, 1 + size / 16); }
+void charge_bytes(lua_State* state, uint64_t size) {
+  charge(state, 1 + size / 16);
+}
 
 // Refuses a text longer than the sandbox allows before it is made.
 void check_made_size(lua_State* state, uint64_t size) {
@@ -45,7 +47,8 @@ int text_sub(lua_State* state) {
   auto text = text_argument(state, 1);
   size_t first = from_position(luaL_checkinteger(state, 2), text.size());
   size_t last = to_position(luaL_optinteger(state, 3, -1), text.size());
-  std::string_view part = first > last ? std::string_view() : text.substr(first - 1, last - first + 1);
+  std::string_view part =
+      first > last ? std::string_view() : text.substr(first - 1, last - first + 1);
   charge_bytes(state, part.size());
   push_text(state, part);
   return 1;
@@ -61,23 +64,27 @@ int mapped(lua_State* state, Map map) {
   return 1;
 }
 int text_upper(lua_State* state) {
-  return mapped(state, [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+  return mapped(state,
+                [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
 }
 int text_lower(lua_State* state) {
-  return mapped(state, [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return mapped(state,
+                [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
 }
 
 int text_rep(lua_State* state) {
   auto text = text_argument(state, 1);
   lua_Integer times = luaL_checkinteger(state, 2);
-  std::string_view between = lua_isnoneornil(state, 3) ? std::string_view() : text_argument(state, 3);
+  std::string_view between =
+      lua_isnoneornil(state, 3) ? std::string_view() : text_argument(state, 3);
   if (times <= 0) {
     push_text(state, "");
     return 1;
   }
   charge(state, static_cast<uint64_t>(times));
   uint64_t each = text.size() + between.size();
-  if (each > 0 && static_cast<uint64_t>(times) > 2 * kMaxSandboxTextBytes) check_made_size(state, UINT64_MAX);
+  if (each > 0 && static_cast<uint64_t>(times) > 2 * kMaxSandboxTextBytes)
+    check_made_size(state, UINT64_MAX);
   check_made_size(state, each * static_cast<uint64_t>(times) - (each > 0 ? between.size() : 0));
   std::string out;
   for (lua_Integer i = 0; each > 0 && i < times; ++i) {
@@ -92,7 +99,8 @@ int text_byte(lua_State* state) {
   auto text = text_argument(state, 1);
   lua_Integer start = luaL_optinteger(state, 2, 1);
   size_t first = from_position(start, text.size());
-  size_t last = to_position(luaL_optinteger(state, 3, static_cast<lua_Integer>(first)), text.size());
+  size_t last =
+      to_position(luaL_optinteger(state, 3, static_cast<lua_Integer>(first)), text.size());
   if (first > last) return 0;
   if (last - first >= 128) raise(state, "string.byte: expected at most 128 bytes");
   charge(state, last - first + 1);
@@ -120,7 +128,9 @@ int text_find(lua_State* state) {
   lua_Integer start = luaL_optinteger(state, 3, 1);
   bool plain = lua_toboolean(state, 4) != 0;
   if (!plain && wanted.find_first_of("^$*+?.([%-") != std::string_view::npos) {
-    raise(state, "string.find: patterns do not exist here; string.find(text, wanted, 1, true) finds the text itself");
+    raise(state,
+          "string.find: patterns do not exist here; string.find(text, wanted, 1, true) finds the "
+          "text itself");
   }
   size_t first = from_position(start, text.size());
   charge_bytes(state, text.size() * (wanted.size() + 16) / 16);  // the worst the search may do
@@ -134,7 +144,9 @@ int text_find(lua_State* state) {
   return 2;
 }
 
-int no_patterns(lua_State* state) { raise(state, "patterns do not exist here; string.find(text, wanted, 1, true) finds a text"); }
+int no_patterns(lua_State* state) {
+  raise(state, "patterns do not exist here; string.find(text, wanted, 1, true) finds a text");
+}
 
 // One conversion: flags, width <= 99, precision <= 99, letter.
 struct Conversion {
@@ -145,7 +157,8 @@ struct Conversion {
 Conversion read_conversion(lua_State* state, std::string_view format, size_t& at) {
   Conversion conversion;
   auto take = [&](auto accepts, int most) {
-    for (int n = 0; n < most && at < format.size() && accepts(format[at]); ++n) conversion.form.push_back(format[at++]);
+    for (int n = 0; n < most && at < format.size() && accepts(format[at]); ++n)
+      conversion.form.push_back(format[at++]);
   };
   auto digit = [](char c) { return c >= '0' && c <= '9'; };
   take([](char c) { return c == '-' || c == '+' || c == ' ' || c == '0' || c == '#'; }, 5);
@@ -173,15 +186,21 @@ void print_into(std::string& out, const std::string& form, Value value) {
 void convert(lua_State* state, std::string& out, const Conversion& conversion, int argument) {
   switch (conversion.letter) {
     case 'd':
-    case 'i': print_into(out, conversion.form + "lld", static_cast<long long>(luaL_checkinteger(state, argument))); return;
+    case 'i':
+      print_into(out, conversion.form + "lld",
+                 static_cast<long long>(luaL_checkinteger(state, argument)));
+      return;
     case 'x':
     case 'X':
     case 'o':
-      print_into(out, conversion.form + "ll" + conversion.letter, static_cast<unsigned long long>(luaL_checkinteger(state, argument)));
+      print_into(out, conversion.form + "ll" + conversion.letter,
+                 static_cast<unsigned long long>(luaL_checkinteger(state, argument)));
       return;
     case 'f':
     case 'e':
-    case 'g': print_into(out, conversion.form + conversion.letter, luaL_checknumber(state, argument)); return;
+    case 'g':
+      print_into(out, conversion.form + conversion.letter, luaL_checknumber(state, argument));
+      return;
     case 's': {
       luaL_checkany(state, argument);
       lua_getglobal(state, "tostring");  // the program's own, as in Lua; never an address
@@ -200,7 +219,8 @@ void convert(lua_State* state, std::string& out, const Conversion& conversion, i
       lua_pop(state, 1);
       return;
     }
-    default: raise(state, "string.format: expected one of %d %i %x %X %o %f %e %g %s %%");
+    default:
+      raise(state, "string.format: expected one of %d %i %x %X %o %f %e %g %s %%");
   }
 }
 
@@ -232,9 +252,10 @@ int text_format(lua_State* state) {
 
 void install_text_library(lua_State* state) {
   static const luaL_Reg functions[] = {
-      {"len", text_len},     {"sub", text_sub},       {"upper", text_upper},   {"lower", text_lower},
-      {"rep", text_rep},     {"byte", text_byte},     {"char", text_char},     {"find", text_find},
-      {"format", text_format}, {"match", no_patterns}, {"gmatch", no_patterns}, {"gsub", no_patterns},
+      {"len", text_len},      {"sub", text_sub},       {"upper", text_upper},
+      {"lower", text_lower},  {"rep", text_rep},       {"byte", text_byte},
+      {"char", text_char},    {"find", text_find},     {"format", text_format},
+      {"match", no_patterns}, {"gmatch", no_patterns}, {"gsub", no_patterns},
       {nullptr, nullptr}};
   lua_newtable(state);
   luaL_setfuncs(state, functions, 0);

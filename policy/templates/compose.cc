@@ -52,7 +52,8 @@ end
   return list
 end
 )lua"},
-    {"held(", R"lua(local function held(types, issuers)  -- how many of the credentials the consumer holds now
+    {"held(",
+     R"lua(local function held(types, issuers)  -- how many of the credentials the consumer holds now
   local count = 0
   for _, wanted in ipairs(types) do
     local found = false
@@ -121,17 +122,21 @@ std::string indented(const std::string& text) {
 }  // namespace
 
 Result<std::string> compose(const std::vector<Chosen>& parts) {
-  if (parts.empty() || parts.size() > kMaxParts) return Error(Code::kMalformed, "expected 1 to 32 templates");
+  if (parts.empty() || parts.size() > kMaxParts)
+    return Error(Code::kMalformed, "expected 1 to 32 templates");
   std::string body, names;
   for (const Chosen& part : parts) {
     names += (names.empty() ? "" : ", ") + part.kind->name;
     std::string fields;
     for (const Parameter& parameter : part.kind->parameters) {
-      fields += (fields.empty() ? " " : ", ") + parameter.name + " = " + literal(part.values.at(parameter.name));
+      fields += (fields.empty() ? " " : ", ") + parameter.name + " = " +
+                literal(part.values.at(parameter.name));
     }
-    body += "\n-- " + part.kind->name + ": " + reading(part) + "\ndo\n  local p = {" + fields + " }\n" + indented(part.kind->lua) + "end\n";
+    body += "\n-- " + part.kind->name + ": " + reading(part) + "\ndo\n  local p = {" + fields +
+            " }\n" + indented(part.kind->lua) + "end\n";
   }
-  std::string source = "-- Composed from templates: " + names + ".\n-- All of these rules must hold. `p` has what was chosen.";
+  std::string source = "-- Composed from templates: " + names +
+                       ".\n-- All of these rules must hold. `p` has what was chosen.";
   source += kHead;
   for (const Helper& helper : kHelpers) {
     if (body.find(helper.name) != std::string::npos) source += helper.lua;

@@ -46,7 +46,10 @@ struct Row {
       value = found == part.values.end() ? nullptr : &found->second;
     } else {
       auto steps = split(path, '.');
-      value = steps[0] == "request" ? &request : steps[0] == "dataset" ? &dataset : steps[0] == "ctx" ? &ctx : nullptr;
+      value = steps[0] == "request"   ? &request
+              : steps[0] == "dataset" ? &dataset
+              : steps[0] == "ctx"     ? &ctx
+                                      : nullptr;
       for (size_t i = 1; value && i < steps.size(); ++i) value = value->find(std::string(steps[i]));
     }
     if (!value) return Error(Code::kMalformed, std::string(path) + ": expected to be there");
@@ -84,10 +87,13 @@ struct Row {
     const Json* details = TRY(at("request.credential_details"));
     std::set<std::string> valid;
     for (const Json& credential : *details->array()) {
-      bool known = std::find(issuers.begin(), issuers.end(), *credential.find("issuer")->string()) != issuers.end();
-      if (known && *credential.find("expires_ms")->integer() > *now->integer()) valid.insert(*credential.find("type")->string());
+      bool known = std::find(issuers.begin(), issuers.end(),
+                             *credential.find("issuer")->string()) != issuers.end();
+      if (known && *credential.find("expires_ms")->integer() > *now->integer())
+        valid.insert(*credential.find("type")->string());
     }
-    return std::count_if(types.begin(), types.end(), [&](const std::string& type) { return valid.count(type) != 0; });
+    return std::count_if(types.begin(), types.end(),
+                         [&](const std::string& type) { return valid.count(type) != 0; });
   }
 
   Result<Wide> call(std::string_view name, const std::vector<std::string_view>& arguments) const {
@@ -95,13 +101,16 @@ struct Row {
     if (name == "common") {
       auto some = TRY(list(arguments[0]));
       auto known = TRY(list(arguments[1]));
-      return std::count_if(some.begin(), some.end(), [&](const std::string& item) { return std::find(known.begin(), known.end(), item) != known.end(); });
+      return std::count_if(some.begin(), some.end(), [&](const std::string& item) {
+        return std::find(known.begin(), known.end(), item) != known.end();
+      });
     }
     if (name == "share") {
       auto amount = TRY(number(arguments[0]));
       auto rate = TRY(number(arguments[1]));
       auto whole = TRY(number(arguments[2]));
-      if (amount * rate > kMaxJsonInteger) return Error(Code::kExhausted, "share: expected a product below 2^53");
+      if (amount * rate > kMaxJsonInteger)
+        return Error(Code::kExhausted, "share: expected a product below 2^53");
       return (amount * rate + whole - 1) / whole;
     }
     if (name == "tier") {
@@ -131,7 +140,8 @@ struct Row {
     }
     const Json* value = TRY(at(text));
     if (value->boolean()) return Wide{*value->boolean() ? 1 : 0};
-    if (!value->integer()) return Error(Code::kMalformed, std::string(text) + ": expected a number");
+    if (!value->integer())
+      return Error(Code::kMalformed, std::string(text) + ": expected a number");
     return Wide{*value->integer()};
   }
 
@@ -145,8 +155,11 @@ struct Row {
     if (condition.op == "in" || condition.op == "none in") {
       auto items = TRY(list(condition.left));
       auto known = TRY(list(condition.right));
-      auto is_known = [&](const std::string& item) { return std::find(known.begin(), known.end(), item) != known.end(); };
-      return condition.op == "in" ? std::all_of(items.begin(), items.end(), is_known) : std::none_of(items.begin(), items.end(), is_known);
+      auto is_known = [&](const std::string& item) {
+        return std::find(known.begin(), known.end(), item) != known.end();
+      };
+      return condition.op == "in" ? std::all_of(items.begin(), items.end(), is_known)
+                                  : std::none_of(items.begin(), items.end(), is_known);
     }
     auto left = TRY(number(condition.left));
     auto right = TRY(number(condition.right));
@@ -190,13 +203,15 @@ Status add_part(const Row& row, Sum& sum) {
     if (earned) sum.percent += TRY(row.number(discount.amount));
   }
   Json::Object obligations;
-  for (const ObligationRow& obligation : kind.obligations) obligations[obligation.name] = TRY(row.obligation(obligation));
+  for (const ObligationRow& obligation : kind.obligations)
+    obligations[obligation.name] = TRY(row.obligation(obligation));
   auto read = TRY(obligations_from_json(obligations));
   sum.met = sum.met ? meet(*sum.met, read) : read;
   return Done{};
 }
 
-Result<TableAnswer> answer(const std::vector<Chosen>& parts, const Json& request, const Json& dataset, const Json& ctx) {
+Result<TableAnswer> answer(const std::vector<Chosen>& parts, const Json& request,
+                           const Json& dataset, const Json& ctx) {
   Sum sum;
   for (const Chosen& part : parts) TRY(add_part(Row{part, request, dataset, ctx}, sum));
   Wide price = sum.priced ? sum.price : Wide{*dataset.find("price")->integer()};
@@ -204,7 +219,8 @@ Result<TableAnswer> answer(const std::vector<Chosen>& parts, const Json& request
   if (price > kMaxJsonInteger) return Error(Code::kExhausted, "expected a price below 2^53");
   TableAnswer out;
   bool is_private = *request.find("dp")->find("enabled")->boolean();
-  if (sum.codes.empty() && !is_private) sum.codes.emplace_back("waive_privacy");  // no template waives it
+  if (sum.codes.empty() && !is_private)
+    sum.codes.emplace_back("waive_privacy");  // no template waives it
   out.status = sum.codes.empty() ? DecisionStatus::kAllowed : DecisionStatus::kDenied;
   out.codes = std::move(sum.codes);
   if (out.status != DecisionStatus::kAllowed) return out;
@@ -215,7 +231,8 @@ Result<TableAnswer> answer(const std::vector<Chosen>& parts, const Json& request
 
 }  // namespace
 
-TableAnswer evaluate_table(const std::vector<Chosen>& parts, const Json& request, const Json& dataset, const Json& ctx) {
+TableAnswer evaluate_table(const std::vector<Chosen>& parts, const Json& request,
+                           const Json& dataset, const Json& ctx) {
   auto out = answer(parts, request, dataset, ctx);
   return out ? *out : TableAnswer{};
 }

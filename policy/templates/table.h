@@ -28,8 +28,8 @@ struct TableAnswer {
 };
 
 // The three inputs must have passed their schemas.
-TableAnswer evaluate_table(const std::vector<Chosen>& parts, const Json& request, const Json& dataset,
-                           const Json& ctx);
+TableAnswer evaluate_table(const std::vector<Chosen>& parts, const Json& request,
+                           const Json& dataset, const Json& ctx);
 // The part of a Lua decision that a table answers too, for comparison.
 TableAnswer table_view(const PolicyDecision& decision);
 

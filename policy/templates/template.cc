@@ -88,14 +88,16 @@ bool is_plain(std::string_view text) {
   if (text.empty() || text.size() > kMaxTextBytes) return false;
   for (size_t at = 0; at < text.size();) {
     auto character = utf8_at(text, at);
-    if (character.length == 0 || character.point < 0x20 || is_invisible(character.point)) return false;
+    if (character.length == 0 || character.point < 0x20 || is_invisible(character.point))
+      return false;
     at += character.length;
   }
   return true;
 }
 
 std::string range_text(const Parameter& parameter) {
-  return "a whole number from " + std::to_string(parameter.min) + " to " + std::to_string(parameter.max);
+  return "a whole number from " + std::to_string(parameter.min) + " to " +
+         std::to_string(parameter.max);
 }
 
 bool in_range(const Parameter& parameter, const Json& value) {
@@ -104,26 +106,31 @@ bool in_range(const Parameter& parameter, const Json& value) {
 
 Status check_items(const Template& kind, const Parameter& parameter, const Json& value) {
   const Json::Array* items = value.array();
-  if (!items || items->empty() || items->size() > kMaxItems) return wrong(kind, parameter, "a list of 1 to 64 items");
+  if (!items || items->empty() || items->size() > kMaxItems)
+    return wrong(kind, parameter, "a list of 1 to 64 items");
   std::set<std::string> seen;
   int64_t last = -1;
   for (const Json& item : *items) {
     switch (parameter.type) {
       case ParameterType::kIntegers:
-        if (!in_range(parameter, item) || *item.integer() <= last) return wrong(kind, parameter, "rising whole numbers");
+        if (!in_range(parameter, item) || *item.integer() <= last)
+          return wrong(kind, parameter, "rising whole numbers");
         last = *item.integer();
         break;
       case ParameterType::kAmounts:
-        if (!in_range(parameter, item)) return wrong(kind, parameter, range_text(parameter) + " as each item");
+        if (!in_range(parameter, item))
+          return wrong(kind, parameter, range_text(parameter) + " as each item");
         break;
       default:
         if (!item.string() || !is_plain(*item.string()) || !seen.insert(*item.string()).second) {
           return wrong(kind, parameter, "printable texts of at most 128 bytes, each once");
         }
         if (!parameter.choices.empty() &&
-            std::find(parameter.choices.begin(), parameter.choices.end(), *item.string()) == parameter.choices.end()) {
+            std::find(parameter.choices.begin(), parameter.choices.end(), *item.string()) ==
+                parameter.choices.end()) {
           std::string known;
-          for (const auto& choice : parameter.choices) known += (known.empty() ? "" : ", ") + choice;
+          for (const auto& choice : parameter.choices)
+            known += (known.empty() ? "" : ", ") + choice;
           return wrong(kind, parameter, "each item to be one of " + known);
         }
     }
@@ -138,12 +145,14 @@ Status check_value(const Template& kind, const Parameter& parameter, const Json&
       if (!in_range(parameter, value)) return wrong(kind, parameter, range_text(parameter));
       return Done{};
     case ParameterType::kText:
-      if (!value.string() || !is_plain(*value.string())) return wrong(kind, parameter, "a printable text of 1 to 128 bytes");
+      if (!value.string() || !is_plain(*value.string()))
+        return wrong(kind, parameter, "a printable text of 1 to 128 bytes");
       return Done{};
     case ParameterType::kFlag:
       if (!value.boolean()) return wrong(kind, parameter, "true or false");
       return Done{};
-    default: return check_items(kind, parameter, value);
+    default:
+      return check_items(kind, parameter, value);
   }
 }
 
@@ -156,8 +165,10 @@ std::optional<int64_t> whole(std::string_view text) {
 
 std::optional<int64_t> date(std::string_view text) {
   if (text.size() != 10 || text[4] != '-' || text[7] != '-') return std::nullopt;
-  auto year = whole(text.substr(0, 4)), month = whole(text.substr(5, 2)), day = whole(text.substr(8, 2));
-  if (!year || !month || !day || *year < 1970 || *month < 1 || *month > 12 || *day < 1) return std::nullopt;
+  auto year = whole(text.substr(0, 4)), month = whole(text.substr(5, 2)),
+       day = whole(text.substr(8, 2));
+  if (!year || !month || !day || *year < 1970 || *month < 1 || *month > 12 || *day < 1)
+    return std::nullopt;
   int64_t ms = days_from_civil(*year, *month, *day) * kDayMs;
   return date_text(ms) == text ? std::optional(ms) : std::nullopt;  // no 31st of February
 }
@@ -175,7 +186,8 @@ std::vector<std::string> split(const std::string& text) {
 
 Result<Json> read_value(const Template& kind, const Parameter& parameter, const std::string& text) {
   switch (parameter.type) {
-    case ParameterType::kText: return Json(text);
+    case ParameterType::kText:
+      return Json(text);
     case ParameterType::kFlag:
       if (text == "true" || text == "false") return Json(text == "true");
       return wrong(kind, parameter, "true or false");
@@ -184,12 +196,16 @@ Result<Json> read_value(const Template& kind, const Parameter& parameter, const 
       [[fallthrough]];
     case ParameterType::kInteger: {
       auto value = whole(text);
-      if (!value) return wrong(kind, parameter, range_text(parameter) + (parameter.type == ParameterType::kTime ? ", or YYYY-MM-DD" : ""));
+      if (!value)
+        return wrong(kind, parameter,
+                     range_text(parameter) +
+                         (parameter.type == ParameterType::kTime ? ", or YYYY-MM-DD" : ""));
       return Json(*value);
     }
     default: {
       Json::Array items;
-      bool numbers = parameter.type == ParameterType::kIntegers || parameter.type == ParameterType::kAmounts;
+      bool numbers =
+          parameter.type == ParameterType::kIntegers || parameter.type == ParameterType::kAmounts;
       for (const auto& item : split(text)) {
         auto value = whole(item);
         if (numbers && !value) return wrong(kind, parameter, "whole numbers with commas between");
@@ -203,20 +219,26 @@ Result<Json> read_value(const Template& kind, const Parameter& parameter, const 
 std::string spoken(const Parameter& parameter, const Json& value) {
   if (auto* text = value.string()) return *text;
   if (auto* flag = value.boolean()) return *flag ? "true" : "false";
-  if (auto* number = value.integer()) return parameter.type == ParameterType::kTime ? date_text(*number) : std::to_string(*number);
+  if (auto* number = value.integer())
+    return parameter.type == ParameterType::kTime ? date_text(*number) : std::to_string(*number);
   std::string out;
-  for (const Json& item : *value.array()) out += (out.empty() ? "" : ", ") + (item.string() ? *item.string() : std::to_string(*item.integer()));
+  for (const Json& item : *value.array())
+    out += (out.empty() ? "" : ", ") +
+           (item.string() ? *item.string() : std::to_string(*item.integer()));
   return out;
 }
 
 }  // namespace
 
-const char* type_name(ParameterType type) { return kTypeNames[static_cast<size_t>(type)]; }
+const char* type_name(ParameterType type) {
+  return kTypeNames[static_cast<size_t>(type)];
+}
 
 const std::vector<Template>& templates() {
   static const std::vector<Template> all = [] {
     std::vector<Template> list = run_templates();
-    for (auto part : {money_templates(), party_templates()}) list.insert(list.end(), part.begin(), part.end());
+    for (auto part : {money_templates(), party_templates()})
+      list.insert(list.end(), part.begin(), part.end());
     return list;
   }();
   return all;
@@ -226,7 +248,9 @@ Result<const Template*> find_template(std::string_view name) {
   for (const Template& kind : templates()) {
     if (kind.name == name) return &kind;
   }
-  return Error(Code::kMalformed, "expected the name of a template (souk policy templates lists them)" + nearest(templates(), name));
+  return Error(Code::kMalformed,
+               "expected the name of a template (souk policy templates lists them)" +
+                   nearest(templates(), name));
 }
 
 Result<Chosen> choose(std::string_view name, const Json::Object& values) {
@@ -240,17 +264,20 @@ Result<Chosen> choose(std::string_view name, const Json::Object& values) {
   }
   for (const auto& [given, value] : values) {
     if (!chosen.values.count(given)) {
-      return Error(Code::kMalformed, kind->name + ": expected no parameter " + one_line(given, 64) + nearest(kind->parameters, given));
+      return Error(Code::kMalformed, kind->name + ": expected no parameter " + one_line(given, 64) +
+                                         nearest(kind->parameters, given));
     }
   }
   return chosen;
 }
 
-Result<Chosen> choose_from_text(std::string_view name, const std::map<std::string, std::string>& settings) {
+Result<Chosen> choose_from_text(std::string_view name,
+                                const std::map<std::string, std::string>& settings) {
   const Template* kind = TRY(find_template(name));
   Json::Object values;
   for (const auto& [given, text] : settings) {
-    auto parameter = std::find_if(kind->parameters.begin(), kind->parameters.end(), [&](const Parameter& p) { return p.name == given; });
+    auto parameter = std::find_if(kind->parameters.begin(), kind->parameters.end(),
+                                  [&](const Parameter& p) { return p.name == given; });
     if (parameter == kind->parameters.end()) {
       values[given] = text;  // choose() says what is wrong with it
       continue;
@@ -265,7 +292,9 @@ std::string reading(const Chosen& chosen) {
   for (const Parameter& parameter : chosen.kind->parameters) {
     const std::string mark = "{" + parameter.name + "}";
     std::string value = spoken(parameter, chosen.values.at(parameter.name));
-    for (size_t at = out.find(mark); at != std::string::npos; at = out.find(mark, at + value.size())) out.replace(at, mark.size(), value);
+    for (size_t at = out.find(mark); at != std::string::npos;
+         at = out.find(mark, at + value.size()))
+      out.replace(at, mark.size(), value);
   }
   return out;
 }

@@ -14,8 +14,8 @@
 namespace souk::policy {
 
 enum class ParameterType : uint8_t {
-  kInteger,   // min ... max
-  kTime,      // ms since 1970; on the command line also YYYY-MM-DD (midnight UTC)
+  kInteger,  // min ... max
+  kTime,     // ms since 1970; on the command line also YYYY-MM-DD (midnight UTC)
   kText,
   kTexts,     // 1 to 64 of them, each once; on the command line a,b,c
   kChoices,   // as kTexts, each one of `choices`
@@ -28,8 +28,8 @@ const char* type_name(ParameterType type);  // "integer", "time", "text", ...
 struct Parameter {
   std::string name;
   ParameterType type = ParameterType::kInteger;
-  std::string what;  // "most steps of one run"
-  Json fallback;     // what it is unless it is set; always of the type
+  std::string what;                        // "most steps of one run"
+  Json fallback;                           // what it is unless it is set; always of the type
   int64_t min = 0, max = kMaxJsonInteger;  // of integers, times, and members of integer lists
   std::vector<std::string> choices{};
 };
@@ -53,7 +53,7 @@ struct Template {
   std::string name;
   std::string sentence;  // {parameter} stands for its value
   std::vector<Parameter> parameters;
-  std::string lua;       // statements over `p`, the parameters, and what compose() declares
+  std::string lua;  // statements over `p`, the parameters, and what compose() declares
   std::vector<Condition> conditions{};
   std::vector<PriceRow> prices{}, discounts{};
   std::vector<ObligationRow> obligations{};
@@ -73,7 +73,8 @@ struct Chosen {
 // parameter and what was expected.
 Result<Chosen> choose(std::string_view name, const Json::Object& values);
 // The same from texts, as typed on a command line.
-Result<Chosen> choose_from_text(std::string_view name, const std::map<std::string, std::string>& settings);
+Result<Chosen> choose_from_text(std::string_view name,
+                                const std::map<std::string, std::string>& settings);
 
 // One sentence in plain words.
 std::string reading(const Chosen& chosen);

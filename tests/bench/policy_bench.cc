@@ -28,7 +28,8 @@ const char* kPolicy =
     "local purposes = {['medical-research'] = true, ['public-health'] = true}\n"
     "local regions = {EU = true, CH = true}\n"
     "local algorithms = {logreg = true, mlp = true, cnn = true}\n"
-    "local function has(list, value) for i = 1, #list do if list[i] == value then return true end end return false end\n"
+    "local function has(list, value) for i = 1, #list do if list[i] == value then return true end "
+    "end return false end\n"
     "return function(request, dataset, ctx)\n"
     "  local reasons = {}\n"
     "  local function deny(code) reasons[#reasons + 1] = code end\n"
@@ -47,7 +48,11 @@ const char* kPolicy =
     "  return {allow = #reasons == 0, reasons = reasons, price = dataset.price}\n"
     "end\n";
 
-double now_us() { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_us() {
+  return std::chrono::duration<double, std::micro>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 // Of this core alone: what the many are measured by, so that others on the machine do not count.
 double cpu_us() {
@@ -132,7 +137,8 @@ std::vector<Line> measure(int rounds) {
   const Json request = sample_request(), dataset = sample_dataset(), ctx = sample_context();
   auto evaluator = Evaluator::make().take();
   auto policy = evaluator->prepare(kPolicy);
-  auto r = Checked::of("request", request).take(), d = Checked::of("dataset", dataset).take(), c = Checked::of("ctx", ctx).take();
+  auto r = Checked::of("request", request).take(), d = Checked::of("dataset", dataset).take(),
+       c = Checked::of("ctx", ctx).take();
   if (!evaluator->decide(*policy, *r, *d, *c).allowed()) std::abort();
 
   Times limit = plain_lua(rounds, request, dataset, ctx);
@@ -163,7 +169,8 @@ std::vector<Line> measure(int rounds) {
     auto checked = Checked::of("dataset", each);
     money += evaluator->decide(*policy, *r, **checked, *c).price_minor;
   }
-  out.push_back({"what-if over 10,000 datasets, one core", (cpu_us() - begin) / 1000, 150, "ms", false});
+  out.push_back(
+      {"what-if over 10,000 datasets, one core", (cpu_us() - begin) / 1000, 150, "ms", false});
   if (money == 0) std::abort();
 
   // Recorded questions as a ledger holds them: contracts over three datasets each, every
@@ -171,9 +178,12 @@ std::vector<Line> measure(int rounds) {
   constexpr size_t kContracts = 8'000, kProviders = 3;
   std::vector<Json> requests, contexts;
   std::vector<std::shared_ptr<const Checked>> offered;
-  for (size_t i = 0; i < kProviders; ++i) offered.push_back(Checked::of("dataset", datasets[i]).take());
-  for (size_t i = 0; i < kContracts; ++i) requests.push_back(numbered(request, "dp.epsilon_micro", static_cast<int64_t>(1 + i * 100)));
-  for (size_t i = 0; i < kContracts * kProviders; ++i) contexts.push_back(numbered(ctx, "head", static_cast<int64_t>(i)));
+  for (size_t i = 0; i < kProviders; ++i)
+    offered.push_back(Checked::of("dataset", datasets[i]).take());
+  for (size_t i = 0; i < kContracts; ++i)
+    requests.push_back(numbered(request, "dp.epsilon_micro", static_cast<int64_t>(1 + i * 100)));
+  for (size_t i = 0; i < kContracts * kProviders; ++i)
+    contexts.push_back(numbered(ctx, "head", static_cast<int64_t>(i)));
   std::vector<Digest> recorded;
   bool same = true;
   auto replay = [&](bool first) {
@@ -191,13 +201,15 @@ std::vector<Line> measure(int rounds) {
   begin = cpu_us();
   replay(false);
   if (!same) std::abort();
-  out.push_back({"replay", static_cast<double>(kContracts * kProviders) / (cpu_us() - begin) * 1e6, 150'000, "decisions/s", true});
+  out.push_back({"replay", static_cast<double>(kContracts * kProviders) / (cpu_us() - begin) * 1e6,
+                 150'000, "decisions/s", true});
 
   begin = cpu_us();
   if (lint(kPolicy).errors()) std::abort();
   std::mt19937_64 random(1);
   for (int i = 0; i < 100'000; ++i) {
-    auto checked = Checked::of("request", numbered(request, "dp.epsilon_micro", static_cast<int64_t>(random() % 2'000'000)));
+    auto checked = Checked::of("request", numbered(request, "dp.epsilon_micro",
+                                                   static_cast<int64_t>(random() % 2'000'000)));
     evaluator->decide(*policy, **checked, *d, *c);
   }
   out.push_back({"publish: lint and 100,000 evaluations", (cpu_us() - begin) / 1e6, 1, "s", false});
@@ -212,19 +224,23 @@ int main(int argc, char** argv) {
   bool json = false;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--json") == 0) json = true;
-    if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) rounds = std::max(100, std::atoi(argv[++i]));
+    if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
+      rounds = std::max(100, std::atoi(argv[++i]));
   }
   auto lines = souk::policy::measure(rounds);
   if (json) std::printf("{");
   bool first = true;
   for (const auto& line : lines) {
     if (json) {
-      std::printf("%s\"%s\":{\"value\":%.3f,\"unit\":\"%s\"", first ? "" : ",", line.name.c_str(), line.value, line.unit.c_str());
-      if (line.target > 0) std::printf(",\"target\":%.0f,\"met\":%s", line.target, line.met() ? "true" : "false");
+      std::printf("%s\"%s\":{\"value\":%.3f,\"unit\":\"%s\"", first ? "" : ",", line.name.c_str(),
+                  line.value, line.unit.c_str());
+      if (line.target > 0)
+        std::printf(",\"target\":%.0f,\"met\":%s", line.target, line.met() ? "true" : "false");
       std::printf("}");
     } else if (line.target > 0) {
-      std::printf("%-42s %12.2f %-12s target %s %.0f: %s\n", line.name.c_str(), line.value, line.unit.c_str(), line.at_least ? ">=" : "<=",
-                  line.target, line.met() ? "met" : "MISSED");
+      std::printf("%-42s %12.2f %-12s target %s %.0f: %s\n", line.name.c_str(), line.value,
+                  line.unit.c_str(), line.at_least ? ">=" : "<=", line.target,
+                  line.met() ? "met" : "MISSED");
     } else {
       std::printf("%-42s %12.2f %s\n", line.name.c_str(), line.value, line.unit.c_str());
     }

@@ -48,7 +48,8 @@ class HostFlow : public ::testing::Test {
     std::string lying = flows::program("souk-lying-relay");
     ASSERT_FALSE(enclave.empty() || lying.empty()) << "expected both in $SOUK_BIN";
     // Genesis names the real program; what runs later is the relay before it.
-    auto founded = Market::open({folder.file("market"), enclave, treasury.account(), "EUR", ""}, clock);
+    auto founded =
+        Market::open({folder.file("market"), enclave, treasury.account(), "EUR", ""}, clock);
     ASSERT_TRUE(founded) << founded.error().expected();
     relay = folder.file("relay");
     std::ofstream(relay) << "#!/bin/sh\nexec '" << lying << "' \"$1\" '" << folder.path() << "'\n";

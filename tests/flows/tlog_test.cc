@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "ledger/codec/json_reals.h"
 #include "ledger/audit/tiles_audit.h"
 #include "ledger/codec/json_reals.h"
 #include "ledger/entry/leaf.h"

@@ -14,8 +14,10 @@ namespace {
 using namespace samples;
 
 const char* kProbe =
-    "local r = rules() r.require(request.dp.epsilon_micro <= 1000000, 'max_epsilon', 'request.dp.epsilon_micro', request.dp.epsilon_micro, 1000000) "
-    "return r.decision{price = 100 + #request.purpose, obligations = {max_epsilon_micro = 1000000}}";
+    "local r = rules() r.require(request.dp.epsilon_micro <= 1000000, 'max_epsilon', "
+    "'request.dp.epsilon_micro', request.dp.epsilon_micro, 1000000) "
+    "return r.decision{price = 100 + #request.purpose, obligations = {max_epsilon_micro = "
+    "1000000}}";
 
 std::vector<std::string> split(const std::string& text, char by) {
   std::vector<std::string> out;
@@ -28,7 +30,8 @@ std::vector<std::string> split(const std::string& text, char by) {
 Json overridden(const std::string& rule) {
   Json request = sample_request();
   auto parts = split(rule, '=');
-  if (parts.size() == 2) override_member(request, parts[0], parts[1] == "absent" ? Json() : Json(parts[1]));
+  if (parts.size() == 2)
+    override_member(request, parts[0], parts[1] == "absent" ? Json() : Json(parts[1]));
   return request;
 }
 
@@ -41,8 +44,10 @@ bool passes(const std::string& any_of, const std::string& status) {
   return false;
 }
 
-PolicyDecision publish_then_evaluate(Nursery& nursery, const std::string& source, const Json& request) {
-  PolicyDecision decision = evaluate_jailed(nursery, source, request, sample_dataset(), sample_context());
+PolicyDecision publish_then_evaluate(Nursery& nursery, const std::string& source,
+                                     const Json& request) {
+  PolicyDecision decision =
+      evaluate_jailed(nursery, source, request, sample_dataset(), sample_context());
   if (!check_source(source)) decision.status = DecisionStatus::kPublishRejected;
   return decision;
 }
@@ -53,7 +58,8 @@ TEST(Attacks, EveryHostilePolicyIsHeldAndTheNextIsUnaffected) {
   if (index.empty()) GTEST_SKIP() << "no corpus at " << folder;
   auto nursery = start_lua_nursery();
   ASSERT_TRUE(nursery) << nursery.error().expected();
-  const PolicyDecision probe = evaluate_jailed(**nursery, kProbe, sample_request(), sample_dataset(), sample_context());
+  const PolicyDecision probe =
+      evaluate_jailed(**nursery, kProbe, sample_request(), sample_dataset(), sample_context());
   ASSERT_TRUE(probe.allowed()) << canonical(probe.to_json());
 
   int files = 0;
@@ -81,18 +87,23 @@ TEST(Attacks, EveryHostilePolicyIsHeldAndTheNextIsUnaffected) {
     EXPECT_EQ(canonical(again.to_json()), text) << columns[0];
     // In this process too: the sandbox holds without the jail.
     PolicyDecision here = evaluate(source, request, sample_dataset(), sample_context());
-    EXPECT_EQ(here.status == DecisionStatus::kAllowed, decision.status == DecisionStatus::kAllowed) << columns[0];
-    PolicyDecision after = evaluate_jailed(**nursery, kProbe, sample_request(), sample_dataset(), sample_context());
+    EXPECT_EQ(here.status == DecisionStatus::kAllowed, decision.status == DecisionStatus::kAllowed)
+        << columns[0];
+    PolicyDecision after =
+        evaluate_jailed(**nursery, kProbe, sample_request(), sample_dataset(), sample_context());
     EXPECT_EQ(after.hash(), probe.hash()) << columns[0];
   }
   EXPECT_EQ(files, 30);
 }
 
 TEST(Attacks, TheBidiPolicyIsRefusedByNameAndLine) {
-  auto refused = check_source("local limit = 1\nlimit = 2 --[[ \xe2\x80\xae ]] limit = 3\nreturn 1");
+  auto refused =
+      check_source("local limit = 1\nlimit = 2 --[[ \xe2\x80\xae ]] limit = 3\nreturn 1");
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().expected().find("line 2"), std::string::npos) << refused.error().expected();
-  EXPECT_NE(refused.error().expected().find("U+202E"), std::string::npos) << refused.error().expected();
+  EXPECT_NE(refused.error().expected().find("line 2"), std::string::npos)
+      << refused.error().expected();
+  EXPECT_NE(refused.error().expected().find("U+202E"), std::string::npos)
+      << refused.error().expected();
 }
 
 TEST(Attacks, BytecodeIsNotASource) {
@@ -104,11 +115,18 @@ TEST(Attacks, ADecisionIsTheSameInAHundredProcesses) {
   auto nursery = start_lua_nursery();
   ASSERT_TRUE(nursery);
   const char* source =
-      "local t = {} for i = 1, 200 do t['key' .. i] = i end for i = 1, 100 do t['key' .. i] = nil t['new' .. i] = i end "
-      "local s = '' for k, v in pairs(t) do if v % 17 == 0 then s = s .. k end end return {allow = true, reason = s .. tostring(t), price = 5}";
-  const Digest first = evaluate_jailed(**nursery, source, sample_request(), sample_dataset(), sample_context()).hash();
+      "local t = {} for i = 1, 200 do t['key' .. i] = i end for i = 1, 100 do t['key' .. i] = nil "
+      "t['new' .. i] = i end "
+      "local s = '' for k, v in pairs(t) do if v % 17 == 0 then s = s .. k end end return {allow = "
+      "true, reason = s .. tostring(t), price = 5}";
+  const Digest first =
+      evaluate_jailed(**nursery, source, sample_request(), sample_dataset(), sample_context())
+          .hash();
   for (int i = 0; i < 100; ++i) {
-    EXPECT_EQ(evaluate_jailed(**nursery, source, sample_request(), sample_dataset(), sample_context()).hash(), first);
+    EXPECT_EQ(
+        evaluate_jailed(**nursery, source, sample_request(), sample_dataset(), sample_context())
+            .hash(),
+        first);
   }
 }
 

@@ -30,7 +30,8 @@ PolicyDecision random_decision(Questions& random) {
     return out;
   }
   out.status = DecisionStatus::kAllowed;
-  out.price_minor = static_cast<int64_t>(random.below(random.one_in(50) ? uint64_t{1} << 53 : 1000));
+  out.price_minor =
+      static_cast<int64_t>(random.below(random.one_in(50) ? uint64_t{1} << 53 : 1000));
   Obligations& o = out.obligations;
   o.max_epsilon_micro = maybe(random, 1000);
   o.max_delta_pico = maybe(random, 100);
@@ -64,12 +65,14 @@ void expect_no_looser(const Obligations& strict, const Obligations& loose) {
   ASSERT_TRUE(loose.waive_privacy || !strict.waive_privacy);
   if (loose.allowed_algorithms) {
     ASSERT_TRUE(strict.allowed_algorithms);
-    ASSERT_TRUE(std::includes(loose.allowed_algorithms->begin(), loose.allowed_algorithms->end(), strict.allowed_algorithms->begin(),
+    ASSERT_TRUE(std::includes(loose.allowed_algorithms->begin(), loose.allowed_algorithms->end(),
+                              strict.allowed_algorithms->begin(),
                               strict.allowed_algorithms->end()));
   }
   if (loose.attribution) {
     ASSERT_TRUE(strict.attribution);
-    ASSERT_TRUE(std::includes(strict.attribution->begin(), strict.attribution->end(), loose.attribution->begin(), loose.attribution->end()));
+    ASSERT_TRUE(std::includes(strict.attribution->begin(), strict.attribution->end(),
+                              loose.attribution->begin(), loose.attribution->end()));
   }
 }
 
@@ -84,7 +87,8 @@ TEST(Composition, SeveralProvidersTogetherAreNeverLooserThanAnyOfThem) {
     bool added = static_cast<bool>(joint.add(b));
     ASSERT_EQ(static_cast<bool>(reverse.add(a)), added);
     if (!added) {
-      ASSERT_GT(static_cast<uint64_t>(a.price_minor) + static_cast<uint64_t>(b.price_minor), static_cast<uint64_t>(kMaxJsonInteger));
+      ASSERT_GT(static_cast<uint64_t>(a.price_minor) + static_cast<uint64_t>(b.price_minor),
+                static_cast<uint64_t>(kMaxJsonInteger));
       ++too_dear;
       continue;
     }
@@ -122,13 +126,15 @@ TEST(Composition, RulesOfOnePolicyAreAConjunctionToo) {
     Question q = random.next();
     auto side = [&] {
       std::vector<Chosen> parts;
-      for (uint64_t k = 0; k <= random.below(2); ++k) parts.push_back(random.parameters(templates()[random.below(templates().size())], q));
+      for (uint64_t k = 0; k <= random.below(2); ++k)
+        parts.push_back(random.parameters(templates()[random.below(templates().size())], q));
       return parts;
     };
     auto a = side(), b = side();
     auto both = a;
     both.insert(both.end(), b.begin(), b.end());
-    auto of_a = evaluate_table(a, q.request, q.dataset, q.ctx), of_b = evaluate_table(b, q.request, q.dataset, q.ctx);
+    auto of_a = evaluate_table(a, q.request, q.dataset, q.ctx),
+         of_b = evaluate_table(b, q.request, q.dataset, q.ctx);
     auto of_both = evaluate_table(both, q.request, q.dataset, q.ctx);
     bool all = of_a.status == DecisionStatus::kAllowed && of_b.status == DecisionStatus::kAllowed;
     if (of_both.status == DecisionStatus::kError) continue;  // a price that does not fit
@@ -155,7 +161,8 @@ TEST(Composition, AModelInheritsWhatItsAncestorsOwe) {
     Lineage child = derive(own, {mother, father});
     for (const Lineage& part : {own, mother, father}) {
       expect_no_looser(child.obligations, part.obligations);
-      EXPECT_TRUE(std::includes(child.datasets.begin(), child.datasets.end(), part.datasets.begin(), part.datasets.end()));
+      EXPECT_TRUE(std::includes(child.datasets.begin(), child.datasets.end(), part.datasets.begin(),
+                                part.datasets.end()));
     }
     EXPECT_EQ(child, derive(own, {father, mother}));
     EXPECT_EQ(derive(child, {mother}), child);

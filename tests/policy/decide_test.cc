@@ -11,24 +11,32 @@ namespace {
 
 using namespace samples;
 
-PolicyDecision decide(std::string_view source) { return evaluate(source, sample_request(), sample_dataset(), sample_context()); }
+PolicyDecision decide(std::string_view source) {
+  return evaluate(source, sample_request(), sample_dataset(), sample_context());
+}
 
 TEST(Decide, AnAllowingPolicyGivesPriceAndObligations) {
-  auto decision = decide("return {allow = true, price = 4200, obligations = {max_epsilon_micro = 900000, allowed_algorithms = {'mlp', 'logreg'}}}");
+  auto decision = decide(
+      "return {allow = true, price = 4200, obligations = {max_epsilon_micro = 900000, "
+      "allowed_algorithms = {'mlp', 'logreg'}}}");
   ASSERT_TRUE(decision.allowed()) << canonical(decision.to_json());
   EXPECT_EQ(decision.price_minor, 4200);
   EXPECT_EQ(decision.obligations.max_epsilon_micro, 900000);
   EXPECT_EQ(decision.obligations.allowed_algorithms, (std::vector<std::string>{"logreg", "mlp"}));
 }
 
-TEST(Decide, WithoutAPriceTheListPriceHolds) { EXPECT_EQ(decide("return {allow = true}").price_minor, 5000); }
+TEST(Decide, WithoutAPriceTheListPriceHolds) {
+  EXPECT_EQ(decide("return {allow = true}").price_minor, 5000);
+}
 
 TEST(Decide, ADenialAlwaysHasAReason) {
   EXPECT_EQ(decide("return {allow = false}").reasons[0].code, "denied");
   auto plain = decide("return {allow = false, reason = 'not today'}");
   EXPECT_EQ(plain.reasons[0].code, "policy");
   EXPECT_EQ(plain.reasons[0].message, "not today");
-  auto coded = decide("local r = rules() r.require(false, 'purpose', 'request.purpose', request.purpose, 'teaching') return r.decision{}");
+  auto coded = decide(
+      "local r = rules() r.require(false, 'purpose', 'request.purpose', request.purpose, "
+      "'teaching') return r.decision{}");
   ASSERT_EQ(coded.status, DecisionStatus::kDenied);
   EXPECT_EQ(coded.reasons[0].code, "purpose");
   EXPECT_EQ(coded.reasons[0].got, "medical-research");
@@ -38,7 +46,9 @@ TEST(Decide, ADenialAlwaysHasAReason) {
 }
 
 TEST(Decide, ARunWeakerThanTheObligationsIsDenied) {
-  auto decision = decide("return {allow = true, obligations = {max_epsilon_micro = 700000, min_noise_micro = 1200000}}");
+  auto decision = decide(
+      "return {allow = true, obligations = {max_epsilon_micro = 700000, min_noise_micro = "
+      "1200000}}");
   ASSERT_EQ(decision.status, DecisionStatus::kDenied);
   ASSERT_EQ(decision.reasons.size(), 2u);
   EXPECT_EQ(decision.reasons[0].code, "max_epsilon_micro");
@@ -48,33 +58,71 @@ TEST(Decide, ARunWeakerThanTheObligationsIsDenied) {
 
 TEST(Decide, PrivacyIsWaivedByNameOnly) {
   Json request = sample_request();
-  override_member(request, "dp", Json::Object{{"enabled", false}, {"epsilon_micro", 0}, {"delta_pico", 0}, {"noise_micro", 0}, {"clip_micro", 0}});
-  auto silent = evaluate("if request.dp.epsilon_micro > 1000000 then return {allow = false} end return {allow = true}", request, sample_dataset(), sample_context());
+  override_member(request, "dp",
+                  Json::Object{{"enabled", false},
+                               {"epsilon_micro", 0},
+                               {"delta_pico", 0},
+                               {"noise_micro", 0},
+                               {"clip_micro", 0}});
+  auto silent = evaluate(
+      "if request.dp.epsilon_micro > 1000000 then return {allow = false} end return {allow = true}",
+      request, sample_dataset(), sample_context());
   EXPECT_EQ(silent.status, DecisionStatus::kDenied);
-  auto waived = evaluate("return {allow = true, obligations = {waive_privacy = true}}", request, sample_dataset(), sample_context());
+  auto waived = evaluate("return {allow = true, obligations = {waive_privacy = true}}", request,
+                         sample_dataset(), sample_context());
   EXPECT_TRUE(waived.allowed());
 }
 
 TEST(Decide, WhatIsNotADecisionIsAnError) {
-  for (const char* source : {"return true", "return {}", "return {allow = 1}", "return {allow = 'true'}", "return {allow = true, price = -1}",
-                             "return {allow = true, price = 1.0}", "return {allow = true, price = '5'}", "return {allow = true, extra = 1}",
-                             "return {allow = true, obligations = {max_epsilon = 5}}", "return {allow = true, obligations = {max_steps = -1}}",
-                             "return {allow = true, obligations = {allowed_algorithms = {'gan'}}}", "return {allow = false, reasons = {{code = 'A B'}}}",
-                             "return {allow = false, reasons = {{kode = 'a'}}}", "error('x')"}) {
+  for (const char* source :
+       {"return true", "return {}", "return {allow = 1}", "return {allow = 'true'}",
+        "return {allow = true, price = -1}", "return {allow = true, price = 1.0}",
+        "return {allow = true, price = '5'}", "return {allow = true, extra = 1}",
+        "return {allow = true, obligations = {max_epsilon = 5}}",
+        "return {allow = true, obligations = {max_steps = -1}}",
+        "return {allow = true, obligations = {allowed_algorithms = {'gan'}}}",
+        "return {allow = false, reasons = {{code = 'A B'}}}",
+        "return {allow = false, reasons = {{kode = 'a'}}}", "error('x')"}) {
     EXPECT_EQ(decide(source).status, DecisionStatus::kError) << source;
   }
   EXPECT_EQ(decide("return {").status, DecisionStatus::kPublishRejected);
-  EXPECT_EQ(decide("return {allow = true} -- \xe2\x80\xae").status, DecisionStatus::kPublishRejected);
+  EXPECT_EQ(decide("return {allow = true} -- \xe2\x80\xae").status,
+            DecisionStatus::kPublishRejected);
   EXPECT_EQ(decide("return {allow = true} -- \xff").status, DecisionStatus::kInvalidPolicy);
   EXPECT_EQ(decide(std::string(kMaxSourceBytes + 1, ' ')).status, DecisionStatus::kInvalidPolicy);
 }
 
 TEST(Decide, EveryMutatedRequestIsRefusedBeforeThePolicyRuns) {
-  const std::vector<Json> lies = {Json(), Json("nan"), Json("0x10"), Json(-1), Json(true), Json(kMaxJsonInteger), Json(Json::Array{}), Json(Json::Object{}), Json("a\nb")};
+  const std::vector<Json> lies = {
+      Json(),      Json("nan"),           Json("0x10"),        Json(-1),
+      Json(true),  Json(kMaxJsonInteger), Json(Json::Array{}), Json(Json::Object{}),
+      Json("a\nb")};
   const char* allow_all = "return {allow = true}";
   int refused = 0;
-  for (const char* path : {"id", "consumer", "purpose", "region", "algorithm", "model", "model.parameters", "model.ops", "epochs", "steps", "batch", "payment", "currency", "dp",
-                           "dp.enabled", "dp.epsilon_micro", "dp.delta_pico", "dp.noise_micro", "output", "output.form", "datasets", "credentials", "credential_details", "extra"}) {
+  for (const char* path : {"id",
+                           "consumer",
+                           "purpose",
+                           "region",
+                           "algorithm",
+                           "model",
+                           "model.parameters",
+                           "model.ops",
+                           "epochs",
+                           "steps",
+                           "batch",
+                           "payment",
+                           "currency",
+                           "dp",
+                           "dp.enabled",
+                           "dp.epsilon_micro",
+                           "dp.delta_pico",
+                           "dp.noise_micro",
+                           "output",
+                           "output.form",
+                           "datasets",
+                           "credentials",
+                           "credential_details",
+                           "extra"}) {
     for (const Json& lie : lies) {
       Json request = sample_request();
       override_member(request, path, lie);
@@ -92,7 +140,9 @@ TEST(Decide, EveryMutatedRequestIsRefusedBeforeThePolicyRuns) {
 }
 
 TEST(Decide, ADecisionReadsBackAsItself) {
-  for (const char* source : {"return {allow = true, price = 1, obligations = {max_steps = 400, output_form = 'weights'}, reason = 'ok'}", "return {allow = false}", "error()", "while true do end"}) {
+  for (const char* source : {"return {allow = true, price = 1, obligations = {max_steps = 400, "
+                             "output_form = 'weights'}, reason = 'ok'}",
+                             "return {allow = false}", "error()", "while true do end"}) {
     auto decision = decide(source);
     auto back = PolicyDecision::from_json(decision.to_json());
     ASSERT_TRUE(back) << back.error().expected();
@@ -112,12 +162,15 @@ TEST(Decide, TheHashesBindPolicyRequestDatasetAndContext) {
   EXPECT_NE(decide("return {allow = true} ").policy_hash, base.policy_hash);
   Json ctx = sample_context();
   override_member(ctx, "runs", Json(2));
-  EXPECT_NE(evaluate("return {allow = true}", sample_request(), sample_dataset(), ctx).request_hash, base.request_hash);
+  EXPECT_NE(evaluate("return {allow = true}", sample_request(), sample_dataset(), ctx).request_hash,
+            base.request_hash);
 }
 
 TEST(Source, LookalikesControlsAndOverlongTextsAreRefused) {
   EXPECT_TRUE(check_source("-- caf\xc3\xa9, \xe6\x97\xa5\xe6\x9c\xac\r\n\treturn 1"));
-  for (const char* text : {"return '\xd0\xb0'", "return '\xce\xbf'", "return 1 \x01", "return 1 \xe2\x80\x8b", "return 1 \xef\xbb\xbf", "-- \xc2\xa0", "return '\xff'", "-- \xe2\x81\xa6", "return 1\rreturn 2"}) {
+  for (const char* text : {"return '\xd0\xb0'", "return '\xce\xbf'", "return 1 \x01",
+                           "return 1 \xe2\x80\x8b", "return 1 \xef\xbb\xbf", "-- \xc2\xa0",
+                           "return '\xff'", "-- \xe2\x81\xa6", "return 1\rreturn 2"}) {
     auto refused = check_source(text);
     ASSERT_FALSE(refused) << text;
     EXPECT_NE(refused.error().expected().find("line 1"), std::string::npos);
@@ -180,7 +233,8 @@ TEST(Obligations, TheMeetAcceptsExactlyWhatBothAccept) {
   std::mt19937_64 random(7);
   int accepted = 0;
   for (int i = 0; i < 20000; ++i) {
-    Obligations a = random_obligations(random), b = random_obligations(random), c = random_obligations(random);
+    Obligations a = random_obligations(random), b = random_obligations(random),
+                c = random_obligations(random);
     Obligations both = meet(a, b);
     EXPECT_EQ(both, meet(b, a));
     EXPECT_EQ(meet(a, a), a);

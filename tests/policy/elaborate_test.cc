@@ -25,8 +25,12 @@ std::vector<CatalogEntry> catalog() {
     out.label = "label";
     return out;
   };
-  return {entry(1, "wdbc-north", 190, {30}, 2), entry(2, "wdbc-harbour", 190, {30}, 2), entry(3, "wdbc-valley", 189, {30}, 2),
-          entry(4, "mnist-archive", 20000, {1, 28, 28}, 10), entry(5, "mnist-library", 20000, {1, 28, 28}, 10), entry(6, "mnist-museum", 20000, {1, 28, 28}, 10)};
+  return {entry(1, "wdbc-north", 190, {30}, 2),
+          entry(2, "wdbc-harbour", 190, {30}, 2),
+          entry(3, "wdbc-valley", 189, {30}, 2),
+          entry(4, "mnist-archive", 20000, {1, 28, 28}, 10),
+          entry(5, "mnist-library", 20000, {1, 28, 28}, 10),
+          entry(6, "mnist-museum", 20000, {1, 28, 28}, 10)};
 }
 
 Result<double> fixed_noise(double, double, double, uint32_t) {

@@ -24,7 +24,8 @@ class MachineTest : public ::testing::Test {
   }
   std::string value(std::string_view source) {
     auto evaluation = run(source);
-    return evaluation.outcome == Outcome::kValue ? canonical(evaluation.value) : "! " + evaluation.error;
+    return evaluation.outcome == Outcome::kValue ? canonical(evaluation.value)
+                                                 : "! " + evaluation.error;
   }
   uint64_t gas(std::string_view source) {
     auto evaluation = run(source);
@@ -37,12 +38,16 @@ class MachineTest : public ::testing::Test {
 };
 
 TEST_F(MachineTest, ARunLeavesNothingForTheNext) {
-  const char* probe = "seen = (seen or 0) + 1 string_of = tostring return {seen, tostring(pairs), #'abc', contains({1}, 1)}";
+  const char* probe =
+      "seen = (seen or 0) + 1 string_of = tostring return {seen, tostring(pairs), #'abc', "
+      "contains({1}, 1)}";
   const std::string clean = value(probe);
   const uint64_t cost = gas(probe);
-  for (const char* dirt : {"seen = 5 pairs = nil contains = nil return 1", "string = nil tostring = nil error('x')", "while true do end",
-                           "local t = {} for i = 1, 3000 do t['key' .. i] = i end return #t", "local s = 'x' while true do s = s .. s end",
-                           "local function f() return f() + 1 end f()", "return ("}) {
+  for (const char* dirt :
+       {"seen = 5 pairs = nil contains = nil return 1", "string = nil tostring = nil error('x')",
+        "while true do end", "local t = {} for i = 1, 3000 do t['key' .. i] = i end return #t",
+        "local s = 'x' while true do s = s .. s end", "local function f() return f() + 1 end f()",
+        "return ("}) {
     run(dirt);
     EXPECT_EQ(value(probe), clean) << dirt;
     EXPECT_EQ(gas(probe), cost) << dirt;
@@ -62,8 +67,10 @@ TEST_F(MachineTest, AProgramMadeReadyBeforeAnotherStillRuns) {
 // What the interpreter does by chance elsewhere: the same on machines of other addresses.
 TEST_F(MachineTest, GasDoesNotDependOnAddressesOrTheOrderOfMachines) {
   const char* source =
-      "local t, f = {}, {} for i = 1, 200 do t['k' .. i] = i t[f] = i f = {} t['k' .. (i - 3)] = nil end "
-      "for i = 1, 100 do t[i * 7] = i t[i] = nil end local n = 0 for k in pairs({t = 1}) do n = n + 1 end return {#t, n}";
+      "local t, f = {}, {} for i = 1, 200 do t['k' .. i] = i t[f] = i f = {} t['k' .. (i - 3)] = "
+      "nil end "
+      "for i = 1, 100 do t[i * 7] = i t[i] = nil end local n = 0 for k in pairs({t = 1}) do n = n "
+      "+ 1 end return {#t, n}";
   auto here = run(source);
   ASSERT_EQ(here.outcome, Outcome::kValue) << here.error;
   std::vector<std::unique_ptr<Machine>> machines;
@@ -77,21 +84,28 @@ TEST_F(MachineTest, GasDoesNotDependOnAddressesOrTheOrderOfMachines) {
 }
 
 TEST_F(MachineTest, TheRemainderOfWildRealsIsPaidByTheirDistance) {
-  const uint64_t near = gas("local a, b, s = 7.5, 2.0, 0 for i = 1, 1000 do s = a % b end return 1");
-  const uint64_t far = gas("local a, b, s = 1e308, 3e-300, 0 for i = 1, 1000 do s = a % b end return 1");
+  const uint64_t near =
+      gas("local a, b, s = 7.5, 2.0, 0 for i = 1, 1000 do s = a % b end return 1");
+  const uint64_t far =
+      gas("local a, b, s = 1e308, 3e-300, 0 for i = 1, 1000 do s = a % b end return 1");
   EXPECT_GT(far, near + 1000 * 200);
 }
 
 TEST_F(MachineTest, ComparingLongTextsIsPaid) {
-  const uint64_t brief = gas("local a, b, n = ('x'):rep(16), ('x'):rep(15) .. 'y', 0 for i = 1, 1000 do if a < b then n = n + 1 end end return n");
-  const uint64_t lengthy = gas("local a, b, n = ('x'):rep(16000), ('x'):rep(15999) .. 'y', 0 for i = 1, 1000 do if a < b then n = n + 1 end end return n");
+  const uint64_t brief =
+      gas("local a, b, n = ('x'):rep(16), ('x'):rep(15) .. 'y', 0 for i = 1, 1000 do if a < b then "
+          "n = n + 1 end end return n");
+  const uint64_t lengthy =
+      gas("local a, b, n = ('x'):rep(16000), ('x'):rep(15999) .. 'y', 0 for i = 1, 1000 do if a < "
+          "b then n = n + 1 end end return n");
   EXPECT_GT(lengthy, brief + 1000 * 400);
 }
 
 // Keys that are multiples of the odd number below a power of two share one chain.
 TEST_F(MachineTest, CollidingKeysCannotBeWalkedForFree) {
   const char* collide =
-      "local t = {} for i = 1, 1024 do t[i * 1023 * 2047 * 4095 * 8191 + 0] = i end local last = 1024 * 1023 * 2047 * 4095 * 8191 "
+      "local t = {} for i = 1, 1024 do t[i * 1023 * 2047 * 4095 * 8191 + 0] = i end local last = "
+      "1024 * 1023 * 2047 * 4095 * 8191 "
       "while true do local x = t[last] + t[last] + t[last] + t[last] end";
   auto begin = std::chrono::steady_clock::now();
   auto evaluation = run(collide);
@@ -102,9 +116,13 @@ TEST_F(MachineTest, CollidingKeysCannotBeWalkedForFree) {
 }
 
 TEST_F(MachineTest, ManyArgumentsMakeEachInstructionDearer) {
-  const uint64_t few = gas("local function f(...) return ... end local n = 0 for i = 1, 100 do f(1, 2, 3) end return n");
-  const uint64_t many = gas("local t = {} for i = 1, 200 do t[i] = i end local function f(...) return select('#', ...) end "
-                            "local function g(...) return f(..., ...) end local n = 0 for i = 1, 100 do n = f(table.unpack(t)) end return n");
+  const uint64_t few = gas(
+      "local function f(...) return ... end local n = 0 for i = 1, 100 do f(1, 2, 3) end return n");
+  const uint64_t many =
+      gas("local t = {} for i = 1, 200 do t[i] = i end local function f(...) return select('#', "
+          "...) end "
+          "local function g(...) return f(..., ...) end local n = 0 for i = 1, 100 do n = "
+          "f(table.unpack(t)) end return n");
   EXPECT_GT(many, few + 100 * 200);
 }
 
@@ -135,7 +153,9 @@ TEST_F(MachineTest, MemoryStopsAtItsLimit) {
 
 TEST_F(MachineTest, AnAnswerInsideOfACaughtLimitIsNoAnswer) {
   EXPECT_EQ(run("pcall(function() while true do end end) return 1").outcome, Outcome::kLimit);
-  EXPECT_EQ(run("pcall(pcall, function() local s = ('x'):rep(9000) return s .. s end) return 1").outcome, Outcome::kLimit);
+  EXPECT_EQ(
+      run("pcall(pcall, function() local s = ('x'):rep(9000) return s .. s end) return 1").outcome,
+      Outcome::kLimit);
 }
 
 TEST(Arena, WhatWasKeptComesBack) {
@@ -161,7 +181,9 @@ TEST(Evaluator, SaysWhatASingleEvaluationSays) {
   for (int i = 0; i < 300; ++i) {
     Json request = sample_request();
     override_member(request, "dp.epsilon_micro", Json(static_cast<int64_t>(random() % 2'000'000)));
-    const std::string source = "return {allow = request.dp.epsilon_micro <= " + std::to_string(random() % 40 * 50'000) + ", reason = request.purpose}";
+    const std::string source =
+        "return {allow = request.dp.epsilon_micro <= " + std::to_string(random() % 40 * 50'000) +
+        ", reason = request.purpose}";
     auto many = evaluator->decide(source, request, sample_dataset(), sample_context());
     auto one = evaluate(source, request, sample_dataset(), sample_context());
     ASSERT_EQ(many, one);

@@ -47,7 +47,11 @@ std::string misbehave(std::string_view what) {
   if (what == "fork") return "got " + std::to_string(fork());
   if (what == "kill") return "got " + std::to_string(kill(getppid(), 0));
   if (what == "ptrace") return "got " + std::to_string(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr));
-  if (what == "jit") return mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? "no" : "got memory";
+  if (what == "jit")
+    return mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                0) == MAP_FAILED
+               ? "no"
+               : "got memory";
   if (what == "mkdir") return "got " + std::to_string(mkdirat(AT_FDCWD, "/tmp/x", 0700));
   return "echo " + std::string(what);
 }
@@ -100,7 +104,8 @@ TEST_F(NurseryTest, AnAnswerWithoutEndIsRefused) {
 
 TEST_F(NurseryTest, ForbiddenCallsKillTheWorker) {
   if (kSanitized) GTEST_SKIP() << "no seccomp under sanitizers";
-  for (const char* what : {"socket", "unix", "open", "exec", "fork", "kill", "ptrace", "jit", "mkdir", "memory"}) {
+  for (const char* what :
+       {"socket", "unix", "open", "exec", "fork", "kill", "ptrace", "jit", "mkdir", "memory"}) {
     auto answer = nursery_->call(what, 2000);
     ASSERT_FALSE(answer) << what << ": " << *answer;
     EXPECT_EQ(answer.error().code(), Code::kTryAgain) << what;
@@ -109,7 +114,9 @@ TEST_F(NurseryTest, ForbiddenCallsKillTheWorker) {
 }
 
 TEST_F(NurseryTest, OneWorkerAnswersUntilItIsRetired) {
-  auto counting = Nursery::start([seen = std::make_shared<int>(0)](std::string_view) { return std::to_string(++*seen); }).take();
+  auto counting = Nursery::start([seen = std::make_shared<int>(0)](std::string_view) {
+                    return std::to_string(++*seen);
+                  }).take();
   EXPECT_EQ(counting->call("", 1000).take(), "1");
   EXPECT_EQ(counting->call("", 1000).take(), "2");
   counting->retire();
@@ -162,7 +169,9 @@ TEST(JailedEvaluation, ABatchSaysWhatTheQuestionsSayOneByOne) {
     datasets.push_back(samples::sample_dataset());
     samples::override_member(datasets.back(), "rows", Json(i));
   }
-  const char* source = "if dataset.rows == 13 then while true do end end return {allow = dataset.rows % 2 == 0, price = dataset.rows}";
+  const char* source =
+      "if dataset.rows == 13 then while true do end end return {allow = dataset.rows % 2 == 0, "
+      "price = dataset.rows}";
   Batch batch;
   batch.requests = {&request, &broken};
   batch.contexts = {&ctx};
@@ -186,7 +195,8 @@ TEST(JailedEvaluation, DeathAndHangNeverAllow) {
   auto dies = Nursery::start([](std::string_view) -> std::string { _exit(0); });
   ASSERT_TRUE(dies);
   auto ask = [](Nursery& nursery, int wall_ms) {
-    return evaluate_jailed(nursery, "return {allow = true}", samples::sample_request(), samples::sample_dataset(), samples::sample_context(), {}, wall_ms);
+    return evaluate_jailed(nursery, "return {allow = true}", samples::sample_request(),
+                           samples::sample_dataset(), samples::sample_context(), {}, wall_ms);
   };
   EXPECT_EQ(ask(**dies, 1000).status, DecisionStatus::kError);
   auto hangs = Nursery::start([](std::string_view) -> std::string {
@@ -220,8 +230,12 @@ int end_of_child(JailProfile profile, Body body) {
   return status;
 }
 
-bool died_of_a_forbidden_call(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS; }
-bool left_with_zero(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
+bool died_of_a_forbidden_call(int status) {
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+bool left_with_zero(int status) {
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
 
 TEST(Jail, AnEnclaveHasThreadsAndNoWayOut) {
   if (kSanitized) GTEST_SKIP() << "no seccomp under sanitizers";
@@ -230,10 +244,14 @@ TEST(Jail, AnEnclaveHasThreadsAndNoWayOut) {
     std::jthread([&] { sum = 7; }).join();
     return sum == 7 ? 0 : 1;
   })));
-  EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kEnclave, [] { return socket(AF_INET, SOCK_STREAM, 0); })));
-  EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kEnclave, [] { return open("/etc/passwd", O_RDONLY); })));
-  EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kEnclave, [] { return execl("/bin/true", "true", nullptr); })));
-  EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kEnclave, [] { return static_cast<int>(fork()); })));
+  EXPECT_TRUE(died_of_a_forbidden_call(
+      end_of_child(JailProfile::kEnclave, [] { return socket(AF_INET, SOCK_STREAM, 0); })));
+  EXPECT_TRUE(died_of_a_forbidden_call(
+      end_of_child(JailProfile::kEnclave, [] { return open("/etc/passwd", O_RDONLY); })));
+  EXPECT_TRUE(died_of_a_forbidden_call(
+      end_of_child(JailProfile::kEnclave, [] { return execl("/bin/true", "true", nullptr); })));
+  EXPECT_TRUE(died_of_a_forbidden_call(
+      end_of_child(JailProfile::kEnclave, [] { return static_cast<int>(fork()); })));
 }
 
 TEST(Jail, OnlyTheTrainerMayMakeCode) {
@@ -244,7 +262,8 @@ TEST(Jail, OnlyTheTrainerMayMakeCode) {
   };
   EXPECT_TRUE(left_with_zero(end_of_child(JailProfile::kTrainer, make_code)));
   EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kEnclave, make_code)));
-  EXPECT_TRUE(died_of_a_forbidden_call(end_of_child(JailProfile::kTrainer, [] { return socket(AF_INET, SOCK_STREAM, 0); })));
+  EXPECT_TRUE(died_of_a_forbidden_call(
+      end_of_child(JailProfile::kTrainer, [] { return socket(AF_INET, SOCK_STREAM, 0); })));
 }
 
 TEST(Jail, TheReportSaysWhatWasDone) {
@@ -266,7 +285,9 @@ TEST(Jail, TheReportSaysWhatWasDone) {
   waitpid(child, &status, 0);
   EXPECT_TRUE(left_with_zero(status));
   std::string report(text);
-  EXPECT_NE(report.find(kSanitized ? R"("claim":"none")" : R"("claim":"seccomp)"), std::string::npos) << report;
+  EXPECT_NE(report.find(kSanitized ? R"("claim":"none")" : R"("claim":"seccomp)"),
+            std::string::npos)
+      << report;
   EXPECT_NE(report.find(R"("not_dumpable":true)"), std::string::npos) << report;
 }
 

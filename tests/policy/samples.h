@@ -17,33 +17,44 @@ inline Json sample_request() {
       {"purpose", "medical-research"},
       {"region", "EU"},
       {"algorithm", "mlp"},
-      {"model", Json::Object{{"parameters", 514}, {"layers", 3}, {"ops", Json::Array{"linear", "tanh"}}}},
+      {"model",
+       Json::Object{{"parameters", 514}, {"layers", 3}, {"ops", Json::Array{"linear", "tanh"}}}},
       {"epochs", 20},
       {"steps", 400},
       {"batch", 64},
       {"payment", 6000},
       {"currency", "EUR"},
-      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}, {"noise_micro", 1100000}, {"clip_micro", 1000000}}},
+      {"dp", Json::Object{{"enabled", true},
+                          {"epsilon_micro", 800000},
+                          {"delta_pico", 1000000},
+                          {"noise_micro", 1100000},
+                          {"clip_micro", 1000000}}},
       {"output", Json::Object{{"form", "weights"}}},
       {"datasets", 1},
       {"credentials", Json::Array{"hospital", "irb-approved"}},
-      {"credential_details", Json::Array{Json::Object{{"type", "hospital"}, {"issuer", "aa"}, {"expires_ms", int64_t{1900000000000}}},
-                                         Json::Object{{"type", "irb-approved"}, {"issuer", "bb"}, {"expires_ms", int64_t{1900000000000}}}}},
+      {"credential_details", Json::Array{Json::Object{{"type", "hospital"},
+                                                      {"issuer", "aa"},
+                                                      {"expires_ms", int64_t{1900000000000}}},
+                                         Json::Object{{"type", "irb-approved"},
+                                                      {"issuer", "bb"},
+                                                      {"expires_ms", int64_t{1900000000000}}}}},
   };
 }
 
 inline Json sample_dataset() {
-  return Json::Object{{"id", "d1"},
-                      {"name", "wdbc-north"},
-                      {"provider", "p1"},
-                      {"provider_name", "North Hospital"},
-                      {"rows", 1000},
-                      {"price", 5000},
-                      {"budget", Json::Object{{"epsilon_micro", 8000000}, {"delta_pico", 10000000}}}};
+  return Json::Object{
+      {"id", "d1"},
+      {"name", "wdbc-north"},
+      {"provider", "p1"},
+      {"provider_name", "North Hospital"},
+      {"rows", 1000},
+      {"price", 5000},
+      {"budget", Json::Object{{"epsilon_micro", 8000000}, {"delta_pico", 10000000}}}};
 }
 
 inline Json sample_context() {
-  return Json::Object{{"now", int64_t{1800000000000}}, {"spent_epsilon_micro", 1500000}, {"runs", 1}, {"head", 7}};
+  return Json::Object{
+      {"now", int64_t{1800000000000}}, {"spent_epsilon_micro", 1500000}, {"runs", 1}, {"head", 7}};
 }
 
 // Sets or, with null, removes the member at a dotted path.

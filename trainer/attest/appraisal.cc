@@ -14,7 +14,9 @@ Bytes sim_message(const std::string& claims) {
   return message;
 }
 
-Error no(const std::string& expected) { return Error(Code::kUnauthentic, "evidence: " + expected); }
+Error no(const std::string& expected) {
+  return Error(Code::kUnauthentic, "evidence: " + expected);
+}
 
 // Sanitizer builds run unconfined and say so; only they accept each other.
 bool sandbox_acceptable(const std::string& sandbox) {
@@ -28,16 +30,11 @@ bool sandbox_acceptable(const std::string& sandbox) {
 }  // namespace
 
 Json to_json(const Claims& claims) {
-  return Json::Object{{"profile", "souk-enclave/1"},
-                      {"role", claims.role},
-                      {"signing", claims.signing},
-                      {"kem", claims.kem},
-                      {"market", claims.market},
-                      {"contract", claims.contract},
-                      {"nonce", claims.nonce},
-                      {"boot", claims.boot},
-                      {"measurement", claims.measurement},
-                      {"sandbox", claims.sandbox}};
+  return Json::Object{
+      {"profile", "souk-enclave/1"}, {"role", claims.role},     {"signing", claims.signing},
+      {"kem", claims.kem},           {"market", claims.market}, {"contract", claims.contract},
+      {"nonce", claims.nonce},       {"boot", claims.boot},     {"measurement", claims.measurement},
+      {"sandbox", claims.sandbox}};
 }
 
 Result<Claims> claims_from_json(const Json& json) {

@@ -14,15 +14,15 @@ namespace souk::trainer {
 
 // What an enclave says of itself, in the canonical JSON that evidence binds.
 struct Claims {
-  std::string role;        // "keeper" or "trainer"
-  PublicKey signing;       // keeper: record key; trainer: receipt key
-  SealingKey kem;          // secrets are wrapped to it
-  std::string market;      // hex
-  std::string contract;    // hex, or "" for a keeper
-  std::string nonce;       // 64 hex: the asker's challenge; zeros when nobody asked
-  std::string boot;        // 32 hex, random at each start
-  Digest measurement{};    // SHA-256 of the program
-  std::string sandbox;     // policy/jail's report, or "none"
+  std::string role;      // "keeper" or "trainer"
+  PublicKey signing;     // keeper: record key; trainer: receipt key
+  SealingKey kem;        // secrets are wrapped to it
+  std::string market;    // hex
+  std::string contract;  // hex, or "" for a keeper
+  std::string nonce;     // 64 hex: the asker's challenge; zeros when nobody asked
+  std::string boot;      // 32 hex, random at each start
+  Digest measurement{};  // SHA-256 of the program
+  std::string sandbox;   // policy/jail's report, or "none"
   friend bool operator==(const Claims&, const Claims&) = default;
 };
 Json to_json(const Claims& claims);

@@ -53,7 +53,9 @@ std::string listed(const std::vector<std::string>& names) {
   return text;
 }
 
-size_t bytes_of(const Reason& reason) { return canonical(policy::to_json(reason)).size(); }
+size_t bytes_of(const Reason& reason) {
+  return canonical(policy::to_json(reason)).size();
+}
 
 template <class Sides>
 uint64_t count(const Sides& shape) {
@@ -108,7 +110,8 @@ class Judge {
     };
     auto recipient = recipient_from_text(submit.recipient);
     if (!recipient || !make_header(FileKey::random(), std::span(&*recipient, 1))) {
-      no({"wrong_recipient", "nothing can be encrypted to this recipient", "", "", "", "", "an age recipient"});
+      no({"wrong_recipient", "nothing can be encrypted to this recipient", "", "", "", "",
+          "an age recipient"});
     }
     uint64_t features = count(spec.input_shape);
     const Dataset* first = nullptr;  // that names its classes
@@ -121,26 +124,27 @@ class Judge {
       }
       if (manifest.class_names.empty()) continue;  // its provider does not say
       if (manifest.class_names.size() != spec.classes) {
-        no({"wrong_classes", "the specification is for another number of classes", manifest.provider_name,
-            manifest.name, "request.model", std::to_string(spec.classes),
+        no({"wrong_classes", "the specification is for another number of classes",
+            manifest.provider_name, manifest.name, "request.model", std::to_string(spec.classes),
             std::to_string(manifest.class_names.size())});
       } else if (first && first->manifest.class_names != manifest.class_names) {
-        no({"wrong_classes", "the datasets of one contract must name the same classes in the same order",
+        no({"wrong_classes",
+            "the datasets of one contract must name the same classes in the same order",
             manifest.provider_name, manifest.name, "request.datasets", listed(manifest.class_names),
             listed(first->manifest.class_names) + ", as in " + first->manifest.name});
       }
       if (!first) first = dataset;
     }
     if (spec.initial) {
-      no({"initial_weights", "this market's trainers start from the seed", "", "", "request.initial",
-          to_hex(ByteView(*spec.initial)), "none"});
+      no({"initial_weights", "this market's trainers start from the seed", "", "",
+          "request.initial", to_hex(ByteView(*spec.initial)), "none"});
     }
     auto shape = contracts::check_spec(spec);
     if (spec.privacy && shape) {
       double draws = static_cast<double>(shape->parameters) * spec.steps;
       if (!NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws)) {
-        no({"too_much_noise", "parameters times steps are more than the noise generator covers", "", "",
-            "request.steps", std::to_string(spec.steps), "less than 3e10 numbers in all"});
+        no({"too_much_noise", "parameters times steps are more than the noise generator covers", "",
+            "", "request.steps", std::to_string(spec.steps), "less than 3e10 numbers in all"});
       }
     }
     return good;
@@ -155,16 +159,15 @@ class Judge {
                            privacy.noise_multiplier, submit.spec.steps};
     auto epsilon = policy::epsilon_upper(event_, static_cast<double>(privacy.delta_pico) * 1e-12);
     if (!epsilon) {
-      refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "",
-                        "request.dp", "", "a finite epsilon"});
+      refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp",
+                        "", "a finite epsilon"});
       return false;
     }
     epsilon_micro_ = policy::epsilon_micro_up(*epsilon);
     if (epsilon_micro_ > privacy.epsilon_micro) {
-      refuse("denied",
-             {"epsilon_understated", "the run spends more than the contract claims", "", "",
-              "request.dp.epsilon_micro", std::to_string(privacy.epsilon_micro),
-              "at least " + std::to_string(epsilon_micro_)});
+      refuse("denied", {"epsilon_understated", "the run spends more than the contract claims", "",
+                        "", "request.dp.epsilon_micro", std::to_string(privacy.epsilon_micro),
+                        "at least " + std::to_string(epsilon_micro_)});
       return false;
     }
     charges_ = policy::charges_for(event_);
@@ -182,7 +185,8 @@ class Judge {
                 "request.credentials", "", "a signed, unexpired credential of this consumer"});
         continue;
       }
-      facts.push_back({verified->credential.type, verified->issuer, verified->credential.expires_ms});
+      facts.push_back(
+          {verified->credential.type, verified->issuer, verified->credential.expires_ms});
     }
     return facts;
   }
@@ -198,16 +202,18 @@ class Judge {
       for (const Grant& grant : past.decision->grants) {
         if (grant.dataset != dataset) continue;
         ++facts.runs;
-        facts.spent_epsilon_micro = std::min(facts.spent_epsilon_micro + grant.epsilon_micro, kMaxJsonInteger);
-        facts.last_run_ms = std::max(facts.last_run_ms, past.deadline - past.submit.deadline_minutes * 60'000);
+        facts.spent_epsilon_micro =
+            std::min(facts.spent_epsilon_micro + grant.epsilon_micro, kMaxJsonInteger);
+        facts.last_run_ms =
+            std::max(facts.last_run_ms, past.deadline - past.submit.deadline_minutes * 60'000);
       }
     }
     return facts;
   }
 
   // One provider's answer; false when it is not an allow.
-  bool ask(const Dataset& dataset, const Json& request, const PublicKey& consumer, const ContractSubmit& submit,
-           const EvaluatePolicy& evaluate, uint64_t head_size) {
+  bool ask(const Dataset& dataset, const Json& request, const PublicKey& consumer,
+           const ContractSubmit& submit, const EvaluatePolicy& evaluate, uint64_t head_size) {
     size_t room = kReasonBytes / submit.datasets.size();
     policy::DatasetFacts facts;
     facts.id = dataset.id;
@@ -220,28 +226,33 @@ class Judge {
     facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
     policy::ContextFacts context;
     context.now_ms = now_;
-    context.spent_epsilon_micro = dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
+    context.spent_epsilon_micro =
+        dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
     context.runs = dataset.budget.runs;
     context.head = static_cast<int64_t>(head_size);
-    context.consumer = usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
-    context.purpose = usage(dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
+    context.consumer =
+        usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
+    context.purpose = usage(
+        dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
     PolicyDecision answer = evaluate(dataset.manifest.policy, request, policy::build_dataset(facts),
                                      policy::build_context(context));
     Json::Array read_set;
     for (const auto& path : answer.read_set) read_set.push_back(path);
-    inputs_.push_back(Json::Object{{"dataset", dataset.id},
-                                   {"policy", answer.policy_hash},
-                                   {"request", answer.request_hash},
-                                   {"status", policy::status_name(answer.status)},
-                                   {"gas", answer.gas},
-                                   {"decision", answer.hash()},
-                                   {"read_set", ledger::sha256(as_bytes(canonical(Json(std::move(read_set)))))}});
+    inputs_.push_back(
+        Json::Object{{"dataset", dataset.id},
+                     {"policy", answer.policy_hash},
+                     {"request", answer.request_hash},
+                     {"status", policy::status_name(answer.status)},
+                     {"gas", answer.gas},
+                     {"decision", answer.hash()},
+                     {"read_set", ledger::sha256(as_bytes(canonical(Json(std::move(read_set)))))}});
     for (Reason why : answer.reasons) {
       why.provider = dataset.manifest.provider_name;
       why.dataset = dataset.manifest.name;
       if (bytes_of(why) > room) why = shortened(std::move(why));
       size_t bytes = bytes_of(why);
-      if (bytes > room && room < kReasonBytes / submit.datasets.size()) break;  // the first is always told
+      if (bytes > room && room < kReasonBytes / submit.datasets.size())
+        break;  // the first is always told
       room -= std::min(room, bytes);
       if (answer.allowed()) {
         reason(std::move(why));
@@ -259,22 +270,24 @@ class Judge {
     }
     auto kept = policy::check_obligations(submit.spec, answer.obligations);
     if (!kept) {
-      refuse("denied", {"obligation_not_met", kept.error().expected(), dataset.manifest.provider_name,
-                        dataset.manifest.name, "request", "", ""});
+      refuse("denied", {"obligation_not_met", kept.error().expected(),
+                        dataset.manifest.provider_name, dataset.manifest.name, "request", "", ""});
       return false;
     }
     if (!joint_.add(answer)) {
-      refuse("denied", {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
+      refuse("denied",
+             {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
       return false;
     }
 
     Grant grant;
     grant.dataset = dataset.id;
     grant.price = answer.price_minor;  // the list price when the policy names none
-    if (submit.spec.privacy && submit.spec.privacy->delta_pico > dataset.manifest.budget_delta_pico) {
+    if (submit.spec.privacy &&
+        submit.spec.privacy->delta_pico > dataset.manifest.budget_delta_pico) {
       refuse("denied", {"max_delta", "delta may be at most that of the dataset's budget",
-                        dataset.manifest.provider_name, dataset.manifest.name, "request.dp.delta_pico",
-                        std::to_string(submit.spec.privacy->delta_pico),
+                        dataset.manifest.provider_name, dataset.manifest.name,
+                        "request.dp.delta_pico", std::to_string(submit.spec.privacy->delta_pico),
                         "at most " + std::to_string(dataset.manifest.budget_delta_pico)});
       return false;
     }
@@ -289,8 +302,8 @@ class Judge {
       }
       auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
       if (!policy::admits(caps, spent, charges_)) {
-        int64_t fits = epsilon_that_fits(caps, spent, event_,
-                                         static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
+        int64_t fits = epsilon_that_fits(
+            caps, spent, event_, static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
         refuse("budget_exhausted",
                {"budget_exhausted", "the dataset's privacy budget has no room for this run",
                 dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
@@ -311,9 +324,9 @@ class Judge {
     out_.price = joint_.price_minor();
     if (joint_.obligations()) out_.obligations = policy::to_json(*joint_.obligations());
     if (out_.price > submit.offered) {
-      refuse("denied", {"price", "the offer is below the sum of the prices", "", "",
-                        "request.payment", std::to_string(submit.offered),
-                        std::to_string(out_.price)});
+      refuse("denied",
+             {"price", "the offer is below the sum of the prices", "", "", "request.payment",
+              std::to_string(submit.offered), std::to_string(out_.price)});
     }
   }
 
@@ -347,9 +360,10 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   for (const auto& dataset_id : submit.datasets) {
     const Dataset* dataset = state.dataset(dataset_id);
     if (!dataset || dataset->revoked) {
-      judge.refuse("denied", {dataset ? "revoked" : "unknown_dataset", "expected a dataset on offer",
-                              dataset ? dataset->manifest.provider_name : "", to_hex(dataset_id),
-                              "request.datasets", "", ""});
+      judge.refuse("denied",
+                   {dataset ? "revoked" : "unknown_dataset", "expected a dataset on offer",
+                    dataset ? dataset->manifest.provider_name : "", to_hex(dataset_id),
+                    "request.datasets", "", ""});
       continue;
     }
     datasets.push_back(dataset);
@@ -381,7 +395,8 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     facts.credentials = judge.credentials(consumer, submit);
     auto request = policy::build_request(submit.spec, facts);
     if (!request) {
-      judge.refuse("invalid_request", {"invalid_request", request.error().expected(), "", "", "request", "", ""});
+      judge.refuse("invalid_request",
+                   {"invalid_request", request.error().expected(), "", "", "request", "", ""});
     } else {
       // Every provider is asked, so that one answer tells everything there is to change.
       for (const Dataset* dataset : datasets) {
@@ -399,8 +414,9 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     auto blocked = state.contract(id) ? contracts::obstacle(state, out)
                                       : contracts::obstacle_of_terms(state, submit, out);
     if (blocked) {
-      judge.refuse(blocked->code, {blocked->code, "the state of the ledger stands against it", "",
-                                   blocked->dataset, "request.payment", blocked->got, blocked->need});
+      judge.refuse(blocked->code,
+                   {blocked->code, "the state of the ledger stands against it", "",
+                    blocked->dataset, "request.payment", blocked->got, blocked->need});
       out.status = blocked->code;
       out.allow = false;
     }

@@ -29,7 +29,9 @@ namespace {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + exponent);
 }
 
-[[gnu::always_inline]] inline float sigmoid_of(float x) { return 1.0F / (1.0F + exp_of(-x)); }
+[[gnu::always_inline]] inline float sigmoid_of(float x) {
+  return 1.0F / (1.0F + exp_of(-x));
+}
 
 [[gnu::always_inline]] inline float tanh_of(float x) {
   const float size = x < 0 ? -x : x, z = x * x;
@@ -67,7 +69,8 @@ void map(const float* x, float* y, size_t count, const Function& f) {
 
 // dx = dy * f(z), where z is the input or the output.
 template <class Function>
-void map_backward(const float* z, const float* dy, float* dx, size_t count, Onto onto, const Function& f) {
+void map_backward(const float* z, const float* dy, float* dx, size_t count, Onto onto,
+                  const Function& f) {
   wide([&] {
     if (onto == Onto::kWrite) {
       for (size_t i = 0; i < count; ++i) dx[i] = dy[i] * f(z[i]);
@@ -82,26 +85,38 @@ void map_backward(const float* z, const float* dy, float* dx, size_t count, Onto
 void activate(const Node& node, const float* x, float* y, size_t count) {
   const auto slope = static_cast<float>(node.slope);
   switch (node.op) {
-    case Node::Op::kRelu: return map(x, y, count, [](float v) { return v > 0 ? v : 0.0F; });
-    case Node::Op::kLeakyRelu: return map(x, y, count, [slope](float v) { return v > 0 ? v : slope * v; });
-    case Node::Op::kTanh: return map(x, y, count, [](float v) { return tanh_of(v); });
-    case Node::Op::kSigmoid: return map(x, y, count, [](float v) { return sigmoid_of(v); });
+    case Node::Op::kRelu:
+      return map(x, y, count, [](float v) { return v > 0 ? v : 0.0F; });
+    case Node::Op::kLeakyRelu:
+      return map(x, y, count, [slope](float v) { return v > 0 ? v : slope * v; });
+    case Node::Op::kTanh:
+      return map(x, y, count, [](float v) { return tanh_of(v); });
+    case Node::Op::kSigmoid:
+      return map(x, y, count, [](float v) { return sigmoid_of(v); });
     case Node::Op::kGelu:
-      return map(x, y, count, [](float v) { return 0.5F * v * (1.0F + erf_of(v * kInverseSqrt2, exp_of(-0.5F * v * v))); });
-    case Node::Op::kSilu: return map(x, y, count, [](float v) { return v * sigmoid_of(v); });
-    default: CHECK(false);
+      return map(x, y, count, [](float v) {
+        return 0.5F * v * (1.0F + erf_of(v * kInverseSqrt2, exp_of(-0.5F * v * v)));
+      });
+    case Node::Op::kSilu:
+      return map(x, y, count, [](float v) { return v * sigmoid_of(v); });
+    default:
+      CHECK(false);
   }
 }
 
-void activate_backward(const Node& node, const float* x, const float* y, const float* dy, float* dx, size_t count,
-                       Onto onto) {
+void activate_backward(const Node& node, const float* x, const float* y, const float* dy, float* dx,
+                       size_t count, Onto onto) {
   const auto slope = static_cast<float>(node.slope);
   switch (node.op) {
-    case Node::Op::kRelu: return map_backward(y, dy, dx, count, onto, [](float v) { return v > 0 ? 1.0F : 0.0F; });
+    case Node::Op::kRelu:
+      return map_backward(y, dy, dx, count, onto, [](float v) { return v > 0 ? 1.0F : 0.0F; });
     case Node::Op::kLeakyRelu:
-      return map_backward(y, dy, dx, count, onto, [slope](float v) { return v > 0 ? 1.0F : slope; });
-    case Node::Op::kTanh: return map_backward(y, dy, dx, count, onto, [](float v) { return 1.0F - v * v; });
-    case Node::Op::kSigmoid: return map_backward(y, dy, dx, count, onto, [](float v) { return v * (1.0F - v); });
+      return map_backward(y, dy, dx, count, onto,
+                          [slope](float v) { return v > 0 ? 1.0F : slope; });
+    case Node::Op::kTanh:
+      return map_backward(y, dy, dx, count, onto, [](float v) { return 1.0F - v * v; });
+    case Node::Op::kSigmoid:
+      return map_backward(y, dy, dx, count, onto, [](float v) { return v * (1.0F - v); });
     case Node::Op::kGelu:
       return map_backward(x, dy, dx, count, onto, [](float v) {
         const float e = exp_of(-0.5F * v * v);
@@ -112,7 +127,8 @@ void activate_backward(const Node& node, const float* x, const float* y, const f
         const float s = sigmoid_of(v);
         return s + v * s * (1.0F - s);
       });
-    default: CHECK(false);
+    default:
+      CHECK(false);
   }
 }
 

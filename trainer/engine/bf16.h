@@ -21,6 +21,8 @@ inline void to_bf16(const float* from, uint16_t* to, uint64_t count) {
   });
 }
 
-inline float from_bf16(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+inline float from_bf16(uint16_t value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
 
 }  // namespace souk::trainer

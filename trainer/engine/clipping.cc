@@ -8,7 +8,8 @@ namespace souk::trainer {
 
 using Clipping = contracts::PrivacySpec::Clipping;
 
-ClipRule::ClipRule(const contracts::PrivacySpec& privacy, const std::vector<LayerStrategy>& strategies, uint32_t shard)
+ClipRule::ClipRule(const contracts::PrivacySpec& privacy,
+                   const std::vector<LayerStrategy>& strategies, uint32_t shard)
     : kind_(privacy.clipping), shard_(shard), bound_(privacy.clip * (1 - kClipMargin)) {
   std::set<uint32_t> chunks;
   for (const LayerStrategy& own : strategies) {
@@ -22,14 +23,16 @@ ClipRule::ClipRule(const contracts::PrivacySpec& privacy, const std::vector<Laye
 
 double ClipRule::factor(double square, double rough, double bound) const {
   const double norm = std::sqrt(square);
-  double factor = kind_ == Clipping::kAutomatic ? bound / (norm + 0.01 * bound_) : std::min(1.0, bound / norm);
+  double factor =
+      kind_ == Clipping::kAutomatic ? bound / (norm + 0.01 * bound_) : std::min(1.0, bound / norm);
   const double rough_bound = rough_bound_ * (bound / bound_);
   if (factor * factor * rough > rough_bound * rough_bound) factor = rough_bound / std::sqrt(rough);
   // Down to single precision.
   return factor * (1 - 0x1p-22);
 }
 
-void ClipRule::factors(const ExampleNorms& norms, uint32_t examples, std::span<float> factors, std::span<uint8_t> present) const {
+void ClipRule::factors(const ExampleNorms& norms, uint32_t examples, std::span<float> factors,
+                       std::span<uint8_t> present) const {
   const size_t groups = error2_.size();
   for (uint32_t e = 0; e < examples; ++e) {
     double square = 0, rough = 0;

@@ -18,20 +18,22 @@ inline constexpr double kClipMargin = kSumMargin + 1e-4;
 
 class ClipRule {
  public:
-  ClipRule(const contracts::PrivacySpec& privacy, const std::vector<LayerStrategy>& strategies, uint32_t shard);
+  ClipRule(const contracts::PrivacySpec& privacy, const std::vector<LayerStrategy>& strategies,
+           uint32_t shard);
 
   // factors[group * shard + example] and present[example], for examples [0, examples). An
   // example whose norm is not finite is not present.
-  void factors(const ExampleNorms& norms, uint32_t examples, std::span<float> factors, std::span<uint8_t> present) const;
+  void factors(const ExampleNorms& norms, uint32_t examples, std::span<float> factors,
+               std::span<uint8_t> present) const;
 
  private:
   double factor(double square, double rough, double bound) const;
 
   contracts::PrivacySpec::Clipping kind_;
   uint32_t shard_;
-  double bound_;                 // of an example's clipped norm
-  double rough_bound_;           // of factor * error * roughness
-  std::vector<double> error2_;   // of each group
+  double bound_;                // of an example's clipped norm
+  double rough_bound_;          // of factor * error * roughness
+  std::vector<double> error2_;  // of each group
 };
 
 }  // namespace souk::trainer

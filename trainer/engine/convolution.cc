@@ -28,30 +28,38 @@ void point(const dnnl::memory& memory, const void* data) {
   check(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)));
 }
 
-dnnl::memory empty_memory(const Md& md, const dnnl::engine& engine) { return {md, engine, DNNL_MEMORY_NONE}; }
+dnnl::memory empty_memory(const Md& md, const dnnl::engine& engine) {
+  return {md, engine, DNNL_MEMORY_NONE};
+}
 
 }  // namespace
 
-Convolution::Convolution(const dnnl::engine& engine, const Layer& layer, const ConvolutionPlan& plan)
+Convolution::Convolution(const dnnl::engine& engine, const Layer& layer,
+                         const ConvolutionPlan& plan)
     : full_(plan.rows), small_(plan.small_rows), has_bias_(layer.bias_count > 0) {
-  const int64_t groups = layer.node.groups, in = layer.in.channels, out = layer.out.channels, kernel = layer.node.kernel;
-  const Dims dims = groups == 1 ? Dims{out, in, kernel, kernel} : Dims{groups, out / groups, in / groups, kernel, kernel};
+  const int64_t groups = layer.node.groups, in = layer.in.channels, out = layer.out.channels,
+                kernel = layer.node.kernel;
+  const Dims dims = groups == 1 ? Dims{out, in, kernel, kernel}
+                                : Dims{groups, out / groups, in / groups, kernel, kernel};
   plain_ = Md(dims, Type::f32, groups == 1 ? Tag::oihw : Tag::goihw);
   bias_ = Md(Dims{out}, Type::f32, Tag::a);
   // The first tile decides the layouts of weights; the others take them over.
   add_tile(engine, layer, plan, plan.rows, true, plan.batch_gradient);
-  if (plan.small_rows != plan.rows) add_tile(engine, layer, plan, plan.small_rows, true, plan.batch_gradient);
+  if (plan.small_rows != plan.rows)
+    add_tile(engine, layer, plan, plan.small_rows, true, plan.batch_gradient);
   for (uint32_t rows : {plan.chunk_rows, plan.example_rows}) {
     if (rows > 0) add_tile(engine, layer, plan, rows, false, true);
   }
   plain_weights_ = empty_memory(plain_, engine);
   forward_weights_ = dnnl::memory(forward_layout_, engine);
-  to_forward_ = dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, forward_layout_));
+  to_forward_ =
+      dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, forward_layout_));
   if (data_layout_.get_size() > 0) {
     data_weights_ = dnnl::memory(data_layout_, engine);
     to_data_ = dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, data_layout_));
   }
-  if (blocked_.get_size() > 0) to_plain_ = dnnl::reorder(dnnl::reorder::primitive_desc(engine, blocked_, engine, plain_));
+  if (blocked_.get_size() > 0)
+    to_plain_ = dnnl::reorder(dnnl::reorder::primitive_desc(engine, blocked_, engine, plain_));
 }
 
 size_t Convolution::tile_index(uint32_t rows) const {
@@ -62,8 +70,8 @@ size_t Convolution::tile_index(uint32_t rows) const {
   return 0;
 }
 
-void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer, const ConvolutionPlan& plan, uint32_t rows,
-                           bool passes, bool weights) {
+void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer,
+                           const ConvolutionPlan& plan, uint32_t rows, bool passes, bool weights) {
   const Node& node = layer.node;
   const Dims strides{node.stride, node.stride}, padding{node.padding, node.padding};
   const Type type = plan.bf16 ? Type::bf16 : Type::f32;
@@ -71,7 +79,8 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer, const
     return Md(Dims{rows, shape.channels, shape.height, shape.width}, of, Tag::nhwc);
   };
   const Md any(plain_.dims(), type, Tag::any), any_gradient(plain_.dims(), Type::f32, Tag::any);
-  auto existing = std::find_if(tiles_.begin(), tiles_.end(), [&](const Tile& t) { return t.rows == rows; });
+  auto existing =
+      std::find_if(tiles_.begin(), tiles_.end(), [&](const Tile& t) { return t.rows == rows; });
   if (existing == tiles_.end()) existing = tiles_.insert(tiles_.end(), Tile{});
   Tile& t = *existing;
   t.rows = rows;
@@ -82,10 +91,12 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer, const
 
   auto forward_pd = [&](const Md& layout, const Md& target, const dnnl::primitive_attr& attr) {
     using Forward = dnnl::convolution_forward;
-    return has_bias_ ? Forward::primitive_desc(
-                           {Prop::forward_training, kDirect, t.source, layout, bias_, target, strides, padding, padding}, attr, engine)
-                     : Forward::primitive_desc(
-                           {Prop::forward_training, kDirect, t.source, layout, target, strides, padding, padding}, attr, engine);
+    return has_bias_ ? Forward::primitive_desc({Prop::forward_training, kDirect, t.source, layout,
+                                                bias_, target, strides, padding, padding},
+                                               attr, engine)
+                     : Forward::primitive_desc({Prop::forward_training, kDirect, t.source, layout,
+                                                target, strides, padding, padding},
+                                               attr, engine);
   };
   auto hint = forward_pd(any, t.target_gradient, own_scratch());
   if (passes && !t.forward) {
@@ -101,9 +112,10 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer, const
     forward_layout_ = pd.weights_desc();
   }
   if (passes && plan.training && plan.needs_input_gradient && !t.data) {
-    dnnl::convolution_backward_data::primitive_desc pd({kDirect, t.source_gradient, data_layout_.get_size() > 0 ? data_layout_ : any,
-                                                        t.target_gradient, strides, padding, padding},
-                                                       own_scratch(), engine, hint);
+    dnnl::convolution_backward_data::primitive_desc pd(
+        {kDirect, t.source_gradient, data_layout_.get_size() > 0 ? data_layout_ : any,
+         t.target_gradient, strides, padding, padding},
+        own_scratch(), engine, hint);
     t.data = dnnl::convolution_backward_data(pd);
     t.scratch_data = pd.scratchpad_desc();
     data_layout_ = pd.weights_desc();
@@ -111,15 +123,18 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer, const
   if (weights && plan.training && !t.weights) {
     using Weights = dnnl::convolution_backward_weights;
     const Md layout = blocked_.get_size() > 0 ? blocked_ : any_gradient;
-    auto pd = has_bias_ ? Weights::primitive_desc({kDirect, t.source, layout, bias_, t.target_gradient, strides, padding, padding},
+    auto pd = has_bias_ ? Weights::primitive_desc({kDirect, t.source, layout, bias_,
+                                                   t.target_gradient, strides, padding, padding},
                                                   own_scratch(), engine, hint)
-                        : Weights::primitive_desc({kDirect, t.source, layout, t.target_gradient, strides, padding, padding},
+                        : Weights::primitive_desc({kDirect, t.source, layout, t.target_gradient,
+                                                   strides, padding, padding},
                                                   own_scratch(), engine, hint);
     t.weights = Weights(pd);
     t.scratch_weights = pd.scratchpad_desc();
     blocked_ = pd.diff_weights_desc();
   }
-  for (const Md& md : {t.scratch_forward, t.scratch_data, t.scratch_weights}) scratch_ = std::max(scratch_, md.get_size());
+  for (const Md& md : {t.scratch_forward, t.scratch_data, t.scratch_weights})
+    scratch_ = std::max(scratch_, md.get_size());
 }
 
 void Convolution::set_weights(dnnl::stream& stream, const float* weights) {
@@ -131,9 +146,11 @@ void Convolution::set_weights(dnnl::stream& stream, const float* weights) {
 
 Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) : of_(of) {
   for (const Tile& t : of.tiles_) {
-    memories_.push_back({empty_memory(t.source, engine), empty_memory(t.target, engine), empty_memory(t.source_gradient, engine),
-                         empty_memory(t.target_gradient, engine), empty_memory(t.scratch_forward, engine),
-                         empty_memory(t.scratch_data, engine), empty_memory(t.scratch_weights, engine)});
+    memories_.push_back(
+        {empty_memory(t.source, engine), empty_memory(t.target, engine),
+         empty_memory(t.source_gradient, engine), empty_memory(t.target_gradient, engine),
+         empty_memory(t.scratch_forward, engine), empty_memory(t.scratch_data, engine),
+         empty_memory(t.scratch_weights, engine)});
   }
   bias_ = empty_memory(of.bias_, engine);
   bias_gradient_ = empty_memory(of.bias_, engine);
@@ -141,13 +158,14 @@ Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) :
   plain_ = empty_memory(of.plain_, engine);
 }
 
-void Convolution::Runner::run(dnnl::stream& stream, const dnnl::primitive& primitive, dnnl_exec_arg_t* args, int count) {
+void Convolution::Runner::run(dnnl::stream& stream, const dnnl::primitive& primitive,
+                              dnnl_exec_arg_t* args, int count) {
   check(dnnl_primitive_execute(primitive.get(), stream.get(), count, args));
   check(dnnl_stream_wait(stream.get()));
 }
 
-void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const void* x, const float* bias, float* y,
-                                  void* scratch) {
+void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const void* x,
+                                  const float* bias, float* y, void* scratch) {
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.source, x);
@@ -162,7 +180,8 @@ void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const voi
   run(stream, of_.tiles_[index].forward, args, of_.has_bias_ ? 5 : 4);
 }
 
-void Convolution::Runner::backward_data(dnnl::stream& stream, uint32_t rows, const void* dy, float* dx, void* scratch) {
+void Convolution::Runner::backward_data(dnnl::stream& stream, uint32_t rows, const void* dy,
+                                        float* dx, void* scratch) {
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.target_gradient, dy);
@@ -175,8 +194,8 @@ void Convolution::Runner::backward_data(dnnl::stream& stream, uint32_t rows, con
   run(stream, of_.tiles_[index].data, args, 4);
 }
 
-void Convolution::Runner::weights(dnnl::stream& stream, uint32_t rows, const void* x, const void* dy, float* blocked,
-                                  float* dbias, void* scratch) {
+void Convolution::Runner::weights(dnnl::stream& stream, uint32_t rows, const void* x,
+                                  const void* dy, float* blocked, float* dbias, void* scratch) {
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.source, x);

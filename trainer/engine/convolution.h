@@ -17,13 +17,14 @@ namespace souk::trainer {
 struct ConvolutionPlan {
   uint32_t rows = 1;        // views of a full shard
   uint32_t small_rows = 1;  // and of the pieces a last, smaller shard is made of
-  uint32_t example_rows = 0;  // views of one example: for gradients of single examples; 0 if none are asked
-  uint32_t chunk_rows = 0;    // views whose gradients one call sums, in ghost clipping; 0 if unused
+  uint32_t example_rows =
+      0;  // views of one example: for gradients of single examples; 0 if none are asked
+  uint32_t chunk_rows = 0;  // views whose gradients one call sums, in ghost clipping; 0 if unused
   bool training = false;
   bool batch_gradient = false;
   bool needs_input_gradient = false;
-  bool bf16 = false;         // inputs of the products; outputs and weight gradients are f32
-  bool rectify = false;      // after the convolution: max(x, slope * x)
+  bool bf16 = false;     // inputs of the products; outputs and weight gradients are f32
+  bool rectify = false;  // after the convolution: max(x, slope * x)
   float slope = 0;
 };
 
@@ -38,20 +39,23 @@ class Convolution {
     Runner(const dnnl::engine& engine, const Convolution& of);
 
     // x: rows views, f32 or bf16 as planned; y, dy, dx likewise `rows` views.
-    void forward(dnnl::stream& stream, uint32_t rows, const void* x, const float* bias, float* y, void* scratch);
-    void backward_data(dnnl::stream& stream, uint32_t rows, const void* dy, float* dx, void* scratch);
-    // Of all `rows` views together, in the primitive's own layout; `rows` is one of the plan's.
-    void weights(dnnl::stream& stream, uint32_t rows, const void* x, const void* dy, float* blocked, float* dbias,
+    void forward(dnnl::stream& stream, uint32_t rows, const void* x, const float* bias, float* y,
                  void* scratch);
+    void backward_data(dnnl::stream& stream, uint32_t rows, const void* dy, float* dx,
+                       void* scratch);
+    // Of all `rows` views together, in the primitive's own layout; `rows` is one of the plan's.
+    void weights(dnnl::stream& stream, uint32_t rows, const void* x, const void* dy, float* blocked,
+                 float* dbias, void* scratch);
     // From the primitive's layout, which may be padded, to the model's.
     void to_plain(dnnl::stream& stream, float* blocked, float* plain);
 
    private:
-    void run(dnnl::stream& stream, const dnnl::primitive& primitive, dnnl_exec_arg_t* args, int count);
+    void run(dnnl::stream& stream, const dnnl::primitive& primitive, dnnl_exec_arg_t* args,
+             int count);
 
     const Convolution& of_;
     struct Memories {
-      dnnl::memory source, target;           // of forward and of gradients of weights
+      dnnl::memory source, target;  // of forward and of gradients of weights
       dnnl::memory source_gradient, target_gradient;
       dnnl::memory scratch_forward, scratch_data, scratch_weights;
     };
@@ -84,8 +88,8 @@ class Convolution {
   };
   const Tile& tile(uint32_t rows) const { return tiles_[tile_index(rows)]; }
   size_t tile_index(uint32_t rows) const;
-  void add_tile(const dnnl::engine& engine, const Layer& layer, const ConvolutionPlan& plan, uint32_t rows, bool passes,
-                bool weights);
+  void add_tile(const dnnl::engine& engine, const Layer& layer, const ConvolutionPlan& plan,
+                uint32_t rows, bool passes, bool weights);
 
   uint32_t full_ = 0, small_ = 0;
   bool has_bias_ = false;

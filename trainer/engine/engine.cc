@@ -27,18 +27,23 @@ namespace {
 // noise streams, so a constant of the format.
 constexpr uint64_t kPiece = 4096;
 
-double delta_of(const contracts::PrivacySpec& privacy) { return static_cast<double>(privacy.delta_pico) / 1e12; }
+double delta_of(const contracts::PrivacySpec& privacy) {
+  return static_cast<double>(privacy.delta_pico) / 1e12;
+}
 
 policy::Event event_of(const TrainingSpec& spec, uint64_t steps) {
-  return {policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier, steps};
+  return {policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier,
+          steps};
 }
 
 Status check_privacy(const TrainingSpec& spec) {
-  if (spec.shuffle) return Error(Code::kRefused, "privacy: expected Poisson sampling, not shuffled batches");
+  if (spec.shuffle)
+    return Error(Code::kRefused, "privacy: expected Poisson sampling, not shuffled batches");
   double epsilon = TRY(policy::epsilon_upper(event_of(spec, spec.steps), delta_of(*spec.privacy)));
   int64_t micro = policy::epsilon_micro_up(epsilon);
   if (micro > spec.privacy->epsilon_micro) {
-    return Error(Code::kRefused, "privacy: expected a claimed epsilon of at least " + std::to_string(micro) + " millionths");
+    return Error(Code::kRefused, "privacy: expected a claimed epsilon of at least " +
+                                     std::to_string(micro) + " millionths");
   }
   return Done{};
 }
@@ -61,23 +66,24 @@ struct TrainingRun::State {
   std::optional<Secret<32>> root;
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
-  std::optional<ClipRule> clip;        // with privacy
-  std::optional<FixedPoint> fixed;     // with privacy
+  std::optional<ClipRule> clip;     // with privacy
+  std::optional<FixedPoint> fixed;  // with privacy
   bool has_dropout = false;
 
   // Moved on by step().
-  std::vector<float> numbers;          // the model
+  std::vector<float> numbers;  // the model
   std::optional<OptimizerState> optimizer;
   std::optional<RunningMean> running;
   std::optional<ShuffledRows> shuffled;
-  std::vector<float> accumulated;      // gradients of the draws since the last update; empty if each is one
+  std::vector<float>
+      accumulated;  // gradients of the draws since the last update; empty if each is one
   uint32_t steps_done = 0;
   double loss = 0;
   bool broken = false;
 
   // Of the step under way. One for each shard of a wave, which is one for each worker:
-  std::vector<std::vector<float>> sums;         // gradients of the shards, clipped with privacy
-  std::vector<std::vector<float>> statistics;   // of batch norms
+  std::vector<std::vector<float>> sums;        // gradients of the shards, clipped with privacy
+  std::vector<std::vector<float>> statistics;  // of batch norms
   std::vector<double> losses;
   // One for each worker, with privacy:
   std::vector<std::vector<float>> factors;
@@ -88,8 +94,8 @@ struct TrainingRun::State {
   };
   std::vector<Piece> pieces;
   // Of all parameters, where a batch takes more than one wave:
-  std::vector<int64_t> total;                   // with privacy
-  std::vector<float> mean;                      // without
+  std::vector<int64_t> total;  // with privacy
+  std::vector<float> mean;     // without
 
   struct Keys {
     std::optional<Secret<32>> dropout, augment;
@@ -100,7 +106,8 @@ struct TrainingRun::State {
     return poisson_batch(derive_key(*root, "sample", step), rows, spec.sampling_threshold);
   }
 
-  void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys, float* input) const {
+  void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys,
+                 float* input) const {
     const uint64_t numbers_each = graph.input().count(), views = spec.augmentation.multiplicity;
     for (uint64_t e = 0; e < here; ++e) {
       for (uint64_t view = 0; view < views; ++view, input += numbers_each) {
@@ -116,10 +123,13 @@ struct TrainingRun::State {
 
   // Forward, loss and backward for examples [first, first + shard) of the batch, whose gradient
   // goes to sums[slot].
-  Status run_shard(std::span<const uint64_t> batch, uint64_t first, const Keys& keys, size_t slot, unsigned worker) {
-    const uint64_t here = std::min<uint64_t>(spec.shard, batch.size() - first), views = spec.augmentation.multiplicity;
+  Status run_shard(std::span<const uint64_t> batch, uint64_t first, const Keys& keys, size_t slot,
+                   unsigned worker) {
+    const uint64_t here = std::min<uint64_t>(spec.shard, batch.size() - first),
+                   views = spec.augmentation.multiplicity;
     read_rows(batch, first, here, keys, network->input(worker));
-    Network::Pass pass{static_cast<uint32_t>(here), true, keys.dropout ? &*keys.dropout : nullptr, first};
+    Network::Pass pass{static_cast<uint32_t>(here), true, keys.dropout ? &*keys.dropout : nullptr,
+                       first};
     TRY(network->forward(worker, pass));
     const float* outputs = network->outputs(worker);
     float* gradients = network->outputs_gradient(worker);
@@ -127,7 +137,8 @@ struct TrainingRun::State {
     double sum = 0;
     for (uint64_t row = 0; row < here * views; ++row) {
       std::span<const float> own(outputs + row * graph.outputs, graph.outputs);
-      sum += share * loss_of(spec.loss, own, labels[batch[first + row / views]], share, gradients + row * graph.outputs);
+      sum += share * loss_of(spec.loss, own, labels[batch[first + row / views]], share,
+                             gradients + row * graph.outputs);
     }
     losses[slot] = sum;
     if (!spec.privacy) {
@@ -155,8 +166,8 @@ struct TrainingRun::State {
     bool first = true, last = true;
   };
 
-  // Calls join(first, count, wave, piece) for every piece after each wave of shards, once where the batch
-  // is empty; what it does with sums it does in the order of the shards, whoever made them.
+  // Calls join(first, count, wave, piece) for every piece after each wave of shards, once where the
+  // batch is empty; what it does with sums it does in the order of the shards, whoever made them.
   template <class Join>
   Status run_batch(std::span<const uint64_t> batch, const Keys& keys, const Join& join) {
     const uint64_t shards = (batch.size() + spec.shard - 1) / spec.shard, wave = sums.size();
@@ -165,7 +176,8 @@ struct TrainingRun::State {
       const uint64_t now = std::min(wave, shards - start);
       FirstError errors;
       workers->run(now, [&](size_t index, unsigned worker) {
-        if (!errors.failed()) errors.note(run_shard(batch, (start + index) * spec.shard, keys, index, worker));
+        if (!errors.failed())
+          errors.note(run_shard(batch, (start + index) * spec.shard, keys, index, worker));
       });
       TRY(errors.status());
       for (uint64_t s = 0; s < now; ++s) {
@@ -173,9 +185,12 @@ struct TrainingRun::State {
         if (!statistics.empty()) move_statistics(statistics[s]);
       }
       const Wave own{now, start == 0, start + now == shards};
-      for_each_piece([&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, own, piece); });
+      for_each_piece(
+          [&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, own, piece); });
     }
-    if (shards == 0) for_each_piece([&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, Wave{}, piece); });
+    if (shards == 0)
+      for_each_piece(
+          [&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, Wave{}, piece); });
     return Done{};
   }
 
@@ -183,8 +198,10 @@ struct TrainingRun::State {
     float* running_statistics = numbers.data() + graph.parameters;
     for (const Layer& layer : graph.layers) {
       if (layer.running_count == 0 || !layer.trained) continue;
-      for (uint64_t i = layer.running_at - graph.parameters; i < layer.running_at - graph.parameters + layer.running_count; ++i) {
-        running_statistics[i] = static_cast<float>((1 - kRunningMomentum) * running_statistics[i] + kRunningMomentum * seen[i]);
+      for (uint64_t i = layer.running_at - graph.parameters;
+           i < layer.running_at - graph.parameters + layer.running_count; ++i) {
+        running_statistics[i] = static_cast<float>((1 - kRunningMomentum) * running_statistics[i] +
+                                                   kRunningMomentum * seen[i]);
       }
     }
   }
@@ -193,33 +210,36 @@ struct TrainingRun::State {
   // the batch is empty: a step without noise would say so.
   Status private_gradient(std::span<const uint64_t> batch, const Keys& keys) {
     auto key = derive_key(*root, "noise", steps_done);
-    return run_batch(batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
-      const bool one_wave = wave.first && wave.last;
-      std::span<int64_t> sum(one_wave ? piece.total.data() : total.data() + first, count);
-      for (uint64_t s = 0; s < wave.shards; ++s) fixed->add({sums[s].data() + first, count}, sum);
-      if (!wave.last) return;
-      ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
-      std::span<float> g(piece.mean.data(), count);
-      fixed->release(random, sum, 1.0 / spec.batch, g);
-      update(first, g);
-    });
+    return run_batch(
+        batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
+          const bool one_wave = wave.first && wave.last;
+          std::span<int64_t> sum(one_wave ? piece.total.data() : total.data() + first, count);
+          for (uint64_t s = 0; s < wave.shards; ++s)
+            fixed->add({sums[s].data() + first, count}, sum);
+          if (!wave.last) return;
+          ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
+          std::span<float> g(piece.mean.data(), count);
+          fixed->release(random, sum, 1.0 / spec.batch, g);
+          update(first, g);
+        });
   }
 
   Status plain_gradient(std::span<const uint64_t> batch, const Keys& keys) {
     const float share = 1.0F / static_cast<float>(spec.batch);
-    return run_batch(batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
-      const bool one_wave = wave.first && wave.last;
-      float* to = one_wave ? piece.mean.data() : mean.data() + first;
-      wide([&] {
-        for (uint64_t i = 0; wave.first && i < count; ++i) to[i] = 0;
-        for (uint64_t s = 0; s < wave.shards; ++s) {
-          const float* from = sums[s].data() + first;
-          for (uint64_t i = 0; i < count; ++i) to[i] += from[i];
-        }
-        for (uint64_t i = 0; wave.last && i < count; ++i) to[i] *= share;
-      });
-      if (wave.last) update(first, {to, count});
-    });
+    return run_batch(batch, keys,
+                     [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
+                       const bool one_wave = wave.first && wave.last;
+                       float* to = one_wave ? piece.mean.data() : mean.data() + first;
+                       wide([&] {
+                         for (uint64_t i = 0; wave.first && i < count; ++i) to[i] = 0;
+                         for (uint64_t s = 0; s < wave.shards; ++s) {
+                           const float* from = sums[s].data() + first;
+                           for (uint64_t i = 0; i < count; ++i) to[i] += from[i];
+                         }
+                         for (uint64_t i = 0; wave.last && i < count; ++i) to[i] *= share;
+                       });
+                       if (wave.last) update(first, {to, count});
+                     });
   }
 
   // By the mean of the last `accumulate` gradients, once there are that many.
@@ -247,7 +267,9 @@ struct TrainingRun::State {
     TRY(spec.privacy ? private_gradient(batch, keys) : plain_gradient(batch, keys));
     // Frozen numbers do not move; batch statistics do.
     const bool updated = (steps_done + uint64_t{1}) % spec.accumulate == 0;
-    if (updated) running->update(numbers, graph.parameters, graph.numbers - graph.parameters, (steps_done + 1) / spec.accumulate);
+    if (updated)
+      running->update(numbers, graph.parameters, graph.numbers - graph.parameters,
+                      (steps_done + 1) / spec.accumulate);
     ++steps_done;
     return Done{};
   }
@@ -260,7 +282,8 @@ struct TrainingRun::State {
     if (spec.accumulate > 1) accumulated.assign(graph.trained, 0.0F);
     if (!spec.privacy) {
       mean.assign(graph.trained, 0.0F);
-      if (graph.numbers > graph.parameters) statistics.assign(wave, std::vector<float>(graph.numbers - graph.parameters));
+      if (graph.numbers > graph.parameters)
+        statistics.assign(wave, std::vector<float>(graph.numbers - graph.parameters));
       return;
     }
     factors.assign(wave, std::vector<float>(graph.trained_layers.size() * spec.shard));
@@ -274,8 +297,8 @@ TrainingRun::TrainingRun(TrainingRun&&) noexcept = default;
 TrainingRun& TrainingRun::operator=(TrainingRun&&) noexcept = default;
 TrainingRun::~TrainingRun() = default;
 
-Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data, NoiseRoot root, Workers& workers,
-                                        const Model* initial) {
+Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data, NoiseRoot root,
+                                        Workers& workers, const Model* initial) {
   return guarded([&]() -> Result<TrainingRun> {
     auto state = std::make_unique<State>();
     State& s = *state;
@@ -290,7 +313,8 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.root.emplace(std::move(root));
     s.workers = &workers;
     NetworkSettings settings;
-    settings.gradients = spec.privacy ? NetworkSettings::Gradients::kPerExample : NetworkSettings::Gradients::kBatch;
+    settings.gradients =
+        spec.privacy ? NetworkSettings::Gradients::kPerExample : NetworkSettings::Gradients::kBatch;
     settings.shard = spec.shard;
     settings.views = spec.augmentation.multiplicity;
     settings.workers = workers.threads();
@@ -299,7 +323,9 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     if (spec.privacy) {
       double draws = static_cast<double>(s.graph.trained) * spec.steps;
       auto grid = NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws);
-      if (!grid) return Error(Code::kRefused, "privacy: expected trained parameters times steps to stay below 3e10");
+      if (!grid)
+        return Error(Code::kRefused,
+                     "privacy: expected trained parameters times steps to stay below 3e10");
       s.fixed.emplace(*grid);
       s.clip.emplace(*spec.privacy, s.network->strategies(), spec.shard);
     }
@@ -321,7 +347,8 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
 Status TrainingRun::step() {
   State& s = *state_;
   if (s.broken) return Error(Code::kBroken, "training: this run has failed");
-  if (s.steps_done == s.spec.steps) return Error(Code::kConflict, "training: expected no step after the last");
+  if (s.steps_done == s.spec.steps)
+    return Error(Code::kConflict, "training: expected no step after the last");
   Status status = guarded([&] { return s.step(); });
   // Half a step may have happened: nothing after it would be the run that was agreed.
   if (!status) s.broken = true;
@@ -336,9 +363,15 @@ Status TrainingRun::run_to_end(const std::function<void(uint32_t)>& after_step) 
   return Done{};
 }
 
-uint32_t TrainingRun::steps_done() const { return state_->steps_done; }
-uint32_t TrainingRun::steps_total() const { return state_->spec.steps; }
-double TrainingRun::private_loss_of_last_step() const { return state_->loss; }
+uint32_t TrainingRun::steps_done() const {
+  return state_->steps_done;
+}
+uint32_t TrainingRun::steps_total() const {
+  return state_->spec.steps;
+}
+double TrainingRun::private_loss_of_last_step() const {
+  return state_->loss;
+}
 
 double TrainingRun::epsilon_spent() const {
   const State& s = *state_;
@@ -350,8 +383,11 @@ double TrainingRun::epsilon_spent() const {
 Result<Model> TrainingRun::finish() {
   State& s = *state_;
   if (s.broken) return Error(Code::kBroken, "training: this run has failed");
-  if (s.steps_done < s.spec.steps) return Error(Code::kConflict, "training: expected every step to be done first");
-  return guarded([&]() -> Result<Model> { return named(s.graph, s.running->kept() ? s.running->mean() : s.numbers); });
+  if (s.steps_done < s.spec.steps)
+    return Error(Code::kConflict, "training: expected every step to be done first");
+  return guarded([&]() -> Result<Model> {
+    return named(s.graph, s.running->kept() ? s.running->mean() : s.numbers);
+  });
 }
 
 }  // namespace souk::trainer

@@ -39,7 +39,8 @@ class TrainingRun {
   // exceeds the claimed one, privacy is asked with shuffled batches, or bf16 on a CPU without
   // it. `initial`: weights to start from (fine-tuning), else those of spec.seed.
   static Result<TrainingRun> create(const contracts::TrainingSpec& spec, Examples data,
-                                    NoiseRoot root, Workers& workers, const Model* initial = nullptr);
+                                    NoiseRoot root, Workers& workers,
+                                    const Model* initial = nullptr);
   TrainingRun(TrainingRun&&) noexcept;
   TrainingRun& operator=(TrainingRun&&) noexcept;
   ~TrainingRun();
@@ -66,7 +67,8 @@ class TrainingRun {
   std::unique_ptr<State> state_;
 };
 
-// The last layer's numbers, rows x (classes, or 1). kMalformed: model, features and spec do not fit together.
+// The last layer's numbers, rows x (classes, or 1). kMalformed: model, features and spec do not fit
+// together.
 Result<std::vector<float>> predict(const contracts::TrainingSpec& spec, const Model& model,
                                    const Features& features, uint64_t rows, Workers& workers);
 
@@ -79,7 +81,7 @@ struct Evaluation {
   double accuracy = 0;  // share of examples whose predicted_class is the label
   double loss = 0;      // mean of the spec's loss
 };
-Result<Evaluation> evaluate(const contracts::TrainingSpec& spec, const Model& model,
-                            Examples data, Workers& workers);
+Result<Evaluation> evaluate(const contracts::TrainingSpec& spec, const Model& model, Examples data,
+                            Workers& workers);
 
 }  // namespace souk::trainer

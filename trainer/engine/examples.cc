@@ -16,7 +16,8 @@ std::vector<float> spread(const std::vector<double>& constants, uint64_t count, 
   return out;
 }
 
-Status check_categories(const Layer& layer, const Features& features, uint64_t rows, uint64_t width) {
+Status check_categories(const Layer& layer, const Features& features, uint64_t rows,
+                        uint64_t width) {
   bool fit = true;
   std::visit(
       [&](const auto& values) {
@@ -29,21 +30,24 @@ Status check_categories(const Layer& layer, const Features& features, uint64_t r
       },
       features);
   if (fit) return Done{};
-  return Error(Code::kMalformed, "dataset: expected whole numbers from 0 to " + std::to_string(layer.node.categories - 1) +
+  return Error(Code::kMalformed, "dataset: expected whole numbers from 0 to " +
+                                     std::to_string(layer.node.categories - 1) +
                                      " in the columns of an embedding");
 }
 
 }  // namespace
 
-Result<ExampleReader> ExampleReader::open(const contracts::TrainingSpec& spec, const Graph& graph, const Features& features,
-                                          uint64_t rows) {
+Result<ExampleReader> ExampleReader::open(const contracts::TrainingSpec& spec, const Graph& graph,
+                                          const Features& features, uint64_t rows) {
   ExampleReader reader;
   reader.features_ = features;
   reader.shape_ = graph.input();
   const uint64_t count = reader.shape_.count();
-  uint64_t have = std::visit([](const auto& values) { return static_cast<uint64_t>(values.size()); }, features);
+  uint64_t have =
+      std::visit([](const auto& values) { return static_cast<uint64_t>(values.size()); }, features);
   if (rows > UINT64_MAX / count || have != rows * count) {
-    return Error(Code::kMalformed, "dataset: expected " + std::to_string(count) + " numbers for each example");
+    return Error(Code::kMalformed,
+                 "dataset: expected " + std::to_string(count) + " numbers for each example");
   }
   reader.augmentation_ = spec.augmentation;
   reader.mean_ = spread(spec.input_mean, count, 0.0F);
@@ -60,7 +64,8 @@ Result<ExampleReader> ExampleReader::open(const contracts::TrainingSpec& spec, c
 }
 
 void ExampleReader::read(uint64_t row, float* out) const {
-  const uint64_t pixels = uint64_t{shape_.height} * shape_.width, channels = shape_.channels, count = pixels * channels;
+  const uint64_t pixels = uint64_t{shape_.height} * shape_.width, channels = shape_.channels,
+                 count = pixels * channels;
   const float* mean = mean_.data();
   const float* scale = scale_.data();
   std::visit(
@@ -68,7 +73,8 @@ void ExampleReader::read(uint64_t row, float* out) const {
         const auto* in = values.data() + row * count;
         wide([&] {
           if (pixels == 1 || channels == 1) {  // one order is the other
-            for (uint64_t i = 0; i < count; ++i) out[i] = (static_cast<float>(in[i]) - mean[i]) * scale[i];
+            for (uint64_t i = 0; i < count; ++i)
+              out[i] = (static_cast<float>(in[i]) - mean[i]) * scale[i];
             return;
           }
           for (uint64_t c = 0; c < channels; ++c) {
@@ -84,9 +90,11 @@ void ExampleReader::read(uint64_t row, float* out) const {
 
 void ExampleReader::read_view(uint64_t row, ChaCha20& random, float* out) const {
   const uint64_t word = random.next();
-  const int64_t height = shape_.height, width = shape_.width, channels = shape_.channels, margin = augmentation_.crop;
+  const int64_t height = shape_.height, width = shape_.width, channels = shape_.channels,
+                margin = augmentation_.crop;
   auto below = [&](uint64_t bits) {  // 0 .. 2 * margin, each within 2^-30 of evenly
-    return static_cast<int64_t>(((bits & 0x7fffffff) * (2 * augmentation_.crop + uint64_t{1})) >> 31);
+    return static_cast<int64_t>(((bits & 0x7fffffff) * (2 * augmentation_.crop + uint64_t{1})) >>
+                                31);
   };
   const int64_t down = below(word >> 1) - margin, right = below(word >> 32) - margin;
   const bool mirror = augmentation_.flip && (word & 1) != 0;
@@ -110,10 +118,12 @@ void ExampleReader::read_view(uint64_t row, ChaCha20& random, float* out) const 
 }
 
 Status check_labels(std::span<const int64_t> labels, uint64_t rows, uint32_t classes) {
-  if (labels.size() != rows) return Error(Code::kMalformed, "dataset: expected one label for each example");
+  if (labels.size() != rows)
+    return Error(Code::kMalformed, "dataset: expected one label for each example");
   for (int64_t label : labels) {
     if (label < 0 || label >= int64_t{classes}) {
-      return Error(Code::kMalformed, "dataset: expected labels from 0 to " + std::to_string(classes - 1));
+      return Error(Code::kMalformed,
+                   "dataset: expected labels from 0 to " + std::to_string(classes - 1));
     }
   }
   return Done{};

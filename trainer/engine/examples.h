@@ -17,8 +17,8 @@ class ExampleReader {
  public:
   // kMalformed: `features` is not rows x input numbers, or a column that an embedding reads
   // holds something else than 0 .. categories - 1.
-  static Result<ExampleReader> open(const contracts::TrainingSpec& spec, const Graph& graph, const Features& features,
-                                    uint64_t rows);
+  static Result<ExampleReader> open(const contracts::TrainingSpec& spec, const Graph& graph,
+                                    const Features& features, uint64_t rows);
 
   // Example `row`, normalised: x' = (x - mean) * scale, in row, column, channel order. Columns
   // that an embedding reads are left as they are.

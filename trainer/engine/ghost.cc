@@ -18,17 +18,21 @@ void GhostScratch::fit(uint64_t pixels) {
 namespace {
 
 // <D, X shifted by (down, right)>, where `d` has zeros in the columns that would leave their row.
-double shifted_dot(int64_t height, int64_t width, int64_t down, int64_t right, const float* d, const float* x) {
+double shifted_dot(int64_t height, int64_t width, int64_t down, int64_t right, const float* d,
+                   const float* x) {
   const int64_t pixels = height * width, offset = down * width + right;
   const int64_t low = std::max<int64_t>(0, -offset), high = pixels - std::max<int64_t>(0, offset);
   double sum = 0;
   wide([&] {
-    for (int64_t row = std::max<int64_t>(0, -down); row < height - std::max<int64_t>(0, down); ++row) {
-      for (int64_t column = std::max<int64_t>(0, -right); column < width - std::max<int64_t>(0, right); ++column) {
+    for (int64_t row = std::max<int64_t>(0, -down); row < height - std::max<int64_t>(0, down);
+         ++row) {
+      for (int64_t column = std::max<int64_t>(0, -right);
+           column < width - std::max<int64_t>(0, right); ++column) {
         const int64_t p = row * width + column;
         const float* from_d = d + p * pixels + low;
         const float* from_x = x + (p + offset) * pixels + offset + low;
-        sum += lane_sum<float>(static_cast<uint64_t>(high - low), [&](uint64_t q) { return from_d[q] * from_x[q]; });
+        sum += lane_sum<float>(static_cast<uint64_t>(high - low),
+                               [&](uint64_t q) { return from_d[q] * from_x[q]; });
       }
     }
   });
@@ -73,8 +77,10 @@ Measured ghost_norm(const Layer& layer, const float* x, const float* dy, GhostSc
       if (std::abs(down) >= height) continue;
       measured.square += shifted_dot(height, width, down, right, d, s.x.data());
       double rough = 0;
-      for (int64_t row = std::max<int64_t>(0, -down); row < height - std::max<int64_t>(0, down); ++row) {
-        for (int64_t column = std::max<int64_t>(0, -right); column < width - std::max<int64_t>(0, right); ++column) {
+      for (int64_t row = std::max<int64_t>(0, -down); row < height - std::max<int64_t>(0, down);
+           ++row) {
+        for (int64_t column = std::max<int64_t>(0, -right);
+             column < width - std::max<int64_t>(0, right); ++column) {
           rough += s.d_size[static_cast<uint64_t>(row * width + column)] *
                    s.x_size[static_cast<uint64_t>((row + down) * width + column + right)];
         }

@@ -14,16 +14,20 @@ std::vector<int64_t> weight_shape(const Layer& layer) {
   const Node& node = layer.node;
   int64_t units = layer.out.channels, inputs = layer.in.channels;
   switch (node.op) {
-    case Node::Op::kLinear: return {units, inputs};
-    case Node::Op::kConv2d: return {units, inputs / node.groups, node.kernel, node.kernel};
-    case Node::Op::kEmbedding: return {node.categories, node.units};
-    default: return {units};
+    case Node::Op::kLinear:
+      return {units, inputs};
+    case Node::Op::kConv2d:
+      return {units, inputs / node.groups, node.kernel, node.kernel};
+    case Node::Op::kEmbedding:
+      return {node.categories, node.units};
+    default:
+      return {units};
   }
 }
 
 bool has_weights(Node::Op op) {
-  return op == Node::Op::kLinear || op == Node::Op::kConv2d || op == Node::Op::kEmbedding || op == Node::Op::kBatchNorm ||
-         is_group_norm(op);
+  return op == Node::Op::kLinear || op == Node::Op::kConv2d || op == Node::Op::kEmbedding ||
+         op == Node::Op::kBatchNorm || is_group_norm(op);
 }
 
 // Whether the layer's output goes into a rectifier, perhaps through a group norm.
@@ -70,8 +74,11 @@ Result<Graph> build_graph(const contracts::TrainingSpec& spec) {
       const bool affine = layer.node.op == Node::Op::kLinear || layer.node.op == Node::Op::kConv2d;
       layer.weight_count = 1;
       for (int64_t size : weight_shape(layer)) layer.weight_count *= static_cast<uint64_t>(size);
-      layer.bias_count = (affine ? layer.node.bias : layer.node.op != Node::Op::kEmbedding) ? layer.out.channels : 0;
-      if (layer.node.op == Node::Op::kBatchNorm) layer.running_count = uint64_t{2} * layer.out.channels;
+      layer.bias_count = (affine ? layer.node.bias : layer.node.op != Node::Op::kEmbedding)
+                             ? layer.out.channels
+                             : 0;
+      if (layer.node.op == Node::Op::kBatchNorm)
+        layer.running_count = uint64_t{2} * layer.out.channels;
       layer.trained = !layer.node.frozen;
     }
     layer.depends_on_trained = layer.trained;
@@ -110,11 +117,13 @@ void each_tensor(const Graph& graph, const Visit& visit) {
     const Layer& layer = graph.layers[i];
     const std::string name = std::to_string(i);
     const std::vector<int64_t> channels{layer.out.channels};
-    if (layer.weight_count > 0) visit(name + ".weight", weight_shape(layer), layer.weight_at, layer.weight_count);
+    if (layer.weight_count > 0)
+      visit(name + ".weight", weight_shape(layer), layer.weight_at, layer.weight_count);
     if (layer.bias_count > 0) visit(name + ".bias", channels, layer.bias_at, layer.bias_count);
     if (layer.running_count > 0) {
       visit(name + ".running_mean", channels, layer.running_at, layer.running_count / 2);
-      visit(name + ".running_var", channels, layer.running_at + layer.running_count / 2, layer.running_count / 2);
+      visit(name + ".running_var", channels, layer.running_at + layer.running_count / 2,
+            layer.running_count / 2);
     }
   }
 }
@@ -124,21 +133,25 @@ void each_tensor(const Graph& graph, const Visit& visit) {
 Model named(const Graph& graph, const std::vector<float>& parameters) {
   CHECK(parameters.size() == graph.numbers);
   Model model;
-  each_tensor(graph, [&](std::string name, std::vector<int64_t> shape, uint64_t at, uint64_t count) {
-    auto begin = parameters.begin() + static_cast<ptrdiff_t>(at);
-    model.tensors.push_back({std::move(name), std::move(shape), {begin, begin + static_cast<ptrdiff_t>(count)}});
-  });
+  each_tensor(
+      graph, [&](std::string name, std::vector<int64_t> shape, uint64_t at, uint64_t count) {
+        auto begin = parameters.begin() + static_cast<ptrdiff_t>(at);
+        model.tensors.push_back(
+            {std::move(name), std::move(shape), {begin, begin + static_cast<ptrdiff_t>(count)}});
+      });
   return model;
 }
 
 std::vector<float> flatten(const Graph& graph, const Model& model) {
   std::vector<float> parameters(graph.numbers);
   size_t next = 0;
-  each_tensor(graph, [&](const std::string&, const std::vector<int64_t>&, uint64_t at, uint64_t count) {
-    CHECK(next < model.tensors.size() && model.tensors[next].values.size() == count);
-    std::copy_n(model.tensors[next].values.begin(), count, parameters.begin() + static_cast<ptrdiff_t>(at));
-    ++next;
-  });
+  each_tensor(graph,
+              [&](const std::string&, const std::vector<int64_t>&, uint64_t at, uint64_t count) {
+                CHECK(next < model.tensors.size() && model.tensors[next].values.size() == count);
+                std::copy_n(model.tensors[next].values.begin(), count,
+                            parameters.begin() + static_cast<ptrdiff_t>(at));
+                ++next;
+              });
   return parameters;
 }
 
@@ -154,14 +167,16 @@ std::vector<float> initial_parameters(const Graph& graph, uint64_t seed) {
     if (layer.weight_count == 0) continue;
     if (is_group_norm(layer.node.op) || layer.node.op == Node::Op::kBatchNorm) {
       std::fill_n(weights, layer.weight_count, 1.0F);
-      std::fill_n(parameters.data() + layer.running_at + layer.running_count / 2, layer.running_count / 2, 1.0F);
+      std::fill_n(parameters.data() + layer.running_at + layer.running_count / 2,
+                  layer.running_count / 2, 1.0F);
       continue;
     }
     // Uniform with variance 1 / fan-in, twice that in front of a rectifier (He et al. 2015); an
     // embedding's rows have length 1 on average.
-    double bound = layer.node.op == Node::Op::kEmbedding
-                       ? std::sqrt(3.0 / layer.node.units)
-                       : std::sqrt((is_rectified(graph, i) ? 6.0 : 3.0) / static_cast<double>(layer.fan_in()));
+    double bound =
+        layer.node.op == Node::Op::kEmbedding
+            ? std::sqrt(3.0 / layer.node.units)
+            : std::sqrt((is_rectified(graph, i) ? 6.0 : 3.0) / static_cast<double>(layer.fan_in()));
     ChaCha20 random(std::span<const uint8_t, 32>(key), i);
     for (uint64_t k = 0; k < layer.weight_count; ++k) {
       double unit = static_cast<double>(random.next() >> 11) * 0x1p-52 - 1;  // [-1, 1)

@@ -14,9 +14,9 @@ namespace souk::trainer {
 using contracts::Node;
 using contracts::Shape3;
 
-inline constexpr double kNormEpsilon = 1e-5;         // of group, layer and batch norm
-inline constexpr double kStandardEpsilon = 1e-5;     // of standardised weights
-inline constexpr double kRunningMomentum = 0.1;      // share of the newest batch in running statistics
+inline constexpr double kNormEpsilon = 1e-5;      // of group, layer and batch norm
+inline constexpr double kStandardEpsilon = 1e-5;  // of standardised weights
+inline constexpr double kRunningMomentum = 0.1;   // share of the newest batch in running statistics
 
 // Layer i computes value i; value 0 is the example.
 struct Layer {
@@ -44,7 +44,7 @@ struct Graph {
   uint64_t parameters = 0;  // trained and frozen
   uint64_t numbers = 0;     // with running statistics
   uint32_t classes = 0;
-  uint32_t outputs = 0;     // numbers that the last layer gives
+  uint32_t outputs = 0;  // numbers that the last layer gives
 
   const Shape3& input() const { return layers.front().out; }
 };
@@ -57,7 +57,11 @@ Model named(const Graph& graph, const std::vector<float>& parameters);
 std::vector<float> flatten(const Graph& graph, const Model& model);
 std::vector<float> initial_parameters(const Graph& graph, uint64_t seed);
 
-inline bool is_group_norm(Node::Op op) { return op == Node::Op::kGroupNorm || op == Node::Op::kLayerNorm; }
-inline uint32_t norm_groups(const Node& node) { return node.op == Node::Op::kGroupNorm ? node.groups : 1; }
+inline bool is_group_norm(Node::Op op) {
+  return op == Node::Op::kGroupNorm || op == Node::Op::kLayerNorm;
+}
+inline uint32_t norm_groups(const Node& node) {
+  return node.op == Node::Op::kGroupNorm ? node.groups : 1;
+}
 
 }  // namespace souk::trainer

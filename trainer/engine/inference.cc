@@ -14,7 +14,8 @@ using contracts::TrainingSpec;
 namespace {
 
 // Calls each(row, outputs) for every example, in shards, on all workers.
-Status infer(const TrainingSpec& spec, const Model& model, const Features& features, uint64_t rows, Workers& workers,
+Status infer(const TrainingSpec& spec, const Model& model, const Features& features, uint64_t rows,
+             Workers& workers,
              const std::function<void(uint64_t row, std::span<const float> outputs)>& each) {
   TRY(check_model(spec, model));
   Graph graph = TRY(build_graph(spec));
@@ -35,7 +36,8 @@ Status infer(const TrainingSpec& spec, const Model& model, const Features& featu
     Status passed = network->forward(worker, {.examples = static_cast<uint32_t>(here)});
     if (!passed) return errors.note(std::move(passed));
     for (uint64_t r = 0; r < here; ++r) {
-      each(first + r, std::span<const float>(network->outputs(worker) + r * graph.outputs, graph.outputs));
+      each(first + r,
+           std::span<const float>(network->outputs(worker) + r * graph.outputs, graph.outputs));
     }
   });
   return errors.status();
@@ -48,11 +50,12 @@ Result<uint64_t> outputs_of(const TrainingSpec& spec) {
 
 }  // namespace
 
-Result<std::vector<float>> predict(const TrainingSpec& spec, const Model& model, const Features& features, uint64_t rows,
-                                   Workers& workers) {
+Result<std::vector<float>> predict(const TrainingSpec& spec, const Model& model,
+                                   const Features& features, uint64_t rows, Workers& workers) {
   return guarded([&]() -> Result<std::vector<float>> {
     const uint64_t width = TRY(outputs_of(spec));
-    uint64_t have = std::visit([](const auto& values) { return static_cast<uint64_t>(values.size()); }, features);
+    uint64_t have = std::visit(
+        [](const auto& values) { return static_cast<uint64_t>(values.size()); }, features);
     if (rows > have) return Error(Code::kMalformed, "dataset: expected as many examples as rows");
     std::vector<float> outputs(rows * width);
     TRY(infer(spec, model, features, rows, workers, [&](uint64_t row, std::span<const float> own) {
@@ -66,7 +69,8 @@ int64_t predicted_class(const TrainingSpec& spec, std::span<const float> outputs
   return class_of(spec.loss, outputs, spec.classes);
 }
 
-Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, Examples data, Workers& workers) {
+Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, Examples data,
+                            Workers& workers) {
   return guarded([&]() -> Result<Evaluation> {
     TRY(contracts::check_spec(spec));
     const uint64_t rows = data.labels.size();
@@ -74,10 +78,11 @@ Result<Evaluation> evaluate(const TrainingSpec& spec, const Model& model, Exampl
     TRY(check_labels(data.labels, rows, spec.classes));
     std::vector<double> loss(rows);
     std::vector<uint8_t> right(rows);
-    TRY(infer(spec, model, data.features, rows, workers, [&](uint64_t row, std::span<const float> outputs) {
-      loss[row] = loss_of(spec.loss, outputs, data.labels[row], 1, nullptr);
-      right[row] = predicted_class(spec, outputs) == data.labels[row] ? 1 : 0;
-    }));
+    TRY(infer(spec, model, data.features, rows, workers,
+              [&](uint64_t row, std::span<const float> outputs) {
+                loss[row] = loss_of(spec.loss, outputs, data.labels[row], 1, nullptr);
+                right[row] = predicted_class(spec, outputs) == data.labels[row] ? 1 : 0;
+              }));
     Evaluation result;
     result.rows = rows;
     for (uint64_t row = 0; row < rows; ++row) {

@@ -18,9 +18,11 @@ enum class Onto : uint8_t { kWrite, kAdd };
 // relu, leaky relu, tanh, sigmoid, gelu (with erf), silu. y may be x.
 void activate(const Node& node, const float* x, float* y, size_t count);
 // dx may be dy. Gelu and silu look at x, the others at y.
-void activate_backward(const Node& node, const float* x, const float* y, const float* dy, float* dx, size_t count,
-                       Onto onto);
-inline bool looks_at_input(Node::Op op) { return op == Node::Op::kGelu || op == Node::Op::kSilu; }
+void activate_backward(const Node& node, const float* x, const float* y, const float* dy, float* dx,
+                       size_t count, Onto onto);
+inline bool looks_at_input(Node::Op op) {
+  return op == Node::Op::kGelu || op == Node::Op::kSilu;
+}
 
 // `factors`: 0 or 1 / (1 - rate) for each element of one view, from the stream.
 void dropout_factors(const Layer& layer, ChaCha20& random, float* factors);
@@ -31,12 +33,14 @@ void multiply(const float* x, const float* factors, float* y, size_t count, Onto
 
 // A maximum's gradient goes to its first pixel.
 void max_pool(const Layer& layer, size_t rows, const float* x, float* y);
-void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y, const float* dy, float* dx, Onto onto);
+void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y,
+                       const float* dy, float* dx, Onto onto);
 // The mean over the pixels of the window that exist; padding does not count.
 void average_pool(const Layer& layer, size_t rows, const float* x, float* y);
 void average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx, Onto onto);
 void global_average_pool(const Layer& layer, size_t rows, const float* x, float* y);
-void global_average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx, Onto onto);
+void global_average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx,
+                                  Onto onto);
 
 // --- norms.cc -------------------------------------------------------------------------------
 
@@ -46,22 +50,24 @@ struct NormEnd {
   const float* residual = nullptr;
   bool rectify = false;
 };
-void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight, const float* bias, NormEnd end,
-                float* y, float* moments);
+void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight,
+                const float* bias, NormEnd end, float* y, float* moments);
 // `parameters`: for each view its gradients of weight, then bias. dx may be null.
-void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight, const float* moments,
-                         const float* dy, float* dx, Onto onto, float* parameters);
+void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight,
+                         const float* moments, const float* dy, float* dx, Onto onto,
+                         float* parameters);
 
 // Statistics of this shard: `moments` gets means, then biased variances; doubles of count
 // channels each are not kept.
 void batch_moments(const Layer& layer, size_t rows, const float* x, float* moments);
 // With these means and variances, of a shard or running ones.
-void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments, const float* weight,
-                const float* bias, float* y);
+void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments,
+                const float* weight, const float* bias, float* y);
 // `of_shard`: the moments depend on x. `parameters`: gradients of weight, then bias, of the
 // shard. dx may be null.
-void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments, bool of_shard,
-                         const float* weight, const float* dy, float* dx, Onto onto, float* parameters);
+void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments,
+                         bool of_shard, const float* weight, const float* dy, float* dx, Onto onto,
+                         float* parameters);
 
 // --- moves.cc -------------------------------------------------------------------------------
 
@@ -74,9 +80,10 @@ void copy(const float* x, float* y, size_t count, Onto onto);
 // y[row] += bias for rows of `width`.
 void add_bias(const float* bias, size_t width, size_t rows, float* y);
 // Channels [first, first + part.channels) of `whole`, for every pixel of every row.
-void into_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows, const float* x, float* y);
-void from_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows, const float* dy, float* dx,
-                   Onto onto);
+void into_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows,
+                   const float* x, float* y);
+void from_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows,
+                   const float* dy, float* dx, Onto onto);
 
 // Which row of the table a column of the example names: 0 where it is out of range, which
 // check_categories has ruled out for real examples.

@@ -11,12 +11,14 @@ using Loss = contracts::TrainingSpec::Loss;
 
 namespace {
 
-double softmax_cross_entropy(std::span<const float> outputs, size_t target, double share, float* gradient) {
+double softmax_cross_entropy(std::span<const float> outputs, size_t target, double share,
+                             float* gradient) {
   const double top = *std::max_element(outputs.begin(), outputs.end());
   double sum = 0;
   for (float output : outputs) sum += std::exp(output - top);
   for (size_t i = 0; gradient && i < outputs.size(); ++i) {
-    gradient[i] = static_cast<float>(share * (std::exp(outputs[i] - top) / sum - (i == target ? 1.0 : 0.0)));
+    gradient[i] =
+        static_cast<float>(share * (std::exp(outputs[i] - top) / sum - (i == target ? 1.0 : 0.0)));
   }
   return std::log(sum) + top - outputs[target];
 }
@@ -29,7 +31,8 @@ double wanted(std::span<const float> outputs, int64_t label, size_t i) {
 
 }  // namespace
 
-double loss_of(Loss loss, std::span<const float> outputs, int64_t label, double share, float* gradient) {
+double loss_of(Loss loss, std::span<const float> outputs, int64_t label, double share,
+               float* gradient) {
   if (loss == Loss::kSoftmaxCrossEntropy) {
     return softmax_cross_entropy(outputs, static_cast<size_t>(label), share, gradient);
   }

@@ -6,7 +6,9 @@
 namespace souk::trainer::kernels {
 namespace {
 
-size_t pixels(const Shape3& shape) { return size_t{shape.height} * shape.width; }
+size_t pixels(const Shape3& shape) {
+  return size_t{shape.height} * shape.width;
+}
 
 [[gnu::always_inline]] inline void move(const float* x, float* y, size_t count, Onto onto) {
   if (onto == Onto::kWrite) {
@@ -55,14 +57,15 @@ void add_bias(const float* bias, size_t width, size_t rows, float* y) {
   });
 }
 
-void into_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows, const float* x, float* y) {
+void into_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows,
+                   const float* x, float* y) {
   for (size_t p = 0; p < rows * pixels(whole); ++p) {
     std::copy_n(x + p * part.channels, part.channels, y + p * whole.channels + first);
   }
 }
 
-void from_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows, const float* dy, float* dx,
-                   Onto onto) {
+void from_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows,
+                   const float* dy, float* dx, Onto onto) {
   wide([&] {
     for (size_t p = 0; p < rows * pixels(whole); ++p) {
       move(dy + p * whole.channels + first, dx + p * part.channels, part.channels, onto);

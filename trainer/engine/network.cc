@@ -25,17 +25,23 @@ constexpr uint64_t kMaxFloats = uint64_t{1} << 33;  // of activations, for one w
 
 // Whether `op` can work where its input lies: its derivative needs no input, or no value at all.
 bool works_in_place(Op op) {
-  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid || op == Op::kDropout;
+  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid ||
+         op == Op::kDropout;
 }
 // Whether the backward of `op` looks at its own output.
 bool looks_at_output(Op op) {
-  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid || op == Op::kMaxPool;
+  return op == Op::kRelu || op == Op::kLeakyRelu || op == Op::kTanh || op == Op::kSigmoid ||
+         op == Op::kMaxPool;
 }
-bool is_rectifier(Op op) { return op == Op::kRelu || op == Op::kLeakyRelu; }
+bool is_rectifier(Op op) {
+  return op == Op::kRelu || op == Op::kLeakyRelu;
+}
 
 }  // namespace
 
-void stay_on_this_thread() { omp_set_num_threads(1); }
+void stay_on_this_thread() {
+  omp_set_num_threads(1);
+}
 
 void configure_libraries() {
   static std::once_flag once;
@@ -61,15 +67,24 @@ bool has_bf16() {
 std::string isa_name() {
   configure_libraries();
   switch (dnnl_get_effective_cpu_isa()) {
-    case dnnl_cpu_isa_avx512_core_amx: return "AVX512-AMX";
-    case dnnl_cpu_isa_avx512_core_bf16: return "AVX512-BF16";
-    case dnnl_cpu_isa_avx512_core_vnni: return "AVX512-VNNI";
-    case dnnl_cpu_isa_avx512_core: return "AVX512";
-    case dnnl_cpu_isa_avx2_vnni: return "AVX2-VNNI";
-    case dnnl_cpu_isa_avx2: return "AVX2";
-    case dnnl_cpu_isa_avx: return "AVX";
-    case dnnl_cpu_isa_sse41: return "SSE4.1";
-    default: return "plain";
+    case dnnl_cpu_isa_avx512_core_amx:
+      return "AVX512-AMX";
+    case dnnl_cpu_isa_avx512_core_bf16:
+      return "AVX512-BF16";
+    case dnnl_cpu_isa_avx512_core_vnni:
+      return "AVX512-VNNI";
+    case dnnl_cpu_isa_avx512_core:
+      return "AVX512";
+    case dnnl_cpu_isa_avx2_vnni:
+      return "AVX2-VNNI";
+    case dnnl_cpu_isa_avx2:
+      return "AVX2";
+    case dnnl_cpu_isa_avx:
+      return "AVX";
+    case dnnl_cpu_isa_sse41:
+      return "SSE4.1";
+    default:
+      return "plain";
   }
 }
 
@@ -97,9 +112,12 @@ void Network::State::plan() {
         p.value_root = plans[norm].value_root;
       }
     }
-    if (!works_in_place(layer.node.op) || !alone(from) || looks_at_output(layers[from].node.op)) continue;
+    if (!works_in_place(layer.node.op) || !alone(from) || looks_at_output(layers[from].node.op))
+      continue;
     p.value_root = plans[from].value_root;
-    if (!is_rectifier(layer.node.op) || (layer.node.op == Op::kLeakyRelu && !(layer.node.slope >= 0))) continue;
+    if (!is_rectifier(layer.node.op) ||
+        (layer.node.op == Op::kLeakyRelu && !(layer.node.slope >= 0)))
+      continue;
     if (layers[from].node.op == Op::kConv2d) p.done_elsewhere = true;
     std::optional<uint32_t> norm = plans[from].norm;
     if (is_group_norm(layers[from].node.op)) norm = from;
@@ -119,8 +137,8 @@ void Network::State::plan() {
       const uint32_t input = layer.inputs[k];
       const auto& all = readers[input];
       const auto place = std::lower_bound(all.begin(), all.end(), i);
-      bool wait = layer.node.op == Op::kAdd && layer.inputs[0] != layer.inputs[1] && !written[input] && waiting[input] == 0 &&
-                  place != all.begin() && p.norm != input;
+      bool wait = layer.node.op == Op::kAdd && layer.inputs[0] != layer.inputs[1] &&
+                  !written[input] && waiting[input] == 0 && place != all.begin() && p.norm != input;
       if (wait) {
         const Layer& next = layers[*(place - 1)];
         wait = next.node.op != Op::kAdd && next.inputs[0] == input;
@@ -145,8 +163,9 @@ void Network::State::build() {
   small_rows = settings.views * std::max(1U, settings.shard / 8);
   convolutions.resize(graph.layers.size());
   for (uint32_t i : graph.trained_layers) {
-    strategies.push_back(choose_strategy(graph.layers[i], settings.shard, settings.views,
-                                         settings.convolutions ? &*settings.convolutions : nullptr));
+    strategies.push_back(
+        choose_strategy(graph.layers[i], settings.shard, settings.views,
+                        settings.convolutions ? &*settings.convolutions : nullptr));
   }
   bool any_standardized = false;
   for (uint32_t i = 1; i < graph.layers.size(); ++i) {
@@ -166,9 +185,13 @@ void Network::State::build() {
       if (own.strategy == Strategy::kGhost) conv.chunk_rows = own.chunk * settings.views;
     }
     for (uint32_t k = i + 1; k < graph.layers.size(); ++k) {
-      if (graph.layers[k].inputs[0] != i || !plans[k].done_elsewhere || !is_rectifier(graph.layers[k].node.op)) continue;
+      if (graph.layers[k].inputs[0] != i || !plans[k].done_elsewhere ||
+          !is_rectifier(graph.layers[k].node.op))
+        continue;
       conv.rectify = true;
-      conv.slope = graph.layers[k].node.op == Op::kLeakyRelu ? static_cast<float>(graph.layers[k].node.slope) : 0.0F;
+      conv.slope = graph.layers[k].node.op == Op::kLeakyRelu
+                       ? static_cast<float>(graph.layers[k].node.slope)
+                       : 0.0F;
     }
     convolutions[i].emplace(engine, layer, conv);
   }
@@ -187,7 +210,8 @@ NetworkWorker Network::State::make_worker() const {
   uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0;
   w.values.assign(graph.layers.size(), nullptr);
   w.gradients.assign(graph.layers.size(), nullptr);
-  std::vector<bool> back(graph.layers.size(), false);  // roots whose buffer somebody needs on the way back
+  std::vector<bool> back(graph.layers.size(),
+                         false);  // roots whose buffer somebody needs on the way back
   for (uint32_t i = 0; i < graph.layers.size(); ++i) {
     if (training && graph.layers[i].depends_on_trained) back[plans[i].value_root] = true;
   }
@@ -206,17 +230,22 @@ NetworkWorker Network::State::make_worker() const {
         extra = uint64_t{2} * layer.out.channels;
         own = extra;
         break;
-      case Op::kDropout: extra = count; break;
-      default: break;
+      case Op::kDropout:
+        extra = count;
+        break;
+      default:
+        break;
     }
     if (i > 0 && layer.trained && per_example()) {
       const Strategy strategy = strategies[layer.group].strategy;
       if (strategy == Strategy::kStored) own = convolutions[i]->blocked_count() * examples;
       if (strategy == Strategy::kExplicit) own = layer.weight_count * examples;
-      if (layer.node.op == Op::kConv2d || strategy == Strategy::kExplicit) own_bias = layer.bias_count * examples;
+      if (layer.node.op == Op::kConv2d || strategy == Strategy::kExplicit)
+        own_bias = layer.bias_count * examples;
       if (strategy == Strategy::kGhost) {
         pixels = std::max(pixels, uint64_t{layer.in.height} * layer.in.width);
-        partial = std::max({partial, convolutions[i]->blocked_count(), layer.in.count() + layer.out.count()});
+        partial = std::max(
+            {partial, convolutions[i]->blocked_count(), layer.in.count() + layer.out.count()});
       }
       if (strategy == Strategy::kGoodfellow && strategies[layer.group].chunk < settings.shard) {
         partial = std::max(partial, layer.weight_count);
@@ -224,8 +253,10 @@ NetworkWorker Network::State::make_worker() const {
     }
     if (training && i > 0 && layer.trained) {
       bias = std::max(bias, layer.bias_count);
-      sums = std::max({sums, layer.bias_count * 2, layer.node.op == Op::kEmbedding ? layer.weight_count : uint64_t{0}});
-      if (convolutions[i] && !per_example()) partial = std::max(partial, convolutions[i]->blocked_count());
+      sums = std::max({sums, layer.bias_count * 2,
+                       layer.node.op == Op::kEmbedding ? layer.weight_count : uint64_t{0}});
+      if (convolutions[i] && !per_example())
+        partial = std::max(partial, convolutions[i]->blocked_count());
     }
     if (convolutions[i]) {
       scratch = std::max<uint64_t>(scratch, convolutions[i]->scratch_bytes());
@@ -233,7 +264,8 @@ NetworkWorker Network::State::make_worker() const {
     }
     if (i > 0) {
       for (size_t k = 0; k < layer.inputs.size(); ++k) {
-        if (training && plans[i].onto[k] == Onto::kAdd) spare = std::max(spare, graph.layers[layer.inputs[k]].out.count() * rows);
+        if (training && plans[i].onto[k] == Onto::kAdd)
+          spare = std::max(spare, graph.layers[layer.inputs[k]].out.count() * rows);
       }
     }
     w.value_buffers.emplace_back(root ? count : 0);
@@ -249,7 +281,8 @@ NetworkWorker Network::State::make_worker() const {
   }
   for (uint32_t i = 0; i < graph.layers.size(); ++i) {
     w.values[i] = w.value_buffers[plans[i].value_root].data();
-    if (training && graph.layers[i].depends_on_trained) w.gradients[i] = w.gradient_buffers[plans[i].value_root].data();
+    if (training && graph.layers[i].depends_on_trained)
+      w.gradients[i] = w.gradient_buffers[plans[i].value_root].data();
   }
   w.spare = Floats(spare);
   w.blocked = Floats(blocked);
@@ -266,21 +299,27 @@ NetworkWorker Network::State::make_worker() const {
   return w;
 }
 
-Result<std::unique_ptr<Network>> Network::compile(const Graph& graph, const NetworkSettings& settings) {
+Result<std::unique_ptr<Network>> Network::compile(const Graph& graph,
+                                                  const NetworkSettings& settings) {
   configure_libraries();
   if (settings.dtype == contracts::TrainingSpec::Dtype::kBf16 && !has_bf16()) {
-    return Error(Code::kRefused, "bf16: expected a CPU that multiplies it (AVX512-BF16 or AMX); it is never emulated");
+    return Error(
+        Code::kRefused,
+        "bf16: expected a CPU that multiplies it (AVX512-BF16 or AMX); it is never emulated");
   }
   const uint64_t rows = uint64_t{settings.shard} * settings.views;
   uint64_t floats = 0;
   for (const Layer& layer : graph.layers) {
     floats += layer.out.count() * rows * 3;
     if (settings.gradients == Gradients::kPerExample && layer.trained) {
-      const auto strategy = choose_strategy(layer, settings.shard, settings.views, nullptr).strategy;
-      if (strategy == Strategy::kStored || strategy == Strategy::kExplicit) floats += layer.weight_count * settings.shard;
+      const auto strategy =
+          choose_strategy(layer, settings.shard, settings.views, nullptr).strategy;
+      if (strategy == Strategy::kStored || strategy == Strategy::kExplicit)
+        floats += layer.weight_count * settings.shard;
     }
   }
-  if (floats > kMaxFloats) return Error(Code::kExhausted, "expected the activations of one shard to stay below 32 GiB");
+  if (floats > kMaxFloats)
+    return Error(Code::kExhausted, "expected the activations of one shard to stay below 32 GiB");
   auto state = std::make_unique<State>();
   state->graph = graph;
   state->settings = settings;
@@ -291,11 +330,21 @@ Result<std::unique_ptr<Network>> Network::compile(const Graph& graph, const Netw
 Network::Network(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Network::~Network() = default;
 
-uint32_t Network::shard() const { return state_->settings.shard; }
-float* Network::input(unsigned worker) { return state_->workers[worker].values.front(); }
-const float* Network::outputs(unsigned worker) const { return state_->workers[worker].values.back(); }
-float* Network::outputs_gradient(unsigned worker) { return state_->workers[worker].gradients.back(); }
-const std::vector<LayerStrategy>& Network::strategies() const { return state_->strategies; }
+uint32_t Network::shard() const {
+  return state_->settings.shard;
+}
+float* Network::input(unsigned worker) {
+  return state_->workers[worker].values.front();
+}
+const float* Network::outputs(unsigned worker) const {
+  return state_->workers[worker].values.back();
+}
+float* Network::outputs_gradient(unsigned worker) {
+  return state_->workers[worker].gradients.back();
+}
+const std::vector<LayerStrategy>& Network::strategies() const {
+  return state_->strategies;
+}
 
 Status Network::set_parameters(std::span<const float> numbers) {
   State& s = *state_;
@@ -344,17 +393,22 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
     case Op::kConv2d:
       if (w.x16[index].size() > 0) to_bf16(x, w.x16[index].data(), in * rows);
       convolutions[index]->in_tiles(w.rows, [&](uint32_t first, uint32_t tile) {
-        w.runners[index]->forward(*w.stream, tile, convolution_input(w, index, first), bias(layer), y + first * out,
-                                  w.scratch.data());
+        w.runners[index]->forward(*w.stream, tile, convolution_input(w, index, first), bias(layer),
+                                  y + first * out, w.scratch.data());
       });
       return;
-    case Op::kMaxPool: return kernels::max_pool(layer, rows, x, y);
-    case Op::kAvgPool: return kernels::average_pool(layer, rows, x, y);
-    case Op::kGlobalAvgPool: return kernels::global_average_pool(layer, rows, x, y);
-    case Op::kFlatten: return kernels::flatten(layer, rows, x, y);
+    case Op::kMaxPool:
+      return kernels::max_pool(layer, rows, x, y);
+    case Op::kAvgPool:
+      return kernels::average_pool(layer, rows, x, y);
+    case Op::kGlobalAvgPool:
+      return kernels::global_average_pool(layer, rows, x, y);
+    case Op::kFlatten:
+      return kernels::flatten(layer, rows, x, y);
     case Op::kGroupNorm:
     case Op::kLayerNorm:
-      return kernels::group_norm(layer, rows, x, weights(layer), bias(layer), {nullptr, p.rectify}, y, w.extras[index].data());
+      return kernels::group_norm(layer, rows, x, weights(layer), bias(layer), {nullptr, p.rectify},
+                                 y, w.extras[index].data());
     case Op::kBatchNorm: {
       float* moments = w.extras[index].data();
       if (w.pass.training && layer.trained) {
@@ -383,7 +437,8 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
         const Layer& norm = graph.layers[*p.norm];
         const uint32_t other = layer.inputs[0] == *p.norm ? layer.inputs[1] : layer.inputs[0];
         return kernels::group_norm(norm, rows, w.values[norm.inputs[0]], weights(norm), bias(norm),
-                                   {w.values[other], plans[*p.norm].rectify}, y, w.extras[*p.norm].data());
+                                   {w.values[other], plans[*p.norm].rectify}, y,
+                                   w.extras[*p.norm].data());
       }
       return kernels::add(x, w.values[layer.inputs[1]], y, count);
     case Op::kConcat: {
@@ -395,9 +450,12 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
       }
       return;
     }
-    case Op::kEmbedding: return kernels::embed(layer, rows, x, weights(layer), y);
-    case Op::kColumns: return kernels::choose_columns(layer, rows, x, y);
-    default: return kernels::activate(layer.node, x, y, count);
+    case Op::kEmbedding:
+      return kernels::embed(layer, rows, x, weights(layer), y);
+    case Op::kColumns:
+      return kernels::choose_columns(layer, rows, x, y);
+    default:
+      return kernels::activate(layer.node, x, y, count);
   }
 }
 
@@ -412,11 +470,13 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
   switch (layer.node.op) {
     case Op::kGroupNorm:
     case Op::kLayerNorm:
-      kernels::group_norm_backward(layer, rows, x, weights(layer), w.extras[index].data(), dy, dx, first, w.own[index].data());
+      kernels::group_norm_backward(layer, rows, x, weights(layer), w.extras[index].data(), dy, dx,
+                                   first, w.own[index].data());
       break;
     case Op::kBatchNorm:
-      kernels::batch_norm_backward(layer, uint64_t{w.pass.examples} * settings.views, x, w.extras[index].data(),
-                                   w.pass.training && layer.trained, weights(layer), dy, dx, first, w.own[index].data());
+      kernels::batch_norm_backward(layer, uint64_t{w.pass.examples} * settings.views, x,
+                                   w.extras[index].data(), w.pass.training && layer.trained,
+                                   weights(layer), dy, dx, first, w.own[index].data());
       if (dx && first == Onto::kWrite) {
         const uint64_t active = uint64_t{w.pass.examples} * settings.views;
         std::fill_n(dx + active * in, (rows - active) * in, 0.0F);
@@ -425,7 +485,8 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
     case Op::kConv2d:
       if (w.dy16[index].size() > 0) to_bf16(dy, w.dy16[index].data(), count);
       break;
-    default: break;
+    default:
+      break;
   }
   if (layer.trained) {
     if (per_example()) {
@@ -437,24 +498,37 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
   auto wanted = [&](uint32_t input) { return w.gradients[input] != nullptr; };
   if (layer.inputs.size() == 1 && !dx) return;
   switch (layer.node.op) {
-    case Op::kLinear: gemm('N', 'N', rows, in, out, dy, out, weights(layer), in, first, dx, in); break;
+    case Op::kLinear:
+      gemm('N', 'N', rows, in, out, dy, out, weights(layer), in, first, dx, in);
+      break;
     case Op::kConv2d: {
       float* target = first == Onto::kAdd ? w.spare.data() : dx;
       convolutions[index]->in_tiles(w.rows, [&](uint32_t start, uint32_t tile) {
-        w.runners[index]->backward_data(*w.stream, tile, convolution_gradient(w, index, start), target + start * in,
-                                        w.scratch.data());
+        w.runners[index]->backward_data(*w.stream, tile, convolution_gradient(w, index, start),
+                                        target + start * in, w.scratch.data());
       });
       if (first == Onto::kAdd) kernels::copy(target, dx, in * rows, Onto::kAdd);
       break;
     }
-    case Op::kMaxPool: kernels::max_pool_backward(layer, rows, x, w.values[index], dy, dx, first); break;
-    case Op::kAvgPool: kernels::average_pool_backward(layer, rows, dy, dx, first); break;
-    case Op::kGlobalAvgPool: kernels::global_average_pool_backward(layer, rows, dy, dx, first); break;
-    case Op::kFlatten: kernels::flatten_backward(layer, rows, dy, dx, first); break;
+    case Op::kMaxPool:
+      kernels::max_pool_backward(layer, rows, x, w.values[index], dy, dx, first);
+      break;
+    case Op::kAvgPool:
+      kernels::average_pool_backward(layer, rows, dy, dx, first);
+      break;
+    case Op::kGlobalAvgPool:
+      kernels::global_average_pool_backward(layer, rows, dy, dx, first);
+      break;
+    case Op::kFlatten:
+      kernels::flatten_backward(layer, rows, dy, dx, first);
+      break;
     case Op::kGroupNorm:
     case Op::kLayerNorm:
-    case Op::kBatchNorm: break;
-    case Op::kDropout: kernels::multiply(dy, w.extras[index].data(), dx, count, first); break;
+    case Op::kBatchNorm:
+      break;
+    case Op::kDropout:
+      kernels::multiply(dy, w.extras[index].data(), dx, count, first);
+      break;
     case Op::kAdd:
       for (size_t i = 0; i < layer.inputs.size(); ++i) {
         const uint32_t input = layer.inputs[i];
@@ -467,15 +541,18 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
       for (size_t i = 0; i < layer.inputs.size(); ++i) {
         const Shape3& part = graph.layers[layer.inputs[i]].out;
         if (wanted(layer.inputs[i])) {
-          kernels::from_channels(part, layer.out, channel, rows, dy, w.gradients[layer.inputs[i]], p.onto[i]);
+          kernels::from_channels(part, layer.out, channel, rows, dy, w.gradients[layer.inputs[i]],
+                                 p.onto[i]);
         }
         channel += part.channels;
       }
       break;
     }
     case Op::kEmbedding:
-    case Op::kColumns: return;
-    default: kernels::activate_backward(layer.node, x, w.values[index], dy, dx, count, first);
+    case Op::kColumns:
+      return;
+    default:
+      kernels::activate_backward(layer.node, x, w.values[index], dy, dx, count, first);
   }
   for (uint32_t sum : p.deferred) kernels::copy(w.gradients[sum], dx, in * rows, Onto::kAdd);
 }
@@ -494,7 +571,9 @@ Status Network::forward(unsigned worker, const Pass& pass) {
   CHECK(pass.examples >= 1 && pass.examples <= s.settings.shard);
   w.pass = pass;
   const uint32_t active = pass.examples * s.settings.views;
-  w.rows = active + s.small_rows > s.all_rows() ? s.all_rows() : (active + s.small_rows - 1) / s.small_rows * s.small_rows;
+  w.rows = active + s.small_rows > s.all_rows()
+               ? s.all_rows()
+               : (active + s.small_rows - 1) / s.small_rows * s.small_rows;
   const uint64_t numbers = s.graph.input().count();
   std::fill_n(w.values.front() + active * numbers, (w.rows - active) * numbers, 0.0F);
   return at_the_door([&] {
@@ -521,14 +600,18 @@ void Network::copy_statistics(unsigned worker, std::span<float> statistics) cons
   for (uint32_t i = 1; i < s.graph.layers.size(); ++i) {
     const Layer& layer = s.graph.layers[i];
     if (layer.running_count == 0) continue;
-    const double n = static_cast<double>(w.pass.examples) * s.settings.views * layer.in.height * layer.in.width;
+    const double n =
+        static_cast<double>(w.pass.examples) * s.settings.views * layer.in.height * layer.in.width;
     const auto unbiased = static_cast<float>(layer.trained && n > 1 ? n / (n - 1) : 1.0);
     float* to = statistics.data() + (layer.running_at - s.graph.parameters);
     const float* moments = w.extras[i].data();
-    for (uint64_t k = 0; k < layer.running_count; ++k) to[k] = moments[k] * (k < layer.running_count / 2 ? 1.0F : unbiased);
+    for (uint64_t k = 0; k < layer.running_count; ++k)
+      to[k] = moments[k] * (k < layer.running_count / 2 ? 1.0F : unbiased);
   }
 }
 
-const ExampleNorms& Network::norms(unsigned worker) const { return state_->workers[worker].norms; }
+const ExampleNorms& Network::norms(unsigned worker) const {
+  return state_->workers[worker].norms;
+}
 
 }  // namespace souk::trainer

@@ -32,7 +32,8 @@ struct NetworkSettings {
   uint32_t views = 1;   // of each
   unsigned workers = 1;
   contracts::TrainingSpec::Dtype dtype = contracts::TrainingSpec::Dtype::kF32;
-  std::optional<Strategy> convolutions;  // for tests: kStored or kGhost instead of the cost model's choice
+  std::optional<Strategy>
+      convolutions;  // for tests: kStored or kGhost instead of the cost model's choice
 };
 
 class Network {
@@ -41,7 +42,8 @@ class Network {
 
   // kExhausted: the shard's activations do not fit memory. kRefused: bf16 on a CPU without it.
   // kBroken: oneDNN cannot compile it.
-  static Result<std::unique_ptr<Network>> compile(const Graph& graph, const NetworkSettings& settings);
+  static Result<std::unique_ptr<Network>> compile(const Graph& graph,
+                                                  const NetworkSettings& settings);
   ~Network();
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -58,10 +60,10 @@ class Network {
   // The input buffer, shard x views x input count, to be filled before forward.
   float* input(unsigned worker);
   struct Pass {
-    uint32_t examples = 0;                // in this shard
-    bool training = false;                // batch norms use the shard's statistics, not the running ones
+    uint32_t examples = 0;  // in this shard
+    bool training = false;  // batch norms use the shard's statistics, not the running ones
     const Secret<32>* dropout = nullptr;  // key of this step's dropout; null: nothing is dropped
-    uint64_t first = 0;                   // row v of example e draws from stream (layer, (first + e) * views + v)
+    uint64_t first = 0;  // row v of example e draws from stream (layer, (first + e) * views + v)
   };
   Status forward(unsigned worker, const Pass& pass);
   const float* outputs(unsigned worker) const;
@@ -80,7 +82,8 @@ class Network {
   const ExampleNorms& norms(unsigned worker) const;
   // The sum over examples of factors[group * shard + example] * gradient; an example with
   // `present` 0 counts as nothing, even where its numbers are not finite.
-  Status clipped_sum(unsigned worker, std::span<const float> factors, std::span<const uint8_t> present, std::span<float> sum);
+  Status clipped_sum(unsigned worker, std::span<const float> factors,
+                     std::span<const uint8_t> present, std::span<float> sum);
   // The gradient of one example alone, by the plainest way; for tests.
   Status example_gradient(unsigned worker, uint32_t example, std::span<float> gradient);
 

@@ -16,7 +16,9 @@ namespace {
 
 double square_of(const float* values, uint64_t count) {
   double sum = 0;
-  wide([&] { sum = lane_sum<double>(count, [&](uint64_t i) { return double{values[i]} * values[i]; }); });
+  wide([&] {
+    sum = lane_sum<double>(count, [&](uint64_t i) { return double{values[i]} * values[i]; });
+  });
   return sum;
 }
 
@@ -49,8 +51,8 @@ void scale(float* values, uint64_t count, float factor) {
 
 // out = sum over present examples of factors[e] * values[e * stride ...], in blocks that stay in
 // the cache and in chunks of examples whose sums are then added.
-void weighted_sum(const float* values, uint64_t stride, uint64_t count, const float* factors, std::span<const uint8_t> present,
-                  uint32_t chunk, float* out) {
+void weighted_sum(const float* values, uint64_t stride, uint64_t count, const float* factors,
+                  std::span<const uint8_t> present, uint32_t chunk, float* out) {
   constexpr uint64_t kBlock = 1024;
   wide([&] {
     float part[kBlock];
@@ -75,13 +77,15 @@ void weighted_sum(const float* values, uint64_t stride, uint64_t count, const fl
 
 }  // namespace
 
-const void* Network::State::convolution_input(NetworkWorker& w, uint32_t index, uint64_t row) const {
+const void* Network::State::convolution_input(NetworkWorker& w, uint32_t index,
+                                              uint64_t row) const {
   const uint64_t at = row * graph.layers[index].in.count();
   if (w.x16[index].size() > 0) return w.x16[index].data() + at;
   return w.values[graph.layers[index].inputs[0]] + at;
 }
 
-const void* Network::State::convolution_gradient(NetworkWorker& w, uint32_t index, uint64_t row) const {
+const void* Network::State::convolution_gradient(NetworkWorker& w, uint32_t index,
+                                                 uint64_t row) const {
   const uint64_t at = row * graph.layers[index].out.count();
   if (w.dy16[index].size() > 0) return w.dy16[index].data() + at;
   return w.gradients[index] + at;
@@ -101,12 +105,14 @@ void Network::State::through_standardization(const Layer& layer, float* gradient
     mean /= static_cast<double>(n);
     dot /= static_cast<double>(n);
     const double inverse = deviations[layer.weight_at + unit];
-    for (uint64_t i = 0; i < n; ++i) g[i] = static_cast<float>((g[i] - mean - v[i] * dot) * inverse);
+    for (uint64_t i = 0; i < n; ++i)
+      g[i] = static_cast<float>((g[i] - mean - v[i] * dot) * inverse);
   }
 }
 
 // The gradient of an embedding's table over rows [first, last), exact but for one rounding.
-void Network::State::table_gradient(NetworkWorker& w, uint32_t index, uint64_t first, uint64_t last, float* dweight) const {
+void Network::State::table_gradient(NetworkWorker& w, uint32_t index, uint64_t first, uint64_t last,
+                                    float* dweight) const {
   const Layer& layer = graph.layers[index];
   const uint64_t units = layer.node.units, in = layer.in.count();
   const float* x = w.values[layer.inputs[0]];
@@ -119,7 +125,8 @@ void Network::State::table_gradient(NetworkWorker& w, uint32_t index, uint64_t f
       dy += units;
     }
   }
-  for (uint64_t i = 0; i < layer.weight_count; ++i) dweight[i] = static_cast<float>(w.sums.data()[i]);
+  for (uint64_t i = 0; i < layer.weight_count; ++i)
+    dweight[i] = static_cast<float>(w.sums.data()[i]);
 }
 
 void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gradient) const {
@@ -140,10 +147,12 @@ void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gra
       convolutions[index]->in_tiles(w.rows, [&](uint32_t start, uint32_t tile) {
         float* blocked = first ? w.blocked.data() : w.partial.data();
         float* to = first ? dbias : w.spare_bias.data();
-        w.runners[index]->weights(*w.stream, tile, convolution_input(w, index, start), convolution_gradient(w, index, start),
-                                  blocked, to, w.scratch.data());
+        w.runners[index]->weights(*w.stream, tile, convolution_input(w, index, start),
+                                  convolution_gradient(w, index, start), blocked, to,
+                                  w.scratch.data());
         if (!first) {
-          kernels::copy(blocked, w.blocked.data(), convolutions[index]->blocked_count(), Onto::kAdd);
+          kernels::copy(blocked, w.blocked.data(), convolutions[index]->blocked_count(),
+                        Onto::kAdd);
           if (layer.bias_count > 0) kernels::copy(to, dbias, layer.bias_count, Onto::kAdd);
         }
         first = false;
@@ -151,17 +160,25 @@ void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gra
       w.runners[index]->to_plain(*w.stream, w.blocked.data(), dweight);
       break;
     }
-    case Op::kEmbedding: table_gradient(w, index, 0, active, dweight); break;
-    case Op::kBatchNorm: std::copy_n(w.own[index].data(), layer.weight_count + layer.bias_count, dweight); break;
-    default: sum_rows(w.own[index].data(), active, layer.weight_count + layer.bias_count, w.sums.data(), dweight);
+    case Op::kEmbedding:
+      table_gradient(w, index, 0, active, dweight);
+      break;
+    case Op::kBatchNorm:
+      std::copy_n(w.own[index].data(), layer.weight_count + layer.bias_count, dweight);
+      break;
+    default:
+      sum_rows(w.own[index].data(), active, layer.weight_count + layer.bias_count, w.sums.data(),
+               dweight);
   }
   if (layer.node.standardize) through_standardization(layer, dweight);
 }
 
 // The gradient of one example in the model's layout.
-void Network::State::example_weights(NetworkWorker& w, uint32_t index, uint32_t example, float* dweight, float* dbias) const {
+void Network::State::example_weights(NetworkWorker& w, uint32_t index, uint32_t example,
+                                     float* dweight, float* dbias) const {
   const Layer& layer = graph.layers[index];
-  const uint64_t in = layer.in.count(), out = layer.out.count(), views = settings.views, row = example * views;
+  const uint64_t in = layer.in.count(), out = layer.out.count(), views = settings.views,
+                 row = example * views;
   const float* x = w.values[layer.inputs[0]] + row * in;
   const float* dy = w.gradients[index] + row * out;
   switch (layer.node.op) {
@@ -170,8 +187,9 @@ void Network::State::example_weights(NetworkWorker& w, uint32_t index, uint32_t 
       if (layer.bias_count > 0) sum_rows(dy, views, out, w.sums.data(), dbias);
       break;
     case Op::kConv2d:
-      w.runners[index]->weights(*w.stream, settings.views, convolution_input(w, index, row), convolution_gradient(w, index, row),
-                                w.blocked.data(), dbias, w.scratch.data());
+      w.runners[index]->weights(*w.stream, settings.views, convolution_input(w, index, row),
+                                convolution_gradient(w, index, row), w.blocked.data(), dbias,
+                                w.scratch.data());
       w.runners[index]->to_plain(*w.stream, w.blocked.data(), dweight);
       break;
     case Op::kEmbedding:
@@ -224,7 +242,8 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
         float* kept = w.own[index].data() + e * count;
         float* dbias = w.own_bias[index].data() + e * layer.bias_count;
         w.runners[index]->weights(*w.stream, settings.views, convolution_input(w, index, e * views),
-                                  convolution_gradient(w, index, e * views), kept, dbias, w.scratch.data());
+                                  convolution_gradient(w, index, e * views), kept, dbias,
+                                  w.scratch.data());
         own.square = own.roughness = square_of(kept, count);
         add_bias_square(dbias);
         break;
@@ -238,7 +257,8 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
         break;
       }
       case Strategy::kGhost: {
-        own = w.x16[index].size() > 0 ? ghost_norm_of_bf16(w, index, e) : ghost_norm(layer, x, dy, w.ghost);
+        own = w.x16[index].size() > 0 ? ghost_norm_of_bf16(w, index, e)
+                                      : ghost_norm(layer, x, dy, w.ghost);
         if (layer.bias_count == 0) break;
         float* dbias = w.own_bias[index].data() + e * layer.bias_count;
         sum_rows(dy, out / layer.bias_count, layer.bias_count, w.sums.data(), dbias);
@@ -253,7 +273,8 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
           own.square += size;
           rough += std::sqrt(size);
           for (uint64_t k = 0; k < i; ++k) {
-            own.square += 2 * dot_of(dy + i * out, dy + k * out, out) * (dot_of(x + i * in, x + k * in, in) + bias);
+            own.square += 2 * dot_of(dy + i * out, dy + k * out, out) *
+                          (dot_of(x + i * in, x + k * in, in) + bias);
           }
         }
         own.roughness = rough * rough;
@@ -264,7 +285,8 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
       case Strategy::kTable: {
         const uint64_t columns = layer.node.columns.size(), units = layer.node.units;
         auto name = [&](uint64_t i) {
-          return kernels::category(x[i / columns * in + layer.node.columns[i % columns]], layer.node.categories);
+          return kernels::category(x[i / columns * in + layer.node.columns[i % columns]],
+                                   layer.node.categories);
         };
         double rough = 0;
         for (uint64_t i = 0; i < views * columns; ++i) {
@@ -282,7 +304,8 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
       case Strategy::kNorm: {
         const uint64_t width = layer.weight_count + layer.bias_count;
         float* first = w.own[index].data() + e * views * width;
-        for (uint64_t view = 1; view < views; ++view) kernels::copy(first + view * width, first, width, Onto::kAdd);
+        for (uint64_t view = 1; view < views; ++view)
+          kernels::copy(first + view * width, first, width, Onto::kAdd);
         own.square = own.roughness = square_of(first, width);
         break;
       }
@@ -293,17 +316,19 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
 }
 
 // Sums factor * gradient over the examples; leaves the layer's dy scaled where the strategy does.
-void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* factors, std::span<const uint8_t> present,
-                               float* sum) const {
+void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* factors,
+                               std::span<const uint8_t> present, float* sum) const {
   const Layer& layer = graph.layers[index];
   const LayerStrategy& own = strategies[layer.group];
-  const uint64_t in = layer.in.count(), out = layer.out.count(), views = settings.views, examples = present.size();
+  const uint64_t in = layer.in.count(), out = layer.out.count(), views = settings.views,
+                 examples = present.size();
   float* dweight = sum + layer.weight_at;
   float* dbias = sum + layer.bias_at;
   float* x = w.values[layer.inputs[0]];
   float* dy = w.gradients[index];
   // Whole chunks, or what there is: what has no example is zero, and not infinity times zero.
-  const uint64_t padded = std::min<uint64_t>((examples + own.chunk - 1) / own.chunk * own.chunk, settings.shard);
+  const uint64_t padded =
+      std::min<uint64_t>((examples + own.chunk - 1) / own.chunk * own.chunk, settings.shard);
   auto scale_examples = [&] {
     for (uint64_t e = 0; e < padded; ++e) {
       if (e < examples && present[e]) {
@@ -317,17 +342,20 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
     for (uint64_t e = 0; e < padded; ++e) {
       if (e < examples && present[e]) continue;
       std::fill_n(x + e * views * in, views * in, 0.0F);
-      if (w.x16[index].size() > 0) std::fill_n(w.x16[index].data() + e * views * in, views * in, uint16_t{0});
+      if (w.x16[index].size() > 0)
+        std::fill_n(w.x16[index].data() + e * views * in, views * in, uint16_t{0});
     }
   };
   switch (own.strategy) {
     case Strategy::kStored:
-      weighted_sum(w.own[index].data(), convolutions[index]->blocked_count(), convolutions[index]->blocked_count(), factors,
-                   present, own.chunk, w.blocked.data());
+      weighted_sum(w.own[index].data(), convolutions[index]->blocked_count(),
+                   convolutions[index]->blocked_count(), factors, present, own.chunk,
+                   w.blocked.data());
       w.runners[index]->to_plain(*w.stream, w.blocked.data(), dweight);
       break;
     case Strategy::kExplicit:
-      weighted_sum(w.own[index].data(), layer.weight_count, layer.weight_count, factors, present, own.chunk, dweight);
+      weighted_sum(w.own[index].data(), layer.weight_count, layer.weight_count, factors, present,
+                   own.chunk, dweight);
       break;
     case Strategy::kGhost: {
       scale_examples();
@@ -335,9 +363,11 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
       if (w.dy16[index].size() > 0) to_bf16(dy, w.dy16[index].data(), padded * out);
       for (uint64_t first = 0; first < padded; first += own.chunk) {
         float* to = first == 0 ? w.blocked.data() : w.partial.data();
-        w.runners[index]->weights(*w.stream, own.chunk * settings.views, convolution_input(w, index, first),
-                                  convolution_gradient(w, index, first), to, w.spare_bias.data(), w.scratch.data());
-        if (first > 0) kernels::copy(to, w.blocked.data(), convolutions[index]->blocked_count(), Onto::kAdd);
+        w.runners[index]->weights(
+            *w.stream, own.chunk * settings.views, convolution_input(w, index, first),
+            convolution_gradient(w, index, first), to, w.spare_bias.data(), w.scratch.data());
+        if (first > 0)
+          kernels::copy(to, w.blocked.data(), convolutions[index]->blocked_count(), Onto::kAdd);
       }
       w.runners[index]->to_plain(*w.stream, w.blocked.data(), dweight);
       break;
@@ -348,7 +378,8 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
       for (uint64_t first = 0; first < padded; first += own.chunk) {
         const uint64_t rows = std::min<uint64_t>(own.chunk, padded - first) * views;
         float* to = first == 0 ? dweight : w.partial.data();
-        gemm('T', 'N', out, in, rows, dy + first * views * out, out, x + first * views * in, in, Onto::kWrite, to, in);
+        gemm('T', 'N', out, in, rows, dy + first * views * out, out, x + first * views * in, in,
+             Onto::kWrite, to, in);
         if (first > 0) kernels::copy(to, dweight, layer.weight_count, Onto::kAdd);
       }
       if (layer.bias_count > 0) sum_rows(dy, padded * views, out, w.sums.data(), dbias);
@@ -366,19 +397,21 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
     }
   }
   if (layer.bias_count > 0) {
-    weighted_sum(w.own_bias[index].data(), layer.bias_count, layer.bias_count, factors, present, own.chunk, dbias);
+    weighted_sum(w.own_bias[index].data(), layer.bias_count, layer.bias_count, factors, present,
+                 own.chunk, dbias);
   }
 }
 
-Status Network::clipped_sum(unsigned worker, std::span<const float> factors, std::span<const uint8_t> present,
-                            std::span<float> sum) {
+Status Network::clipped_sum(unsigned worker, std::span<const float> factors,
+                            std::span<const uint8_t> present, std::span<float> sum) {
   const State& s = *state_;
   NetworkWorker& w = state_->workers[worker];
   CHECK(s.per_example() && sum.size() == s.graph.trained && present.size() == w.pass.examples);
   CHECK(factors.size() == s.graph.trained_layers.size() * s.settings.shard);
   return at_the_door([&] {
     for (uint32_t index : s.graph.trained_layers) {
-      s.layer_sum(w, index, factors.data() + s.graph.layers[index].group * s.settings.shard, present, sum.data());
+      s.layer_sum(w, index, factors.data() + s.graph.layers[index].group * s.settings.shard,
+                  present, sum.data());
     }
   });
 }
@@ -390,7 +423,8 @@ Status Network::example_gradient(unsigned worker, uint32_t example, std::span<fl
   return at_the_door([&] {
     for (uint32_t index : s.graph.trained_layers) {
       const Layer& layer = s.graph.layers[index];
-      s.example_weights(w, index, example, gradient.data() + layer.weight_at, gradient.data() + layer.bias_at);
+      s.example_weights(w, index, example, gradient.data() + layer.weight_at,
+                        gradient.data() + layer.bias_at);
     }
   });
 }

@@ -17,7 +17,9 @@ template <class Number>
 class Buffer {
  public:
   explicit Buffer(uint64_t count = 0)
-      : data_(static_cast<Number*>(std::aligned_alloc(64, (count * sizeof(Number) + 127) / 64 * 64))), size_(count) {
+      : data_(
+            static_cast<Number*>(std::aligned_alloc(64, (count * sizeof(Number) + 127) / 64 * 64))),
+        size_(count) {
     if (!data_) throw std::bad_alloc();
     std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(Number));
   }
@@ -35,23 +37,26 @@ using Floats = Buffer<float>;
 
 // What compile() decided about one layer.
 struct LayerPlan {
-  uint32_t value_root = 0;     // the layer whose buffers this layer's values and gradients are in
-  bool done_elsewhere = false;  // its forward and, if in_place_end, its backward happen in another layer's call
+  uint32_t value_root = 0;  // the layer whose buffers this layer's values and gradients are in
+  bool done_elsewhere =
+      false;  // its forward and, if in_place_end, its backward happen in another layer's call
   std::vector<kernels::Onto> onto;  // how the backward meets the gradient of each input
   std::vector<bool> waits;          // of a sum: that input's gradient is left to another layer,
-  std::vector<uint32_t> deferred;   // this one: sums whose gradient joins that of inputs[0] after this layer's
-  std::optional<uint32_t> norm;     // of a sum: the group norm that runs at its place and adds the other input
-  bool rectify = false;             // of a group norm: a rectifier is part of it
+  std::vector<uint32_t>
+      deferred;  // this one: sums whose gradient joins that of inputs[0] after this layer's
+  std::optional<uint32_t>
+      norm;              // of a sum: the group norm that runs at its place and adds the other input
+  bool rectify = false;  // of a group norm: a rectifier is part of it
 };
 
 // Owned by one worker at a time.
 struct NetworkWorker {
   std::vector<Floats> value_buffers, gradient_buffers;  // by value_root; empty for the others
-  std::vector<float*> values, gradients;                // one for each layer; null where there is none
-  std::vector<Floats> extras;                           // moments of norms, dropout factors
-  std::vector<Floats> own;                              // parameter gradients of single examples
-  std::vector<Floats> own_bias;                         // of convolutions
-  std::vector<Buffer<uint16_t>> x16, dy16;              // bf16 copies for convolutions
+  std::vector<float*> values, gradients;    // one for each layer; null where there is none
+  std::vector<Floats> extras;               // moments of norms, dropout factors
+  std::vector<Floats> own;                  // parameter gradients of single examples
+  std::vector<Floats> own_bias;             // of convolutions
+  std::vector<Buffer<uint16_t>> x16, dy16;  // bf16 copies for convolutions
   std::vector<std::optional<Convolution::Runner>> runners;
   Floats spare;    // a gradient that must be added to another
   Floats blocked;  // a weight gradient in the primitive's layout
@@ -76,8 +81,10 @@ struct Network::State {
   std::vector<LayerStrategy> strategies;  // of trained layers, by group
   std::vector<NetworkWorker> workers;
   std::span<const float> numbers;
-  std::vector<float> standardized;  // weights as used, at their places; empty if no layer asks for it
-  std::vector<float> deviations;    // inverse deviation of each unit of a standardised layer, at weight_at + unit
+  std::vector<float>
+      standardized;  // weights as used, at their places; empty if no layer asks for it
+  std::vector<float>
+      deviations;  // inverse deviation of each unit of a standardised layer, at weight_at + unit
 
   uint32_t all_rows() const { return settings.shard * settings.views; }
   bool per_example() const { return settings.gradients == Gradients::kPerExample; }
@@ -98,12 +105,15 @@ struct Network::State {
   // network_gradients.cc
   // Turns gradients of standardised weights into gradients of the weights, in place.
   void through_standardization(const Layer& layer, float* gradient) const;
-  void table_gradient(NetworkWorker& w, uint32_t index, uint64_t first, uint64_t last, float* dweight) const;
+  void table_gradient(NetworkWorker& w, uint32_t index, uint64_t first, uint64_t last,
+                      float* dweight) const;
   Measured ghost_norm_of_bf16(NetworkWorker& w, uint32_t index, uint64_t row) const;
   void batch_gradient(NetworkWorker& w, uint32_t index, float* gradient) const;
   void example_norms(NetworkWorker& w, uint32_t index) const;
-  void example_weights(NetworkWorker& w, uint32_t index, uint32_t example, float* dweight, float* dbias) const;
-  void layer_sum(NetworkWorker& w, uint32_t index, const float* factors, std::span<const uint8_t> present, float* sum) const;
+  void example_weights(NetworkWorker& w, uint32_t index, uint32_t example, float* dweight,
+                       float* dbias) const;
+  void layer_sum(NetworkWorker& w, uint32_t index, const float* factors,
+                 std::span<const uint8_t> present, float* sum) const;
   const void* convolution_input(NetworkWorker& w, uint32_t index, uint64_t row) const;
   const void* convolution_gradient(NetworkWorker& w, uint32_t index, uint64_t row) const;
 };

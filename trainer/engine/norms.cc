@@ -9,7 +9,9 @@
 namespace souk::trainer::kernels {
 namespace {
 
-size_t pixels(const Shape3& shape) { return size_t{shape.height} * shape.width; }
+size_t pixels(const Shape3& shape) {
+  return size_t{shape.height} * shape.width;
+}
 
 // Sums over pixels go through single precision in runs of this many, then into double.
 constexpr size_t kRun = 64;
@@ -33,7 +35,8 @@ Channels& scratch(size_t count) {
 
 // sum[k] += sum of f, dot[k] += sum of g, over pixels; f and g are given (offset, channel).
 template <class F, class G>
-[[gnu::always_inline]] inline void channel_sums(size_t c, size_t area, Channels& s, const F& f, const G& g) {
+[[gnu::always_inline]] inline void channel_sums(size_t c, size_t area, Channels& s, const F& f,
+                                                const G& g) {
   float* u = s.c.data();
   float* v = s.d.data();
   for (size_t k = 0; k < c; ++k) s.sum[k] = s.dot[k] = 0;
@@ -55,8 +58,8 @@ template <class F, class G>
 
 // Mean and inverse deviation of each group. Deviations are taken from the channel's first pixel,
 // so that a large mean costs no precision.
-[[gnu::always_inline]] inline void group_moments(size_t c, size_t area, size_t groups, const float* x, Channels& s,
-                                                 float* moments) {
+[[gnu::always_inline]] inline void group_moments(size_t c, size_t area, size_t groups,
+                                                 const float* x, Channels& s, float* moments) {
   channel_sums(
       c, area, s, [&](size_t i, size_t k) { return x[i] - x[k]; },
       [&](size_t i, size_t k) { return (x[i] - x[k]) * (x[i] - x[k]); });
@@ -72,15 +75,17 @@ template <class F, class G>
       square += s.dot[k] + 2 * shift * s.sum[k] + n * shift * shift;
     }
     moments[2 * g] = static_cast<float>(mean);
-    moments[2 * g + 1] = static_cast<float>(1 / std::sqrt((square > 0 ? square : 0) / count + kNormEpsilon));
+    moments[2 * g + 1] =
+        static_cast<float>(1 / std::sqrt((square > 0 ? square : 0) / count + kNormEpsilon));
   }
 }
 
 }  // namespace
 
-void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight, const float* bias, NormEnd end,
-                float* y, float* moments) {
-  const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node), width = c / groups;
+void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight,
+                const float* bias, NormEnd end, float* y, float* moments) {
+  const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node),
+               width = c / groups;
   Channels& s = scratch(c);
   wide([&] {
     float* scale = s.a.data();
@@ -106,7 +111,8 @@ void group_norm(const Layer& layer, size_t rows, const float* x, const float* we
           }
         } else {
           for (size_t p = 0; p < area; ++p) {
-            for (size_t k = 0; k < c; ++k) out[p * c + k] = in[p * c + k] * scale[k] + shift[k] + more[p * c + k];
+            for (size_t k = 0; k < c; ++k)
+              out[p * c + k] = in[p * c + k] * scale[k] + shift[k] + more[p * c + k];
           }
         }
       } else if (end.rectify) {
@@ -125,9 +131,11 @@ void group_norm(const Layer& layer, size_t rows, const float* x, const float* we
   });
 }
 
-void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight, const float* moments,
-                         const float* dy, float* dx, Onto onto, float* parameters) {
-  const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node), width = c / groups;
+void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight,
+                         const float* moments, const float* dy, float* dx, Onto onto,
+                         float* parameters) {
+  const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node),
+               width = c / groups;
   const double count = static_cast<double>(width * area);
   Channels& s = scratch(c);
   wide([&] {
@@ -200,8 +208,8 @@ void batch_moments(const Layer& layer, size_t rows, const float* x, float* momen
   });
 }
 
-void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments, const float* weight,
-                const float* bias, float* y) {
+void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments,
+                const float* weight, const float* bias, float* y) {
   const size_t c = layer.in.channels, area = rows * pixels(layer.in);
   Channels& s = scratch(c);
   float* scale = s.a.data();
@@ -217,8 +225,9 @@ void batch_norm(const Layer& layer, size_t rows, const float* x, const float* mo
   });
 }
 
-void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments, bool of_shard,
-                         const float* weight, const float* dy, float* dx, Onto onto, float* parameters) {
+void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments,
+                         bool of_shard, const float* weight, const float* dy, float* dx, Onto onto,
+                         float* parameters) {
   const size_t c = layer.in.channels, area = rows * pixels(layer.in);
   Channels& s = scratch(c);
   wide([&] {

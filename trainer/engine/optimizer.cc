@@ -15,11 +15,13 @@ OptimizerState::OptimizerState(const Optimizer& rule, uint64_t parameters) : rul
   if (adam) second_moment_.assign(parameters, 0.0F);
 }
 
-void OptimizerState::update(std::span<float> parameters, uint64_t first, std::span<const float> gradient, double rate,
-                            uint64_t step) {
+void OptimizerState::update(std::span<float> parameters, uint64_t first,
+                            std::span<const float> gradient, double rate, uint64_t step) {
   const bool coupled = rule_.decay == Optimizer::Decay::kCoupled;
-  const double shrink = coupled ? 1 : 1 - rate * rule_.weight_decay, pull = coupled ? rule_.weight_decay : 0;
-  const double beta1 = rule_.beta1, beta2 = rule_.beta2, epsilon = rule_.epsilon, momentum = rule_.momentum;
+  const double shrink = coupled ? 1 : 1 - rate * rule_.weight_decay,
+               pull = coupled ? rule_.weight_decay : 0;
+  const double beta1 = rule_.beta1, beta2 = rule_.beta2, epsilon = rule_.epsilon,
+               momentum = rule_.momentum;
   const double t = static_cast<double>(step);
   const double scale1 = 1 / (1 - std::pow(beta1, t)), scale2 = 1 / (1 - std::pow(beta2, t));
   const bool nesterov = rule_.nesterov;
@@ -32,10 +34,12 @@ void OptimizerState::update(std::span<float> parameters, uint64_t first, std::sp
     wide([&] {
       for (uint64_t i = 0; i < count; ++i) {
         const double own = g[i] + pull * p[i];
-        const double mean = beta1 * m[i] + (1 - beta1) * own, square = beta2 * v[i] + (1 - beta2) * own * own;
+        const double mean = beta1 * m[i] + (1 - beta1) * own,
+                     square = beta2 * v[i] + (1 - beta2) * own * own;
         m[i] = static_cast<float>(mean);
         v[i] = static_cast<float>(square);
-        p[i] = static_cast<float>(p[i] * shrink - rate * (mean * scale1 / (std::sqrt(square * scale2) + epsilon)));
+        p[i] = static_cast<float>(p[i] * shrink -
+                                  rate * (mean * scale1 / (std::sqrt(square * scale2) + epsilon)));
       }
     });
   } else if (m) {
@@ -43,12 +47,14 @@ void OptimizerState::update(std::span<float> parameters, uint64_t first, std::sp
       for (uint64_t i = 0; i < count; ++i) {
         const double own = g[i] + pull * p[i], velocity = momentum * m[i] + own;
         m[i] = static_cast<float>(velocity);
-        p[i] = static_cast<float>(p[i] * shrink - rate * (nesterov ? own + momentum * velocity : velocity));
+        p[i] = static_cast<float>(p[i] * shrink -
+                                  rate * (nesterov ? own + momentum * velocity : velocity));
       }
     });
   } else {
     wide([&] {
-      for (uint64_t i = 0; i < count; ++i) p[i] = static_cast<float>(p[i] * shrink - rate * (g[i] + pull * p[i]));
+      for (uint64_t i = 0; i < count; ++i)
+        p[i] = static_cast<float>(p[i] * shrink - rate * (g[i] + pull * p[i]));
     });
   }
 }
@@ -57,7 +63,8 @@ RunningMean::RunningMean(double decay, std::span<const float> start) : decay_(de
   if (decay > 0) mean_.assign(start.begin(), start.end());
 }
 
-void RunningMean::update(std::span<const float> numbers, uint64_t first, uint64_t count, uint64_t update) {
+void RunningMean::update(std::span<const float> numbers, uint64_t first, uint64_t count,
+                         uint64_t update) {
   if (mean_.empty()) return;
   const double u = static_cast<double>(update), d = std::min(decay_, (1 + u) / (10 + u));
   const float* from = numbers.data() + first;

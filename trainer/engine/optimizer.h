@@ -16,7 +16,8 @@ class OptimizerState {
 
   // Updates parameters[first, first + gradient.size()). `step` counts from 1. Disjoint ranges
   // may be updated by different threads.
-  void update(std::span<float> parameters, uint64_t first, std::span<const float> gradient, double rate, uint64_t step);
+  void update(std::span<float> parameters, uint64_t first, std::span<const float> gradient,
+              double rate, uint64_t step);
 
  private:
   contracts::Optimizer rule_;
@@ -24,7 +25,8 @@ class OptimizerState {
   std::vector<float> second_moment_;  // Adam only
 };
 
-// e <- d e + (1 - d) w with d = min(decay, (1 + u) / (10 + u)) after update u, from 1. Decay 0: none.
+// e <- d e + (1 - d) w with d = min(decay, (1 + u) / (10 + u)) after update u, from 1. Decay 0:
+// none.
 class RunningMean {
  public:
   RunningMean(double decay, std::span<const float> start);

@@ -56,8 +56,8 @@ Result<PlainTraining> PlainTraining::create(const TrainingSpec& spec, Examples d
   auto state = std::make_unique<State>();
   state->spec = spec;
   state->graph = TRY(build_graph(spec));
-  if (spec.optimizer.kind != contracts::Optimizer::Kind::kSgd || spec.optimizer.nesterov || spec.optimizer.weight_decay != 0 ||
-      spec.augmentation != contracts::Augmentation{}) {
+  if (spec.optimizer.kind != contracts::Optimizer::Kind::kSgd || spec.optimizer.nesterov ||
+      spec.optimizer.weight_decay != 0 || spec.augmentation != contracts::Augmentation{}) {
     return Error(Code::kRefused, "plain training: expected SGD with momentum and one view");
   }
   const uint64_t width = state->graph.input().count(), rows = data.labels.size();
@@ -70,7 +70,8 @@ Result<PlainTraining> PlainTraining::create(const TrainingSpec& spec, Examples d
         }
       },
       data.features);
-  if (state->examples.size() != rows || rows == 0) return Error(Code::kMalformed, "dataset: expected rows of the model's input");
+  if (state->examples.size() != rows || rows == 0)
+    return Error(Code::kMalformed, "dataset: expected rows of the model's input");
   state->labels = data.labels;
   auto start = initial_parameters(state->graph, spec.seed);
   state->numbers.assign(start.begin(), start.end());
@@ -83,6 +84,8 @@ Status PlainTraining::step() {
   return Done{};
 }
 
-double PlainTraining::private_loss_of_last_step() const { return state_->loss; }
+double PlainTraining::private_loss_of_last_step() const {
+  return state_->loss;
+}
 
 }  // namespace souk::trainer

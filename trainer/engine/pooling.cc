@@ -6,14 +6,17 @@
 namespace souk::trainer::kernels {
 namespace {
 
-size_t pixels(const Shape3& shape) { return size_t{shape.height} * shape.width; }
+size_t pixels(const Shape3& shape) {
+  return size_t{shape.height} * shape.width;
+}
 
 // The input rows or columns [first, last) under output `o`.
 struct Range {
   size_t first, last;
 };
 Range reach(const Node& node, size_t o, uint32_t size) {
-  size_t start = o * node.stride, end = std::min<size_t>(start + node.kernel, size_t{size} + node.padding);
+  size_t start = o * node.stride,
+         end = std::min<size_t>(start + node.kernel, size_t{size} + node.padding);
   return {start > node.padding ? start - node.padding : 0, end - node.padding};
 }
 
@@ -51,12 +54,15 @@ void max_pool(const Layer& layer, size_t rows, const float* x, float* y) {
   });
 }
 
-void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y, const float* dy, float* dx, Onto onto) {
+void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y,
+                       const float* dy, float* dx, Onto onto) {
   constexpr size_t kBlock = 64;
   const size_t c = layer.in.channels, kernel = layer.node.kernel, width = layer.in.width;
   wide([&] {
     // Where windows tile the image, every pixel is written once.
-    const bool tiled = layer.node.stride == kernel && layer.in.height == layer.out.height * kernel && width == layer.out.width * kernel;
+    const bool tiled = layer.node.stride == kernel &&
+                       layer.in.height == layer.out.height * kernel &&
+                       width == layer.out.width * kernel;
     const bool write = tiled && onto == Onto::kWrite;
     if (onto == Onto::kWrite && !write) {
       for (size_t i = 0; i < rows * layer.in.count(); ++i) dx[i] = 0;
@@ -162,7 +168,8 @@ void global_average_pool(const Layer& layer, size_t rows, const float* x, float*
   });
 }
 
-void global_average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx, Onto onto) {
+void global_average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx,
+                                  Onto onto) {
   const size_t c = layer.in.channels, area = pixels(layer.in);
   const float share = 1.0F / static_cast<float>(area);
   wide([&] {

@@ -21,25 +21,37 @@ int64_t source(const Node& node, size_t o, size_t k, uint32_t size) {
 
 double activation(const Node& node, double x) {
   switch (node.op) {
-    case Node::Op::kRelu: return x > 0 ? x : 0;
-    case Node::Op::kLeakyRelu: return x > 0 ? x : node.slope * x;
-    case Node::Op::kTanh: return std::tanh(x);
-    case Node::Op::kSigmoid: return 1 / (1 + std::exp(-x));
-    case Node::Op::kGelu: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
-    default: return x / (1 + std::exp(-x));  // silu
+    case Node::Op::kRelu:
+      return x > 0 ? x : 0;
+    case Node::Op::kLeakyRelu:
+      return x > 0 ? x : node.slope * x;
+    case Node::Op::kTanh:
+      return std::tanh(x);
+    case Node::Op::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Node::Op::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    default:
+      return x / (1 + std::exp(-x));  // silu
   }
 }
 
 double slope(const Node& node, double x) {
   double s = 1 / (1 + std::exp(-x));
   switch (node.op) {
-    case Node::Op::kRelu: return x > 0 ? 1 : 0;
-    case Node::Op::kLeakyRelu: return x > 0 ? 1 : node.slope;
-    case Node::Op::kTanh: return 1 - std::tanh(x) * std::tanh(x);
-    case Node::Op::kSigmoid: return s * (1 - s);
+    case Node::Op::kRelu:
+      return x > 0 ? 1 : 0;
+    case Node::Op::kLeakyRelu:
+      return x > 0 ? 1 : node.slope;
+    case Node::Op::kTanh:
+      return 1 - std::tanh(x) * std::tanh(x);
+    case Node::Op::kSigmoid:
+      return s * (1 - s);
     case Node::Op::kGelu:
-      return 0.5 * (1 + std::erf(x / std::numbers::sqrt2)) + x * std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi);
-    default: return s + x * s * (1 - s);
+      return 0.5 * (1 + std::erf(x / std::numbers::sqrt2)) +
+             x * std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi);
+    default:
+      return s + x * s * (1 - s);
   }
 }
 
@@ -47,17 +59,20 @@ double slope(const Node& node, double x) {
 template <class Visit>
 void convolve(const Layer& layer, const Visit& visit) {
   const Node& node = layer.node;
-  const size_t in_group = layer.in.channels / node.groups, out_group = layer.out.channels / node.groups;
+  const size_t in_group = layer.in.channels / node.groups,
+               out_group = layer.out.channels / node.groups;
   for (size_t oc = 0; oc < layer.out.channels; ++oc) {
     for (size_t oy = 0; oy < layer.out.height; ++oy) {
       for (size_t ox = 0; ox < layer.out.width; ++ox) {
         for (size_t ic = 0; ic < in_group; ++ic) {
           for (size_t ky = 0; ky < node.kernel; ++ky) {
             for (size_t kx = 0; kx < node.kernel; ++kx) {
-              int64_t y = source(node, oy, ky, layer.in.height), x = source(node, ox, kx, layer.in.width);
+              int64_t y = source(node, oy, ky, layer.in.height),
+                      x = source(node, ox, kx, layer.in.width);
               if (y < 0 || x < 0) continue;
               size_t channel = oc / out_group * in_group + ic;
-              visit(at(layer.out, oc, oy, ox), at(layer.in, channel, static_cast<size_t>(y), static_cast<size_t>(x)),
+              visit(at(layer.out, oc, oy, ox),
+                    at(layer.in, channel, static_cast<size_t>(y), static_cast<size_t>(x)),
                     ((oc * in_group + ic) * node.kernel + ky) * node.kernel + kx);
             }
           }
@@ -76,8 +91,10 @@ void pool(const Layer& layer, const Visit& visit) {
         std::vector<size_t> window;
         for (size_t ky = 0; ky < layer.node.kernel; ++ky) {
           for (size_t kx = 0; kx < layer.node.kernel; ++kx) {
-            int64_t y = source(layer.node, oy, ky, layer.in.height), x = source(layer.node, ox, kx, layer.in.width);
-            if (y >= 0 && x >= 0) window.push_back(at(layer.in, c, static_cast<size_t>(y), static_cast<size_t>(x)));
+            int64_t y = source(layer.node, oy, ky, layer.in.height),
+                    x = source(layer.node, ox, kx, layer.in.width);
+            if (y >= 0 && x >= 0)
+              window.push_back(at(layer.in, c, static_cast<size_t>(y), static_cast<size_t>(x)));
           }
         }
         visit(at(layer.out, c, oy, ox), window);
@@ -87,7 +104,8 @@ void pool(const Layer& layer, const Visit& visit) {
 }
 
 size_t largest(const Values& x, const std::vector<size_t>& window) {
-  return *std::max_element(window.begin(), window.end(), [&](size_t a, size_t b) { return x[a] < x[b]; });
+  return *std::max_element(window.begin(), window.end(),
+                           [&](size_t a, size_t b) { return x[a] < x[b]; });
 }
 
 struct Moments {
@@ -107,13 +125,14 @@ uint64_t element_number(const Shape3& shape, size_t index) {
   return (index % pixels) * shape.channels + index / pixels;
 }
 
-double dropout_factor(const Layer& layer, uint32_t index, size_t element, const KeepsElement& keeps) {
+double dropout_factor(const Layer& layer, uint32_t index, size_t element,
+                      const KeepsElement& keeps) {
   if (!keeps) return 1;
   return keeps(index, element_number(layer.out, element)) ? 1 / (1 - layer.node.rate) : 0;
 }
 
-Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& values, std::span<const double> parameters,
-               const KeepsElement& keeps) {
+Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& values,
+               std::span<const double> parameters, const KeepsElement& keeps) {
   const Values& x = values[layer.inputs[0]];
   const double* weight = parameters.data() + layer.weight_at;
   const double* bias = layer.bias_count ? parameters.data() + layer.bias_at : nullptr;
@@ -131,7 +150,8 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
       convolve(layer, [&](size_t o, size_t i, size_t w) { y[o] += weight[w] * x[i]; });
       break;
     case Node::Op::kMaxPool:
-      pool(layer, [&](size_t o, const std::vector<size_t>& window) { y[o] = x[largest(x, window)]; });
+      pool(layer,
+           [&](size_t o, const std::vector<size_t>& window) { y[o] = x[largest(x, window)]; });
       break;
     case Node::Op::kAvgPool:
       pool(layer, [&](size_t o, const std::vector<size_t>& window) {
@@ -143,7 +163,9 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
       for (size_t i = 0; i < x.size(); ++i) y[i / area] += x[i] / static_cast<double>(area);
       break;
     }
-    case Node::Op::kFlatten: y = x; break;
+    case Node::Op::kFlatten:
+      y = x;
+      break;
     case Node::Op::kDropout:
       for (size_t i = 0; i < y.size(); ++i) y[i] = x[i] * dropout_factor(layer, index, i, keeps);
       break;
@@ -161,7 +183,8 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
     case Node::Op::kEmbedding: {
       size_t o = 0;
       for (uint32_t column : layer.node.columns) {
-        for (size_t u = 0; u < layer.node.units; ++u) y[o++] = weight[static_cast<size_t>(x[column]) * layer.node.units + u];
+        for (size_t u = 0; u < layer.node.units; ++u)
+          y[o++] = weight[static_cast<size_t>(x[column]) * layer.node.units + u];
       }
       break;
     }
@@ -173,7 +196,8 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
       break;
     case Node::Op::kConcat:
       y.clear();
-      for (uint32_t input : layer.inputs) y.insert(y.end(), values[input].begin(), values[input].end());
+      for (uint32_t input : layer.inputs)
+        y.insert(y.end(), values[input].begin(), values[input].end());
       break;
     default:
       for (size_t i = 0; i < y.size(); ++i) y[i] = activation(layer.node, x[i]);
@@ -181,9 +205,9 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
   return y;
 }
 
-void backward(const Layer& layer, uint32_t index, const std::vector<Values>& values, const Values& dy,
-              std::span<const double> parameters, const KeepsElement& keeps, std::vector<Values>& gradients,
-              Values& parameter_gradient) {
+void backward(const Layer& layer, uint32_t index, const std::vector<Values>& values,
+              const Values& dy, std::span<const double> parameters, const KeepsElement& keeps,
+              std::vector<Values>& gradients, Values& parameter_gradient) {
   const Values& x = values[layer.inputs[0]];
   Values& dx = gradients[layer.inputs[0]];
   const double* weight = parameters.data() + layer.weight_at;
@@ -208,7 +232,8 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
       });
       break;
     case Node::Op::kMaxPool:
-      pool(layer, [&](size_t o, const std::vector<size_t>& window) { dx[largest(x, window)] += dy[o]; });
+      pool(layer,
+           [&](size_t o, const std::vector<size_t>& window) { dx[largest(x, window)] += dy[o]; });
       break;
     case Node::Op::kAvgPool:
       pool(layer, [&](size_t o, const std::vector<size_t>& window) {
@@ -250,7 +275,8 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
     case Node::Op::kEmbedding: {
       size_t o = 0;
       for (uint32_t column : layer.node.columns) {
-        for (size_t u = 0; u < layer.node.units; ++u) dweight[static_cast<size_t>(x[column]) * layer.node.units + u] += dy[o++];
+        for (size_t u = 0; u < layer.node.units; ++u)
+          dweight[static_cast<size_t>(x[column]) * layer.node.units + u] += dy[o++];
       }
       break;
     }
@@ -279,12 +305,13 @@ struct BatchMoments {
   Values mean, inverse_deviation;
   bool of_batch = false;
 };
-BatchMoments batch_moments(const Layer& layer, const std::vector<std::vector<Values>>& values, std::span<const double> numbers,
-                           bool training) {
+BatchMoments batch_moments(const Layer& layer, const std::vector<std::vector<Values>>& values,
+                           std::span<const double> numbers, bool training) {
   const size_t channels = layer.out.channels, pixels = size_t{layer.out.height} * layer.out.width;
   BatchMoments m{Values(channels), Values(channels), training && layer.trained};
   for (size_t c = 0; c < channels; ++c) {
-    double mean = numbers[layer.running_at + c], variance = numbers[layer.running_at + channels + c];
+    double mean = numbers[layer.running_at + c],
+           variance = numbers[layer.running_at + channels + c];
     if (m.of_batch) {
       const double n = static_cast<double>(values.size() * pixels);
       mean = variance = 0;
@@ -292,7 +319,8 @@ BatchMoments batch_moments(const Layer& layer, const std::vector<std::vector<Val
         for (size_t p = 0; p < pixels; ++p) mean += row[layer.inputs[0]][c * pixels + p] / n;
       }
       for (const auto& row : values) {
-        for (size_t p = 0; p < pixels; ++p) variance += std::pow(row[layer.inputs[0]][c * pixels + p] - mean, 2) / n;
+        for (size_t p = 0; p < pixels; ++p)
+          variance += std::pow(row[layer.inputs[0]][c * pixels + p] - mean, 2) / n;
       }
     }
     m.mean[c] = mean;
@@ -301,26 +329,32 @@ BatchMoments batch_moments(const Layer& layer, const std::vector<std::vector<Val
   return m;
 }
 
-void batch_norm(const Layer& layer, uint32_t index, const BatchMoments& m, std::span<const double> numbers,
-                std::vector<std::vector<Values>>& values) {
+void batch_norm(const Layer& layer, uint32_t index, const BatchMoments& m,
+                std::span<const double> numbers, std::vector<std::vector<Values>>& values) {
   const size_t pixels = size_t{layer.out.height} * layer.out.width;
   for (auto& row : values) {
     row[index] = row[layer.inputs[0]];
     for (size_t i = 0; i < row[index].size(); ++i) {
       const size_t c = i / pixels;
-      row[index][i] = (row[index][i] - m.mean[c]) * m.inverse_deviation[c] * numbers[layer.weight_at + c] + numbers[layer.bias_at + c];
+      row[index][i] =
+          (row[index][i] - m.mean[c]) * m.inverse_deviation[c] * numbers[layer.weight_at + c] +
+          numbers[layer.bias_at + c];
     }
   }
 }
 
-void batch_norm_backward(const Layer& layer, uint32_t index, const BatchMoments& m, std::span<const double> numbers,
-                         const std::vector<std::vector<Values>>& values, std::vector<std::vector<Values>>& gradients,
+void batch_norm_backward(const Layer& layer, uint32_t index, const BatchMoments& m,
+                         std::span<const double> numbers,
+                         const std::vector<std::vector<Values>>& values,
+                         std::vector<std::vector<Values>>& gradients,
                          std::vector<ReferencePass>& passes) {
   const size_t pixels = size_t{layer.out.height} * layer.out.width;
   const double n = static_cast<double>(values.size() * pixels);
   for (size_t c = 0; c < layer.out.channels; ++c) {
     double sum = 0, dot = 0;
-    auto normal = [&](size_t row, size_t i) { return (values[row][layer.inputs[0]][i] - m.mean[c]) * m.inverse_deviation[c]; };
+    auto normal = [&](size_t row, size_t i) {
+      return (values[row][layer.inputs[0]][i] - m.mean[c]) * m.inverse_deviation[c];
+    };
     for (size_t row = 0; row < values.size(); ++row) {
       for (size_t i = c * pixels; i < (c + 1) * pixels; ++i) {
         sum += gradients[row][index][i];
@@ -350,7 +384,8 @@ Values standardized(const Graph& graph, std::span<const double> numbers) {
       double* w = out.data() + layer.weight_at + unit * n;
       double mean = 0, variance = 0;
       for (size_t i = 0; i < n; ++i) mean += w[i] / static_cast<double>(n);
-      for (size_t i = 0; i < n; ++i) variance += (w[i] - mean) * (w[i] - mean) / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i)
+        variance += (w[i] - mean) * (w[i] - mean) / static_cast<double>(n);
       for (size_t i = 0; i < n; ++i) w[i] = (w[i] - mean) / std::sqrt(variance + kStandardEpsilon);
     }
   }
@@ -358,7 +393,8 @@ Values standardized(const Graph& graph, std::span<const double> numbers) {
 }
 
 // By the chain rule written out: dv_i/dw_j = (delta_ij - 1/n - v_i v_j / n) / s.
-void through_standardization(const Graph& graph, std::span<const double> numbers, const Values& used, Values& gradient) {
+void through_standardization(const Graph& graph, std::span<const double> numbers,
+                             const Values& used, Values& gradient) {
   for (const Layer& layer : graph.layers) {
     if (!layer.node.standardize) continue;
     const size_t n = layer.fan_in();
@@ -366,12 +402,15 @@ void through_standardization(const Graph& graph, std::span<const double> numbers
       const size_t at = layer.weight_at + unit * n;
       double mean = 0, variance = 0;
       for (size_t i = 0; i < n; ++i) mean += numbers[at + i] / static_cast<double>(n);
-      for (size_t i = 0; i < n; ++i) variance += std::pow(numbers[at + i] - mean, 2) / static_cast<double>(n);
+      for (size_t i = 0; i < n; ++i)
+        variance += std::pow(numbers[at + i] - mean, 2) / static_cast<double>(n);
       const double deviation = std::sqrt(variance + kStandardEpsilon);
       Values own(n, 0.0);
       for (size_t j = 0; j < n; ++j) {
         for (size_t i = 0; i < n; ++i) {
-          const double slope = ((i == j ? 1.0 : 0.0) - 1.0 / static_cast<double>(n) - used[at + i] * used[at + j] / static_cast<double>(n)) / deviation;
+          const double slope = ((i == j ? 1.0 : 0.0) - 1.0 / static_cast<double>(n) -
+                                used[at + i] * used[at + j] / static_cast<double>(n)) /
+                               deviation;
           own[j] += gradient[at + i] * slope;
         }
       }
@@ -381,7 +420,8 @@ void through_standardization(const Graph& graph, std::span<const double> numbers
 }
 
 // Loss and its slope for each output.
-double loss_and_slope(contracts::TrainingSpec::Loss loss, const Values& outputs, int64_t label, Values& slope) {
+double loss_and_slope(contracts::TrainingSpec::Loss loss, const Values& outputs, int64_t label,
+                      Values& slope) {
   using Loss = contracts::TrainingSpec::Loss;
   const auto n = static_cast<double>(outputs.size());
   double total = 0, sum = 0;
@@ -406,8 +446,10 @@ double loss_and_slope(contracts::TrainingSpec::Loss loss, const Values& outputs,
   return total;
 }
 
-std::vector<ReferencePass> run(const Graph& graph, contracts::TrainingSpec::Loss loss, std::span<const double> numbers,
-                               const std::vector<std::vector<double>>& examples, std::span<const int64_t> labels, bool training,
+std::vector<ReferencePass> run(const Graph& graph, contracts::TrainingSpec::Loss loss,
+                               std::span<const double> numbers,
+                               const std::vector<std::vector<double>>& examples,
+                               std::span<const int64_t> labels, bool training,
                                const KeepsElement& keeps) {
   CHECK(numbers.size() == graph.numbers && examples.size() == labels.size());
   const Values used = standardized(graph, numbers);
@@ -429,7 +471,8 @@ std::vector<ReferencePass> run(const Graph& graph, contracts::TrainingSpec::Loss
     for (size_t i = 0; i < layers; ++i) gradients[row][i].assign(values[row][i].size(), 0.0);
     passes[row].outputs = values[row].back();
     passes[row].gradient.assign(graph.parameters, 0.0);
-    passes[row].loss = loss_and_slope(loss, passes[row].outputs, labels[row], gradients[row].back());
+    passes[row].loss =
+        loss_and_slope(loss, passes[row].outputs, labels[row], gradients[row].back());
   }
   for (auto i = static_cast<uint32_t>(layers - 1); i >= 1; --i) {
     const Layer& layer = graph.layers[i];
@@ -451,10 +494,13 @@ std::vector<ReferencePass> run(const Graph& graph, contracts::TrainingSpec::Loss
 
 }  // namespace
 
-ReferencePass reference_pass(const Graph& graph, contracts::TrainingSpec::Loss loss, std::span<const double> numbers,
-                             std::span<const double> example, int64_t label, const KeepsElement& keeps) {
+ReferencePass reference_pass(const Graph& graph, contracts::TrainingSpec::Loss loss,
+                             std::span<const double> numbers, std::span<const double> example,
+                             int64_t label, const KeepsElement& keeps) {
   CHECK(example.size() == graph.input().count());
-  return run(graph, loss, numbers, {{example.begin(), example.end()}}, std::span(&label, 1), false, keeps).front();
+  return run(graph, loss, numbers, {{example.begin(), example.end()}}, std::span(&label, 1), false,
+             keeps)
+      .front();
 }
 
 std::vector<ReferencePass> reference_batch(const Graph& graph, contracts::TrainingSpec::Loss loss,

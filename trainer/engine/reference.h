@@ -22,8 +22,9 @@ using KeepsElement = std::function<bool(uint32_t layer, uint64_t element)>;
 // `numbers` are all of the graph's; `example` is in channel, row, column order, already
 // normalised. Without `keeps`, dropout layers pass everything unscaled. Batch norms use their
 // running statistics.
-ReferencePass reference_pass(const Graph& graph, contracts::TrainingSpec::Loss loss, std::span<const double> numbers,
-                             std::span<const double> example, int64_t label, const KeepsElement& keeps = {});
+ReferencePass reference_pass(const Graph& graph, contracts::TrainingSpec::Loss loss,
+                             std::span<const double> numbers, std::span<const double> example,
+                             int64_t label, const KeepsElement& keeps = {});
 
 // Several examples at once, whose statistics trained batch norms use. The gradients of such a
 // norm's own numbers, which are nobody's alone, are in the first pass.

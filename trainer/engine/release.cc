@@ -36,14 +36,17 @@ void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) con
   const double to_units = to_units_;
   wide([&] {
     for (uint64_t i = 0; i < count; ++i) {
-      to[i] += std::bit_cast<int64_t>(static_cast<double>(from[i]) * to_units + kRounder) - std::bit_cast<int64_t>(kRounder);
+      to[i] += std::bit_cast<int64_t>(static_cast<double>(from[i]) * to_units + kRounder) -
+               std::bit_cast<int64_t>(kRounder);
     }
   });
 }
 
-void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out) const {
+void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share,
+                         std::span<float> out) const {
   std::array<double, 4096> normals;
-  const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units, scale = grid_.step * share;
+  const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units,
+               scale = grid_.step * share;
   const int shift = shift_;
   const int64_t mask = (int64_t{1} << shift) - 1;
   for (size_t first = 0; first < sums.size(); first += normals.size()) {

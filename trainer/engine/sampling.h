@@ -18,7 +18,8 @@ std::vector<uint64_t> poisson_batch(const Secret<32>& key, uint64_t rows, uint64
 // Endless epochs of shuffled rows; batch t is positions [t * batch, (t + 1) * batch).
 class ShuffledRows {
  public:
-  ShuffledRows(const Secret<32>& root, uint64_t rows) : root_(root.clone(SecretAccess())), rows_(rows) {}
+  ShuffledRows(const Secret<32>& root, uint64_t rows)
+      : root_(root.clone(SecretAccess())), rows_(rows) {}
   std::vector<uint64_t> batch(uint64_t step, uint32_t size);
 
  private:

@@ -43,9 +43,12 @@ template <class Function>
 template <class Function>
 void wide(const Function& f) {
   switch (isa_of_this_cpu()) {
-    case Isa::kAvx512: return simd::on_avx512(f);
-    case Isa::kAvx2: return simd::on_avx2(f);
-    case Isa::kBaseline: return f();
+    case Isa::kAvx512:
+      return simd::on_avx512(f);
+    case Isa::kAvx2:
+      return simd::on_avx2(f);
+    case Isa::kBaseline:
+      return f();
   }
 }
 

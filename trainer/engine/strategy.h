@@ -10,11 +10,12 @@
 namespace souk::trainer {
 
 enum class Strategy : uint8_t {
-  kStored,      // each example's gradient is kept for the shard, in the primitive's layout
-  kExplicit,    // the same in the model's layout: standardised weights
-  kGhost,       // convolution: its norm from Gram matrices of pixels, shifted (Bu et al. 2022); the sum by
-                // one more weight gradient of the scaled shard
-  kGoodfellow,  // linear: |x| |dy| (Goodfellow 2015), or from Gram matrices of views; the sum by one product
+  kStored,    // each example's gradient is kept for the shard, in the primitive's layout
+  kExplicit,  // the same in the model's layout: standardised weights
+  kGhost,  // convolution: its norm from Gram matrices of pixels, shifted (Bu et al. 2022); the sum
+           // by one more weight gradient of the scaled shard
+  kGoodfellow,  // linear: |x| |dy| (Goodfellow 2015), or from Gram matrices of views; the sum by
+                // one product
   kTable,       // embedding: only the rows that the example names
   kNorm,        // group norm: falls out of the backward pass
 };
@@ -28,12 +29,14 @@ struct LayerStrategy {
 };
 
 // `forced`, if any, overrides the cost model for convolutions that can do both.
-LayerStrategy choose_strategy(const Layer& layer, uint32_t shard, uint32_t views, const Strategy* forced);
+LayerStrategy choose_strategy(const Layer& layer, uint32_t shard, uint32_t views,
+                              const Strategy* forced);
 
 // Of one shard; [group * shard + example].
 struct ExampleNorms {
-  std::vector<double> square;     // at least the squared norm
-  std::vector<double> roughness;  // square of the sum of the norms of what is added up to the gradient
+  std::vector<double> square;  // at least the squared norm
+  std::vector<double>
+      roughness;  // square of the sum of the norms of what is added up to the gradient
 };
 
 }  // namespace souk::trainer

@@ -53,10 +53,24 @@ TrainingSpec every_layer() {
   Node average = pool(Node::Op::kAvgPool);
   average.inputs = {7};
   Node wide = convolution(16, 1, 1);
-  spec.model = {convolution(16, 5, 1), norm, layer(Node::Op::kRelu), convolution(16, 3, 4), sum,
-                layer(Node::Op::kLeakyRelu), layer(Node::Op::kGelu), pool(Node::Op::kMaxPool), average, both,
-                wide, layer(Node::Op::kSilu), layer(Node::Op::kTanh), layer(Node::Op::kFlatten), linear(24),
-                layer(Node::Op::kSigmoid), dropout, linear(2)};
+  spec.model = {convolution(16, 5, 1),
+                norm,
+                layer(Node::Op::kRelu),
+                convolution(16, 3, 4),
+                sum,
+                layer(Node::Op::kLeakyRelu),
+                layer(Node::Op::kGelu),
+                pool(Node::Op::kMaxPool),
+                average,
+                both,
+                wide,
+                layer(Node::Op::kSilu),
+                layer(Node::Op::kTanh),
+                layer(Node::Op::kFlatten),
+                linear(24),
+                layer(Node::Op::kSigmoid),
+                dropout,
+                linear(2)};
   spec.steps = 2;
   spec.batch = 4;
   spec.shard = 2;

@@ -16,11 +16,11 @@ struct Workers::State {
 
   std::mutex mutex;
   std::condition_variable work, done;
-  uint64_t round = 0;         // guarded by mutex
-  unsigned busy = 0;          // guarded by mutex
-  bool stopping = false;      // guarded by mutex
-  const Job* job = nullptr;   // written under mutex while nobody is busy
-  size_t count = 0;           // likewise
+  uint64_t round = 0;        // guarded by mutex
+  unsigned busy = 0;         // guarded by mutex
+  bool stopping = false;     // guarded by mutex
+  const Job* job = nullptr;  // written under mutex while nobody is busy
+  size_t count = 0;          // likewise
   std::atomic<size_t> next{0};
 
   void take_jobs(unsigned worker) {
@@ -53,7 +53,8 @@ struct Workers::State {
 };
 
 Result<std::unique_ptr<Workers>> Workers::start(unsigned threads) {
-  if (threads < 1 || threads > 1024) return Error(Code::kMalformed, "workers: expected 1 to 1024 threads");
+  if (threads < 1 || threads > 1024)
+    return Error(Code::kMalformed, "workers: expected 1 to 1024 threads");
   auto state = std::make_unique<State>();
   State* shared = state.get();
   for (unsigned worker = 1; worker < threads; ++worker) {
@@ -68,9 +69,13 @@ Result<std::unique_ptr<Workers>> Workers::start(unsigned threads) {
 }
 
 Workers::Workers(std::unique_ptr<State> state) : state_(std::move(state)) {}
-Workers::~Workers() { state_->stop(); }
+Workers::~Workers() {
+  state_->stop();
+}
 
-unsigned Workers::threads() const { return static_cast<unsigned>(state_->threads.size()) + 1; }
+unsigned Workers::threads() const {
+  return static_cast<unsigned>(state_->threads.size()) + 1;
+}
 
 void Workers::run(size_t count, const Job& job) {
   State& s = *state_;

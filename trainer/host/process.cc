@@ -60,7 +60,9 @@ Result<Frame> EnclaveProcess::ask(const Frame& request, int timeout_ms) {
   return channel_.receive(timeout_ms);
 }
 
-void EnclaveProcess::stop() { kill(pid_, SIGKILL); }
+void EnclaveProcess::stop() {
+  kill(pid_, SIGKILL);
+}
 
 bool EnclaveProcess::alive() {
   if (reaped_) return false;

@@ -8,7 +8,9 @@
 namespace souk::trainer {
 namespace {
 
-Error gone() { return Error(Code::kTryAgain, "expected the other process to be there"); }
+Error gone() {
+  return Error(Code::kTryAgain, "expected the other process to be there");
+}
 
 }  // namespace
 
@@ -34,7 +36,8 @@ Status Channel::read_exactly(std::span<uint8_t> into, int timeout_ms) {
     pollfd waiting{fd_, POLLIN, 0};
     int ready = poll(&waiting, 1, timeout_ms);
     if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) return Error(Code::kTryAgain, "expected an answer from the other process in time");
+    if (ready == 0)
+      return Error(Code::kTryAgain, "expected an answer from the other process in time");
     if (ready < 0) return gone();
     ssize_t n = read(fd_, into.data() + have, into.size() - have);
     if (n < 0 && errno == EINTR) continue;

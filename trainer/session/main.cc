@@ -60,7 +60,8 @@ Status run_keeper() {
   auto platform = TRY(read_platform());
   auto measurement = TRY(measure());
   auto nursery = TRY(policy::start_lua_nursery());
-  auto sandbox = TRY(confine(policy::JailProfile::kEnclave, {0, 1, 2, kChannelFd, nursery->fds()[0], nursery->fds()[1]}));
+  auto sandbox = TRY(confine(policy::JailProfile::kEnclave,
+                             {0, 1, 2, kChannelFd, nursery->fds()[0], nursery->fds()[1]}));
   EnclaveSelf self{std::move(platform), measurement, sandbox};
   Channel channel(kChannelFd);
   Keeper keeper(self, [&](std::string_view source, const Json& request, const Json& dataset,

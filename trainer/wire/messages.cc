@@ -18,15 +18,17 @@ Code code_named(const std::string& name) {
 
 }  // namespace
 
-Frame frame(Kind kind, const Json& body) { return Frame{kind, to_bytes(canonical(body))}; }
+Frame frame(Kind kind, const Json& body) {
+  return Frame{kind, to_bytes(canonical(body))};
+}
 
 Frame frame_of_bytes(ByteView bytes) {
   return Frame{Kind::kBytes, Bytes(bytes.begin(), bytes.end())};
 }
 
 Frame refusal(const Error& error) {
-  return frame(Kind::kRefused, Json::Object{{"code", code_name(error.code())},
-                                            {"message", error.expected()}});
+  return frame(Kind::kRefused,
+               Json::Object{{"code", code_name(error.code())}, {"message", error.expected()}});
 }
 
 Result<Json> expect(const Frame& frame, Kind kind) {
@@ -58,7 +60,8 @@ Result<size_t> frame_length(ByteView bytes) {
   size_t length = 0;
   for (size_t i = 0; i < 4; ++i) length = length << 8 | bytes[i];
   if (length < 1 || length > kMaxFrame) {
-    return Error(Code::kMalformed, "wire: expected a frame of 1 to " + std::to_string(kMaxFrame) + " bytes");
+    return Error(Code::kMalformed,
+                 "wire: expected a frame of 1 to " + std::to_string(kMaxFrame) + " bytes");
   }
   return length + 4;
 }

@@ -20,33 +20,33 @@ inline constexpr size_t kPieceBytes = 1 << 20;  // of ciphertext in one kBytes f
 
 enum class Kind : uint8_t {
   // host -> keeper
-  kBegin = 1,      // {genesis: b64 leaf, sealed: b64 or ""}          -> kReady
-  kLeaves = 2,     // {leaves: [b64]}                                  -> kDone
-  kConfirm = 3,    // {checkpoint}                                     -> kConfirmed
-  kAttest = 4,     // {nonce}                                          -> kEvidence
-  kBoot = 5,       // {}                                               -> kEnvelope
-  kDecide = 6,     // {contract}                                       -> kEnvelope
-  kQuote = 7,      // {consumer, submit}                               -> kDecision
-  kStart = 8,      // {contract, evidence}                             -> kEnvelope
-  kAbort = 9,      // {contract, reason}                               -> kEnvelope
-  kTick = 10,      // {}                                               -> kEnvelope
-  kRelease = 11,   // {contract}                                       -> kBytes
-  kChallenge = 12, // {contract}                                       -> kNonce
+  kBegin = 1,       // {genesis: b64 leaf, sealed: b64 or ""}          -> kReady
+  kLeaves = 2,      // {leaves: [b64]}                                  -> kDone
+  kConfirm = 3,     // {checkpoint}                                     -> kConfirmed
+  kAttest = 4,      // {nonce}                                          -> kEvidence
+  kBoot = 5,        // {}                                               -> kEnvelope
+  kDecide = 6,      // {contract}                                       -> kEnvelope
+  kQuote = 7,       // {consumer, submit}                               -> kDecision
+  kStart = 8,       // {contract, evidence}                             -> kEnvelope
+  kAbort = 9,       // {contract, reason}                               -> kEnvelope
+  kTick = 10,       // {}                                               -> kEnvelope
+  kRelease = 11,    // {contract}                                       -> kBytes
+  kChallenge = 12,  // {contract}                                       -> kNonce
   // host -> trainer (kLeaves and kConfirm too)
-  kPrepare = 32,   // {genesis, contract, nonce}                       -> kEvidence
-  kDataset = 33,   // {dataset}; then kBytes frames; the last is empty -> kDone
-  kTrain = 34,     // {}                 -> kProgress ..., kBytes ..., kResult
+  kPrepare = 32,  // {genesis, contract, nonce}                       -> kEvidence
+  kDataset = 33,  // {dataset}; then kBytes frames; the last is empty -> kDone
+  kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult
   // enclave -> host
-  kReady = 64,     // {measurement, sandbox}
-  kDone = 65,      // {}
-  kConfirmed = 66, // {size, sealed}
-  kEvidence = 67,  // {evidence}
-  kEnvelope = 68,  // {envelope, sealed}
-  kDecision = 69,  // {decision}
-  kNonce = 70,     // {nonce}
-  kProgress = 71,  // {step, epsilon_micro}: on a schedule fixed by the spec
-  kResult = 72,    // {envelope}
-  kRefused = 73,   // {code, message}; a trainer's message is always ""
+  kReady = 64,      // {measurement, sandbox}
+  kDone = 65,       // {}
+  kConfirmed = 66,  // {size, sealed}
+  kEvidence = 67,   // {evidence}
+  kEnvelope = 68,   // {envelope, sealed}
+  kDecision = 69,   // {decision}
+  kNonce = 70,      // {nonce}
+  kProgress = 71,   // {step, epsilon_micro}: on a schedule fixed by the spec
+  kResult = 72,     // {envelope}
+  kRefused = 73,    // {code, message}; a trainer's message is always ""
   // both ways
   kBytes = 96,
 };

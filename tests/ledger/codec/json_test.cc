@@ -118,7 +118,9 @@ TEST(OrdinaryJson, StillRefusesDuplicatesFloatsAndLoneSurrogates) {
 }
 
 TEST(AnswerJson, WritesRealsAsNumbersAndCanonicalRefusesThem) {
-  Json answer = Json::Object{{"accuracy", Json::real(0.99)}, {"loss", Json::Array{Json::real(1e-7), Json::real(3)}}, {"n", 2}};
+  Json answer = Json::Object{{"accuracy", Json::real(0.99)},
+                             {"loss", Json::Array{Json::real(1e-7), Json::real(3)}},
+                             {"n", 2}};
   EXPECT_EQ(answer_json(answer), R"({"accuracy":0.99,"loss":[1e-07,3],"n":2})");
   EXPECT_DEATH(canonical(answer), "bug");
 }

@@ -89,8 +89,8 @@ class FeederTest : public ::testing::Test {
       return "evidence-" + std::to_string(evidence_.size());
     };
     hooks.keep_state = [this](ByteView state) { state_ = Bytes(state.begin(), state.end()); };
-    feeder_ = WitnessFeeder::start(*log_, std::move(needed), std::move(peers), std::move(hooks),
-                                   saved);
+    feeder_ =
+        WitnessFeeder::start(*log_, std::move(needed), std::move(peers), std::move(hooks), saved);
   }
   void restart(ByteView saved) {
     feeder_.reset();

@@ -11,17 +11,22 @@ namespace {
 using flows::MarketFixture;
 using trainer::Kind;
 
-policy::PolicyDecision honest(std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+policy::PolicyDecision honest(std::string_view source, const Json& request, const Json& dataset,
+                              const Json& ctx) {
   return policy::evaluate(source, request, dataset, ctx);
 }
 
 class PolicyReplayTest : public ::testing::Test {
  protected:
   PolicyReplayTest() {
-    auto open = market_.publish(market_.providers[0], {.policy = "return {allow = true, price = 10, obligations = {max_steps = 1000000, waive_privacy = true}}"});
-    auto closed = market_.publish(market_.providers[1], {.policy = "return {allow = request.epochs < 0, reason = 'never'}"});
+    auto open = market_.publish(market_.providers[0],
+                                {.policy = "return {allow = true, price = 10, obligations = "
+                                           "{max_steps = 1000000, waive_privacy = true}}"});
+    auto closed = market_.publish(
+        market_.providers[1], {.policy = "return {allow = request.epochs < 0, reason = 'never'}"});
     market_.deposit(market_.lab.account(), 100000);
-    for (const auto& names : {std::vector<DatasetId>{open.id}, std::vector<DatasetId>{closed.id}, std::vector<DatasetId>{open.id, closed.id}}) {
+    for (const auto& names : {std::vector<DatasetId>{open.id}, std::vector<DatasetId>{closed.id},
+                              std::vector<DatasetId>{open.id, closed.id}}) {
       auto submit = market_.contract(names);
       submit.purpose = "purpose " + std::to_string(decisions_.size());
       ContractId id = market_.submit(submit);
@@ -47,7 +52,8 @@ TEST_F(PolicyReplayTest, ARecordedMarketComesOutAsRecorded) {
 
 TEST_F(PolicyReplayTest, AnEngineThatDecidesOtherwiseIsNamedWithItsFirstDecision) {
   int asked = 0;
-  auto other = [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+  auto other = [&](std::string_view source, const Json& request, const Json& dataset,
+                   const Json& ctx) {
     auto decision = honest(source, request, dataset, ctx);
     if (++asked > 1) ++decision.gas;
     return decision;

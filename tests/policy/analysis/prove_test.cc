@@ -15,7 +15,8 @@ namespace {
 
 using namespace samples;
 
-PolicyDecision engine(const std::string& source, const Json& request, const Json& dataset, const Json& ctx) {
+PolicyDecision engine(const std::string& source, const Json& request, const Json& dataset,
+                      const Json& ctx) {
   return evaluate(source, request, dataset, ctx);
 }
 
@@ -34,7 +35,8 @@ double seconds_each() {
 }
 
 TEST(Prove, SeededBackdoorsAreFoundAndEachIsWhatTheEngineSays) {
-  std::filesystem::path folder = std::filesystem::path(folder_from("SOUK_SOURCE")) / "tests/policy/backdoors";
+  std::filesystem::path folder =
+      std::filesystem::path(folder_from("SOUK_SOURCE")) / "tests/policy/backdoors";
   std::vector<std::filesystem::path> files;
   for (const auto& file : std::filesystem::directory_iterator(folder)) files.push_back(file.path());
   std::sort(files.begin(), files.end());
@@ -53,8 +55,9 @@ TEST(Prove, SeededBackdoorsAreFoundAndEachIsWhatTheEngineSays) {
     auto proof = prove(policy, invariant_of(policy), engine, effort);
     ASSERT_TRUE(proof) << files[i] << proof.error().expected();
     if (!brief || !proof->counterexample) {
-      std::printf("%-28s %s %.2f s, %llu evaluations\n", files[i].filename().c_str(), proof->counterexample ? "found" : "NOT FOUND",
-                  proof->certificate.seconds, static_cast<unsigned long long>(proof->certificate.evaluations));
+      std::printf("%-28s %s %.2f s, %llu evaluations\n", files[i].filename().c_str(),
+                  proof->counterexample ? "found" : "NOT FOUND", proof->certificate.seconds,
+                  static_cast<unsigned long long>(proof->certificate.evaluations));
     }
     if (!proof->counterexample) continue;
     ++found;
@@ -83,7 +86,8 @@ TEST(Prove, AnHonestPolicyGetsACertificateThatCanBeRepeated) {
   effort.evaluations = 8'000;
   effort.threads = 1;
   effort.seed = 77;
-  auto one = prove(honest, kInvariant, engine, effort), two = prove(honest, kInvariant, engine, effort);
+  auto one = prove(honest, kInvariant, engine, effort),
+       two = prove(honest, kInvariant, engine, effort);
   ASSERT_TRUE(one && two);
   EXPECT_FALSE(one->counterexample);
   EXPECT_EQ(one->refuted, 0u);
@@ -98,7 +102,8 @@ TEST(Prove, WhatTheObligationsStopIsNoCounterexample) {
   Effort effort;
   effort.evaluations = 3000;
   effort.threads = 1;
-  auto proof = prove("return { allow = true, obligations = { max_epsilon_micro = 1000000 } }", kInvariant, engine, effort);
+  auto proof = prove("return { allow = true, obligations = { max_epsilon_micro = 1000000 } }",
+                     kInvariant, engine, effort);
   ASSERT_TRUE(proof);
   EXPECT_FALSE(proof->counterexample);
   EXPECT_GT(proof->refuted, 0u);
@@ -112,9 +117,13 @@ TEST(Prove, MalformedPoliciesAndInvariantsAreNamed) {
     return proof ? std::string("accepted") : proof.error().expected();
   };
   EXPECT_NE(message("return {", kInvariant).find("policy: line 1"), std::string::npos);
-  EXPECT_NE(message("return { allow = true }", "allow implies").find("invariant"), std::string::npos);
-  EXPECT_NE(message("return { allow = true }", "allow implies request.dp.epsilon <= 1").find("invariant"), std::string::npos);
-  EXPECT_NE(message("return { allow = true }", "a implies b implies c").find("one `implies`"), std::string::npos);
+  EXPECT_NE(message("return { allow = true }", "allow implies").find("invariant"),
+            std::string::npos);
+  EXPECT_NE(
+      message("return { allow = true }", "allow implies request.dp.epsilon <= 1").find("invariant"),
+      std::string::npos);
+  EXPECT_NE(message("return { allow = true }", "a implies b implies c").find("one `implies`"),
+            std::string::npos);
 }
 
 TEST(Diff, TellsWhichOfTwoPoliciesAsksForMore) {
@@ -132,17 +141,25 @@ TEST(Diff, TellsWhichOfTwoPoliciesAsksForMore) {
     }
     return std::string(relation_name(difference->relation));
   };
-  const std::string two = "return { allow = request.dp.enabled and request.dp.epsilon_micro <= 2000000 }";
-  const std::string one = "return { allow = request.dp.enabled and request.dp.epsilon_micro < 1000001 }";
-  const std::string also_one = "if request.dp.epsilon_micro > 1000000 then return { allow = false } end return { allow = true }";
-  const std::string region = "return { allow = request.dp.epsilon_micro <= 1000000 or request.region == 'qz' }";
+  const std::string two =
+      "return { allow = request.dp.enabled and request.dp.epsilon_micro <= 2000000 }";
+  const std::string one =
+      "return { allow = request.dp.enabled and request.dp.epsilon_micro < 1000001 }";
+  const std::string also_one =
+      "if request.dp.epsilon_micro > 1000000 then return { allow = false } end return { allow = "
+      "true }";
+  const std::string region =
+      "return { allow = request.dp.epsilon_micro <= 1000000 or request.region == 'qz' }";
   EXPECT_EQ(relation(two, one), "stricter");
   EXPECT_EQ(relation(one, two), "looser");
   EXPECT_EQ(relation(one, also_one), "equivalent");
   EXPECT_EQ(relation(one, region), "looser");
   EXPECT_EQ(relation(two, region), "incomparable");
-  EXPECT_EQ(relation("return { allow = true, price = 5 }", "return { allow = true, price = 6 }"), "stricter");
-  EXPECT_EQ(relation("return { allow = true, obligations = { max_steps = 9000 } }", "return { allow = true }"), "looser");
+  EXPECT_EQ(relation("return { allow = true, price = 5 }", "return { allow = true, price = 6 }"),
+            "stricter");
+  EXPECT_EQ(relation("return { allow = true, obligations = { max_steps = 9000 } }",
+                     "return { allow = true }"),
+            "looser");
 }
 
 // The second interpreter against the engine: whatever they are asked, they agree.
@@ -152,14 +169,27 @@ TEST(Probe, SaysWhatTheEngineSays) {
   std::vector<std::string> policies;
   std::filesystem::path root(folder_from("SOUK_SOURCE"));
   for (const char* folder : {"tests/policy/backdoors", "examples/policies"}) {
-    for (const auto& file : std::filesystem::directory_iterator(root / folder)) policies.push_back(read_text(file.path().string()));
+    for (const auto& file : std::filesystem::directory_iterator(root / folder))
+      policies.push_back(read_text(file.path().string()));
   }
   for (const Template& kind : templates()) policies.push_back(*compose({*choose(kind.name, {})}));
-  policies.push_back("local t = {} for k, v in pairs(request.dp) do t[#t + 1] = k .. tostring(v) end return { allow = table.concat(t, '|') > 'delta', price = #t }");
-  policies.push_back("local n = 0 for i = 10, 1, -3 do n = n + i end local s = string.format('%05d%s%x', n, 'q', 255) return { allow = s == '00022qff', price = n }");
-  policies.push_back("local a, b = (function(...) return select('#', ...), ... end)(4, 5) goto done do a = 9 end ::done:: return { allow = a == 2 and b == 4, price = -7 // 2 + 7 % -3 + 10 }");
-  policies.push_back("local ok, e = pcall(error, 'x') local t = { 3, 1, 2, n = 5 } table.sort(t, function(x, y) return x > y end) return { allow = not ok and e == 'x', price = t[1] * 100 + t[2] * 10 + t[3] }");
-  policies.push_back("local f local depth = 0 function f(n) depth = depth + 1 if n > 0 then return f(n - 1) end return depth end return { allow = math.max(1, 2.5) == 2.5, price = f(20) + (7 & 12) + (1 << 5) }");
+  policies.push_back(
+      "local t = {} for k, v in pairs(request.dp) do t[#t + 1] = k .. tostring(v) end return { "
+      "allow = table.concat(t, '|') > 'delta', price = #t }");
+  policies.push_back(
+      "local n = 0 for i = 10, 1, -3 do n = n + i end local s = string.format('%05d%s%x', n, 'q', "
+      "255) return { allow = s == '00022qff', price = n }");
+  policies.push_back(
+      "local a, b = (function(...) return select('#', ...), ... end)(4, 5) goto done do a = 9 end "
+      "::done:: return { allow = a == 2 and b == 4, price = -7 // 2 + 7 % -3 + 10 }");
+  policies.push_back(
+      "local ok, e = pcall(error, 'x') local t = { 3, 1, 2, n = 5 } table.sort(t, function(x, y) "
+      "return x > y end) return { allow = not ok and e == 'x', price = t[1] * 100 + t[2] * 10 + "
+      "t[3] }");
+  policies.push_back(
+      "local f local depth = 0 function f(n) depth = depth + 1 if n > 0 then return f(n - 1) end "
+      "return depth end return { allow = math.max(1, 2.5) == 2.5, price = f(20) + (7 & 12) + (1 << "
+      "5) }");
   size_t asked = 0;
   for (const auto& policy : policies) {
     auto probe = Probe::make(space, policy);
@@ -177,14 +207,18 @@ TEST(Probe, SaysWhatTheEngineSays) {
       auto decision = engine(policy, question.request, question.dataset, question.ctx);
       ASSERT_NE(decision.status, DecisionStatus::kInvalidRequest) << canonical(decision.to_json());
       Answer answer = (*probe)->run(point);
-      bool by_obligations = decision.status == DecisionStatus::kDenied && answer.allow;  // the probe does not look at them
+      bool by_obligations = decision.status == DecisionStatus::kDenied &&
+                            answer.allow;  // the probe does not look at them
       ++asked;
       if (by_obligations) continue;
       EXPECT_EQ(answer.allow, decision.allowed()) << policy << canonical(decision.to_json());
       if (decision.allowed()) {
         EXPECT_EQ(answer.price, decision.price_minor) << policy;
       }
-      EXPECT_EQ(answer.end == Answer::End::kDecision, decision.status == DecisionStatus::kAllowed || decision.status == DecisionStatus::kDenied) << policy;
+      EXPECT_EQ(
+          answer.end == Answer::End::kDecision,
+          decision.status == DecisionStatus::kAllowed || decision.status == DecisionStatus::kDenied)
+          << policy;
     }
   }
   EXPECT_GT(asked, 500u);
@@ -204,7 +238,8 @@ TEST(Space, EveryPointIsAValidQuestion) {
     }
     space.repair(point);
     auto question = space.question(point);
-    ASSERT_TRUE(validate_request(question.request)) << validate_request(question.request).error().expected();
+    ASSERT_TRUE(validate_request(question.request))
+        << validate_request(question.request).error().expected();
     ASSERT_TRUE(validate_dataset(question.dataset));
     ASSERT_TRUE(validate_context(question.ctx));
   }

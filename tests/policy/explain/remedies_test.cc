@@ -23,7 +23,8 @@ class Remedies : public testing::Test {
   }
   bool allowed(std::string_view source, const Json& request) {
     auto checked = Checked::of("request", request);
-    return checked && evaluator_->decide(*evaluator_->prepare(source), **checked, *dataset_, *ctx_).allowed();
+    return checked &&
+           evaluator_->decide(*evaluator_->prepare(source), **checked, *dataset_, *ctx_).allowed();
   }
   // What a remedy promises.
   void expect_minimal(std::string_view source, const Json& request, const Remedy& remedy) {
@@ -48,7 +49,9 @@ std::string edits_of(const Remedy& remedy) {
 }
 
 TEST_F(Remedies, ABoundIsReachedExactly) {
-  const char* source = "if request.dp.epsilon_micro > 500000 then return {allow = false, reason = 'epsilon'} end return {allow = true, price = 7}";
+  const char* source =
+      "if request.dp.epsilon_micro > 500000 then return {allow = false, reason = 'epsilon'} end "
+      "return {allow = true, price = 7}";
   auto remedies = find(source, sample_request());
   ASSERT_EQ(remedies.size(), 1u);
   EXPECT_EQ(edits_of(remedies[0]), "request.dp.epsilon_micro=500000 ");
@@ -56,7 +59,9 @@ TEST_F(Remedies, ABoundIsReachedExactly) {
 }
 
 TEST_F(Remedies, ABoundThatIsComputedIsReachedToo) {
-  const char* source = "local need = 5000 + request.epochs * 173 return {allow = request.payment >= need, reason = 'payment'}";
+  const char* source =
+      "local need = 5000 + request.epochs * 173 return {allow = request.payment >= need, reason = "
+      "'payment'}";
   auto remedies = find(source, sample_request());
   ASSERT_FALSE(remedies.empty());
   std::set<std::string> all;
@@ -69,18 +74,23 @@ TEST_F(Remedies, RulesThatHideEachOtherAreAllMet) {
   const char* source =
       "if request.purpose ~= 'teaching' then return {allow = false, reason = 'purpose'} end "
       "if request.dp.epsilon_micro > 300000 then return {allow = false, reason = 'epsilon'} end "
-      "if request.steps > 100 then return {allow = false, reason = 'steps'} end return {allow = true}";
+      "if request.steps > 100 then return {allow = false, reason = 'steps'} end return {allow = "
+      "true}";
   auto remedies = find(source, sample_request());
   ASSERT_FALSE(remedies.empty());
-  EXPECT_EQ(edits_of(remedies[0]), "request.dp.epsilon_micro=300000 request.purpose=\"teaching\" request.steps=100 ");
+  EXPECT_EQ(edits_of(remedies[0]),
+            "request.dp.epsilon_micro=300000 request.purpose=\"teaching\" request.steps=100 ");
   expect_minimal(source, sample_request(), remedies[0]);
 }
 
 TEST_F(Remedies, AMissingCredentialIsNamed) {
-  const char* source = "local r = rules() r.require(contains(request.credentials, 'ethics-board'), 'credential') return r.decision{}";
+  const char* source =
+      "local r = rules() r.require(contains(request.credentials, 'ethics-board'), 'credential') "
+      "return r.decision{}";
   auto remedies = find(source, sample_request());
   ASSERT_FALSE(remedies.empty());
-  EXPECT_EQ(edits_of(remedies[0]), "request.credentials=[\"hospital\",\"irb-approved\",\"ethics-board\"] ");
+  EXPECT_EQ(edits_of(remedies[0]),
+            "request.credentials=[\"hospital\",\"irb-approved\",\"ethics-board\"] ");
 }
 
 TEST_F(Remedies, WhatNoChangeOfTheConsumersCanMendHasNone) {
@@ -90,7 +100,9 @@ TEST_F(Remedies, WhatNoChangeOfTheConsumersCanMendHasNone) {
 }
 
 TEST_F(Remedies, AnObligationThatIsBrokenIsMended) {
-  auto remedies = find("return {allow = true, obligations = {max_epsilon_micro = 700000, max_steps = 300}}", sample_request());
+  auto remedies =
+      find("return {allow = true, obligations = {max_epsilon_micro = 700000, max_steps = 300}}",
+           sample_request());
   ASSERT_FALSE(remedies.empty());
   EXPECT_EQ(edits_of(remedies[0]), "request.dp.epsilon_micro=700000 request.steps=300 ");
 }
@@ -105,17 +117,44 @@ TEST_F(Remedies, MostRandomDenialsAreMendedByTheFewestEdits) {
     for (size_t k = 0; k < rules; ++k) {
       const std::string n = std::to_string(k);
       switch (random() % 8) {
-        case 0: source += "if request.dp.epsilon_micro > " + std::to_string(random() % 1'500'000) + " then deny[#deny + 1] = 'e" + n + "' end\n"; break;
-        case 1: source += "if request.payment < " + std::to_string(random() % 12'000) + " then deny[#deny + 1] = 'p" + n + "' end\n"; break;
-        case 2: source += "if request.epochs > " + std::to_string(1 + random() % 40) + " then deny[#deny + 1] = 'n" + n + "' end\n"; break;
-        case 3: source += "if request.region ~= '" + std::string(random() % 2 ? "EU" : "CH") + "' then deny[#deny + 1] = 'r' end\n"; break;
-        case 4: source += "if not contains(request.credentials, '" + std::string(random() % 2 ? "hospital" : "gold") + "') then deny[#deny + 1] = 'c" + n + "' end\n"; break;
-        case 5: source += "if request.model.parameters > " + std::to_string(100 + random() % 1000) + " then deny[#deny + 1] = 'm" + n + "' end\n"; break;
-        case 6: source += "if request.payment < dataset.price + request.epochs * " + std::to_string(random() % 200) + " then deny[#deny + 1] = 'q" + n + "' end\n"; break;
-        default: source += "if request.algorithm == '" + std::string(random() % 2 ? "mlp" : "cnn") + "' then deny[#deny + 1] = 'a' end\n"; break;
+        case 0:
+          source += "if request.dp.epsilon_micro > " + std::to_string(random() % 1'500'000) +
+                    " then deny[#deny + 1] = 'e" + n + "' end\n";
+          break;
+        case 1:
+          source += "if request.payment < " + std::to_string(random() % 12'000) +
+                    " then deny[#deny + 1] = 'p" + n + "' end\n";
+          break;
+        case 2:
+          source += "if request.epochs > " + std::to_string(1 + random() % 40) +
+                    " then deny[#deny + 1] = 'n" + n + "' end\n";
+          break;
+        case 3:
+          source += "if request.region ~= '" + std::string(random() % 2 ? "EU" : "CH") +
+                    "' then deny[#deny + 1] = 'r' end\n";
+          break;
+        case 4:
+          source += "if not contains(request.credentials, '" +
+                    std::string(random() % 2 ? "hospital" : "gold") +
+                    "') then deny[#deny + 1] = 'c" + n + "' end\n";
+          break;
+        case 5:
+          source += "if request.model.parameters > " + std::to_string(100 + random() % 1000) +
+                    " then deny[#deny + 1] = 'm" + n + "' end\n";
+          break;
+        case 6:
+          source += "if request.payment < dataset.price + request.epochs * " +
+                    std::to_string(random() % 200) + " then deny[#deny + 1] = 'q" + n + "' end\n";
+          break;
+        default:
+          source += "if request.algorithm == '" + std::string(random() % 2 ? "mlp" : "cnn") +
+                    "' then deny[#deny + 1] = 'a' end\n";
+          break;
       }
     }
-    source += random() % 2 ? "return {allow = #deny == 0, reasons = deny}" : "if #deny > 0 then return {allow = false, reason = deny[1]} end return {allow = true}";
+    source += random() % 2 ? "return {allow = #deny == 0, reasons = deny}"
+                           : "if #deny > 0 then return {allow = false, reason = deny[1]} end "
+                             "return {allow = true}";
     auto checked = Checked::of("request", sample_request()).take();
     auto decision = evaluator_->decide(*evaluator_->prepare(source), *checked, *dataset_, *ctx_);
     if (decision.status != DecisionStatus::kDenied || decision.reasons.size() > 3) continue;

@@ -19,9 +19,12 @@ namespace {
 using namespace samples;
 
 const char* kProbe =
-    "local r = rules() r.require(request.dp.epsilon_micro <= 1000000, 'max_epsilon', 'request.dp.epsilon_micro', request.dp.epsilon_micro, 1000000) "
-    "local t = {} for i = 1, 20 do t['k' .. i] = #tostring(i) end local n = 0 for k, v in pairs(t) do n = n + v end "
-    "return r.decision{price = n + #request.purpose, reason = string.lower('OK'), obligations = {max_epsilon_micro = 1000000}}";
+    "local r = rules() r.require(request.dp.epsilon_micro <= 1000000, 'max_epsilon', "
+    "'request.dp.epsilon_micro', request.dp.epsilon_micro, 1000000) "
+    "local t = {} for i = 1, 20 do t['k' .. i] = #tostring(i) end local n = 0 for k, v in pairs(t) "
+    "do n = n + v end "
+    "return r.decision{price = n + #request.purpose, reason = string.lower('OK'), obligations = "
+    "{max_epsilon_micro = 1000000}}";
 
 double cpu_seconds() {
   timespec now{};
@@ -47,23 +50,30 @@ std::vector<Attack> corpus() {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() != ".lua") continue;
     Attack attack{entry.path().filename(), read_text(entry.path()), sample_request()};
-    if (attack.name.starts_with("d26")) override_member(attack.request, "dp.epsilon_micro", Json(Json::Object{{"$float", "nan"}}));
+    if (attack.name.starts_with("d26"))
+      override_member(attack.request, "dp.epsilon_micro", Json(Json::Object{{"$float", "nan"}}));
     if (attack.name.starts_with("d27")) override_member(attack.request, "dp", Json());
     out.push_back(std::move(attack));
   }
-  std::sort(out.begin(), out.end(), [](const Attack& a, const Attack& b) { return a.name < b.name; });
+  std::sort(out.begin(), out.end(),
+            [](const Attack& a, const Attack& b) { return a.name < b.name; });
   return out;
 }
 
 std::string what_a_fresh_evaluator_says(const Attack& attack) {
-  return Evaluator::make().take()->decide(attack.source, attack.request, sample_dataset(), sample_context()).text();
+  return Evaluator::make()
+      .take()
+      ->decide(attack.source, attack.request, sample_dataset(), sample_context())
+      .text();
 }
 
 TEST(Hardening, TheCorpusInAnyOrderInOneProcessChangesNothing) {
   auto attacks = corpus();
   if (attacks.empty()) GTEST_SKIP() << "no corpus";
   auto evaluator = Evaluator::make().take();
-  auto ask = [&](std::string_view source, const Json& request) { return evaluator->decide(source, request, sample_dataset(), sample_context()); };
+  auto ask = [&](std::string_view source, const Json& request) {
+    return evaluator->decide(source, request, sample_dataset(), sample_context());
+  };
   const std::string probe = ask(kProbe, sample_request()).text();
   ASSERT_NE(probe.find("\"status\":\"allowed\""), std::string::npos) << probe;
   std::vector<std::string> alone;
@@ -93,7 +103,8 @@ TEST(Hardening, CompiledFormsAreRefused) {
   auto evaluator = Evaluator::make().take();
   for (const Attack& attack : attacks) {
     lua_State* state = luaL_newstate();
-    ASSERT_EQ(luaL_loadbuffer(state, attack.source.data(), attack.source.size(), "x"), LUA_OK) << attack.name;
+    ASSERT_EQ(luaL_loadbuffer(state, attack.source.data(), attack.source.size(), "x"), LUA_OK)
+        << attack.name;
     std::string compiled;
     lua_dump(
         state,
@@ -104,8 +115,11 @@ TEST(Hardening, CompiledFormsAreRefused) {
         &compiled, 1);
     lua_close(state);
     EXPECT_FALSE(check_source(compiled)) << attack.name;
-    auto decision = evaluator->decide(compiled, sample_request(), sample_dataset(), sample_context());
-    EXPECT_TRUE(decision.status == DecisionStatus::kPublishRejected || decision.status == DecisionStatus::kInvalidPolicy) << attack.name;
+    auto decision =
+        evaluator->decide(compiled, sample_request(), sample_dataset(), sample_context());
+    EXPECT_TRUE(decision.status == DecisionStatus::kPublishRejected ||
+                decision.status == DecisionStatus::kInvalidPolicy)
+        << attack.name;
     EXPECT_EQ(decision.gas, 0u);
     // And past the look at its characters, the interpreter itself takes text only.
     Program program;
@@ -125,11 +139,14 @@ TEST(Hardening, RandomProgramsEndInTimeAndSayTheSameTwice) {
     auto decision = evaluator->decide(source, request, sample_dataset(), sample_context());
     ASSERT_LT(cpu_seconds() - begin, 1.0) << source;
     if (i % 5 == 0) {
-      ASSERT_EQ(other->decide(source, request, sample_dataset(), sample_context()).text(), decision.text()) << source;
+      ASSERT_EQ(other->decide(source, request, sample_dataset(), sample_context()).text(),
+                decision.text())
+          << source;
     }
     statuses.insert(status_name(decision.status));
   }
-  EXPECT_GE(statuses.size(), 4u);  // allowed, denied, error, limit: the programs are not all the same
+  EXPECT_GE(statuses.size(),
+            4u);  // allowed, denied, error, limit: the programs are not all the same
 }
 
 // In processes of their own, with other addresses.

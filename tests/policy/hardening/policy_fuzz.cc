@@ -48,14 +48,17 @@ int run(uint64_t seed, uint64_t programs) {
     const std::string source = maker.next();
     auto request = Checked::of("request", maker.request()).take();
     double begin = cpu_seconds();
-    PolicyDecision decision = evaluator->decide(*evaluator->prepare(source), *request, *dataset, *ctx);
+    PolicyDecision decision =
+        evaluator->decide(*evaluator->prepare(source), *request, *dataset, *ctx);
     double spent = cpu_seconds() - begin;
     longest = std::max(longest, spent);
     ++statuses[status_name(decision.status)];
-    bool fine = spent < 1 && decision.gas <= Limits{}.gas + 1 && (decision.allowed() || !decision.reasons.empty());
+    bool fine = spent < 1 && decision.gas <= Limits{}.gas + 1 &&
+                (decision.allowed() || !decision.reasons.empty());
     if (!fine) {
       held = false;
-      std::fprintf(stderr, "program %llu of seed %llu: %.3f s, %llu gas\n%s\n", static_cast<unsigned long long>(i), static_cast<unsigned long long>(seed), spent,
+      std::fprintf(stderr, "program %llu of seed %llu: %.3f s, %llu gas\n%s\n",
+                   static_cast<unsigned long long>(i), static_cast<unsigned long long>(seed), spent,
                    static_cast<unsigned long long>(decision.gas), source.c_str());
     }
     const Digest hash = decision.hash();
@@ -67,7 +70,8 @@ int run(uint64_t seed, uint64_t programs) {
   }
   grown = resident_kib() - early;
   std::printf("%s", to_hex(ByteView(all)).c_str());
-  for (const auto& [status, count] : statuses) std::printf(" %s=%llu", status.c_str(), static_cast<unsigned long long>(count));
+  for (const auto& [status, count] : statuses)
+    std::printf(" %s=%llu", status.c_str(), static_cast<unsigned long long>(count));
   std::printf(" longest_ms=%.1f grown_kib=%ld\n", longest * 1000, grown);
   return held && grown < 64 * 1024 ? 0 : 1;
 }

@@ -18,7 +18,8 @@ using namespace samples;
 std::string found(const LintReport& report) {
   std::string out;
   for (const auto& finding : report.findings) {
-    out += finding.code + " line " + std::to_string(finding.line) + ": " + finding.message + " [" + finding.did_you_mean + "]\n";
+    out += finding.code + " line " + std::to_string(finding.line) + ": " + finding.message + " [" +
+           finding.did_you_mean + "]\n";
   }
   return out;
 }
@@ -38,7 +39,8 @@ const Fault kFaults[] = {
     {"publish_rejected", "return {allow = true"},
     {"publish_rejected", "return {allow = true} -- \xe2\x80\xae"},
     {"publish_rejected", "local \xd0\xb0 = 1 return {allow = true}"},
-    {"unknown_global", "if reqest.epochs > 5 then return {allow = false} end return {allow = true}"},
+    {"unknown_global",
+     "if reqest.epochs > 5 then return {allow = false} end return {allow = true}"},
     {"unknown_global", "return {allow = os.time() > 5}"},
     {"unknown_global", "local n = math.random(5) return {allow = n == 1}"},
     {"unknown_global", "return {allow = string.match(request.purpose, 'med') ~= nil}"},
@@ -49,16 +51,20 @@ const Fault kFaults[] = {
     {"unknown_field", "return {allow = request.purpse == 'teaching'}"},
     {"unknown_field", "local dp = request.dp return {allow = dp.epsilon <= 1000000}"},
     {"unknown_field", "return function(r, d, c) return {allow = r.epoch < 5} end"},
-    {"unknown_field", "for _, x in ipairs(request.credential_details) do if x.isuer == 'a' then return {allow = true} end end return {allow = false}"},
+    {"unknown_field",
+     "for _, x in ipairs(request.credential_details) do if x.isuer == 'a' then return {allow = "
+     "true} end end return {allow = false}"},
     {"unknown_field", "return {allow = request.credentials.hospital == true}"},
-    {"unknown_field", "local function decide(a, b, c) return {allow = c.spent_epsilon < 5} end return decide"},
+    {"unknown_field",
+     "local function decide(a, b, c) return {allow = c.spent_epsilon < 5} end return decide"},
     {"read_only", "request.payment = 5 return {allow = true}"},
     {"non_boolean_allow", "return {allow = 1}"},
     {"non_boolean_allow", "return {allow = 'true'}"},
     {"non_boolean_allow", "return {allow = nil}"},
     {"non_boolean_allow", "return {allow = request.dp.enabled and request.dp.epsilon_micro}"},
     {"non_boolean_allow", "return {allow = request.purpose == 'a' or 'teaching'}"},
-    {"non_boolean_allow", "local r = rules() r.require(request.epochs, 'epochs') return r.decision{}"},
+    {"non_boolean_allow",
+     "local r = rules() r.require(request.epochs, 'epochs') return r.decision{}"},
     {"no_allow", "return {price = 5}"},
     {"no_decision", "if request.epochs > 5 then return {allow = false} end"},
     {"no_decision", "return true"},
@@ -72,11 +78,16 @@ const Fault kFaults[] = {
     {"mixed_comparison", "return {allow = request.credentials == {'irb'}}"},
     {"mixed_operation", "return {allow = request.purpose + 1 > 5}"},
     {"unreachable", "do return {allow = true} end local x = 1 return {allow = x == 2}"},
-    {"unreachable", "if request.epochs > 5 then return {allow = false} elseif request.epochs > 5 then return {allow = true} end return {allow = true}"},
-    {"unreachable", "if request.dp.epsilon_micro > 1000000 then return {allow = false} end if request.dp.epsilon_micro > 2000000 then return {allow = false} end return {allow = true}"},
+    {"unreachable",
+     "if request.epochs > 5 then return {allow = false} elseif request.epochs > 5 then return "
+     "{allow = true} end return {allow = true}"},
+    {"unreachable",
+     "if request.dp.epsilon_micro > 1000000 then return {allow = false} end if "
+     "request.dp.epsilon_micro > 2000000 then return {allow = false} end return {allow = true}"},
     {"unreachable", "return {allow = request.epochs > 10 and request.epochs < 5}"},
     {"unreachable", "error('x') return {allow = true}"},
-    {"constant_condition", "if request.payment >= 0 then return {allow = true} end return {allow = false}"},
+    {"constant_condition",
+     "if request.payment >= 0 then return {allow = true} end return {allow = false}"},
     {"constant_condition", "if true then return {allow = false} end return {allow = true}"},
     {"constant_condition", "return {allow = request.epochs == request.epochs}"},
     {"unit", "return {allow = request.dp.epsilon_micro <= 1}"},
@@ -86,7 +97,8 @@ const Fault kFaults[] = {
 TEST(Lint, EverySeededFaultIsFound) {
   for (const Fault& fault : kFaults) {
     auto report = lint(fault.source);
-    EXPECT_TRUE(has(report, fault.code)) << fault.code << ": " << fault.source << "\n" << found(report);
+    EXPECT_TRUE(has(report, fault.code)) << fault.code << ": " << fault.source << "\n"
+                                         << found(report);
     EXPECT_TRUE(report.errors()) << fault.source;
   }
   EXPECT_GE(std::size(kFaults), 40u);
@@ -99,20 +111,28 @@ TEST(Lint, SaysWhatWasMeant) {
   EXPECT_EQ(report.findings[0].line, 1);
   EXPECT_EQ(lint("\n\nreturn {allow = reqest.epochs == 1}").findings[0].did_you_mean, "request");
   EXPECT_EQ(lint("\n\nreturn {allow = reqest.epochs == 1}").findings[0].line, 3);
-  EXPECT_EQ(lint("return {allow = true, obligations = {max_step = 5}}").findings[0].did_you_mean, "max_steps");
+  EXPECT_EQ(lint("return {allow = true, obligations = {max_step = 5}}").findings[0].did_you_mean,
+            "max_steps");
 }
 
 TEST(Lint, HonestPoliciesHaveNoErrors) {
   std::vector<std::string> sources = {
       "return {allow = true}",
-      "return function(request, dataset, ctx) return {allow = request.dp.epsilon_micro <= 1000000, price = dataset.price * 2 // 3} end",
-      "local bad = 0 for _, c in ipairs(request.credentials) do if c == 'banned' then bad = bad + 1 end end return {allow = bad == 0}",
-      "local ok = {['medical-research'] = true} return {allow = ok[request.purpose] == true, reason = 'purpose ' .. request.purpose}",
-      "local limit = 5 if request.epochs > 10 then limit = 3 end return {allow = request.payment > limit}",
-      "local function fee(n) if n > 1000 then return n * 2 end return n end return {allow = true, price = fee(dataset.rows)}",
-      "if request.epochs > 10 then return {allow = false} end if request.epochs > 5 then return {allow = true, price = 5} end return {allow = true}",
+      "return function(request, dataset, ctx) return {allow = request.dp.epsilon_micro <= 1000000, "
+      "price = dataset.price * 2 // 3} end",
+      "local bad = 0 for _, c in ipairs(request.credentials) do if c == 'banned' then bad = bad + "
+      "1 end end return {allow = bad == 0}",
+      "local ok = {['medical-research'] = true} return {allow = ok[request.purpose] == true, "
+      "reason = 'purpose ' .. request.purpose}",
+      "local limit = 5 if request.epochs > 10 then limit = 3 end return {allow = request.payment > "
+      "limit}",
+      "local function fee(n) if n > 1000 then return n * 2 end return n end return {allow = true, "
+      "price = fee(dataset.rows)}",
+      "if request.epochs > 10 then return {allow = false} end if request.epochs > 5 then return "
+      "{allow = true, price = 5} end return {allow = true}",
   };
-  for (const auto& entry : std::filesystem::directory_iterator(folder_from("SOUK_SOURCE") + "/examples/policies")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder_from("SOUK_SOURCE") + "/examples/policies")) {
     if (entry.path().extension() == ".lua") sources.push_back(read_text(entry.path().string()));
   }
   for (const auto& kind : templates()) {
@@ -123,13 +143,16 @@ TEST(Lint, HonestPoliciesHaveNoErrors) {
     sources.push_back(*source);
   }
   EXPECT_GT(sources.size(), 30u);
-  for (const auto& source : sources) EXPECT_FALSE(lint(source).errors()) << source << "\n" << found(lint(source));
+  for (const auto& source : sources)
+    EXPECT_FALSE(lint(source).errors()) << source << "\n" << found(lint(source));
 }
 
 TEST(Lint, EveryObligationItKnowsIsOne) {
-  for (const char* name : {"max_epsilon_micro", "max_delta_pico", "min_noise_micro", "max_steps", "max_parameters", "min_co_providers", "max_retention_days",
-                           "embargo_until"}) {
-    const std::string source = std::string("return {allow = true, obligations = {") + name + " = 1}}";
+  for (const char* name :
+       {"max_epsilon_micro", "max_delta_pico", "min_noise_micro", "max_steps", "max_parameters",
+        "min_co_providers", "max_retention_days", "embargo_until"}) {
+    const std::string source =
+        std::string("return {allow = true, obligations = {") + name + " = 1}}";
     EXPECT_FALSE(lint(source).errors()) << name;
     EXPECT_TRUE(obligations_from_json(Json::Object{{name, 1}})) << name;
   }
@@ -138,7 +161,9 @@ TEST(Lint, EveryObligationItKnowsIsOne) {
 TEST(Lint, LoopsWithoutABoundAreSeen) {
   EXPECT_TRUE(lint("for i = 1, 3 do local x = i end return {allow = true}").bounded);
   EXPECT_FALSE(lint("local n = 0 while n < 5 do n = n + 1 end return {allow = true}").bounded);
-  EXPECT_FALSE(lint("local function f(n) if n == 0 then return 0 end return f(n - 1) end return {allow = f(5) == 0}").bounded);
+  EXPECT_FALSE(lint("local function f(n) if n == 0 then return 0 end return f(n - 1) end return "
+                    "{allow = f(5) == 0}")
+                   .bounded);
 }
 
 // The tree reads whatever the interpreter accepts.
@@ -154,16 +179,21 @@ TEST(Syntax, TheAttackCorpusIsRead) {
 
 TEST(Instrument, ConditionsAreNumberedAndTheAnswerStays) {
   const char* source =
-      "local r = request\nif r.epochs > 5 and not (r.region == 'EU' or r.payment < 10) then\n  return {allow = false}\nend\n"
-      "return {allow = r.dp.enabled and r.dp.epsilon_micro <= 1000000, price = (r.epochs > 1 and 5) or 6}";
+      "local r = request\nif r.epochs > 5 and not (r.region == 'EU' or r.payment < 10) then\n  "
+      "return {allow = false}\nend\n"
+      "return {allow = r.dp.enabled and r.dp.epsilon_micro <= 1000000, price = (r.epochs > 1 and "
+      "5) or 6}";
   auto prepared = instrument(source);
   ASSERT_TRUE(prepared) << prepared.error().expected();
   std::vector<std::string> texts;
   for (const auto& condition : prepared->conditions) texts.push_back(condition.text);
-  EXPECT_EQ(texts, (std::vector<std::string>{"r.epochs > 5", "r.region == 'EU'", "r.payment < 10", "r.dp.enabled", "r.dp.epsilon_micro <= 1000000", "r.epochs > 1"}));
+  EXPECT_EQ(texts, (std::vector<std::string>{"r.epochs > 5", "r.region == 'EU'", "r.payment < 10",
+                                             "r.dp.enabled", "r.dp.epsilon_micro <= 1000000",
+                                             "r.epochs > 1"}));
   EXPECT_EQ(prepared->lines, (std::vector<int>{1, 2, 3, 5}));
   auto evaluator = Evaluator::make().take();
-  auto request = Checked::of("request", sample_request()).take(), dataset = Checked::of("dataset", sample_dataset()).take(),
+  auto request = Checked::of("request", sample_request()).take(),
+       dataset = Checked::of("dataset", sample_dataset()).take(),
        ctx = Checked::of("ctx", sample_context()).take();
   Trace trace;
   trace.conditions.resize(prepared->conditions.size());

@@ -27,7 +27,9 @@ class Questions {
 
   Question next() {
     Question q{sample_request(), sample_dataset(), sample_context()};
-    auto set = [](Json& json, const char* name, Json value) { (*json.object())[name] = std::move(value); };
+    auto set = [](Json& json, const char* name, Json value) {
+      (*json.object())[name] = std::move(value);
+    };
     set(q.request, "consumer", pick({"acme-labs", "p2", "p3", "zeta"}));
     set(q.request, "purpose", pick({"medical-research", "teaching", "benchmark"}));
     set(q.request, "region", pick({"EU", "CH", "US", ""}));
@@ -52,7 +54,8 @@ class Questions {
       if (one_in(2)) continue;
       types.push_back(type);
       for (uint64_t i = 0; i <= below(2); ++i) {
-        details.push_back(Json::Object{{"type", type}, {"issuer", pick({"aa", "bb", "cc"})}, {"expires_ms", amount(0)}});
+        details.push_back(Json::Object{
+            {"type", type}, {"issuer", pick({"aa", "bb", "cc"})}, {"expires_ms", amount(0)}});
       }
     }
     set(q.request, "credentials", std::move(types));
@@ -64,7 +67,9 @@ class Questions {
     set(q.ctx, "spent_epsilon_micro", amount(0));
     set(q.ctx, "runs", amount(0));
     for (const char* name : {"consumer", "purpose"}) {
-      set(q.ctx, name, Json::Object{{"spent_epsilon_micro", amount(0)}, {"runs", amount(0)}, {"last_run", amount(0)}});
+      set(q.ctx, name,
+          Json::Object{
+              {"spent_epsilon_micro", amount(0)}, {"runs", amount(0)}, {"last_run", amount(0)}});
     }
     if (one_in(50)) q.ctx.object()->erase("consumer");  // an outside file may leave these out
     if (one_in(50)) q.request.object()->erase("providers");
@@ -74,10 +79,12 @@ class Questions {
   // Parameters near what the question holds: equal, one less, one more, or anything.
   Chosen parameters(const Template& kind, const Question& q) {
     std::vector<int64_t> integers;
-    std::vector<std::string> texts = {"weights", "logreg", "mlp", "cnn", "academic", "national-register", "gauge"};
+    std::vector<std::string> texts = {"weights",           "logreg", "mlp", "cnn", "academic",
+                                      "national-register", "gauge"};
     for (const Json* json : {&q.request, &q.dataset, &q.ctx}) collect(*json, integers, texts);
     Json::Object values;
-    for (const Parameter& parameter : kind.parameters) values[parameter.name] = value(parameter, integers, texts);
+    for (const Parameter& parameter : kind.parameters)
+      values[parameter.name] = value(parameter, integers, texts);
     auto chosen = choose(kind.name, values);
     if (!chosen) {
       std::fprintf(stderr, "%s\n", chosen.error().expected().c_str());
@@ -97,13 +104,15 @@ class Questions {
   }
   // Mostly small, so that sums and borders meet; sometimes as large as anything gets.
   Json amount(int64_t least) {
-    static const uint64_t kSizes[] = {4, 40, 4'000, 4'000'000, uint64_t{1} << 40, uint64_t{1} << 53};
+    static const uint64_t kSizes[] = {
+        4, 40, 4'000, 4'000'000, uint64_t{1} << 40, uint64_t{1} << 53};
     uint64_t size = kSizes[one_in(8) ? below(6) : below(3)];
     return std::max<int64_t>(least, static_cast<int64_t>(below(size)));
   }
   Json within(int64_t least, int64_t most) { return std::min(most, *amount(least).integer()); }
 
-  static void collect(const Json& json, std::vector<int64_t>& integers, std::vector<std::string>& texts) {
+  static void collect(const Json& json, std::vector<int64_t>& integers,
+                      std::vector<std::string>& texts) {
     if (auto* integer = json.integer()) integers.push_back(*integer);
     if (auto* text = json.string(); text && !text->empty()) texts.push_back(*text);
     if (auto* items = json.array()) {
@@ -121,12 +130,16 @@ class Questions {
     return std::clamp(value, parameter.min, parameter.max);
   }
 
-  Json value(const Parameter& parameter, const std::vector<int64_t>& integers, const std::vector<std::string>& texts) {
+  Json value(const Parameter& parameter, const std::vector<int64_t>& integers,
+             const std::vector<std::string>& texts) {
     switch (parameter.type) {
-      case ParameterType::kFlag: return one_in(2);
-      case ParameterType::kText: return texts[below(texts.size())];
+      case ParameterType::kFlag:
+        return one_in(2);
+      case ParameterType::kText:
+        return texts[below(texts.size())];
       case ParameterType::kInteger:
-      case ParameterType::kTime: return near(parameter, integers);
+      case ParameterType::kTime:
+        return near(parameter, integers);
       case ParameterType::kIntegers: {
         std::set<int64_t> rising;
         for (uint64_t i = 0; i <= below(4); ++i) rising.insert(near(parameter, integers));
@@ -145,7 +158,8 @@ class Questions {
         if (parameter.name == "issuers") from = {"aa", "bb", "cc"};
         if (parameter.name == "types") from = {"hospital", "irb-approved", "academic", "iso-27001"};
         std::set<std::string> chosen;
-        for (uint64_t i = 0; i <= below(one_in(2) ? 1 : 5); ++i) chosen.insert(from[below(from.size())]);
+        for (uint64_t i = 0; i <= below(one_in(2) ? 1 : 5); ++i)
+          chosen.insert(from[below(from.size())]);
         Json::Array out;
         for (const auto& item : chosen) out.push_back(item);
         return out;

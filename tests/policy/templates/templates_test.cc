@@ -24,9 +24,13 @@ Question plain_question() {
   Question q{sample_request(), sample_dataset(), sample_context()};
   override_member(q.request, "providers", Json::Array{"p1", "p2", "p3"});
   override_member(q.request, "dataset_ids", Json::Array{"d1", "d2", "d3"});
-  override_member(q.request, "dataset_names", Json::Array{"wdbc-north", "wdbc-valley", "wdbc-harbour"});
+  override_member(q.request, "dataset_names",
+                  Json::Array{"wdbc-north", "wdbc-valley", "wdbc-harbour"});
   for (const char* name : {"consumer", "purpose"}) {
-    override_member(q.ctx, name, Json::Object{{"spent_epsilon_micro", 400'000}, {"runs", 3}, {"last_run", int64_t{1'799'999'000'000}}});
+    override_member(q.ctx, name,
+                    Json::Object{{"spent_epsilon_micro", 400'000},
+                                 {"runs", 3},
+                                 {"last_run", int64_t{1'799'999'000'000}}});
   }
   return q;
 }
@@ -43,8 +47,11 @@ TEST(Templates, ThereAreAtLeastTwentyAndEachSaysWhatItDoesInOneSentence) {
     EXPECT_EQ(sentence.find_first_of("{}"), std::string::npos) << sentence;
     auto source = compose({*chosen});
     ASSERT_TRUE(source) << kind.name << source.error().expected();
-    auto decision = evaluate(*source, plain_question().request, plain_question().dataset, plain_question().ctx);
-    EXPECT_TRUE(decision.status == DecisionStatus::kAllowed || decision.status == DecisionStatus::kDenied) << kind.name << canonical(decision.to_json());
+    auto decision =
+        evaluate(*source, plain_question().request, plain_question().dataset, plain_question().ctx);
+    EXPECT_TRUE(decision.status == DecisionStatus::kAllowed ||
+                decision.status == DecisionStatus::kDenied)
+        << kind.name << canonical(decision.to_json());
   }
 }
 
@@ -60,7 +67,8 @@ struct Case {
 const Case kCases[] = {
     {"purpose", R"({"allowed":["teaching","medical-research"]})", "", "", ""},
     {"purpose", R"({"allowed":["teaching"]})", "", "", "purpose"},
-    {"purpose", R"({"allowed":["medical-research"]})", "request.purpose", R"("medical-research ")", "purpose"},
+    {"purpose", R"({"allowed":["medical-research"]})", "request.purpose", R"("medical-research ")",
+     "purpose"},
     {"region", R"({"allowed":["EU"]})", "", "", ""},
     {"region", R"({"allowed":["EU"]})", "request.region", R"("")", "region"},
     {"model_class", R"({"allowed":["mlp"]})", "", "", ""},
@@ -71,11 +79,15 @@ const Case kCases[] = {
     {"max_steps", R"({"max_steps":400})", "request.steps", "401", "max_steps"},
     {"max_epochs", R"({"max_epochs":20})", "", "", ""},
     {"max_epochs", R"({"max_epochs":19})", "", "", "max_epochs"},
-    {"dp_floor", R"({"max_epsilon_micro":800000,"max_delta_pico":1000000,"min_noise_micro":1100000})", "", "", ""},
+    {"dp_floor",
+     R"({"max_epsilon_micro":800000,"max_delta_pico":1000000,"min_noise_micro":1100000})", "", "",
+     ""},
     {"dp_floor", R"({"max_epsilon_micro":799999})", "", "", "max_epsilon"},
     {"dp_floor", R"({"max_delta_pico":999999})", "", "", "max_delta"},
     {"dp_floor", R"({"min_noise_micro":1100001})", "", "", "min_noise"},
-    {"dp_floor", "{}", "request.dp", R"({"enabled":false,"epsilon_micro":0,"delta_pico":0,"noise_micro":0,"clip_micro":0})", "privacy"},
+    {"dp_floor", "{}", "request.dp",
+     R"({"enabled":false,"epsilon_micro":0,"delta_pico":0,"noise_micro":0,"clip_micro":0})",
+     "privacy"},
     {"budget_dataset", R"({"max_epsilon_micro":2300000})", "", "", ""},
     {"budget_dataset", R"({"max_epsilon_micro":2299999})", "", "", "budget_dataset"},
     {"budget_consumer", R"({"max_epsilon_micro":1200000})", "", "", ""},
@@ -101,13 +113,21 @@ const Case kCases[] = {
     {"min_payment", R"({"amount":6001})", "", "", "min_payment"},
     {"consumers", R"({"allowed":["acme-labs"]})", "", "", ""},
     {"consumers", R"({"allowed":["acme-lab"]})", "", "", "consumer"},
-    {"credentials_all", R"({"types":["hospital","irb-approved"],"issuers":["aa","bb"]})", "", "", ""},
-    {"credentials_all", R"({"types":["hospital","irb-approved"],"issuers":["aa"]})", "", "", "credentials_all"},
+    {"credentials_all", R"({"types":["hospital","irb-approved"],"issuers":["aa","bb"]})", "", "",
+     ""},
+    {"credentials_all", R"({"types":["hospital","irb-approved"],"issuers":["aa"]})", "", "",
+     "credentials_all"},
     {"credentials_any", R"({"types":["hospital","university"],"issuers":["aa"]})", "", "", ""},
-    {"credentials_any", R"({"types":["irb-approved","university"],"issuers":["aa"]})", "", "", "credentials_any"},
-    {"credentials_any", R"({"types":["hospital"],"issuers":["aa"]})", "ctx.now", "1900000000000", "credentials_any"},
-    {"credentials_n_of_m", R"({"least":2,"types":["hospital","irb-approved","iso-27001"],"issuers":["aa","bb"]})", "", "", ""},
-    {"credentials_n_of_m", R"({"least":3,"types":["hospital","irb-approved","iso-27001"],"issuers":["aa","bb"]})", "", "", "credentials_n_of_m"},
+    {"credentials_any", R"({"types":["irb-approved","university"],"issuers":["aa"]})", "", "",
+     "credentials_any"},
+    {"credentials_any", R"({"types":["hospital"],"issuers":["aa"]})", "ctx.now", "1900000000000",
+     "credentials_any"},
+    {"credentials_n_of_m",
+     R"({"least":2,"types":["hospital","irb-approved","iso-27001"],"issuers":["aa","bb"]})", "", "",
+     ""},
+    {"credentials_n_of_m",
+     R"({"least":3,"types":["hospital","irb-approved","iso-27001"],"issuers":["aa","bb"]})", "", "",
+     "credentials_n_of_m"},
     {"co_providers_named", R"({"partners":["p2","p3"]})", "", "", ""},
     {"co_providers_named", R"({"partners":["p2","p4"]})", "", "", "co_provider"},
     {"co_providers_n_of_m", R"({"least":1,"partners":["p3","p4"]})", "", "", ""},
@@ -134,8 +154,10 @@ TEST(Templates, EachAllowsTheLastAllowedThingAndRefusesTheFirstOther) {
     ASSERT_TRUE(chosen) << chosen.error().expected();
     auto decision = decide({*chosen}, q);
     std::string code = decision.allowed() ? "" : decision.reasons[0].code;
-    EXPECT_EQ(code, test.code) << test.name << " " << test.settings << " " << canonical(decision.to_json());
-    EXPECT_EQ(evaluate_table({*chosen}, q.request, q.dataset, q.ctx), table_view(decision)) << test.name << " " << test.settings;
+    EXPECT_EQ(code, test.code) << test.name << " " << test.settings << " "
+                               << canonical(decision.to_json());
+    EXPECT_EQ(evaluate_table({*chosen}, q.request, q.dataset, q.ctx), table_view(decision))
+        << test.name << " " << test.settings;
     tested.insert(test.name);
   }
   for (const Template& kind : templates()) {
@@ -158,18 +180,27 @@ TEST(Templates, PricesAddUpAndDiscountsComeOffTheSum) {
       {{{"price_per_epsilon", R"({"per_epsilon":1001})"}}, 801},  // 800.8, rounded up
       {{{"price_tiers", R"({"limits":[800000],"amounts":[10],"above":99})"}}, 10},
       {{{"price_tiers", R"({"limits":[799999],"amounts":[10],"above":99})"}}, 99},
-      {{{"price_flat", R"({"amount":1000})"}, {"price_per_row", R"({"per_thousand_rows":500})"}}, 1500},
-      {{{"price_flat", R"({"amount":1999})"}, {"discount_volume", R"({"percent":10,"from_run":4})"}}, 1800},
-      {{{"price_flat", R"({"amount":1999})"}, {"discount_volume", R"({"percent":10,"from_run":5})"}}, 1999},
+      {{{"price_flat", R"({"amount":1000})"}, {"price_per_row", R"({"per_thousand_rows":500})"}},
+       1500},
+      {{{"price_flat", R"({"amount":1999})"},
+        {"discount_volume", R"({"percent":10,"from_run":4})"}},
+       1800},
+      {{{"price_flat", R"({"amount":1999})"},
+        {"discount_volume", R"({"percent":10,"from_run":5})"}},
+       1999},
       {{{"discount_credential", R"({"percent":50,"types":["hospital"],"issuers":["aa"]})"}}, 2500},
-      {{{"discount_credential", R"({"percent":60,"types":["hospital"],"issuers":["aa"]})"}, {"discount_volume", R"({"percent":60,"from_run":1})"}}, 0},
+      {{{"discount_credential", R"({"percent":60,"types":["hospital"],"issuers":["aa"]})"},
+        {"discount_volume", R"({"percent":60,"from_run":1})"}},
+       0},
   };
   for (const PriceCase& test : cases) {
     std::vector<Chosen> parts;
-    for (auto [name, settings] : test.parts) parts.push_back(*choose(name, *parse_json(settings)->object()));
+    for (auto [name, settings] : test.parts)
+      parts.push_back(*choose(name, *parse_json(settings)->object()));
     auto decision = decide(parts, plain_question());
     ASSERT_TRUE(decision.allowed()) << canonical(decision.to_json());
-    EXPECT_EQ(decision.price_minor, test.price) << test.parts[0].first << " " << test.parts[0].second;
+    EXPECT_EQ(decision.price_minor, test.price)
+        << test.parts[0].first << " " << test.parts[0].second;
   }
 }
 
@@ -196,15 +227,20 @@ TEST(Templates, ParametersAreCheckedAndTheMistakeIsNamed) {
     return chosen ? std::string("accepted") : chosen.error().expected();
   };
   EXPECT_NE(message("purposes", {}).find("did you mean purpose"), std::string::npos);
-  EXPECT_NE(message("max_steps", {{"max_step", "5"}}).find("did you mean max_steps"), std::string::npos);
-  EXPECT_NE(message("max_steps", {{"max_steps", "0"}}).find("from 1 to 1000000"), std::string::npos);
-  EXPECT_NE(message("max_steps", {{"max_steps", "1e3"}}).find("max_steps.max_steps"), std::string::npos);
-  EXPECT_NE(message("model_class", {{"allowed", "mlp,gan"}}).find("one of logreg, mlp, cnn"), std::string::npos);
+  EXPECT_NE(message("max_steps", {{"max_step", "5"}}).find("did you mean max_steps"),
+            std::string::npos);
+  EXPECT_NE(message("max_steps", {{"max_steps", "0"}}).find("from 1 to 1000000"),
+            std::string::npos);
+  EXPECT_NE(message("max_steps", {{"max_steps", "1e3"}}).find("max_steps.max_steps"),
+            std::string::npos);
+  EXPECT_NE(message("model_class", {{"allowed", "mlp,gan"}}).find("one of logreg, mlp, cnn"),
+            std::string::npos);
   EXPECT_NE(message("purpose", {{"allowed", "a,,b"}}).find("printable"), std::string::npos);
   EXPECT_NE(message("purpose", {{"allowed", "a,a"}}).find("each once"), std::string::npos);
   EXPECT_NE(message("expiry", {{"end_time", "2027-02-29"}}).find("YYYY-MM-DD"), std::string::npos);
   EXPECT_NE(message("price_tiers", {{"limits", "5,5"}}).find("rising"), std::string::npos);
-  EXPECT_NE(message("emergency_stop", {{"stopped", "yes"}}).find("true or false"), std::string::npos);
+  EXPECT_NE(message("emergency_stop", {{"stopped", "yes"}}).find("true or false"),
+            std::string::npos);
   auto leap = choose_from_text("expiry", {{"end_time", "2028-02-29"}});
   ASSERT_TRUE(leap);
   EXPECT_EQ(*leap->values.at("end_time").integer(), int64_t{1'835'395'200'000});
@@ -243,9 +279,13 @@ TEST(Templates, LuaAndTheTablesGiveTheSameAnswers) {
     }
     auto decision = decide(parts, q);
     auto expected = evaluate_table(parts, q.request, q.dataset, q.ctx);
-    ASSERT_EQ(table_view(decision), expected) << "question " << i << ": " << canonical(decision.to_json()) << "\n" << canonical(q.request) << *compose(parts);
+    ASSERT_EQ(table_view(decision), expected)
+        << "question " << i << ": " << canonical(decision.to_json()) << "\n"
+        << canonical(q.request) << *compose(parts);
     if (parts.size() == 1 && decision.allowed()) ++allowed[first.name];
-    if (parts.size() == 1 && decision.status == DecisionStatus::kDenied && decision.reasons[0].code != "waive_privacy") ++denied[first.name];
+    if (parts.size() == 1 && decision.status == DecisionStatus::kDenied &&
+        decision.reasons[0].code != "waive_privacy")
+      ++denied[first.name];
     errors += decision.status == DecisionStatus::kError;
   }
   for (const Template& kind : templates()) {

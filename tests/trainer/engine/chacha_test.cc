@@ -30,7 +30,8 @@ TEST(ChaCha20, EncryptsTheTextOfRfc8439Section242) {
   std::array<uint8_t, 12> nonce{0, 0, 0, 0, 0, 0, 0, 0x4a, 0, 0, 0, 0};
   ChaCha20 random(counting_key(), nonce, 1);
   std::string text =
-      "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+      "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+      "sunscreen would be it.";
   Bytes cipher = to_bytes(text), stream(cipher.size());
   random.fill(std::span<uint8_t>(stream));
   for (size_t i = 0; i < cipher.size(); ++i) cipher[i] ^= stream[i];

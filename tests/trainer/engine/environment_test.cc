@@ -18,16 +18,18 @@ namespace {
 
 std::string digest_of_a_run() {
   auto workers = Workers::start(2).take();
-  auto spec = testing::plain_spec({16, 12, 12}, 3,
-                                  {testing::convolution(32, 3, 1, 1), testing::layer(contracts::Node::Op::kRelu),
-                                   testing::layer(contracts::Node::Op::kFlatten), testing::linear(64),
-                                   testing::layer(contracts::Node::Op::kTanh), testing::linear(3)},
-                                  3, 0.05);
+  auto spec = testing::plain_spec(
+      {16, 12, 12}, 3,
+      {testing::convolution(32, 3, 1, 1), testing::layer(contracts::Node::Op::kRelu),
+       testing::layer(contracts::Node::Op::kFlatten), testing::linear(64),
+       testing::layer(contracts::Node::Op::kTanh), testing::linear(3)},
+      3, 0.05);
   auto data = testing::random_data(32, 16 * 12 * 12, 3, 1);
   auto run = TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers).take();
   EXPECT_TRUE(run.run_to_end());
   auto weights = testing::flat(run.finish().take());
-  return to_hex(ledger::sha256(ByteView(reinterpret_cast<const uint8_t*>(weights.data()), weights.size() * sizeof(float))));
+  return to_hex(ledger::sha256(
+      ByteView(reinterpret_cast<const uint8_t*>(weights.data()), weights.size() * sizeof(float))));
 }
 
 TEST(Environment, PrintsTheDigestOfARun) {
@@ -39,7 +41,8 @@ TEST(Environment, PrintsTheDigestOfARun) {
 std::string digest_elsewhere(const std::string& variables) {
   std::array<char, 4096> path{};
   if (readlink("/proc/self/exe", path.data(), path.size() - 1) <= 0) return "";
-  std::string command = "env " + variables + " '" + path.data() + "' --gtest_filter=Environment.PrintsTheDigestOfARun 2>/dev/null";
+  std::string command = "env " + variables + " '" + path.data() +
+                        "' --gtest_filter=Environment.PrintsTheDigestOfARun 2>/dev/null";
   FILE* output = popen(command.c_str(), "r");
   if (!output) return "";
   std::string text;
@@ -53,9 +56,13 @@ std::string digest_elsewhere(const std::string& variables) {
 TEST(Environment, DoesNotChangeASingleBit) {
   auto plain = digest_elsewhere("-u ONEDNN_MAX_CPU_ISA");
   ASSERT_EQ(plain.size(), 64u);
-  EXPECT_EQ(plain, digest_elsewhere("ONEDNN_MAX_CPU_ISA=SSE41 DNNL_MAX_CPU_ISA=SSE41 ONEDNN_CPU_ISA_HINTS=PREFER_YMM "
-                                    "DNNL_CPU_ISA_HINTS=PREFER_YMM ONEDNN_DEFAULT_FPMATH_MODE=ANY DNNL_DEFAULT_FPMATH_MODE=ANY "
-                                    "OMP_NUM_THREADS=5 OMP_DYNAMIC=true OMP_WAIT_POLICY=active ONEDNN_PRIMITIVE_CACHE_CAPACITY=0"));
+  EXPECT_EQ(plain,
+            digest_elsewhere(
+                "ONEDNN_MAX_CPU_ISA=SSE41 DNNL_MAX_CPU_ISA=SSE41 ONEDNN_CPU_ISA_HINTS=PREFER_YMM "
+                "DNNL_CPU_ISA_HINTS=PREFER_YMM ONEDNN_DEFAULT_FPMATH_MODE=ANY "
+                "DNNL_DEFAULT_FPMATH_MODE=ANY "
+                "OMP_NUM_THREADS=5 OMP_DYNAMIC=true OMP_WAIT_POLICY=active "
+                "ONEDNN_PRIMITIVE_CACHE_CAPACITY=0"));
 }
 
 // What an enclave loads is what it has to be trusted with. oneDNN is four fifths of it.
@@ -80,7 +87,8 @@ TEST(Footprint, TheLibrariesOfTheEnclaveStayBelowSixtyMegabytes) {
     total += std::filesystem::file_size(std::filesystem::canonical(path));
     ++libraries;
     onednn |= path.find("libdnnl") != std::string::npos;
-    for (const char* no : {"protobuf", "onnx", "cpprest", "libsqlite3", "libssl"}) EXPECT_EQ(path.find(no), std::string::npos) << path;
+    for (const char* no : {"protobuf", "onnx", "cpprest", "libsqlite3", "libssl"})
+      EXPECT_EQ(path.find(no), std::string::npos) << path;
   }
   pclose(output);
   EXPECT_TRUE(onednn);

@@ -1,5 +1,5 @@
-// The same weights, the same examples, fifty steps: our losses beside those of Debian's python3-torch, built from the
-// same specification by tests/bench/peers/torch_train.py.
+// The same weights, the same examples, fifty steps: our losses beside those of Debian's
+// python3-torch, built from the same specification by tests/bench/peers/torch_train.py.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -21,17 +21,20 @@ using contracts::TrainingSpec;
 constexpr const char* kPython = "/usr/bin/python3";
 
 bool has_torch() {
-  static const bool there = std::system((std::string(kPython) + " -c 'import torch' 2>/dev/null").c_str()) == 0;
+  static const bool there =
+      std::system((std::string(kPython) + " -c 'import torch' 2>/dev/null").c_str()) == 0;
   return there;
 }
 
 template <class Number>
 void write(const std::string& path, const std::vector<Number>& numbers) {
   std::ofstream file(path, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(numbers.data()), static_cast<std::streamsize>(numbers.size() * sizeof(Number)));
+  file.write(reinterpret_cast<const char*>(numbers.data()),
+             static_cast<std::streamsize>(numbers.size() * sizeof(Number)));
 }
 
-std::vector<double> losses_of_torch(const TrainingSpec& spec, const testing::Data& data, const std::vector<float>& weights) {
+std::vector<double> losses_of_torch(const TrainingSpec& spec, const testing::Data& data,
+                                    const std::vector<float>& weights) {
   std::array<char, 32> folder{"/tmp/souk-golden-XXXXXX"};
   if (!mkdtemp(folder.data())) return {};
   const std::string at = folder.data();
@@ -40,21 +43,23 @@ std::vector<double> losses_of_torch(const TrainingSpec& spec, const testing::Dat
   write(at + "/weights.f32", weights);
   std::ofstream(at + "/spec.json") << canonical(contracts::to_json(spec));
   const char* source = std::getenv("SOUK_SOURCE");
-  const std::string command = std::string(kPython) + " " + (source ? source : ".") + "/tests/bench/peers/torch_train.py " + at +
-                              "/spec.json --golden " + at;
+  const std::string command = std::string(kPython) + " " + (source ? source : ".") +
+                              "/tests/bench/peers/torch_train.py " + at + "/spec.json --golden " +
+                              at;
   std::vector<double> losses;
   if (FILE* output = popen(command.c_str(), "r")) {
     std::array<char, 128> line{};
     while (std::fgets(line.data(), line.size(), output)) losses.push_back(std::atof(line.data()));
     pclose(output);
   }
-  for (const char* name : {"/features.f32", "/labels.i64", "/weights.f32", "/spec.json"}) std::remove((at + name).c_str());
+  for (const char* name : {"/features.f32", "/labels.i64", "/weights.f32", "/spec.json"})
+    std::remove((at + name).c_str());
   rmdir(at.c_str());
   return losses;
 }
 
-// Every step sees every row. Tolerance: single precision drifts apart as weights do; where ReLU and maxima switch at
-// different steps it shows first, so deep nets get more.
+// Every step sees every row. Tolerance: single precision drifts apart as weights do; where ReLU and
+// maxima switch at different steps it shows first, so deep nets get more.
 void compare(TrainingSpec spec, const testing::Data& data, double tolerance, double rate = 0.01) {
   if (!has_torch()) GTEST_SKIP() << "python3-torch is not installed";
   spec.steps = 50;
@@ -67,7 +72,9 @@ void compare(TrainingSpec spec, const testing::Data& data, double tolerance, dou
   auto run = TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers).take();
   for (size_t step = 0; step < 50; ++step) {
     ASSERT_TRUE(run.step());
-    EXPECT_NEAR(run.private_loss_of_last_step(), theirs[step], tolerance * std::max(1.0, theirs[step])) << "step " << step;
+    EXPECT_NEAR(run.private_loss_of_last_step(), theirs[step],
+                tolerance * std::max(1.0, theirs[step]))
+        << "step " << step;
   }
   EXPECT_LT(theirs.back(), theirs.front());  // and it was training
 }
@@ -92,7 +99,8 @@ TEST(Golden, Mlp) {
 }
 
 TEST(Golden, Vgg9) {
-  // Without norms its loss starts at 9: at a rate of 0.01 the smallest difference grows tenfold in a few steps.
+  // Without norms its loss starts at 9: at a rate of 0.01 the smallest difference grows tenfold in
+  // a few steps.
   auto spec = bench_spec("vgg9");
   compare(spec, data_for(spec, 8), 2e-3, 0.001);
 }

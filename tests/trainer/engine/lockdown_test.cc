@@ -12,16 +12,19 @@ namespace {
 
 bool deny(scmp_filter_ctx filter, const char* name) {
   int number = seccomp_syscall_resolve_name(name);
-  return number == __NR_SCMP_ERROR || seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, number, 0) == 0;
+  return number == __NR_SCMP_ERROR ||
+         seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, number, 0) == 0;
 }
 
 // Kills the process at the first attempt to open, connect, or start anything.
 bool lock_down() {
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
   if (!filter) return false;
-  for (const char* name : {"open", "openat", "openat2", "creat", "stat", "newfstatat", "statx", "access", "faccessat", "faccessat2",
-                           "readlink", "readlinkat", "socket", "connect", "clone", "clone3", "fork", "vfork", "execve", "execveat",
-                           "getdents64", "ioctl", "prctl"}) {
+  for (const char* name :
+       {"open",   "openat",   "openat2",    "creat",      "stat",     "newfstatat",
+        "statx",  "access",   "faccessat",  "faccessat2", "readlink", "readlinkat",
+        "socket", "connect",  "clone",      "clone3",     "fork",     "vfork",
+        "execve", "execveat", "getdents64", "ioctl",      "prctl"}) {
     if (!deny(filter, name)) return false;
   }
   return seccomp_load(filter) == 0;

@@ -19,7 +19,9 @@ namespace {
 
 using contracts::TrainingSpec;
 
-std::vector<double> doubles(std::span<const float> values) { return {values.begin(), values.end()}; }
+std::vector<double> doubles(std::span<const float> values) {
+  return {values.begin(), values.end()};
+}
 
 // Parameters that leave nothing at its resting value.
 std::vector<float> lively_parameters(const Graph& graph, uint32_t seed) {
@@ -43,10 +45,13 @@ struct Passes {
   std::vector<float> clipped;                // sum of gradients times factors
 };
 
-float factor_of(uint64_t example) { return 0.3F + 0.2F * static_cast<float>(example); }
+float factor_of(uint64_t example) {
+  return 0.3F + 0.2F * static_cast<float>(example);
+}
 
-Passes run_fast(const TrainingSpec& spec, const Graph& graph, std::span<const float> numbers, const testing::Data& data,
-                uint32_t shard, const Secret<32>* dropout, std::optional<Strategy> strategy = std::nullopt) {
+Passes run_fast(const TrainingSpec& spec, const Graph& graph, std::span<const float> numbers,
+                const testing::Data& data, uint32_t shard, const Secret<32>* dropout,
+                std::optional<Strategy> strategy = std::nullopt) {
   Passes out;
   const uint64_t width = graph.input().count(), rows = data.labels.size();
   CHECK(rows <= shard);
@@ -62,8 +67,9 @@ Passes run_fast(const TrainingSpec& spec, const Graph& graph, std::span<const fl
     EXPECT_TRUE(network->forward(0, {static_cast<uint32_t>(rows), true, dropout, 0}));
     out.outputs.assign(network->outputs(0), network->outputs(0) + rows * graph.outputs);
     for (uint64_t r = 0; r < rows; ++r) {
-      loss_of(spec.loss, std::span<const float>(out.outputs).subspan(r * graph.outputs, graph.outputs), data.labels[r], 1,
-              network->outputs_gradient(0) + r * graph.outputs);
+      loss_of(spec.loss,
+              std::span<const float>(out.outputs).subspan(r * graph.outputs, graph.outputs),
+              data.labels[r], 1, network->outputs_gradient(0) + r * graph.outputs);
     }
     if (kind == NetworkSettings::Gradients::kBatch) {
       out.batch.resize(graph.trained);
@@ -104,7 +110,8 @@ double square(std::span<const double> v) {
   return sum;
 }
 
-void compare(const TrainingSpec& spec, uint32_t seed, bool with_dropout, std::optional<Strategy> strategy = std::nullopt,
+void compare(const TrainingSpec& spec, uint32_t seed, bool with_dropout,
+             std::optional<Strategy> strategy = std::nullopt,
              const testing::Data* given = nullptr) {
   Graph graph = build_graph(spec).take();
   auto numbers = lively_parameters(graph, seed);
@@ -128,7 +135,10 @@ void compare(const TrainingSpec& spec, uint32_t seed, bool with_dropout, std::op
     auto example = doubles(std::span<const float>(data.features).subspan(r * width, width));
     auto slow = reference_pass(graph, spec.loss, doubles(numbers), example, data.labels[r], keeps);
     // Single precision through a few dozen layers.
-    EXPECT_LT(distance(std::span<const float>(fast.outputs).subspan(r * graph.outputs, graph.outputs), slow.outputs), 2e-5);
+    EXPECT_LT(
+        distance(std::span<const float>(fast.outputs).subspan(r * graph.outputs, graph.outputs),
+                 slow.outputs),
+        2e-5);
     EXPECT_LT(distance(fast.examples[r], slow.gradient), 5e-5);
     // Upper bounds of the norm: never below what was summed, hardly above.
     EXPECT_GE(fast.squares[r], square(doubles(fast.examples[r])) * (1 - 1e-6));
@@ -146,7 +156,9 @@ TEST(Network, MatchesTheReferenceOnEveryLayer) {
   for (uint32_t seed : {1u, 2u, 3u}) compare(testing::every_layer_spec(), seed, false);
 }
 
-TEST(Network, MatchesTheReferenceWithDropout) { compare(testing::every_layer_spec(), 4, true); }
+TEST(Network, MatchesTheReferenceWithDropout) {
+  compare(testing::every_layer_spec(), 4, true);
+}
 
 TEST(Network, EveryLossMatchesTheReference) {
   using Loss = TrainingSpec::Loss;
@@ -154,7 +166,8 @@ TEST(Network, EveryLossMatchesTheReference) {
     auto spec = testing::every_layer_spec();
     spec.loss = loss;
     compare(spec, 5, false);
-    auto one = testing::plain_spec({6}, 2, {testing::linear(5), testing::layer(Node::Op::kTanh), testing::linear(1)}, 1, 0.1);
+    auto one = testing::plain_spec(
+        {6}, 2, {testing::linear(5), testing::layer(Node::Op::kTanh), testing::linear(1)}, 1, 0.1);
     one.loss = loss;
     compare(one, 6, false);
   }
@@ -167,10 +180,11 @@ TEST(Network, EmbeddingsReadTheirColumnsAndShareATable) {
 }
 
 TEST(Network, StandardisedWeightsMatchTheReference) {
-  auto spec = testing::plain_spec({3, 7, 7}, 3,
-                                  {testing::convolution(6, 3, 1, 1, 3), testing::group_norm(3), testing::layer(Node::Op::kRelu),
-                                   testing::convolution(4, 3, 2), testing::layer(Node::Op::kFlatten), testing::linear(3)},
-                                  1, 0.1);
+  auto spec = testing::plain_spec(
+      {3, 7, 7}, 3,
+      {testing::convolution(6, 3, 1, 1, 3), testing::group_norm(3), testing::layer(Node::Op::kRelu),
+       testing::convolution(4, 3, 2), testing::layer(Node::Op::kFlatten), testing::linear(3)},
+      1, 0.1);
   for (size_t i : {0u, 3u, 5u}) spec.model[i].standardize = true;
   compare(spec, 9, false);
 }
@@ -179,10 +193,11 @@ TEST(Network, FrozenLayersHaveNoGradientAndPassItOn) {
   auto spec = testing::every_layer_spec();
   for (size_t i : {0u, 3u, 14u}) spec.model[i].frozen = true;
   compare(spec, 10, false);
-  spec = testing::plain_spec({3, 6, 6}, 3,
-                             {testing::convolution(4, 3, 1, 1), testing::layer(Node::Op::kBatchNorm), testing::layer(Node::Op::kRelu),
-                              testing::layer(Node::Op::kFlatten), testing::linear(3)},
-                             1, 0.1);
+  spec = testing::plain_spec(
+      {3, 6, 6}, 3,
+      {testing::convolution(4, 3, 1, 1), testing::layer(Node::Op::kBatchNorm),
+       testing::layer(Node::Op::kRelu), testing::layer(Node::Op::kFlatten), testing::linear(3)},
+      1, 0.1);
   spec.model[1].frozen = true;
   compare(spec, 11, false);
   spec.model[0].frozen = true;
@@ -190,11 +205,12 @@ TEST(Network, FrozenLayersHaveNoGradientAndPassItOn) {
 }
 
 TEST(Network, BatchNormUsesTheShardsExamplesOnly) {
-  auto spec = testing::plain_spec({2, 5, 4}, 3,
-                                  {testing::convolution(6, 3, 1, 1, 1, false), testing::layer(Node::Op::kBatchNorm),
-                                   testing::layer(Node::Op::kRelu), testing::layer(Node::Op::kFlatten), testing::linear(7),
-                                   testing::layer(Node::Op::kBatchNorm), testing::layer(Node::Op::kTanh), testing::linear(3)},
-                                  1, 0.1);
+  auto spec = testing::plain_spec(
+      {2, 5, 4}, 3,
+      {testing::convolution(6, 3, 1, 1, 1, false), testing::layer(Node::Op::kBatchNorm),
+       testing::layer(Node::Op::kRelu), testing::layer(Node::Op::kFlatten), testing::linear(7),
+       testing::layer(Node::Op::kBatchNorm), testing::layer(Node::Op::kTanh), testing::linear(3)},
+      1, 0.1);
   Graph graph = build_graph(spec).take();
   auto numbers = lively_parameters(graph, 3);
   auto data = testing::random_data(5, 40, 3, 3);
@@ -230,16 +246,20 @@ TEST(Network, BatchNormUsesTheShardsExamplesOnly) {
 }
 
 TEST(Network, GhostAndStoredGradientsHaveTheSameNormsAndSums) {
-  for (auto [channels, units, size] : {std::tuple{16u, 24u, 8u}, {3u, 5u, 5u}, {8u, 8u, 1u}, {4u, 6u, 2u}}) {
+  for (auto [channels, units, size] :
+       {std::tuple{16u, 24u, 8u}, {3u, 5u, 5u}, {8u, 8u, 1u}, {4u, 6u, 2u}}) {
     for (uint32_t kernel : {1u, 3u, 5u}) {
-      auto spec = testing::plain_spec({channels, size, size}, 3,
-                                      {testing::convolution(channels, 1), testing::layer(Node::Op::kTanh),
-                                       testing::convolution(units, kernel, 1, kernel / 2), testing::layer(Node::Op::kTanh),
-                                       testing::convolution(units, kernel, 1, kernel / 2, 1, false), testing::layer(Node::Op::kTanh),
-                                       testing::layer(Node::Op::kFlatten), testing::linear(3)},
-                                      1, 0.1);
-      SCOPED_TRACE(std::to_string(channels) + " " + std::to_string(size) + " " + std::to_string(kernel));
-      for (auto strategy : {Strategy::kGhost, Strategy::kStored}) compare(spec, size, false, strategy);
+      auto spec = testing::plain_spec(
+          {channels, size, size}, 3,
+          {testing::convolution(channels, 1), testing::layer(Node::Op::kTanh),
+           testing::convolution(units, kernel, 1, kernel / 2), testing::layer(Node::Op::kTanh),
+           testing::convolution(units, kernel, 1, kernel / 2, 1, false),
+           testing::layer(Node::Op::kTanh), testing::layer(Node::Op::kFlatten), testing::linear(3)},
+          1, 0.1);
+      SCOPED_TRACE(std::to_string(channels) + " " + std::to_string(size) + " " +
+                   std::to_string(kernel));
+      for (auto strategy : {Strategy::kGhost, Strategy::kStored})
+        compare(spec, size, false, strategy);
     }
   }
 }
@@ -253,21 +273,24 @@ TEST(Network, MatchesTheReferenceOnManyConvolutionShapes) {
     uint32_t height = kernel + below(9), width = kernel + below(9);
     auto spec = testing::plain_spec(
         {in, height, width}, 4,
-        {testing::convolution(in, 1), testing::convolution(out, kernel, stride, padding, groups, below(2) == 0),
+        {testing::convolution(in, 1),
+         testing::convolution(out, kernel, stride, padding, groups, below(2) == 0),
          testing::layer(Node::Op::kRelu), testing::layer(Node::Op::kFlatten), testing::linear(4)},
         1, 0.1);
-    SCOPED_TRACE(std::to_string(in) + "x" + std::to_string(height) + "x" + std::to_string(width) + " out " + std::to_string(out) +
-                 " kernel " + std::to_string(kernel) + " stride " + std::to_string(stride) + " padding " + std::to_string(padding) +
-                 " groups " + std::to_string(groups));
+    SCOPED_TRACE(std::to_string(in) + "x" + std::to_string(height) + "x" + std::to_string(width) +
+                 " out " + std::to_string(out) + " kernel " + std::to_string(kernel) + " stride " +
+                 std::to_string(stride) + " padding " + std::to_string(padding) + " groups " +
+                 std::to_string(groups));
     compare(spec, static_cast<uint32_t>(round), false);
   }
 }
 
 TEST(Network, MatchesTheReferenceOnWideConvolutions) {
   compare(testing::plain_spec({16, 14, 14}, 10,
-                              {testing::convolution(32, 3, 1, 1), testing::layer(Node::Op::kTanh), testing::convolution(64, 3, 2, 1),
-                               testing::group_norm(8), testing::layer(Node::Op::kRelu), testing::layer(Node::Op::kGlobalAvgPool),
-                               testing::linear(10)},
+                              {testing::convolution(32, 3, 1, 1), testing::layer(Node::Op::kTanh),
+                               testing::convolution(64, 3, 2, 1), testing::group_norm(8),
+                               testing::layer(Node::Op::kRelu),
+                               testing::layer(Node::Op::kGlobalAvgPool), testing::linear(10)},
                               1, 0.1),
           5, false);
 }
@@ -277,36 +300,42 @@ TEST(Network, NothingWorksInPlaceOverWhatAMaximumStillNeeds) {
   for (Op after : {Op::kRelu, Op::kTanh, Op::kSigmoid, Op::kDropout}) {
     Node next = testing::layer(after);
     if (after == Op::kDropout) next.rate = 0.5;
-    compare(testing::plain_spec({3, 9, 9}, 3,
-                                {testing::convolution(20, 3), testing::layer(Op::kTanh), testing::pool(Op::kMaxPool, 2, 1), next,
-                                 testing::pool(Op::kMaxPool, 3, 3), testing::layer(Op::kFlatten), testing::linear(3)},
-                                1, 0.1),
+    compare(testing::plain_spec(
+                {3, 9, 9}, 3,
+                {testing::convolution(20, 3), testing::layer(Op::kTanh),
+                 testing::pool(Op::kMaxPool, 2, 1), next, testing::pool(Op::kMaxPool, 3, 3),
+                 testing::layer(Op::kFlatten), testing::linear(3)},
+                1, 0.1),
             15, after == Op::kDropout);
   }
 }
 
 TEST(Network, ALayerReadTwiceGetsBothGradients) {
   using Op = Node::Op;
-  compare(testing::plain_spec({2, 6, 6}, 3,
-                              {testing::convolution(4, 3, 1, 1), testing::convolution(4, 3, 1, 1),
-                               testing::from(testing::convolution(4, 1), {1}), testing::layer(Op::kAdd, {2, 3}),
-                               testing::layer(Op::kAdd, {4, 4}), testing::layer(Op::kAdd, {5, 1}), testing::layer(Op::kFlatten),
-                               testing::linear(3)},
-                              1, 0.1),
+  compare(testing::plain_spec(
+              {2, 6, 6}, 3,
+              {testing::convolution(4, 3, 1, 1), testing::convolution(4, 3, 1, 1),
+               testing::from(testing::convolution(4, 1), {1}), testing::layer(Op::kAdd, {2, 3}),
+               testing::layer(Op::kAdd, {4, 4}), testing::layer(Op::kAdd, {5, 1}),
+               testing::layer(Op::kFlatten), testing::linear(3)},
+              1, 0.1),
           6, false);
 }
 
 TEST(Network, RawInputMayBypassTheParameters) {
   using Op = Node::Op;
-  compare(testing::plain_spec({3, 5, 5}, 3,
-                              {testing::layer(Op::kTanh), testing::from(testing::convolution(3, 3, 1, 1), {0}),
-                               testing::layer(Op::kConcat, {1, 2, 0}), testing::layer(Op::kFlatten), testing::linear(3)},
-                              1, 0.1),
+  compare(testing::plain_spec(
+              {3, 5, 5}, 3,
+              {testing::layer(Op::kTanh), testing::from(testing::convolution(3, 3, 1, 1), {0}),
+               testing::layer(Op::kConcat, {1, 2, 0}), testing::layer(Op::kFlatten),
+               testing::linear(3)},
+              1, 0.1),
           7, false);
 }
 
 // Every layer's parameters, some of them; a maximum or a rectifier may sit on its corner once.
-void judge_by_differences(const TrainingSpec& spec, const testing::Data& data, const KeepsElement& keeps, int least) {
+void judge_by_differences(const TrainingSpec& spec, const testing::Data& data,
+                          const KeepsElement& keeps, int least) {
   Graph graph = build_graph(spec).take();
   auto numbers = doubles(lively_parameters(graph, 9));
   auto example = doubles(std::span<const float>(data.features).first(graph.input().count()));
@@ -324,7 +353,9 @@ void judge_by_differences(const TrainingSpec& spec, const testing::Data& data, c
       moved[at] -= 2 * h;
       double down = reference_pass(graph, spec.loss, moved, example, data.labels[0], keeps).loss;
       ++judged;
-      if (std::abs((up - down) / (2 * h) - pass.gradient[at]) > 1e-7 + 1e-5 * std::abs(pass.gradient[at])) ++off;
+      if (std::abs((up - down) / (2 * h) - pass.gradient[at]) >
+          1e-7 + 1e-5 * std::abs(pass.gradient[at]))
+        ++off;
     }
   }
   EXPECT_GE(judged, least);
@@ -346,18 +377,21 @@ TEST(Reference, AgreesWithFiniteDifferences) {
 }
 
 TEST(Reference, BatchNormAgreesWithFiniteDifferences) {
-  auto spec = testing::plain_spec({2, 3, 3}, 3,
-                                  {testing::convolution(4, 2), testing::layer(Node::Op::kBatchNorm), testing::layer(Node::Op::kTanh),
-                                   testing::layer(Node::Op::kFlatten), testing::linear(3)},
-                                  1, 0.1);
+  auto spec = testing::plain_spec(
+      {2, 3, 3}, 3,
+      {testing::convolution(4, 2), testing::layer(Node::Op::kBatchNorm),
+       testing::layer(Node::Op::kTanh), testing::layer(Node::Op::kFlatten), testing::linear(3)},
+      1, 0.1);
   Graph graph = build_graph(spec).take();
   auto numbers = doubles(lively_parameters(graph, 9));
   auto data = testing::random_data(4, 18, 3, 9);
   std::vector<std::vector<double>> examples;
-  for (size_t r = 0; r < 4; ++r) examples.push_back(doubles(std::span<const float>(data.features).subspan(r * 18, 18)));
+  for (size_t r = 0; r < 4; ++r)
+    examples.push_back(doubles(std::span<const float>(data.features).subspan(r * 18, 18)));
   auto total = [&](const std::vector<double>& at) {
     double sum = 0;
-    for (const auto& pass : reference_batch(graph, spec.loss, at, examples, data.labels)) sum += pass.loss;
+    for (const auto& pass : reference_batch(graph, spec.loss, at, examples, data.labels))
+      sum += pass.loss;
     return sum;
   };
   std::vector<double> gradient(graph.trained, 0.0);
@@ -368,7 +402,8 @@ TEST(Reference, BatchNormAgreesWithFiniteDifferences) {
     auto up = numbers, down = numbers;
     up[i] += 1e-6;
     down[i] -= 1e-6;
-    EXPECT_NEAR((total(up) - total(down)) / 2e-6, gradient[i], 1e-6 + 1e-5 * std::abs(gradient[i])) << i;
+    EXPECT_NEAR((total(up) - total(down)) / 2e-6, gradient[i], 1e-6 + 1e-5 * std::abs(gradient[i]))
+        << i;
   }
 }
 
@@ -391,7 +426,8 @@ TEST(Network, ViewsOfOneExampleAreOneGradient) {
     auto numbers = lively_parameters(graph, 2);
     const bool mixed = spec.input_shape.size() == 1;
     const uint64_t width = graph.input().count();
-    auto data = mixed ? testing::mixed_columns_data(6, 2) : testing::random_data(6, width, spec.classes, 2);
+    auto data =
+        mixed ? testing::mixed_columns_data(6, 2) : testing::random_data(6, width, spec.classes, 2);
     NetworkSettings settings;
     settings.gradients = NetworkSettings::Gradients::kPerExample;
     settings.shard = 4;
@@ -403,8 +439,8 @@ TEST(Network, ViewsOfOneExampleAreOneGradient) {
     ASSERT_TRUE(network->forward(0, {2, true, nullptr, 0}));
     std::vector<std::vector<double>> slow(2, std::vector<double>(graph.trained, 0.0));
     for (uint64_t r = 0; r < 6; ++r) {
-      loss_of(spec.loss, {network->outputs(0) + r * graph.outputs, graph.outputs}, data.labels[r / 3], 1.0 / 3,
-              network->outputs_gradient(0) + r * graph.outputs);
+      loss_of(spec.loss, {network->outputs(0) + r * graph.outputs, graph.outputs},
+              data.labels[r / 3], 1.0 / 3, network->outputs_gradient(0) + r * graph.outputs);
       auto example = doubles(std::span<const float>(data.features).subspan(r * width, width));
       auto pass = reference_pass(graph, spec.loss, doubles(numbers), example, data.labels[r / 3]);
       for (uint64_t i = 0; i < graph.trained; ++i) slow[r / 3][i] += pass.gradient[i] / 3;
@@ -416,7 +452,8 @@ TEST(Network, ViewsOfOneExampleAreOneGradient) {
       ASSERT_TRUE(network->example_gradient(0, e, own));
       EXPECT_LT(distance(own, slow[e]), 5e-5);
       double measured = 0;
-      for (size_t group = 0; group < graph.trained_layers.size(); ++group) measured += network->norms(0).square[group * 4 + e];
+      for (size_t group = 0; group < graph.trained_layers.size(); ++group)
+        measured += network->norms(0).square[group * 4 + e];
       EXPECT_GE(measured, square(doubles(own)) * (1 - 1e-6));
       EXPECT_LT(measured, square(slow[e]) * 1.002);
       for (uint64_t i = 0; i < graph.trained; ++i) sum[i] += 0.5 * slow[e][i];
@@ -430,23 +467,39 @@ TEST(Network, ViewsOfOneExampleAreOneGradient) {
 
 TEST(Network, ResidualBranchesMeetWhateverTheirOrder) {
   using Op = Node::Op;
-  // Two residual blocks, one with an identity and one with a projection, and norms that feed the sums.
+  // Two residual blocks, one with an identity and one with a projection, and norms that feed the
+  // sums.
   compare(testing::plain_spec({3, 6, 6}, 3,
-                              {testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::layer(Op::kRelu),    // 1-3
-                               testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::layer(Op::kRelu),    // 4-6
-                               testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::layer(Op::kAdd, {8, 3}),  // 7-9
-                               testing::layer(Op::kRelu), testing::convolution(12, 3, 2, 1), testing::group_norm(4),    // 10-12
-                               testing::layer(Op::kRelu), testing::convolution(12, 3, 1, 1), testing::group_norm(4),    // 13-15
-                               testing::from(testing::convolution(12, 1, 2), {10}), testing::layer(Op::kAdd, {15, 16}),  // 16-17
-                               testing::layer(Op::kRelu), testing::layer(Op::kGlobalAvgPool), testing::linear(3)},
+                              {testing::convolution(8, 3, 1, 1),
+                               testing::group_norm(4),
+                               testing::layer(Op::kRelu),  // 1-3
+                               testing::convolution(8, 3, 1, 1),
+                               testing::group_norm(4),
+                               testing::layer(Op::kRelu),  // 4-6
+                               testing::convolution(8, 3, 1, 1),
+                               testing::group_norm(4),
+                               testing::layer(Op::kAdd, {8, 3}),  // 7-9
+                               testing::layer(Op::kRelu),
+                               testing::convolution(12, 3, 2, 1),
+                               testing::group_norm(4),  // 10-12
+                               testing::layer(Op::kRelu),
+                               testing::convolution(12, 3, 1, 1),
+                               testing::group_norm(4),  // 13-15
+                               testing::from(testing::convolution(12, 1, 2), {10}),
+                               testing::layer(Op::kAdd, {15, 16}),  // 16-17
+                               testing::layer(Op::kRelu),
+                               testing::layer(Op::kGlobalAvgPool),
+                               testing::linear(3)},
                               1, 0.1),
           13, false);
   // The identity on the left, a norm with two readers, a sum of sums.
   compare(testing::plain_spec({3, 6, 6}, 3,
-                              {testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::convolution(8, 1),   // 1-3
-                               testing::layer(Op::kAdd, {2, 3}), testing::group_norm(2), testing::layer(Op::kAdd, {4, 5}),  // 4-6
-                               testing::layer(Op::kAdd, {6, 1}), testing::layer(Op::kTanh), testing::layer(Op::kGlobalAvgPool),
-                               testing::linear(3)},
+                              {testing::convolution(8, 3, 1, 1), testing::group_norm(4),
+                               testing::convolution(8, 1),  // 1-3
+                               testing::layer(Op::kAdd, {2, 3}), testing::group_norm(2),
+                               testing::layer(Op::kAdd, {4, 5}),  // 4-6
+                               testing::layer(Op::kAdd, {6, 1}), testing::layer(Op::kTanh),
+                               testing::layer(Op::kGlobalAvgPool), testing::linear(3)},
                               1, 0.1),
           14, false);
 }
@@ -474,7 +527,8 @@ TEST(Network, AnExampleThatIsNotThereCountsAsNothing) {
       std::copy(features.begin(), features.end(), network->input(0));
       ASSERT_TRUE(network->forward(0, {3, true, nullptr, 0}));
       for (uint64_t r = 0; r < 3; ++r) {
-        loss_of(spec.loss, {network->outputs(0) + r * 3, 3}, data.labels[r], 1, network->outputs_gradient(0) + r * 3);
+        loss_of(spec.loss, {network->outputs(0) + r * 3, 3}, data.labels[r], 1,
+                network->outputs_gradient(0) + r * 3);
       }
       ASSERT_TRUE(network->backward(0));
       if (broken) {
@@ -494,16 +548,16 @@ TEST(Network, MaximaAndWindowsIgnorePadding) {
   auto spec = testing::plain_spec({1, 3, 3}, 2,
                                   {testing::pool(Node::Op::kMaxPool, 2, 2, 1),
                                    testing::from(testing::pool(Node::Op::kAvgPool, 2, 2, 1), {0}),
-                                   testing::layer(Node::Op::kConcat, {1, 2}), testing::layer(Node::Op::kFlatten),
-                                   testing::linear(2)},
+                                   testing::layer(Node::Op::kConcat, {1, 2}),
+                                   testing::layer(Node::Op::kFlatten), testing::linear(2)},
                                   1, 0.1);
   Graph graph = build_graph(spec).take();
   NetworkSettings settings;
   settings.shard = 1;
   auto network = Network::compile(graph, settings).take();
   std::vector<float> parameters(graph.parameters, 0.0F);
-  parameters[0] = 1;                        // logit 0: the first maximum
-  parameters[8 + 4] = 1;                    // logit 1: the first mean
+  parameters[0] = 1;      // logit 0: the first maximum
+  parameters[8 + 4] = 1;  // logit 1: the first mean
   ASSERT_TRUE(network->set_parameters(parameters));
   for (int i = 0; i < 9; ++i) network->input(0)[i] = -1.0F - static_cast<float>(i);
   ASSERT_TRUE(network->forward(0, {.examples = 1}));
@@ -512,7 +566,8 @@ TEST(Network, MaximaAndWindowsIgnorePadding) {
 }
 
 TEST(Network, RefusesShardsThatNoMemoryHolds) {
-  auto spec = testing::plain_spec({64, 512, 512}, 2, {testing::layer(Node::Op::kGlobalAvgPool), testing::linear(2)}, 1, 0.1);
+  auto spec = testing::plain_spec(
+      {64, 512, 512}, 2, {testing::layer(Node::Op::kGlobalAvgPool), testing::linear(2)}, 1, 0.1);
   Graph graph = build_graph(spec).take();
   NetworkSettings settings;
   settings.shard = 4096;

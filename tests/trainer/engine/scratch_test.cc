@@ -1,7 +1,7 @@
-// Two threads in one network at once, a thousand times: norms of single examples must be the same every time. A
-// scratchpad that belongs to a primitive instead of a thread gives wrong norms now and then, that is: less privacy
-// than was promised, silently. The test plants exactly that race and shows that the comparison finds it. Run it
-// under the thread sanitiser too (preset tsan).
+// Two threads in one network at once, a thousand times: norms of single examples must be the same
+// every time. A scratchpad that belongs to a primitive instead of a thread gives wrong norms now
+// and then, that is: less privacy than was promised, silently. The test plants exactly that race
+// and shows that the comparison finds it. Run it under the thread sanitiser too (preset tsan).
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -24,11 +24,12 @@ constexpr int kRounds = 1000;
 
 contracts::TrainingSpec sample_spec() {
   using Op = Node::Op;
-  return testing::plain_spec({16, 8, 8}, 4,
-                             {testing::convolution(32, 3, 1, 1), testing::group_norm(8), testing::layer(Op::kRelu),
-                              testing::convolution(48, 3, 1, 1), testing::layer(Op::kTanh), testing::layer(Op::kGlobalAvgPool),
-                              testing::linear(4)},
-                             1, 0.1);
+  return testing::plain_spec(
+      {16, 8, 8}, 4,
+      {testing::convolution(32, 3, 1, 1), testing::group_norm(8), testing::layer(Op::kRelu),
+       testing::convolution(48, 3, 1, 1), testing::layer(Op::kTanh),
+       testing::layer(Op::kGlobalAvgPool), testing::linear(4)},
+      1, 0.1);
 }
 
 TEST(Scratch, NormsAreTheSameAThousandTimesOnTwoThreads) {
@@ -52,8 +53,8 @@ TEST(Scratch, NormsAreTheSameAThousandTimesOnTwoThreads) {
       }
       bool good = static_cast<bool>(network->forward(worker, {kExamples, true, nullptr, 0}));
       for (uint64_t e = 0; e < kExamples; ++e) {
-        loss_of(spec.loss, {network->outputs(worker) + e * 4, 4}, data.labels[worker * kExamples + e], 1,
-                network->outputs_gradient(worker) + e * 4);
+        loss_of(spec.loss, {network->outputs(worker) + e * 4, 4},
+                data.labels[worker * kExamples + e], 1, network->outputs_gradient(worker) + e * 4);
       }
       good = good && network->backward(worker);
       return good ? network->norms(worker).square : std::vector<double>{};
@@ -72,16 +73,20 @@ TEST(Scratch, NormsAreTheSameAThousandTimesOnTwoThreads) {
   }
 }
 
-// What the engine must not do: two threads measuring norms on one piece of scratch. `share` plants it.
+// What the engine must not do: two threads measuring norms on one piece of scratch. `share` plants
+// it.
 int wrong_norms(bool share) {
   Graph graph = build_graph(sample_spec()).take();
   const Layer& layer = graph.layers[4];
-  const auto x = testing::random_data(2, layer.in.count(), 2, 3).features, dy = testing::random_data(2, layer.out.count(), 2, 4).features;
+  const auto x = testing::random_data(2, layer.in.count(), 2, 3).features,
+             dy = testing::random_data(2, layer.out.count(), 2, 4).features;
   GhostScratch scratch[2];
   for (auto& own : scratch) own.fit(uint64_t{layer.in.height} * layer.in.width);
   auto norm = [&](size_t thread, GhostScratch& own) {
     stay_on_this_thread();
-    return ghost_norm(layer, x.data() + thread * layer.in.count(), dy.data() + thread * layer.out.count(), own).square;
+    return ghost_norm(layer, x.data() + thread * layer.in.count(),
+                      dy.data() + thread * layer.out.count(), own)
+        .square;
   };
   const double alone[2] = {norm(0, scratch[0]), norm(1, scratch[1])};
   std::atomic<int> wrong{0};

@@ -26,8 +26,8 @@ inline Node linear(uint32_t units, bool bias = true) {
   node.bias = bias;
   return node;
 }
-inline Node convolution(uint32_t units, uint32_t kernel, uint32_t stride = 1, uint32_t padding = 0, uint32_t groups = 1,
-                        bool bias = true) {
+inline Node convolution(uint32_t units, uint32_t kernel, uint32_t stride = 1, uint32_t padding = 0,
+                        uint32_t groups = 1, bool bias = true) {
   Node node = layer(Node::Op::kConv2d);
   node.units = units;
   node.kernel = kernel;
@@ -60,8 +60,8 @@ inline Node from(Node node, std::vector<uint32_t> inputs) {
 }
 
 // Shuffled batches of 8, no privacy; callers change what they need.
-inline TrainingSpec plain_spec(std::vector<uint32_t> input, uint32_t classes, std::vector<Node> model, uint32_t steps,
-                               double rate) {
+inline TrainingSpec plain_spec(std::vector<uint32_t> input, uint32_t classes,
+                               std::vector<Node> model, uint32_t steps, double rate) {
   TrainingSpec spec;
   spec.input_shape = std::move(input);
   spec.classes = classes;
@@ -74,7 +74,8 @@ inline TrainingSpec plain_spec(std::vector<uint32_t> input, uint32_t classes, st
   return spec;
 }
 
-inline void make_private(TrainingSpec& spec, double q, double clip, double sigma, int64_t epsilon_micro = 1'000'000'000'000) {
+inline void make_private(TrainingSpec& spec, double q, double clip, double sigma,
+                         int64_t epsilon_micro = 1'000'000'000'000) {
   spec.shuffle = false;
   spec.sampling_threshold = static_cast<uint64_t>(std::ldexp(q, 64));
   spec.privacy = contracts::PrivacySpec{clip, sigma, epsilon_micro, 10'000'000};
@@ -84,34 +85,35 @@ inline void make_private(TrainingSpec& spec, double q, double clip, double sigma
 inline TrainingSpec every_layer_spec() {
   using Op = Node::Op;
   return plain_spec({3, 9, 8}, 3,
-                    {convolution(8, 3, 1, 1),                        // 1
-                     group_norm(4),                                  // 2
-                     layer(Op::kSilu),                               // 3
-                     convolution(8, 3, 1, 1, 2, false),              // 4
-                     layer(Op::kAdd, {3, 4}),                        // 5
-                     layer(Op::kLeakyRelu),                          // 6
-                     pool(Op::kMaxPool, 3, 2, 1),                    // 7: 5 x 4
-                     from(pool(Op::kAvgPool, 3, 2, 1), {6}),         // 8: 5 x 4
-                     layer(Op::kConcat, {7, 8}),                     // 9: 16 channels
-                     convolution(6, 2, 2, 1),                        // 10: 3 x 3
-                     layer(Op::kGelu),                               // 11
-                     layer(Op::kFlatten),                            // 12
-                     from(layer(Op::kGlobalAvgPool), {9}),           // 13
-                     layer(Op::kConcat, {12, 13}),                   // 14: 54 + 16
-                     linear(10),                                     // 15
-                     layer(Op::kTanh),                               // 16: read by 17 alone
-                     dropout(0.25),                                  // 17
-                     linear(7, false),                               // 18
-                     layer(Op::kSigmoid),                            // 19
-                     layer(Op::kRelu),                               // 20
-                     linear(3)},                                     // 21
+                    {convolution(8, 3, 1, 1),                 // 1
+                     group_norm(4),                           // 2
+                     layer(Op::kSilu),                        // 3
+                     convolution(8, 3, 1, 1, 2, false),       // 4
+                     layer(Op::kAdd, {3, 4}),                 // 5
+                     layer(Op::kLeakyRelu),                   // 6
+                     pool(Op::kMaxPool, 3, 2, 1),             // 7: 5 x 4
+                     from(pool(Op::kAvgPool, 3, 2, 1), {6}),  // 8: 5 x 4
+                     layer(Op::kConcat, {7, 8}),              // 9: 16 channels
+                     convolution(6, 2, 2, 1),                 // 10: 3 x 3
+                     layer(Op::kGelu),                        // 11
+                     layer(Op::kFlatten),                     // 12
+                     from(layer(Op::kGlobalAvgPool), {9}),    // 13
+                     layer(Op::kConcat, {12, 13}),            // 14: 54 + 16
+                     linear(10),                              // 15
+                     layer(Op::kTanh),                        // 16: read by 17 alone
+                     dropout(0.25),                           // 17
+                     linear(7, false),                        // 18
+                     layer(Op::kSigmoid),                     // 19
+                     layer(Op::kRelu),                        // 20
+                     linear(3)},                              // 21
                     2, 0.1);
 }
 
 // Two categorical columns under one table, one under another, two numbers.
 inline TrainingSpec mixed_columns_spec() {
   using Op = Node::Op;
-  Node shared = layer(Op::kEmbedding, {0}), own = layer(Op::kEmbedding, {0}), numbers = layer(Op::kColumns, {0});
+  Node shared = layer(Op::kEmbedding, {0}), own = layer(Op::kEmbedding, {0}),
+       numbers = layer(Op::kColumns, {0});
   shared.categories = 4;
   shared.units = 3;
   shared.columns = {1, 3};
@@ -120,8 +122,8 @@ inline TrainingSpec mixed_columns_spec() {
   own.columns = {4};
   numbers.columns = {0, 2};
   return plain_spec({5}, 2,
-                    {shared, own, numbers, layer(Op::kConcat, {1, 2, 3}), linear(6), layer(Op::kLayerNorm), layer(Op::kGelu),
-                     linear(2)},
+                    {shared, own, numbers, layer(Op::kConcat, {1, 2, 3}), linear(6),
+                     layer(Op::kLayerNorm), layer(Op::kGelu), linear(2)},
                     2, 0.1);
 }
 
@@ -136,7 +138,8 @@ inline Data random_data(uint64_t rows, uint64_t numbers, uint32_t classes, uint3
   std::normal_distribution<float> normal;
   Data data;
   for (uint64_t i = 0; i < rows * numbers; ++i) data.features.push_back(normal(random));
-  for (uint64_t i = 0; i < rows; ++i) data.labels.push_back(static_cast<int64_t>(random() % classes));
+  for (uint64_t i = 0; i < rows; ++i)
+    data.labels.push_back(static_cast<int64_t>(random() % classes));
   return data;
 }
 
@@ -157,7 +160,8 @@ inline Data separable_data(uint64_t rows, uint64_t numbers, float gap, uint32_t 
   Data data = random_data(rows, numbers, 2, seed);
   for (uint64_t row = 0; row < rows; ++row) {
     for (uint64_t i = 0; i < numbers; ++i) {
-      data.features[row * numbers + i] += (data.labels[row] == 1 ? gap : -gap) / std::sqrt(static_cast<float>(numbers)) / 2;
+      data.features[row * numbers + i] +=
+          (data.labels[row] == 1 ? gap : -gap) / std::sqrt(static_cast<float>(numbers)) / 2;
     }
   }
   return data;
@@ -171,7 +175,8 @@ inline NoiseRoot root_of(uint8_t byte) {
 
 inline std::vector<float> flat(const Model& model) {
   std::vector<float> out;
-  for (const auto& tensor : model.tensors) out.insert(out.end(), tensor.values.begin(), tensor.values.end());
+  for (const auto& tensor : model.tensors)
+    out.insert(out.end(), tensor.values.begin(), tensor.values.end());
   return out;
 }
 

@@ -20,7 +20,9 @@ using contracts::TrainingSpec;
 using testing::Data;
 using testing::flat;
 
-std::unique_ptr<Workers> pool(unsigned threads) { return Workers::start(threads).take(); }
+std::unique_ptr<Workers> pool(unsigned threads) {
+  return Workers::start(threads).take();
+}
 
 Model train(const TrainingSpec& spec, const Data& data, uint8_t root, unsigned threads) {
   auto workers = pool(threads);
@@ -31,7 +33,9 @@ Model train(const TrainingSpec& spec, const Data& data, uint8_t root, unsigned t
 }
 
 TrainingSpec mlp(uint32_t inputs, uint32_t steps, double rate) {
-  return testing::plain_spec({inputs}, 2, {testing::linear(16), testing::layer(Node::Op::kTanh), testing::linear(2)}, steps, rate);
+  return testing::plain_spec(
+      {inputs}, 2, {testing::linear(16), testing::layer(Node::Op::kTanh), testing::linear(2)},
+      steps, rate);
 }
 
 double norm(const std::vector<float>& a, const std::vector<float>& b) {
@@ -46,8 +50,9 @@ TEST(InitialModel, IsAFunctionOfTheSeedWithStableNames) {
   EXPECT_EQ(model, initial_model(spec).take());
   std::vector<std::string> names;
   for (const auto& tensor : model.tensors) names.push_back(tensor.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"1.weight", "1.bias", "2.weight", "2.bias", "4.weight", "10.weight", "10.bias",
-                                             "15.weight", "15.bias", "18.weight", "21.weight", "21.bias"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"1.weight", "1.bias", "2.weight", "2.bias", "4.weight",
+                                             "10.weight", "10.bias", "15.weight", "15.bias",
+                                             "18.weight", "21.weight", "21.bias"}));
   EXPECT_EQ(model.tensors[4].shape, (std::vector<int64_t>{8, 4, 3, 3}));
   EXPECT_EQ(model.tensors[7].shape, (std::vector<int64_t>{10, 70}));
   spec.seed = 2;
@@ -58,7 +63,9 @@ TEST(InitialModel, IsTheSameOnEveryMachine) {
   auto spec = testing::plain_spec({2}, 2, {testing::linear(2)}, 1, 0.1);
   auto model = initial_model(spec).take();
   // From `openssl enc -chacha20` and the formula of trainer/SPEC.md, Engine, Randomness.
-  EXPECT_EQ(model.tensors[0].values, (std::vector<float>{-0x1.b4da4e0000000p-2F, -0x1.d68df20000000p-2F, 0x1.06fc560000000p+0F, -0x1.c72a820000000p-1F}));
+  EXPECT_EQ(model.tensors[0].values,
+            (std::vector<float>{-0x1.b4da4e0000000p-2F, -0x1.d68df20000000p-2F,
+                                0x1.06fc560000000p+0F, -0x1.c72a820000000p-1F}));
   EXPECT_EQ(model.tensors[1].values, (std::vector<float>{0, 0}));
 }
 
@@ -186,14 +193,18 @@ TEST(PrivateStep, AnEmptyBatchStillAddsNoise) {
 
 TEST(PrivateStep, TheNoiseHasTheDeclaredDeviation) {
   // A wide layer, so that one step has many draws; and nobody in the batch.
-  auto spec = testing::plain_spec({300}, 2, {testing::linear(300), testing::layer(Node::Op::kRelu), testing::linear(2)}, 1, 1.0);
+  auto spec = testing::plain_spec(
+      {300}, 2, {testing::linear(300), testing::layer(Node::Op::kRelu), testing::linear(2)}, 1,
+      1.0);
   testing::make_private(spec, 1e-12, 0.7, 1.3);
   Data data = testing::random_data(4, 300, 2, 1);
   auto before = flat(initial_model(spec).take()), after = flat(train(spec, data, 4, 2));
   double sum = 0;
-  for (size_t i = 0; i < before.size(); ++i) sum += std::pow((double{after[i]} - before[i]) * spec.batch / (0.7 * 1.3), 2);
+  for (size_t i = 0; i < before.size(); ++i)
+    sum += std::pow((double{after[i]} - before[i]) * spec.batch / (0.7 * 1.3), 2);
   auto n = static_cast<double>(before.size());
-  EXPECT_LT(std::abs(sum / n - 1), 5 * std::sqrt(2 / n) + 1e-5);  // 1e-5: updates are kept in single precision
+  EXPECT_LT(std::abs(sum / n - 1),
+            5 * std::sqrt(2 / n) + 1e-5);  // 1e-5: updates are kept in single precision
 }
 
 TEST(PrivateStep, StepsNeverShareTheirNoise) {
@@ -205,7 +216,8 @@ TEST(PrivateStep, StepsNeverShareTheirNoise) {
   auto one_step = spec;
   one_step.steps = 1;
   one_step.learning_rate = {{1, 1.0}};
-  auto start = flat(initial_model(spec).take()), first = flat(train(one_step, data, 4, 1)), second = flat(two);
+  auto start = flat(initial_model(spec).take()), first = flat(train(one_step, data, 4, 1)),
+       second = flat(two);
   double dot = 0, size = 0;
   for (size_t i = 0; i < start.size(); ++i) {
     double a = double{first[i]} - start[i], b = double{second[i]} - first[i];
@@ -219,7 +231,8 @@ TEST(TrainingRun, RefusesAClaimedEpsilonBelowTheAccountants) {
   auto data = testing::separable_data(100, 6, 3, 1);
   auto spec = mlp(6, 100, 0.1);
   testing::make_private(spec, 0.01, 1, 1.1, 1);
-  double epsilon = *policy::epsilon_upper({policy::rate_from_threshold(spec.sampling_threshold), 1.1, 100}, 1e-5);
+  double epsilon = *policy::epsilon_upper(
+      {policy::rate_from_threshold(spec.sampling_threshold), 1.1, 100}, 1e-5);
   auto workers = pool(1);
   spec.privacy->epsilon_micro = policy::epsilon_micro_up(epsilon) - 1;
   auto refused = TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers);
@@ -317,7 +330,8 @@ TEST(Predict, GivesTheSameLogitsOneByOne) {
 
 TEST(Training, TellsMalignantFromBenign) {
   const char* source = std::getenv("SOUK_SOURCE");
-  std::ifstream file(std::string(source ? source : ".") + "/examples/data/wdbc.csv", std::ios::binary);
+  std::ifstream file(std::string(source ? source : ".") + "/examples/data/wdbc.csv",
+                     std::ios::binary);
   if (!file) GTEST_SKIP() << "no examples/data/wdbc.csv";
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   CsvOptions options;
@@ -341,15 +355,18 @@ TEST(Training, TellsMalignantFromBenign) {
   }
   for (bool deep : {false, true}) {
     for (bool privately : {false, true}) {
-      auto spec = deep ? mlp(30, 400, 0.2) : testing::plain_spec({30}, 2, {testing::linear(2)}, 400, 0.2);
+      auto spec =
+          deep ? mlp(30, 400, 0.2) : testing::plain_spec({30}, 2, {testing::linear(2)}, 400, 0.2);
       spec.batch = 32;
       spec.shard = 32;
       spec.input_mean = mean;
-      for (uint64_t i = 0; i < numbers; ++i) spec.input_scale.push_back(1 / std::sqrt(square[i] - mean[i] * mean[i]));
+      for (uint64_t i = 0; i < numbers; ++i)
+        spec.input_scale.push_back(1 / std::sqrt(square[i] - mean[i] * mean[i]));
       if (privately) testing::make_private(spec, 32.0 / 380, 1.0, 2.0);
       auto model = train(spec, train_rows, 1, 2);
       auto workers = pool(1);
-      EXPECT_GE(evaluate(spec, model, test_rows.examples(), *workers)->accuracy, 0.93) << deep << privately;
+      EXPECT_GE(evaluate(spec, model, test_rows.examples(), *workers)->accuracy, 0.93)
+          << deep << privately;
     }
   }
 }

@@ -16,7 +16,8 @@ using contracts::PrivacySpec;
 using contracts::TrainingSpec;
 using testing::Data;
 
-Model train(const TrainingSpec& spec, const Data& data, unsigned threads = 1, const Model* initial = nullptr) {
+Model train(const TrainingSpec& spec, const Data& data, unsigned threads = 1,
+            const Model* initial = nullptr) {
   auto workers = Workers::start(threads).take();
   auto run = TrainingRun::create(spec, data.examples(), testing::root_of(3), *workers, initial);
   EXPECT_TRUE(run) << (run ? "" : run.error().expected());
@@ -33,12 +34,14 @@ double apart(const std::vector<float>& a, const std::vector<float>& b) {
 // Images with everything at once.
 TrainingSpec busy_spec(uint32_t steps) {
   using Op = Node::Op;
-  auto spec = testing::plain_spec({3, 8, 8}, 3,
-                                  {testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::layer(Op::kRelu),
-                                   testing::convolution(8, 3, 1, 1), testing::layer(Op::kAdd, {4, 3}), testing::layer(Op::kSilu),
-                                   testing::pool(Op::kMaxPool, 2, 2), testing::layer(Op::kFlatten), testing::dropout(0.2),
-                                   testing::linear(12), testing::layer(Op::kLayerNorm), testing::layer(Op::kGelu), testing::linear(3)},
-                                  steps, 0.1);
+  auto spec = testing::plain_spec(
+      {3, 8, 8}, 3,
+      {testing::convolution(8, 3, 1, 1), testing::group_norm(4), testing::layer(Op::kRelu),
+       testing::convolution(8, 3, 1, 1), testing::layer(Op::kAdd, {4, 3}),
+       testing::layer(Op::kSilu), testing::pool(Op::kMaxPool, 2, 2), testing::layer(Op::kFlatten),
+       testing::dropout(0.2), testing::linear(12), testing::layer(Op::kLayerNorm),
+       testing::layer(Op::kGelu), testing::linear(3)},
+      steps, 0.1);
   spec.model[0].standardize = spec.model[9].standardize = true;
   spec.optimizer.kind = contracts::Optimizer::Kind::kAdam;
   spec.optimizer.weight_decay = 0.01;
@@ -53,7 +56,8 @@ TrainingSpec busy_spec(uint32_t steps) {
 TEST(Vocabulary, EverythingAtOnceHasTheSameBitsForAnyNumberOfThreads) {
   auto data = testing::random_data(64, 3 * 8 * 8, 3, 5);
   for (bool privately : {false, true}) {
-    for (auto clipping : {PrivacySpec::Clipping::kFlat, PrivacySpec::Clipping::kPerLayer, PrivacySpec::Clipping::kAutomatic}) {
+    for (auto clipping : {PrivacySpec::Clipping::kFlat, PrivacySpec::Clipping::kPerLayer,
+                          PrivacySpec::Clipping::kAutomatic}) {
       auto spec = busy_spec(6);
       if (privately) {
         testing::make_private(spec, 0.3, 0.5, 1.0);
@@ -93,13 +97,17 @@ TEST(Vocabulary, ARunStartsFromTheWeightsItIsGiven) {
   EXPECT_EQ(train(spec, data, 1, &start), start);
   start.tensors.pop_back();
   auto workers = Workers::start(1).take();
-  EXPECT_EQ(TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers, &start).error().code(), Code::kMalformed);
+  EXPECT_EQ(TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers, &start)
+                .error()
+                .code(),
+            Code::kMalformed);
 }
 
 TEST(Vocabulary, AccumulatedStepsAreOneStepOfTheirMean) {
   // Two draws of the whole dataset are one draw of it, twice.
   auto data = testing::random_data(8, 6, 2, 3);
-  auto spec = testing::plain_spec({6}, 2, {testing::linear(4), testing::layer(Node::Op::kTanh), testing::linear(2)}, 3, 0.1);
+  auto spec = testing::plain_spec(
+      {6}, 2, {testing::linear(4), testing::layer(Node::Op::kTanh), testing::linear(2)}, 3, 0.1);
   auto twice = spec;
   twice.steps = 6;
   twice.learning_rate = {{6, 0.1}};
@@ -130,12 +138,15 @@ TEST(Vocabulary, EveryLossLearnsTwoClouds) {
   auto data = testing::separable_data(400, 6, 5, 3);
   for (auto loss : {Loss::kBce, Loss::kMse}) {
     for (uint32_t outputs : {1u, 2u}) {
-      auto spec = testing::plain_spec({6}, 2, {testing::linear(8), testing::layer(Node::Op::kTanh), testing::linear(outputs)}, 150, 0.1);
+      auto spec = testing::plain_spec(
+          {6}, 2, {testing::linear(8), testing::layer(Node::Op::kTanh), testing::linear(outputs)},
+          150, 0.1);
       spec.loss = loss;
       auto model = train(spec, data);
       auto workers = Workers::start(1).take();
       EXPECT_GE(evaluate(spec, model, data.examples(), *workers)->accuracy, 0.97) << outputs;
-      EXPECT_EQ(predict(spec, model, data.examples().features, 400, *workers)->size(), 400 * outputs);
+      EXPECT_EQ(predict(spec, model, data.examples().features, 400, *workers)->size(),
+                400 * outputs);
     }
   }
 }
@@ -143,7 +154,10 @@ TEST(Vocabulary, EveryLossLearnsTwoClouds) {
 TEST(Vocabulary, CategoriesAloneTellTheLabel) {
   auto data = testing::mixed_columns_data(300, 4);
   for (size_t row = 0; row < 300; ++row) {
-    data.labels[row] = data.features[row * 5 + 1] == data.features[row * 5 + 3] || data.features[row * 5 + 4] == 1 ? 1 : 0;
+    data.labels[row] =
+        data.features[row * 5 + 1] == data.features[row * 5 + 3] || data.features[row * 5 + 4] == 1
+            ? 1
+            : 0;
   }
   auto spec = testing::mixed_columns_spec();
   spec.steps = 1500;
@@ -161,7 +175,10 @@ TEST(Vocabulary, CategoriesAloneTellTheLabel) {
 
 TEST(Vocabulary, BatchNormPredictsFromItsRunningStatistics) {
   auto data = testing::separable_data(256, 8, 5, 3);
-  auto spec = testing::plain_spec({8}, 2, {testing::linear(8), testing::layer(Node::Op::kBatchNorm), testing::layer(Node::Op::kRelu), testing::linear(2)}, 200, 0.05);
+  auto spec = testing::plain_spec({8}, 2,
+                                  {testing::linear(8), testing::layer(Node::Op::kBatchNorm),
+                                   testing::layer(Node::Op::kRelu), testing::linear(2)},
+                                  200, 0.05);
   spec.batch = spec.shard = 32;
   auto model = train(spec, data);
   EXPECT_EQ(model.tensors[4].name, "2.running_mean");
@@ -176,7 +193,8 @@ TEST(Vocabulary, BatchNormPredictsFromItsRunningStatistics) {
 // One huge example moves the sum by at most C, whatever clips it.
 TEST(Vocabulary, EveryWayOfClippingBoundsEveryExample) {
   auto data = testing::random_data(40, 3 * 8 * 8, 3, 6);
-  for (auto clipping : {PrivacySpec::Clipping::kFlat, PrivacySpec::Clipping::kPerLayer, PrivacySpec::Clipping::kAutomatic}) {
+  for (auto clipping : {PrivacySpec::Clipping::kFlat, PrivacySpec::Clipping::kPerLayer,
+                        PrivacySpec::Clipping::kAutomatic}) {
     auto spec = busy_spec(1);
     spec.accumulate = 1;
     spec.ema = 0;
@@ -185,7 +203,8 @@ TEST(Vocabulary, EveryWayOfClippingBoundsEveryExample) {
     testing::make_private(spec, 0.9999999, 0.25, 0.05);
     spec.privacy->clipping = clipping;
     auto nobody = data;
-    for (size_t i = 0; i < 192; ++i) nobody.features[5 * 192 + i] = std::numeric_limits<float>::quiet_NaN();
+    for (size_t i = 0; i < 192; ++i)
+      nobody.features[5 * 192 + i] = std::numeric_limits<float>::quiet_NaN();
     auto without = testing::flat(train(spec, nobody));
     for (float size : {0.01F, 1.0F, 1e4F, 1e15F}) {
       auto huge = data;
@@ -200,7 +219,8 @@ TEST(Vocabulary, EveryWayOfClippingBoundsEveryExample) {
 TEST(Vocabulary, Bf16TrainsAsF32DoesOrIsRefused) {
   auto data = testing::random_data(64, 3 * 8 * 8, 3, 5);
   for (uint64_t row = 0; row < 64; ++row) {  // something to see: a bright channel
-    for (uint64_t i = 0; i < 64; ++i) data.features[row * 192 + static_cast<uint64_t>(data.labels[row]) * 64 + i] += 1;
+    for (uint64_t i = 0; i < 64; ++i)
+      data.features[row * 192 + static_cast<uint64_t>(data.labels[row]) * 64 + i] += 1;
   }
   auto spec = busy_spec(60);
   spec.augmentation = {};
@@ -209,7 +229,9 @@ TEST(Vocabulary, Bf16TrainsAsF32DoesOrIsRefused) {
   auto half = spec;
   half.dtype = TrainingSpec::Dtype::kBf16;
   if (!has_bf16()) {
-    EXPECT_EQ(TrainingRun::create(half, data.examples(), testing::root_of(1), *workers).error().code(), Code::kRefused);
+    EXPECT_EQ(
+        TrainingRun::create(half, data.examples(), testing::root_of(1), *workers).error().code(),
+        Code::kRefused);
     GTEST_SKIP() << "this CPU does not multiply bf16";
   }
   for (bool privately : {false, true}) {
