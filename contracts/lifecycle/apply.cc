@@ -6,6 +6,8 @@
 
 namespace souk::contracts {
 
+constexpr size_t kMaxPolicyVersions = 256;  // of one dataset
+
 class Folding {
  public:
   Folding(MarketState& state, const ledger::RecordedEntry& recorded)
@@ -114,6 +116,14 @@ class Folding {
     dataset.manifest = std::move(offer.manifest);
     dataset.wrap = std::move(offer.wrap);
     dataset.keeper_evidence = offer.keeper_evidence;
+    PolicyVersion first{dataset.manifest.policy,
+                        Json::Object{},
+                        "",
+                        PolicyVersion::Standing::kActive,
+                        PolicyChange::Move::kActivate,
+                        seq_};
+    dataset.policies.emplace(policy_version(first.source, first.parameters, first.engine),
+                             std::move(first));
     dataset.seq = seq_;
     dataset.changed = seq_;
     state_.datasets_.emplace(id, std::move(dataset));
@@ -141,6 +151,79 @@ class Folding {
     dataset.wrap.clear();
     dataset.changed = seq_;
     return kEffect;
+  }
+
+  Void on(PolicyPublish& publish) {
+    auto it = state_.datasets_.find(publish.dataset);
+    if (it == state_.datasets_.end()) return "unknown_dataset";
+    Dataset& dataset = it->second;
+    if (dataset.provider != entry_.author()) return "not_the_provider";
+    if (dataset.revoked) return "revoked";
+    if (dataset.policies.size() >= kMaxPolicyVersions) return "too_many";
+    Digest version = policy_version(publish.source, publish.parameters, publish.engine);
+    if (dataset.policies.count(version) != 0) return "already_published";
+    dataset.policies.emplace(
+        version, PolicyVersion{std::move(publish.source), std::move(publish.parameters),
+                               std::move(publish.engine), PolicyVersion::Standing::kPublished,
+                               PolicyChange::Move::kActivate, seq_});
+    dataset.changed = seq_;
+    return kEffect;
+  }
+
+  Void on(const PolicyChange& change) {
+    using Standing = PolicyVersion::Standing;
+    auto it = state_.datasets_.find(change.dataset);
+    if (it == state_.datasets_.end()) return "unknown_dataset";
+    Dataset& dataset = it->second;
+    if (dataset.provider != entry_.author()) return "not_the_provider";
+    auto found = dataset.policies.find(change.version);
+    if (found == dataset.policies.end()) return "policy_unknown";
+    PolicyVersion& policy = found->second;
+    if (policy.standing == Standing::kRevoked) return "policy_revoked";
+    switch (change.move) {
+      case PolicyChange::Move::kActivate:
+        if (policy.standing == Standing::kActive) return "policy_active";
+        for (auto& [version, other] : dataset.policies) {
+          if (other.standing == Standing::kActive) other.standing = Standing::kDeprecated;
+        }
+        policy.standing = Standing::kActive;
+        break;
+      case PolicyChange::Move::kDeprecate:
+        if (policy.standing != Standing::kActive) return "policy_not_active";
+        policy.standing = Standing::kDeprecated;
+        break;
+      default:
+        policy.standing = Standing::kRevoked;
+        withdraw(change);
+    }
+    policy.last_move = change.move;
+    dataset.changed = seq_;
+    return kEffect;
+  }
+
+  // What the revocation of a version does to the contracts that were allowed under it:
+  // before the start money and epsilon return; a run that is stopped has spent its epsilon.
+  void withdraw(const PolicyChange& change) {
+    const bool stops = change.move != PolicyChange::Move::kRevokeNoNew;
+    for (auto& [id, contract] : state_.contracts_) {
+      const auto& wanted = contract.submit.datasets;
+      bool under = false;
+      for (size_t i = 0; i < contract.policies.size(); ++i) {
+        under = under || (wanted[i] == change.dataset && contract.policies[i] == change.version);
+      }
+      if (!under) continue;
+      if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
+      bool started = contract.phase == Phase::kRunning;
+      if (contract.phase != Phase::kEscrowed && !(started && stops)) continue;
+      give_back(contract);
+      if (started) {
+        commit_reservation(contract);
+      } else {
+        free_reservation(contract);
+      }
+      contract.ended_because = "policy_revoked";
+      end(contract, Phase::kRefunded);
+    }
   }
 
   Void on(ContractSubmit& submit) {
@@ -180,6 +263,10 @@ class Folding {
       contract->ended_because = contract->decision->status;
       end(*contract, Phase::kRefused);
       return kEffect;
+    }
+    for (size_t i = 0; i < contract->submit.datasets.size(); ++i) {
+      contract->policies.push_back(
+          policy_for(*state_.dataset(contract->submit.datasets[i]), contract->submit, i).version);
     }
     contract->escrow = contract->decision->price;
     Account& consumer = state_.accounts_[contract->consumer];

@@ -22,6 +22,36 @@ const char* phase_name(Phase phase) {
   return "unknown";
 }
 
+const char* standing_name(PolicyVersion::Standing standing) {
+  switch (standing) {
+    case PolicyVersion::Standing::kPublished:
+      return "published";
+    case PolicyVersion::Standing::kActive:
+      return "active";
+    case PolicyVersion::Standing::kDeprecated:
+      return "deprecated";
+    case PolicyVersion::Standing::kRevoked:
+      return "revoked";
+  }
+  return "unknown";
+}
+
+PolicyChoice policy_for(const Dataset& dataset, const ContractSubmit& submit, size_t index) {
+  using Standing = PolicyVersion::Standing;
+  if (index >= submit.policies.size()) {
+    for (const auto& [version, policy] : dataset.policies) {
+      if (policy.standing == Standing::kActive) return {version, &policy, nullptr};
+    }
+    return {{}, nullptr, "policy_not_active"};
+  }
+  const Digest& pinned = submit.policies[index];
+  auto it = dataset.policies.find(pinned);
+  if (it == dataset.policies.end()) return {pinned, nullptr, "policy_unknown"};
+  if (it->second.standing == Standing::kRevoked) return {pinned, nullptr, "policy_revoked"};
+  if (it->second.standing == Standing::kPublished) return {pinned, nullptr, "policy_not_active"};
+  return {pinned, &it->second, nullptr};
+}
+
 Minor MarketState::balance(const PublicKey& account) const {
   auto it = accounts_.find(account);
   return it == accounts_.end() ? 0 : it->second.balance;

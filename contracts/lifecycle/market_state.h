@@ -38,6 +38,23 @@ struct Budget {
   friend bool operator==(const Budget&, const Budget&) = default;
 };
 
+// One version of a dataset's policy.
+struct PolicyVersion {
+  std::string source;
+  Json parameters = Json::Object{};
+  std::string engine;
+  enum class Standing : uint8_t {
+    kPublished,
+    kActive,
+    kDeprecated,
+    kRevoked
+  } standing = Standing::kPublished;
+  PolicyChange::Move last_move = PolicyChange::Move::kActivate;  // of a revoked one: how
+  uint64_t seq = 0;                                              // of its publication
+  friend bool operator==(const PolicyVersion&, const PolicyVersion&) = default;
+};
+const char* standing_name(PolicyVersion::Standing standing);
+
 struct Dataset {
   DatasetId id;
   PublicKey provider;
@@ -45,6 +62,8 @@ struct Dataset {
   Bytes wrap;
   Digest keeper_evidence{};
   Budget budget;
+  // All that were ever published, the offer's own among them; at most one is active.
+  std::map<Digest, PolicyVersion> policies;
   bool revoked = false;
   bool erased = false;   // revoked for good; `wrap` is empty then
   uint64_t seq = 0;      // of its offer
@@ -72,7 +91,9 @@ struct Contract {
   TimeMs deadline = 0;
   Minor escrow = 0;
   std::optional<ContractDecision> decision;
-  Digest decision_hash{};  // payload hash
+  std::vector<Digest> policies;  // versions it was allowed under, one for each dataset
+  bool destroyed = false;        // a version was revoked so that its model is never released
+  Digest decision_hash{};        // payload hash
   std::optional<JobStart> start;
   Digest start_hash{};
   std::optional<JobResult> result;
@@ -160,6 +181,15 @@ MarketState apply(MarketState state, const ledger::RecordedEntry& entry);
 // ("unfunded", "budget_exhausted", "revoked", "unknown_dataset", "expired", ...).
 // The keeper asks it before signing; apply asks it again.
 // `decision.allow` and its head are not looked at.
+// The policy version that a contract is judged under at one of its datasets: the one it
+// was quoted, else the active one. Without one, `obstacle` is the code of why.
+struct PolicyChoice {
+  Digest version{};
+  const PolicyVersion* policy = nullptr;
+  const char* obstacle = nullptr;  // "policy_unknown", "policy_not_active", "policy_revoked"
+};
+PolicyChoice policy_for(const Dataset& dataset, const ContractSubmit& submit, size_t index);
+
 struct Obstacle {
   std::string code, dataset, got, need;
 };

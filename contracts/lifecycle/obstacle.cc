@@ -75,10 +75,12 @@ std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const Contra
       std::equal(wanted.begin(), wanted.end(), decision.grants.begin(), decision.grants.end(),
                  [](const DatasetId& id, const Grant& grant) { return id == grant.dataset; });
   if (!one_each) return Obstacle{"wrong_grants", "", "", "one for each dataset, in order"};
-  for (const auto& id : wanted) {
-    const Dataset* dataset = state.dataset(id);
-    if (!dataset) return Obstacle{"unknown_dataset", to_hex(id), "", ""};
-    if (dataset->revoked) return Obstacle{"revoked", to_hex(id), "", ""};
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const Dataset* dataset = state.dataset(wanted[i]);
+    if (!dataset) return Obstacle{"unknown_dataset", to_hex(wanted[i]), "", ""};
+    if (dataset->revoked) return Obstacle{"revoked", to_hex(wanted[i]), "", ""};
+    auto choice = policy_for(*dataset, submit, i);
+    if (!choice.policy) return Obstacle{choice.obstacle, to_hex(wanted[i]), "", ""};
   }
   if (auto found = price_obstacle(submit, decision)) return found;
   for (const auto& grant : decision.grants) {

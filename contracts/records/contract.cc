@@ -35,6 +35,12 @@ Json to_json(const Grant& grant) {
                       {"waived", grant.waived}};
 }
 
+Result<Digest> digest_item(const Json& json) {
+  const Json item = Json::Object{{"policy", json}};  // Fields points into it
+  auto fields = TRY(Fields::of(item, "contract.submit.policies"));
+  return fields.digest("policy");
+}
+
 Result<Grant> grant_from_json(const Json& json) {
   auto fields = TRY(Fields::of(json, "contract.decision.grants"));
   Grant grant;
@@ -61,10 +67,16 @@ const char* name_of<ContractDecision>() {
 Json::Object members(const ContractSubmit& record) {
   Json::Array datasets;
   for (const auto& dataset : record.datasets) datasets.push_back(dataset);
-  return {{"spec", to_json(record.spec)},  {"datasets", std::move(datasets)},
-          {"purpose", record.purpose},     {"region", record.region},
-          {"offered", record.offered},     {"deadline_minutes", record.deadline_minutes},
-          {"recipient", record.recipient}, {"credentials", texts_json(record.credentials)}};
+  Json::Object out{
+      {"spec", to_json(record.spec)},  {"datasets", std::move(datasets)},
+      {"purpose", record.purpose},     {"region", record.region},
+      {"offered", record.offered},     {"deadline_minutes", record.deadline_minutes},
+      {"recipient", record.recipient}, {"credentials", texts_json(record.credentials)}};
+  if (record.policies.empty()) return out;  // left out, so that there is one text of each record
+  Json::Array policies;
+  for (const auto& policy : record.policies) policies.push_back(policy);
+  out["policies"] = std::move(policies);
+  return out;
 }
 
 Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {
@@ -86,6 +98,11 @@ Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {
     return malformed("contract.submit.recipient", "an age1... recipient");
   }
   record.credentials = TRY(shown_texts(fields, "credentials", 16, 8192));
+  if (!fields.has("policies")) return record;
+  record.policies = TRY(list_member<Digest>(fields, "policies", 1, kMaxDatasets, digest_item));
+  if (record.policies.size() != record.datasets.size()) {
+    return malformed("contract.submit.policies", "one for each dataset");
+  }
   return record;
 }
 

@@ -131,6 +131,34 @@ struct DatasetErase {
   friend bool operator==(const DatasetErase&, const DatasetErase&) = default;
 };
 
+// A further version of a dataset's policy, by its provider. It answers nobody before it
+// is activated. Its name is policy_version(): source, parameters, engine semantics.
+struct PolicyPublish {
+  static constexpr const char* kType = "application/vnd.souk.policy-publish+json";
+  DatasetId dataset;
+  std::string source;                // Lua, <= 32 kB
+  Json parameters = Json::Object{};  // what its template was given; <= 8 kB
+  std::string engine;  // hex of the engine it was tried on, or "" for any; <= 64 bytes
+  friend bool operator==(const PolicyPublish&, const PolicyPublish&) = default;
+};
+// SHA-256 of canonical {"engine", "parameters", "source": hash of the source}.
+Digest policy_version(const std::string& source, const Json& parameters, const std::string& engine);
+
+struct PolicyChange {
+  static constexpr const char* kType = "application/vnd.souk.policy-change+json";
+  DatasetId dataset;
+  Digest version{};
+  enum class Move : uint8_t {
+    kActivate,       // answers new contracts; the one that did is deprecated
+    kDeprecate,      // answers only contracts that pin it
+    kRevokeNoNew,    // answers nobody; what has started may end
+    kRevokeStop,     // what has started ends here: no result of it counts
+    kRevokeDestroy,  // and no model it was for is released any more
+  } move = Move::kActivate;
+  friend bool operator==(const PolicyChange&, const PolicyChange&) = default;
+};
+const char* move_name(PolicyChange::Move move);  // "activate", "revoke_stop", ...
+
 // Consumer's offer to train. ContractId = SHA-256 of its payload.
 struct ContractSubmit {
   static constexpr const char* kType = "application/vnd.souk.contract-submit+json";
@@ -142,6 +170,8 @@ struct ContractSubmit {
   int64_t deadline_minutes = 0;          // from the entry's time to job.result
   std::string recipient;                 // age1... of the consumer
   std::vector<std::string> credentials;  // DSSE envelopes (canonical JSON text)
+  // The versions it was quoted, one for each dataset; or none, and then whatever is active.
+  std::vector<Digest> policies;
   friend bool operator==(const ContractSubmit&, const ContractSubmit&) = default;
 };
 
@@ -248,7 +278,8 @@ struct Tick {
 };
 
 using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke, DatasetErase,
-                            ContractSubmit, ContractDecision, JobStart, JobResult, JobAbort, Tick>;
+                            PolicyPublish, PolicyChange, ContractSubmit, ContractDecision, JobStart,
+                            JobResult, JobAbort, Tick>;
 
 // The record an authentic entry carries. kMalformed names the member.
 Result<Record> record_of(const ledger::AuthenticEntry& entry);

@@ -32,6 +32,14 @@ struct Summary {
   }
   std::string operator()(const contracts::DatasetRevoke& r) const { return brief(r.dataset); }
   std::string operator()(const contracts::DatasetErase& r) const { return brief(r.dataset); }
+  std::string operator()(const contracts::PolicyPublish& r) const {
+    return brief(r.dataset) + " version " +
+           short_hex(to_hex(ByteView(contracts::policy_version(r.source, r.parameters, r.engine))));
+  }
+  std::string operator()(const contracts::PolicyChange& r) const {
+    return brief(r.dataset) + " " + contracts::move_name(r.move) + " " +
+           short_hex(to_hex(ByteView(r.version)));
+  }
   std::string operator()(const contracts::ContractSubmit& r) const {
     return brief(ContractId(payload_hash)) + " " + r.purpose + ", " +
            std::to_string(r.datasets.size()) + " datasets, " + std::to_string(r.spec.steps) +

@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
   add_policy_verbs(app, session);
   add_policy_study_verbs(app, session);
   add_policy_tool_verbs(app, session);
+  add_policy_version_verbs(app, session);
   add_train_verbs(app, session);
   add_privacy_verbs(app, session);
   add_bench_verbs(app, session);

@@ -96,6 +96,8 @@ void add_policy_verbs(CLI::App& app, Session& session);  // policy check|eval
 void add_policy_study_verbs(CLI::App& app, Session& session);  // policy test|explain|whatif
 void add_policy_tool_verbs(CLI::App& app,
                            Session& session);  // policy new|templates|prove|diff, after policy
+void add_policy_version_verbs(
+    CLI::App& app, Session& session);  // policy publish|activate|deprecate|revoke|versions
 void add_train_verbs(CLI::App& app, Session& session);    // train-local
 void add_privacy_verbs(CLI::App& app, Session& session);  // privacy epsilon|delta|noise|...
 

@@ -54,6 +54,13 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
   contracts::ContractSubmit submit;
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);
+  // The versions that a quote is about: the decision is made on these or not at all.
+  for (size_t i = 0; i < submit.datasets.size(); ++i) {
+    const auto* dataset = view.state().dataset(submit.datasets[i]);
+    auto choice = dataset ? contracts::policy_for(*dataset, {}, i) : contracts::PolicyChoice{};
+    if (choice.policy) submit.policies.push_back(choice.version);
+  }
+  if (submit.policies.size() != submit.datasets.size()) submit.policies.clear();
   submit.purpose = elaborated.purpose;
   submit.region = elaborated.region;
   submit.offered = price.value_or(elaborated.offered_minor);

@@ -80,6 +80,8 @@ bool from_participants(const contracts::Record& record) {
          std::holds_alternative<contracts::DatasetOffer>(record) ||
          std::holds_alternative<contracts::DatasetRevoke>(record) ||
          std::holds_alternative<contracts::DatasetErase>(record) ||
+         std::holds_alternative<contracts::PolicyPublish>(record) ||
+         std::holds_alternative<contracts::PolicyChange>(record) ||
          std::holds_alternative<contracts::ContractSubmit>(record);
 }
 

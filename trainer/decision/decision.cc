@@ -212,7 +212,7 @@ class Judge {
   }
 
   // One provider's answer; false when it is not an allow.
-  bool ask(const Dataset& dataset, const Json& request, const PublicKey& consumer,
+  bool ask(const Dataset& dataset, size_t index, const Json& request, const PublicKey& consumer,
            const ContractSubmit& submit, const EvaluatePolicy& evaluate, uint64_t head_size) {
     size_t room = kReasonBytes / submit.datasets.size();
     policy::DatasetFacts facts;
@@ -224,6 +224,16 @@ class Judge {
     facts.price_minor = dataset.manifest.price;
     facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
     facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
+    auto choice = contracts::policy_for(dataset, submit, index);
+    const std::string engine = to_hex(ByteView(policy::engine_hash()));
+    if (!choice.policy || (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
+      refuse("denied",
+             {choice.policy ? "policy_engine" : choice.obstacle,
+              "no version of the policy can answer this contract", dataset.manifest.provider_name,
+              dataset.manifest.name, "request.policies", choice.policy ? choice.policy->engine : "",
+              choice.policy ? engine : "an active or quoted version"});
+      return false;
+    }
     policy::ContextFacts context;
     context.now_ms = now_;
     context.spent_epsilon_micro =
@@ -234,13 +244,14 @@ class Judge {
         usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
     context.purpose = usage(
         dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
-    PolicyDecision answer = evaluate(dataset.manifest.policy, request, policy::build_dataset(facts),
+    PolicyDecision answer = evaluate(choice.policy->source, request, policy::build_dataset(facts),
                                      policy::build_context(context));
     Json::Array read_set;
     for (const auto& path : answer.read_set) read_set.push_back(path);
     inputs_.push_back(
         Json::Object{{"dataset", dataset.id},
                      {"policy", answer.policy_hash},
+                     {"version", choice.version},
                      {"request", answer.request_hash},
                      {"status", policy::status_name(answer.status)},
                      {"gas", answer.gas},
@@ -399,9 +410,8 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
                    {"invalid_request", request.error().expected(), "", "", "request", "", ""});
     } else {
       // Every provider is asked, so that one answer tells everything there is to change.
-      for (const Dataset* dataset : datasets) {
-        judge.ask(*dataset, *request, consumer, submit, evaluate, head_size);
-      }
+      for (size_t i = 0; i < datasets.size(); ++i)
+        judge.ask(*datasets[i], i, *request, consumer, submit, evaluate, head_size);
     }
   }
   if (out.status == "allowed") judge.finish(submit);

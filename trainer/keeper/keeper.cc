@@ -372,6 +372,9 @@ Result<Frame> Keeper::release(const Json& body) {
     return Error(Code::kConflict, std::string("expected a settled contract, this one is ") +
                                       contracts::phase_name(contract->phase));
   }
+  if (contract->destroyed) {
+    return Error(Code::kRefused, "expected a model whose policy was not revoked with its results");
+  }
   auto header = TRY(vault_.header(follower_->state(), *contract));
   if (header_digest(header) != contract->result->header) {
     return Error(Code::kUnauthentic, "expected the header that job.result names");

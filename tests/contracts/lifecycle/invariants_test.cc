@@ -154,6 +154,23 @@ class Author {
         return offer();
       case 2:
         if (below(12) == 0) return {DatasetRevoke{any_dataset()}, name(kProviders)};
+        if (below(3) == 0) {
+          return {PolicyPublish{any_dataset(), "return " + std::to_string(below(5)), Json::Object{},
+                                ""},
+                  name(kProviders)};
+        }
+        if (below(2) == 0) {
+          auto id = any_dataset();
+          const Dataset* dataset = world_.state().dataset(id);
+          PolicyChange change{
+              id, {}, static_cast<PolicyChange::Move>(below(below(4) == 0 ? 5 : 1))};
+          if (dataset) {
+            auto it = dataset->policies.begin();
+            std::advance(it, below(dataset->policies.size()));
+            change.version = it->first;
+          }
+          return {change, name(kProviders)};
+        }
         return {Tick{}, "keeper"};
       case 3:
         if (below(25) == 0) return {world_.boot("keeper"), "keeper"};

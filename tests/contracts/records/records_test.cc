@@ -32,18 +32,22 @@ std::vector<Sample> samples() {
   CHECK(world.record(decision, "keeper").empty());
   auto start = world.start(contract);
   CHECK(world.record(start, "keeper").empty());
-  return {{"genesis", world.genesis()},
-          {"keeper.boot", world.boot("keeper")},
-          {"treasury.deposit", Deposit{key_named("lab").public_key(), 12}},
-          {"dataset.offer", world.offer("x", 3)},
-          {"dataset.revoke", DatasetRevoke{dataset}},
-          {"dataset.erase", DatasetErase{dataset}},
-          {"contract.submit", submit},
-          {"contract.decision", decision},
-          {"job.start", start},
-          {"job.result", world.result(contract)},
-          {"job.abort", JobAbort{contract, "trainer_died"}},
-          {"tick", Tick{}}};
+  return {
+      {"genesis", world.genesis()},
+      {"keeper.boot", world.boot("keeper")},
+      {"treasury.deposit", Deposit{key_named("lab").public_key(), 12}},
+      {"dataset.offer", world.offer("x", 3)},
+      {"dataset.revoke", DatasetRevoke{dataset}},
+      {"dataset.erase", DatasetErase{dataset}},
+      {"policy.publish",
+       PolicyPublish{dataset, "return {allow = true}", Json::Object{{"least", 2}}, "engine"}},
+      {"policy.change", PolicyChange{dataset, digest_named("v"), PolicyChange::Move::kRevokeStop}},
+      {"contract.submit", submit},
+      {"contract.decision", decision},
+      {"job.start", start},
+      {"job.result", world.result(contract)},
+      {"job.abort", JobAbort{contract, "trainer_died"}},
+      {"tick", Tick{}}};
 }
 
 std::string type_of(const Record& record) {

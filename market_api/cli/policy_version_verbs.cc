@@ -1,0 +1,169 @@
+// souk policy publish|activate|deprecate|revoke|versions: versions of a dataset's policy
+// on the ledger. contracts/SPEC.md, policy.publish and policy.change.
+#include "market_api/cli/policy_files.h"
+#include "market_api/cli/session.h"
+#include "policy/decide/source.h"
+
+namespace souk::market {
+namespace {
+
+using contracts::PolicyChange;
+
+struct PublishOptions {
+  std::string dataset, policy, parameters;
+};
+struct MoveOptions {
+  std::string dataset, version, mode;
+};
+struct VersionsOptions {
+  std::string dataset;
+};
+
+// Recorded with its effect, or kConflict with the code of why it had none.
+Result<uint64_t> record_with_effect(const Identity& identity, Connection& connection,
+                                    const contracts::Record& record) {
+  auto envelope = contracts::sign_record(record, identity.key(), connection.view.market());
+  auto recorded = TRY(connection.line.record(envelope));
+  TRY(connection.view.sync(connection.line));
+  const auto& voids = connection.view.state().voids();
+  if (auto why = voids.find(recorded.seq); why != voids.end()) {
+    return Error(Code::kConflict, "recorded without effect: " + why->second);
+  }
+  return recorded.seq;
+}
+
+Json version_json(const Digest& version, const contracts::PolicyVersion& policy) {
+  return Json::Object{{"version", version},
+                      {"policy_hash", contracts::policy_hash(policy.source)},
+                      {"standing", contracts::standing_name(policy.standing)},
+                      {"parameters", policy.parameters},
+                      {"engine", policy.engine},
+                      {"entry", policy.seq}};
+}
+
+Result<Answer> publish(Session& session, const PublishOptions& options) {
+  auto source = TRY(load_policy_argument(options.policy));
+  TRY(policy::check_source(source));
+  contracts::PolicyPublish record;
+  if (!options.parameters.empty()) {
+    auto bytes = TRY(load_argument(options.parameters, 1 << 16));
+    record.parameters = TRY(parse_json(as_text(bytes)));
+    if (!record.parameters.object())
+      return Error(Code::kMalformed, "--parameters: expected one JSON object");
+  }
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  record.dataset =
+      TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  record.source = source;
+  record.engine = to_hex(ByteView(policy::engine_hash()));
+  Digest version = contracts::policy_version(record.source, record.parameters, record.engine);
+  auto entry = TRY(record_with_effect(identity, connection, record));
+  Answer answer;
+  answer.json = {{"dataset", record.dataset},
+                 {"version", version},
+                 {"entry", entry},
+                 {"standing", "published"}};
+  answer.text = "published version " + to_hex(ByteView(version)) + " in entry " +
+                std::to_string(entry) + "; activate it to let it answer";
+  return answer;
+}
+
+template <PolicyChange::Move kMove>
+Result<Answer> move(Session& session, const MoveOptions& options) {
+  PolicyChange change;
+  change.move = kMove;
+  if (kMove == PolicyChange::Move::kRevokeNoNew) {
+    if (options.mode == "stop") {
+      change.move = PolicyChange::Move::kRevokeStop;
+    } else if (options.mode == "destroy") {
+      change.move = PolicyChange::Move::kRevokeDestroy;
+    } else if (options.mode != "no-new") {
+      return Error(Code::kMalformed, "--mode: expected no-new, stop or destroy");
+    }
+  }
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  change.dataset =
+      TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  const auto& versions = connection.view.state().dataset(change.dataset)->policies;
+  const Digest* found = nullptr;
+  for (const auto& [version, policy] : versions) {
+    if (options.version.size() < 6 ||
+        to_hex(ByteView(version)).compare(0, options.version.size(), options.version) != 0)
+      continue;
+    if (found)
+      return Error(Code::kMalformed, "version: more than one starts with " + options.version);
+    found = &version;
+  }
+  if (!found)
+    return Error(Code::kNotFound,
+                 "no version " + options.version + " of this dataset's policy on the ledger");
+  change.version = *found;
+  auto entry = TRY(record_with_effect(identity, connection, change));
+  const auto& policy = connection.view.state().dataset(change.dataset)->policies.at(change.version);
+  Answer answer;
+  answer.json = *version_json(change.version, policy).object();
+  answer.json["dataset"] = change.dataset;
+  answer.json["move"] = contracts::move_name(change.move);
+  answer.json["entry"] = entry;
+  answer.text = std::string(contracts::move_name(change.move)) + ": version " +
+                to_hex(ByteView(change.version)) + " is " +
+                contracts::standing_name(policy.standing) + ", entry " + std::to_string(entry);
+  return answer;
+}
+
+Result<Answer> versions(Session& session, const VersionsOptions& options) {
+  auto identity = TRY(session.identity());
+  auto connection = TRY(session.connect(identity));
+  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  Answer answer;
+  Json::Array all;
+  std::vector<std::vector<std::string>> rows{{"VERSION", "STANDING", "POLICY", "ENTRY"}};
+  for (const auto& [version, policy] : connection.view.state().dataset(id)->policies) {
+    all.push_back(version_json(version, policy));
+    rows.push_back({short_hex(to_hex(ByteView(version))), contracts::standing_name(policy.standing),
+                    short_hex(to_hex(ByteView(contracts::policy_hash(policy.source)))),
+                    std::to_string(policy.seq)});
+  }
+  answer.json = {{"dataset", id}, {"versions", std::move(all)}};
+  answer.text = table_text(rows);
+  return answer;
+}
+
+void add_move(CLI::App& group, Session& session, const char* name, const char* help,
+              Result<Answer> (*verb)(Session&, const MoveOptions&), bool has_mode = false) {
+  auto options = std::make_shared<MoveOptions>();
+  options->mode = "no-new";
+  CLI::App* app = add_verb(group, session, name, help, options, verb);
+  app->add_option("DATASET", options->dataset, "id, or its first digits")->required();
+  app->add_option("VERSION", options->version, "its first 6 digits or more")->required();
+  if (has_mode)
+    app->add_option("--mode", options->mode,
+                    "no-new (what runs may end), stop, or destroy (nothing is released any more)");
+}
+
+}  // namespace
+
+void add_policy_version_verbs(CLI::App& app, Session& session) {
+  CLI::App* group = app.get_subcommand("policy");
+  auto publishing = std::make_shared<PublishOptions>();
+  CLI::App* verb = add_verb(*group, session, "publish", "A further version of a dataset's policy",
+                            publishing, publish);
+  verb->add_option("DATASET", publishing->dataset, "id, or its first digits")->required();
+  verb->add_option("POLICY", publishing->policy, "Lua file")->required();
+  verb->add_option("--parameters", publishing->parameters, "JSON of what its template was given");
+  add_move(*group, session, "activate", "Let a version answer new contracts",
+           move<PolicyChange::Move::kActivate>);
+  add_move(*group, session, "deprecate",
+           "Let the active version answer only those who were quoted it",
+           move<PolicyChange::Move::kDeprecate>);
+  add_move(*group, session, "revoke", "Let a version answer nobody any more",
+           move<PolicyChange::Move::kRevokeNoNew>, true);
+  auto listing = std::make_shared<VersionsOptions>();
+  verb = add_verb(*group, session, "versions", "All versions of a dataset's policy", listing,
+                  versions);
+  verb->add_option("DATASET", listing->dataset, "id, or its first digits")->required();
+}
+
+}  // namespace souk::market
