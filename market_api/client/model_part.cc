@@ -88,8 +88,8 @@ policy::ModelSource models_beside(const std::string& contract_path) {
     bool absolute = !file.empty() && file[0] == '/';
     auto part = TRY(load_model_part(absolute ? file : folder + file,
                                     norm == "group" ? DarknetNorm::kGroup : DarknetNorm::kBatch));
-    return policy::NamedModel{std::move(part.model), std::move(part.input_mean),
-                              std::move(part.input_scale)};
+    return policy::NamedModel{std::move(part.input_shape), std::move(part.model),
+                              std::move(part.input_mean), std::move(part.input_scale)};
   };
 }
 

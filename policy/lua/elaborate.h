@@ -50,6 +50,7 @@ struct Elaborated {
 // A contract may name an architecture file instead of listing layers: model = "net.cfg", or
 // {file = "net.cfg", norm = "group"}. What the file says:
 struct NamedModel {
+  std::vector<uint32_t> input_shape;  // of the examples it was made for: those of the datasets
   std::vector<contracts::Node> model;
   std::vector<double> input_mean, input_scale;  // used where the contract has no `input`
 };

@@ -52,27 +52,6 @@ function rules()
 end
 )lua";
 
-const std::string_view kContractPrelude = R"lua(
-local pairs, type, error = pairs, type, error
-local function kind(field, name)
-  return function(arguments)
-    local node = { [field] = name }
-    if arguments == nil then return node end
-    if type(arguments) ~= "table" then error(name .. ": expected a table in braces", 2) end
-    for key, value in pairs(arguments) do node[key] = value end
-    return node
-  end
-end
-linear, conv2d, max_pool, avg_pool = kind("op", "linear"), kind("op", "conv2d"), kind("op", "max_pool"), kind("op", "avg_pool")
-global_avg_pool, relu, leaky_relu = kind("op", "global_avg_pool"), kind("op", "relu"), kind("op", "leaky_relu")
-tanh, sigmoid, gelu, silu = kind("op", "tanh"), kind("op", "sigmoid"), kind("op", "gelu"), kind("op", "silu")
-flatten, dropout, group_norm = kind("op", "flatten"), kind("op", "dropout"), kind("op", "group_norm")
-batch_norm, layer_norm = kind("op", "batch_norm"), kind("op", "layer_norm")
-add, concat = kind("op", "add"), kind("op", "concat")
-embedding, columns = kind("op", "embedding"), kind("op", "columns")
-sgd, adam, adamw = kind("kind", "sgd"), kind("kind", "adam"), kind("kind", "adam")
-)lua";
-
 namespace {
 
 int plain_type(lua_State* state) {

@@ -106,14 +106,40 @@ Evaluation stopped(Evaluation::Outcome outcome, std::string text) {
   return evaluation;
 }
 
-// Replaces "function" at train.learning_rate by run lengths of its values.
-void expand_schedule(lua_State* state, int table, const Machine::StepsOf& steps_of, Json& value) {
+// Where a schedule may stand. result.cc reads "function" there.
+struct SchedulePlace {
+  const char* path;
+  std::vector<const char*> members;
+};
+const SchedulePlace kSchedulePlaces[] = {
+    {"train.learning_rate", {"train", "learning_rate"}},
+    {"train.optimizer.lr", {"train", "optimizer", "lr"}},
+};
+
+// The JSON at a place, or null.
+Json* json_at(Json& value, const SchedulePlace& place) {
+  Json* at = &value;
+  for (const char* member : place.members) {
+    auto* object = at->object();
+    auto it = object ? object->find(member) : Json::Object::iterator();
+    if (!object || it == object->end()) return nullptr;
+    at = &it->second;
+  }
+  return at;
+}
+
+// Replaces "function" by run lengths of what the function says of each step.
+void expand_schedule(lua_State* state, int table, const Machine::StepsOf& steps_of,
+                     const SchedulePlace& place, Json& value) {
   auto steps = steps_of(value);
   if (!steps) raise(state, steps.error().expected());
-  lua_pushliteral(state, "train");
-  lua_rawget(state, table);
-  lua_pushliteral(state, "learning_rate");
-  lua_rawget(state, -2);
+  lua_pushvalue(state, table);
+  for (const char* member : place.members) {
+    lua_pushstring(state, member);
+    lua_rawget(state, -2);
+    lua_remove(state, -2);
+  }
+  const std::string name = std::string(place.path) + ": ";
   Json::Array runs;
   double last = 0;
   int64_t length = 0;
@@ -127,32 +153,43 @@ void expand_schedule(lua_State* state, int table, const Machine::StepsOf& steps_
   for (uint32_t step = 1; step <= *steps; ++step) {
     lua_pushvalue(state, -1);
     lua_pushinteger(state, step);
-    lua_call(state, 1, 1);
+    lua_pushinteger(state, *steps);
+    lua_call(state, 2, 1);
     if (lua_type(state, -1) != LUA_TNUMBER)
-      raise(state, "train.learning_rate: expected a number for step " + std::to_string(step));
+      raise(state, name + "expected a number for step " + std::to_string(step));
     double rate = lua_tonumber(state, -1);
     lua_pop(state, 1);
     if (!(rate >= 0 && rate <= 1e6))
-      raise(state, "train.learning_rate: expected 0 to 1000000 at step " + std::to_string(step));
+      raise(state, name + "expected 0 to 1000000 at step " + std::to_string(step));
     if (length > 0 && rate == last) {
       ++length;
       continue;
     }
     flush();
-    if (runs.size() >= 65536)
-      raise(state, "train.learning_rate: expected at most 65536 different runs");
+    if (runs.size() >= 65536) raise(state, name + "expected at most 65536 different runs");
     last = rate;
     length = 1;
   }
   flush();
-  lua_pop(state, 2);
-  (*(*value.object())["train"].object())["learning_rate"] = std::move(runs);
+  lua_pop(state, 1);
+  *json_at(value, place) = Json(std::move(runs));
 }
 
-bool schedule_is_function(const Json& value) {
-  const Json* train = value.find("train");
-  const Json* rate = train ? train->find("learning_rate") : nullptr;
-  return rate && rate->string() && *rate->string() == "function";
+// A text "function" is a text: the program's own value is asked.
+bool is_function(lua_State* state, int table, const SchedulePlace& place) {
+  lua_pushvalue(state, table);
+  for (const char* member : place.members) {
+    if (lua_type(state, -1) == LUA_TTABLE) {
+      lua_pushstring(state, member);
+      lua_rawget(state, -2);
+    } else {
+      lua_pushnil(state);
+    }
+    lua_remove(state, -2);
+  }
+  bool yes = lua_type(state, -1) == LUA_TFUNCTION;
+  lua_pop(state, 1);
+  return yes;
 }
 
 // --- what runs inside lua_pcall -------------------------------------------------
@@ -228,8 +265,10 @@ int run_program(lua_State* state) {
     if (value.error().code() == Code::kExhausted) account.stop("output");
     raise(state, value.error().expected());
   }
-  if (running.steps_of && schedule_is_function(*value))
-    expand_schedule(state, 1, running.steps_of, *value);
+  for (const SchedulePlace& place : kSchedulePlaces) {
+    if (running.steps_of && is_function(state, 1, place))
+      expand_schedule(state, 1, running.steps_of, place, *value);
+  }
   running.evaluation.value = std::move(*value);
   running.evaluation.outcome = Evaluation::Outcome::kValue;
   return 0;

@@ -53,7 +53,8 @@ Result<Json> ResultReader::read(int index, int depth, const std::string& path) {
     case LUA_TTABLE:
       return read_table(index, depth, path);
     case LUA_TFUNCTION:
-      if (vocabulary == Vocabulary::kContract && path == "train.learning_rate")
+      if (vocabulary == Vocabulary::kContract &&
+          (path == "train.learning_rate" || path == "train.optimizer.lr"))
         return Json("function");
       return wrong(path, "a plain value, not a function (are its parentheses missing?)");
     case LUA_TUSERDATA:

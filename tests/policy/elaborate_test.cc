@@ -84,6 +84,172 @@ TEST(Elaborate, ScheduleFunctionsBecomeRunLengths) {
       catalog(), fixed_noise, {.gas = 100000}));
 }
 
+std::string with_model(const std::string& before, const std::string& model) {
+  return before + " return {purpose = 'p', datasets = {'mnist-museum'}, model = " + model +
+         ", train = {steps = 4, batch = 10, learning_rate = 0.1}, payment = 7}";
+}
+
+TEST(Elaborate, BlocksInLoopsAreTheSameSpecificationAsTheirLayersWrittenOut) {
+  const std::string plain =
+      with_model("",
+                 "{conv2d{units = 4, kernel = 3, padding = 1}, relu(), max_pool{kernel = 2}, "
+                 "conv2d{units = 8, kernel = 3, padding = 1}, relu(), max_pool{kernel = 2}, "
+                 "flatten(), linear{units = 10}}");
+  auto written = elaborate(plain, catalog(), fixed_noise);
+  ASSERT_TRUE(written) << written.error().expected();
+  for (const std::string& program : {
+           with_model("local m = {} for _, n in ipairs{4, 8} do "
+                      "m[#m + 1] = conv2d{units = n, kernel = 3, padding = 1} m[#m + 1] = relu() "
+                      "m[#m + 1] = max_pool{kernel = 2} end m[#m + 1] = flatten() "
+                      "m[#m + 1] = linear{units = 10}",
+                      "m"),
+           with_model("local function block(n) return {conv2d{units = n, kernel = 3, padding = 1}, "
+                      "relu(), max_pool{kernel = 2}} end",
+                      "{block(4), {block(8)}, flatten(), linear{units = 10}}"),
+           with_model("",
+                      "{repeated(2, function(i) return {conv2d{units = 4 * i, kernel = 3, "
+                      "padding = 1}, relu(), max_pool{kernel = 2}} end), flatten(), "
+                      "linear{units = 10}}"),
+           with_model("",
+                      "{repeated(0, {relu()}), conv2d{units = 4, kernel = 3, padding = 1, from = "
+                      "'input'}, relu(), {max_pool{kernel = 2, stride = 2}, "
+                      "{conv2d{units = 8, kernel = 3, padding = 1, name = 'c'}, relu{from = "
+                      "'c'}}}, max_pool{kernel = 2}, flatten(), linear{units = 10}}"),
+       }) {
+    auto built = elaborate(program, catalog(), fixed_noise);
+    ASSERT_TRUE(built) << program << built.error().expected();
+    EXPECT_EQ(canonical(contracts::to_json(built->spec)),
+              canonical(contracts::to_json(written->spec)));
+  }
+}
+
+TEST(Elaborate, ResidualsAndParallelBranchesReadWhatStandsBeforeThem) {
+  auto done = elaborate(
+      with_model("",
+                 "{conv2d{units = 4, kernel = 3, padding = 1}, "
+                 "residual{conv2d{units = 4, kernel = 3, padding = 1}, relu()}, "
+                 "residual{conv2d{units = 8, kernel = 3, padding = 1}; shortcut = {conv2d{units = "
+                 "8, kernel = 1}}, name = 'wide'}, "
+                 "parallel{{conv2d{units = 2, kernel = 1}}, {max_pool{kernel = 3, stride = 1, "
+                 "padding = 1}, tanh()}, {}}, "
+                 "global_avg_pool(), linear{units = 10}}"),
+      catalog(), fixed_noise);
+  ASSERT_TRUE(done) << done.error().expected();
+  const auto& model = done->spec.model;
+  ASSERT_EQ(model.size(), 13u);
+  using Inputs = std::vector<uint32_t>;
+  EXPECT_EQ(model[3].op, Node::Op::kAdd);
+  EXPECT_EQ(model[3].inputs, (Inputs{3, 1}));
+  EXPECT_EQ(model[4].inputs, Inputs());     // the block's first layer: the node before
+  EXPECT_EQ(model[5].inputs, (Inputs{4}));  // the shortcut's: what the block read
+  EXPECT_EQ(model[6].inputs, (Inputs{5, 6}));
+  EXPECT_EQ(model[7].inputs, Inputs());
+  EXPECT_EQ(model[8].inputs, (Inputs{7}));
+  EXPECT_EQ(model[9].inputs, Inputs());
+  EXPECT_EQ(model[10].op, Node::Op::kConcat);
+  EXPECT_EQ(model[10].inputs, (Inputs{8, 10, 7}));
+}
+
+TEST(Elaborate, BlocksThatAreNoneAreRefusedAtTheirPlace) {
+  struct Case {
+    const char* model;
+    const char* named;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"{flatten(), {linear{units = 4}, {linear{unit = 10}}}}", "model[2][2][1].unit"},
+           {"{flatten(), {linear{units = 4}, 7}}", "model[2][2]"},
+           {"{residual{}, flatten(), linear{units = 10}}", "model[1].list"},
+           {"{residual{{}}, flatten(), linear{units = 10}}", "model[1].list"},
+           {"{residual{relu(), short = {tanh()}}, flatten(), linear{units = 10}}",
+            "model[1].short"},
+           {"{parallel{{relu()}}, flatten(), linear{units = 10}}", "model[1].list"},
+           {"{parallel{relu, tanh}, flatten(), linear{units = 10}}", "function"},
+           {"repeated(2.5, {relu()})", "repeated: expected a whole number"},
+           {"repeated(1 << 40, {relu()})", "repeated: expected a whole number"},
+           {"repeated(2, relu)", "relu: expected a table in braces"},
+           {"repeated(2, 'relu')", "repeated: expected layers"},
+           {"repeated(2, function() end)", "repeated: expected layers of number 1"},
+           {"{repeated(200, {relu()}), repeated(200, {relu()}), flatten(), linear{units = 10}}",
+            "at most 256 layers in all"},
+           {"{residual{conv2d{units = 2, kernel = 3}}, flatten(), linear{units = 10}}",
+            "spec.model[2]"},
+       }) {
+    auto refused = elaborate(with_model("", c.model), catalog(), fixed_noise);
+    ASSERT_FALSE(refused) << c.model;
+    EXPECT_NE(refused.error().expected().find(c.named), std::string::npos)
+        << c.model << ": " << refused.error().expected();
+  }
+}
+
+Result<std::vector<contracts::TrainingSpec::Rate>> rates_of(const std::string& train) {
+  auto done = elaborate(contract("epochs = 2, batch = 10, learning_rate = 0.1", train), catalog(),
+                        fixed_noise);
+  if (!done) return std::move(done).take_error();
+  return std::move(done->spec.learning_rate);
+}
+
+TEST(Elaborate, SchedulesAreFunctionsOfTheStepAndBecomeNumbers) {
+  using Rates = std::vector<contracts::TrainingSpec::Rate>;
+  auto rates = rates_of("steps = 5, batch = 10, learning_rate = schedule.linear{from = 1}");
+  ASSERT_TRUE(rates) << rates.error().expected();
+  EXPECT_EQ(*rates, (Rates{{1, 1}, {1, 0.75}, {1, 0.5}, {1, 0.25}, {1, 0}}));
+  rates = rates_of(
+      "steps = 6, batch = 10, learning_rate = schedule.linear{from = 1, to = 0.5, warmup = 3}");
+  ASSERT_TRUE(rates) << rates.error().expected();
+  EXPECT_EQ(*rates, (Rates{{1, 1.0 / 3}, {1, 2.0 / 3}, {2, 1}, {1, 0.75}, {1, 0.5}}));
+  rates = rates_of("steps = 3, batch = 10, learning_rate = schedule.cosine{from = 1, to = 0.5}");
+  ASSERT_TRUE(rates) << rates.error().expected();
+  EXPECT_EQ(*rates, (Rates{{1, 1}, {1, 0.75}, {1, 0.5}}));
+  rates = rates_of(
+      "steps = 5, batch = 10, learning_rate = schedule.drops{from = 8, every = 2, by = 0.5}");
+  ASSERT_TRUE(rates) << rates.error().expected();
+  EXPECT_EQ(*rates, (Rates{{2, 8}, {2, 4}, {1, 2}}));
+  // As the optimizer's own, and by what is left of the steps.
+  rates = rates_of(
+      "steps = 4, batch = 10, optimizer = sgd{lr = function(step, steps) return steps - step end}");
+  ASSERT_TRUE(rates) << rates.error().expected();
+  EXPECT_EQ(*rates, (Rates{{1, 3}, {1, 2}, {1, 1}, {1, 0}}));
+}
+
+TEST(Elaborate, SchedulesThatAreNoneAreRefused) {
+  for (const char* train : {
+           "steps = 5, batch = 10, learning_rate = schedule.cosine{form = 1}",
+           "steps = 5, batch = 10, learning_rate = schedule.cosine{to = 1}",
+           "steps = 5, batch = 10, learning_rate = schedule.cosine{from = '1'}",
+           "steps = 5, batch = 10, learning_rate = schedule.cosine",
+           "steps = 5, batch = 10, learning_rate = schedule.drops{from = 1, every = 0}",
+           "steps = 5, batch = 10, learning_rate = schedule.linear{from = -1}",
+           "steps = 5, batch = 10, learning_rate = 'function'",
+           "steps = 5, batch = 10, learning_rate = 1, optimizer = sgd{lr = schedule.linear{from = "
+           "1}}",
+           "steps = 5, batch = 10, optimizer = sgd{lr = function() return 'fast' end}",
+           "steps = 5, batch = 10, optimizer = sgd{momentum = function() return 1 end}",
+           "steps = 1000000, batch = 10, learning_rate = schedule.linear{from = 1}",  // 65536 runs
+       }) {
+    EXPECT_FALSE(rates_of(train)) << train;
+  }
+}
+
+TEST(Elaborate, AFileOfAModelMustBeForTheExamplesOfTheDatasets) {
+  const std::string source = contract("{linear{units = 8}, relu(), linear{units = 2}}", "'m.cfg'");
+  auto table = run_contract(source, catalog(), kContractLimits);
+  ASSERT_TRUE(table) << table.error().expected();
+  std::string asked;
+  auto models = [&](const std::string& file, const std::string&) -> Result<NamedModel> {
+    asked = file;
+    NamedModel named;
+    named.input_shape = {29};
+    named.model.resize(1);
+    named.model[0].units = 2;
+    return named;
+  };
+  auto refused = assemble(*table, catalog(), fixed_noise, models);
+  EXPECT_EQ(asked, "m.cfg");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().expected().find("30"), std::string::npos);
+  EXPECT_NE(refused.error().expected().find("29"), std::string::npos);
+}
+
 TEST(Elaborate, TheWholeVocabularyIsSpoken) {
   auto offers = catalog();
   offers[0].feature_names = {"age", "sex"};
@@ -164,7 +330,7 @@ TEST(Elaborate, ErrorsNameTheField) {
            {"linear{units = 8}", "linear{unit = 8}", "model[1]"},
            {"linear{units = 8}", "linear{units = 8.5}", "model[1].units"},
            {"relu()", "relu", "model[2]"},
-           {"relu()", "{}", "model[2]"},
+           {"relu()", "{units = 8}", "model[2]"},
            {"units = 2}", "units = 3}", "spec.model"},
            {"epochs = 2", "epochs = 2, steps = 5", "train"},
            {"epochs = 2", "epochs = 2, epoch = 5", "train.epoch"},
