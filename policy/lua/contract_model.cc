@@ -65,8 +65,7 @@ Status read_numbers(Table& table, Node& node, const std::vector<std::string>& fe
     node.units = TRY(node_number(table, "units", 1, std::nullopt));
     node.categories = static_cast<uint32_t>(TRY(table.whole("categories", 1, 1'000'000)));
   }
-  if (op == Op::kEmbedding || op == Op::kColumns)
-    node.columns = TRY(read_columns(table, features));
+  if (op == Op::kEmbedding || op == Op::kColumns) node.columns = TRY(read_columns(table, features));
   if (weighs || op == Op::kEmbedding || op == Op::kGroupNorm || op == Op::kBatchNorm ||
       op == Op::kLayerNorm)
     node.frozen = TRY(table.boolean("frozen", false));

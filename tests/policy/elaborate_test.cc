@@ -294,6 +294,16 @@ TEST(Elaborate, TheWholeVocabularyIsSpoken) {
       catalog(), fixed_noise));
 }
 
+TEST(Elaborate, TheProgramInTheSpecificationIsOne) {
+  const std::string page =
+      samples::read_text(samples::folder_from("SOUK_SOURCE") + "/contracts/SPEC.md");
+  size_t begin = page.find("local function block"), end = page.find("```", begin);
+  ASSERT_NE(begin, std::string::npos);
+  auto done = elaborate(page.substr(begin, end - begin), catalog(), fixed_noise);
+  ASSERT_TRUE(done) << done.error().expected();
+  EXPECT_EQ(done->spec.model.size(), 21u);
+}
+
 TEST(Elaborate, NamesJoinEarlierNodes) {
   auto done = elaborate(contract("{linear{units = 8}, relu(), linear{units = 2}}",
                                  "{linear{units = 8, name = 'a'}, relu(), linear{units = 8}, "
