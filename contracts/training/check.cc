@@ -16,7 +16,8 @@ Status check_unused_fields(const Node& node, const std::string& place) {
       (!has.slope && node.slope != plain.slope) || (!has.rate && node.rate != plain.rate) ||
       (!has.categories && node.categories != plain.categories) ||
       (!has.columns && !node.columns.empty()) || (!has.standardize && node.standardize) ||
-      (!has.frozen && node.frozen);
+      (!has.frozen && node.frozen) ||
+      (!has.scattering && (node.scales != plain.scales || node.orientations != plain.orientations));
   if (stray) return malformed(place, "expected only the fields that " + op_name(node.op) + " has");
   return Done{};
 }
@@ -214,7 +215,8 @@ Result<ModelShape> check_spec(const TrainingSpec& spec) {
       read[source] = true;
       inputs.push_back(shape.outputs[source]);
     }
-    bool of_example = node.op == Node::Op::kEmbedding || node.op == Node::Op::kColumns;
+    bool of_example = node.op == Node::Op::kEmbedding || node.op == Node::Op::kColumns ||
+                      node.op == Node::Op::kScattering;
     if (of_example && sources.front() != 0)
       return malformed(place + ".inputs", "expected the example, 0");
     if (node.op == Node::Op::kBatchNorm && spec.privacy && !node.frozen) {

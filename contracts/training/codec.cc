@@ -76,6 +76,10 @@ Json node_json(const Node& node) {
   if (has.rate) out["rate"] = real_text(node.rate);
   if (has.categories) out["categories"] = node.categories;
   if (has.columns) out["columns"] = integers(node.columns);
+  if (has.scattering) {
+    out["scales"] = node.scales;
+    out["orientations"] = node.orientations;
+  }
   if (has.standardize) out["standardize"] = node.standardize;
   if (has.frozen) out["frozen"] = node.frozen;
   return out;
@@ -173,6 +177,10 @@ Result<Node> read_node(const Json& json, const std::string& place) {
   if (has.rate) node.rate = TRY(fields.real("rate"));
   if (has.categories) node.categories = TRY(small(fields, "categories", 1, kMaxCategories));
   if (has.columns) node.columns = TRY(read_integers(fields, "columns", kMaxWidth));
+  if (has.scattering) {
+    node.scales = TRY(small(fields, "scales", 1, kMaxScales));
+    node.orientations = TRY(small(fields, "orientations", 1, kMaxOrientations));
+  }
   if (has.standardize) node.standardize = TRY(fields.boolean("standardize"));
   if (has.frozen) node.frozen = TRY(fields.boolean("frozen"));
   TRY(fields.done());

@@ -35,6 +35,23 @@ Result<Shape3> chosen_columns(const Node& node, const Shape3& x, const std::stri
   return Shape3{static_cast<uint32_t>(node.columns.size()), 1, 1};
 }
 
+// Orders 0, 1 and 2: 1 + J L + L^2 J (J - 1) / 2 channels for each of the image's.
+Result<Shape3> scattered(const Node& node, const Shape3& x, const std::string& place) {
+  if (node.scales < 1 || node.scales > kMaxScales)
+    return malformed(place + ".scales", "expected 1 to 4");
+  if (node.orientations < 1 || node.orientations > kMaxOrientations)
+    return malformed(place + ".orientations", "expected 1 to 16");
+  const uint32_t j = node.scales, l = node.orientations, step = 1U << j;
+  if (x.height < step || x.width < step || x.height > kMaxScattered || x.width > kMaxScattered) {
+    return malformed(place, "expected an image of " + std::to_string(step) + " to " +
+                                std::to_string(kMaxScattered) + " pixels on a side, here it is " +
+                                std::to_string(x.height) + "x" + std::to_string(x.width));
+  }
+  const uint64_t channels = x.channels * (1 + uint64_t{j} * l + uint64_t{l} * l * j * (j - 1) / 2);
+  if (channels > kMaxWidth) return malformed(place, "expected at most 65536 channels");
+  return Shape3{static_cast<uint32_t>(channels), x.height / step, x.width / step};
+}
+
 }  // namespace
 
 Result<NodeShape> shape_of(const Node& node, const std::vector<Shape3>& in,
@@ -102,6 +119,10 @@ Result<NodeShape> shape_of(const Node& node, const std::vector<Shape3>& in,
     case Op::kColumns: {
       Shape3 part = TRY(chosen_columns(node, x, place));
       return NodeShape{part, 0};
+    }
+    case Op::kScattering: {
+      Shape3 out = TRY(scattered(node, x, place));
+      return NodeShape{out, 0};
     }
     case Op::kAdd:
       if (in[1].channels != x.channels || in[1].height != x.height || in[1].width != x.width) {

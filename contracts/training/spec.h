@@ -31,14 +31,15 @@ struct Node {
     kGelu,
     kSilu,
     kFlatten,
-    kDropout,    // rate
-    kGroupNorm,  // groups
-    kAdd,        // two inputs
-    kConcat,     // two or more inputs
-    kEmbedding,  // categories, units, columns: reads the example; one table for all its columns
-    kColumns,    // columns: reads the example
-    kBatchNorm,  // over the examples of a shard; under privacy only if frozen
-    kLayerNorm,  // over one example, scale and shift for each channel
+    kDropout,     // rate
+    kGroupNorm,   // groups
+    kAdd,         // two inputs
+    kConcat,      // two or more inputs
+    kEmbedding,   // categories, units, columns: reads the example; one table for all its columns
+    kColumns,     // columns: reads the example
+    kBatchNorm,   // over the examples of a shard; under privacy only if frozen
+    kLayerNorm,   // over one example, scale and shift for each channel
+    kScattering,  // scales, orientations: reads the example, an image; fixed wavelets, no weights
   };
   Op op = Op::kLinear;
   std::vector<uint32_t> inputs;  // indices; empty means the node before
@@ -50,6 +51,8 @@ struct Node {
   double rate = 0;
   uint32_t categories = 0;        // an embedding's rows; its columns hold 0 .. categories - 1
   std::vector<uint32_t> columns;  // positions in a flat example, from 0
+  uint32_t scales = 1;            // J of a scattering: octaves; the image shrinks by 2^J
+  uint32_t orientations = 1;      // L of a scattering: directions of its wavelets
   bool standardize =
       false;  // linear, conv2d: each unit's weights to mean 0, variance 1 (Qiao et al. 2019)
   bool frozen = false;  // keeps its initial weights: no gradient, no noise

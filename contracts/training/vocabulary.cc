@@ -9,7 +9,7 @@ struct OpName {
   Node::Op op;
   std::string_view name;
 };
-constexpr std::array<OpName, 20> kOps = {{
+constexpr std::array<OpName, 21> kOps = {{
     {Node::Op::kLinear, "linear"},
     {Node::Op::kConv2d, "conv2d"},
     {Node::Op::kMaxPool, "max_pool"},
@@ -30,6 +30,7 @@ constexpr std::array<OpName, 20> kOps = {{
     {Node::Op::kColumns, "columns"},
     {Node::Op::kBatchNorm, "batch_norm"},
     {Node::Op::kLayerNorm, "layer_norm"},
+    {Node::Op::kScattering, "scattering"},
 }};
 
 }  // namespace
@@ -65,6 +66,9 @@ OpFields fields_of(Node::Op op) {
       break;
     case Node::Op::kColumns:
       has.columns = true;
+      break;
+    case Node::Op::kScattering:
+      has.scattering = true;
       break;
     case Node::Op::kGlobalAvgPool:
     case Node::Op::kRelu:

@@ -18,6 +18,9 @@ inline constexpr int64_t kMaxWidth = 65536;
 inline constexpr int64_t kMaxCategories = 1'000'000;
 inline constexpr int64_t kMaxMultiplicity = 64;
 inline constexpr int64_t kMaxCrop = 64;
+inline constexpr int64_t kMaxScales = 4;
+inline constexpr int64_t kMaxOrientations = 16;
+inline constexpr int64_t kMaxScattered = 256;  // pixels on a side
 inline constexpr size_t kMaxRates = 65536;
 inline constexpr size_t kMaxConstants = 1 << 18;
 inline constexpr int64_t kMaxEpsilonMicro = 1'000'000'000'000;
@@ -27,6 +30,7 @@ inline constexpr int64_t kMaxDeltaPico = 999'999'999'999;
 struct OpFields {
   bool units = false, window = false, groups = false, bias = false, slope = false, rate = false;
   bool categories = false, columns = false, standardize = false, frozen = false;
+  bool scattering = false;
 };
 OpFields fields_of(Node::Op op);
 

@@ -320,6 +320,8 @@ class Exporter {
       }
       case Op::kEmbedding:
         return embedding(i, node_spec, result);
+      case Op::kScattering:
+        break;  // export_onnx has refused it
       case Op::kColumns: {
         std::vector<int64_t> columns(node_spec.columns.begin(), node_spec.columns.end());
         auto& made = node("Gather", {x[0].name, integers(columns)});
@@ -356,6 +358,13 @@ class Exporter {
 
 Result<Bytes> export_onnx(const StoredModel& stored) {
   auto shape = TRY(contracts::check_spec(stored.notes.spec));
+  for (const auto& node : stored.notes.spec.model) {
+    if (node.op != contracts::Node::Op::kScattering) continue;
+    return Error(
+        Code::kRefused,
+        "onnx: expected no scattering; its wavelets are not among ONNX's operators, so the "
+        "model stays safetensors");
+  }
   TRY(trainer::check_model(stored.notes.spec, stored.model));
   return Exporter(stored, shape).run();
 }

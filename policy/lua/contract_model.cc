@@ -65,6 +65,10 @@ Status read_numbers(Table& table, Node& node, const std::vector<std::string>& fe
     node.units = TRY(node_number(table, "units", 1, std::nullopt));
     node.categories = static_cast<uint32_t>(TRY(table.whole("categories", 1, 1'000'000)));
   }
+  if (op == Op::kScattering) {
+    node.scales = TRY(node_number(table, "scales", 1, std::nullopt));
+    node.orientations = TRY(node_number(table, "orientations", 1, std::nullopt));
+  }
   if (op == Op::kEmbedding || op == Op::kColumns) node.columns = TRY(read_columns(table, features));
   if (weighs || op == Op::kEmbedding || op == Op::kGroupNorm || op == Op::kBatchNorm ||
       op == Op::kLayerNorm)
@@ -154,7 +158,8 @@ class ModelReader {
     node.inputs = TRY(read_sources(table, op));
     TRY(read_numbers(table, node, features_));
     // These read the example itself, wherever they stand.
-    bool reads_example = op == Node::Op::kEmbedding || op == Node::Op::kColumns;
+    bool reads_example =
+        op == Node::Op::kEmbedding || op == Node::Op::kColumns || op == Node::Op::kScattering;
     if (reads_example && !table.find("from")) {
       node.inputs.clear();
       if (last() != 0) node.inputs = {0};

@@ -22,6 +22,7 @@ flatten, dropout, group_norm = kind("op", "flatten"), kind("op", "dropout"), kin
 batch_norm, layer_norm = kind("op", "batch_norm"), kind("op", "layer_norm")
 add, concat = kind("op", "add"), kind("op", "concat")
 embedding, columns = kind("op", "embedding"), kind("op", "columns")
+scattering = kind("op", "scattering")
 sgd, adam, adamw = kind("kind", "sgd"), kind("kind", "adam"), kind("kind", "adam")
 
 -- Blocks: layers in a list are layers in a row.

@@ -200,6 +200,61 @@ TEST(TrainingSpec, TheWholeVocabularyHasItsLimits) {
   }
 }
 
+// An image, scattered, normalised by itself, and one linear layer on it.
+TrainingSpec scattered_spec() {
+  auto spec = sample_spec();
+  spec.input_shape = {2, 12, 9};
+  spec.classes = 2;
+  Node scattering = node(Op::kScattering), norm = node(Op::kGroupNorm);
+  scattering.scales = 2;
+  scattering.orientations = 3;
+  norm.groups = 2;
+  norm.frozen = true;
+  spec.model = {scattering, norm, node(Op::kFlatten), node(Op::kLinear, 2)};
+  return spec;
+}
+
+TEST(TrainingSpec, AScatteringHasAShapeOfItsOwnAndNoParameters) {
+  auto spec = scattered_spec();
+  auto shape = check_spec(spec);
+  ASSERT_TRUE(shape) << shape.error().expected();
+  EXPECT_EQ(shape->outputs[1].channels, 2u * (1 + 2 * 3 + 9));
+  EXPECT_EQ(shape->outputs[1].height, 3u);
+  EXPECT_EQ(shape->outputs[1].width, 2u);
+  EXPECT_EQ(shape->trained, 32u * 6 * 2 + 2);
+  auto back = training_spec_from_json(to_json(spec));
+  ASSERT_TRUE(back) << back.error().expected();
+  EXPECT_EQ(*back, spec);
+}
+
+TEST(TrainingSpec, AScatteringHasItsLimits) {
+  struct Lie {
+    const char* named;
+    std::function<void(TrainingSpec&)> tell;
+  };
+  for (const Lie& lie : std::vector<Lie>{
+           {"model[1].scales", [](auto& s) { s.model[0].scales = 0; }},
+           {"model[1].scales", [](auto& s) { s.model[0].scales = 5; }},
+           {"model[1].orientations", [](auto& s) { s.model[0].orientations = 0; }},
+           {"model[1].orientations", [](auto& s) { s.model[0].orientations = 17; }},
+           {"16 to 256 pixels", [](auto& s) { s.model[0].scales = 4; }},
+           {"4 to 256 pixels",
+            [](auto& s) {
+              s.input_shape = {2, 12, 257};
+            }},
+           {"only the fields that scattering has", [](auto& s) { s.model[0].frozen = true; }},
+           {"only the fields that linear has", [](auto& s) { s.model[3].scales = 2; }},
+           {"expected the example, 0", [](auto& s) { std::swap(s.model[0], s.model[1]); }},
+       }) {
+    auto spec = scattered_spec();
+    lie.tell(spec);
+    auto refused = check_spec(spec);
+    ASSERT_FALSE(refused) << lie.named;
+    EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos)
+        << lie.named << ": " << refused.error().expected();
+  }
+}
+
 TEST(TrainingSpec, AFrozenBatchNormMixesNobodyAndMayBePrivate) {
   auto spec = tabular_spec();
   spec.shuffle = false;

@@ -10,6 +10,7 @@
 #include "trainer/engine/clipping.h"
 #include "trainer/engine/examples.h"
 #include "trainer/engine/first_error.h"
+#include "trainer/engine/fixed_features.h"
 #include "trainer/engine/loss.h"
 #include "trainer/engine/network.h"
 #include "trainer/engine/optimizer.h"
@@ -63,6 +64,7 @@ struct TrainingRun::State {
   std::span<const int64_t> labels;
   uint64_t rows = 0;
   std::optional<ExampleReader> reader;
+  std::optional<FixedFeatures> features;  // read in place of examples
   std::optional<Secret<32>> root;
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
@@ -108,6 +110,11 @@ struct TrainingRun::State {
 
   void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys,
                  float* input) const {
+    if (features) {
+      const uint64_t width = graph.layers[features->layer()].out.count();
+      for (uint64_t e = 0; e < here; ++e) features->read(batch[first + e], input + e * width);
+      return;
+    }
     const uint64_t numbers_each = graph.input().count(), views = spec.augmentation.multiplicity;
     for (uint64_t e = 0; e < here; ++e) {
       for (uint64_t view = 0; view < views; ++view, input += numbers_each) {
@@ -312,7 +319,15 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.reader = TRY(ExampleReader::open(spec, s.graph, data.features, s.rows));
     s.root.emplace(std::move(root));
     s.workers = &workers;
+    if (initial) {
+      TRY(check_model(spec, *initial));
+      s.numbers = flatten(s.graph, *initial);
+    } else {
+      s.numbers = initial_parameters(s.graph, spec.seed);
+    }
+    s.features = TRY(FixedFeatures::compute(spec, s.graph, *s.reader, s.rows, s.numbers, workers));
     NetworkSettings settings;
+    if (s.features) settings.first = s.features->layer();
     settings.gradients =
         spec.privacy ? NetworkSettings::Gradients::kPerExample : NetworkSettings::Gradients::kBatch;
     settings.shard = spec.shard;
@@ -330,12 +345,6 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
       s.clip.emplace(*spec.privacy, s.network->strategies(), spec.shard);
     }
     s.has_dropout = asks_for(s.graph, Node::Op::kDropout);
-    if (initial) {
-      TRY(check_model(spec, *initial));
-      s.numbers = flatten(s.graph, *initial);
-    } else {
-      s.numbers = initial_parameters(s.graph, spec.seed);
-    }
     s.optimizer.emplace(spec.optimizer, s.graph.trained);
     s.running.emplace(spec.ema, s.numbers);
     if (spec.shuffle) s.shuffled.emplace(*s.root, s.rows);

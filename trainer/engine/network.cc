@@ -162,6 +162,7 @@ void Network::State::build() {
   plan();
   small_rows = settings.views * std::max(1U, settings.shard / 8);
   convolutions.resize(graph.layers.size());
+  scatterings.resize(graph.layers.size());
   for (uint32_t i : graph.trained_layers) {
     strategies.push_back(
         choose_strategy(graph.layers[i], settings.shard, settings.views,
@@ -171,6 +172,8 @@ void Network::State::build() {
   for (uint32_t i = 1; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
     any_standardized |= layer.node.standardize;
+    if (!runs(i)) continue;
+    if (layer.node.op == Op::kScattering) scatterings[i].emplace(layer);
     if (layer.node.op != Op::kConv2d) continue;
     ConvolutionPlan conv;
     conv.rows = all_rows();
@@ -207,20 +210,24 @@ NetworkWorker Network::State::make_worker() const {
   const uint64_t rows = all_rows(), examples = settings.shard;
   const bool training = settings.gradients != Gradients::kNone;
   const bool bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
-  uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0;
+  uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0,
+           images = 0;
   w.values.assign(graph.layers.size(), nullptr);
   w.gradients.assign(graph.layers.size(), nullptr);
   std::vector<bool> back(graph.layers.size(),
                          false);  // roots whose buffer somebody needs on the way back
+  std::vector<bool> used(graph.layers.size(), false);  // roots whose buffer the pass needs
+  used[plans[settings.first].value_root] = true;
   for (uint32_t i = 0; i < graph.layers.size(); ++i) {
+    if (runs(i)) used[plans[i].value_root] = true;
     if (training && graph.layers[i].depends_on_trained) back[plans[i].value_root] = true;
   }
   for (uint32_t i = 0; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
     const uint64_t count = layer.out.count() * rows;
-    const bool root = plans[i].value_root == i;
+    const bool root = plans[i].value_root == i && used[i];
     uint64_t extra = 0, own = 0, own_bias = 0;
-    switch (i == 0 ? Op::kFlatten : layer.node.op) {
+    switch (!runs(i) ? Op::kFlatten : layer.node.op) {
       case Op::kGroupNorm:
       case Op::kLayerNorm:
         extra = uint64_t{2} * norm_groups(layer.node) * rows;
@@ -262,6 +269,7 @@ NetworkWorker Network::State::make_worker() const {
       scratch = std::max<uint64_t>(scratch, convolutions[i]->scratch_bytes());
       if (training && layer.trained) blocked = std::max(blocked, convolutions[i]->blocked_count());
     }
+    if (scatterings[i]) images = std::max<uint64_t>(images, scatterings[i]->scratch_floats());
     if (i > 0) {
       for (size_t k = 0; k < layer.inputs.size(); ++k) {
         if (training && plans[i].onto[k] == Onto::kAdd)
@@ -280,7 +288,7 @@ NetworkWorker Network::State::make_worker() const {
     if (convolutions[i]) w.runners.back().emplace(engine, *convolutions[i]);
   }
   for (uint32_t i = 0; i < graph.layers.size(); ++i) {
-    w.values[i] = w.value_buffers[plans[i].value_root].data();
+    if (used[plans[i].value_root]) w.values[i] = w.value_buffers[plans[i].value_root].data();
     if (training && graph.layers[i].depends_on_trained)
       w.gradients[i] = w.gradient_buffers[plans[i].value_root].data();
   }
@@ -288,6 +296,7 @@ NetworkWorker Network::State::make_worker() const {
   w.blocked = Floats(blocked);
   w.partial = Floats(partial);
   w.spare_bias = Floats(bias);
+  w.images = Floats(images);
   w.sums = Buffer<double>(sums);
   w.scratch = Buffer<uint8_t>(scratch + 64);
   w.ghost.fit(pixels);
@@ -323,6 +332,7 @@ Result<std::unique_ptr<Network>> Network::compile(const Graph& graph,
   auto state = std::make_unique<State>();
   state->graph = graph;
   state->settings = settings;
+  if (settings.last == 0) state->settings.last = static_cast<uint32_t>(graph.layers.size() - 1);
   TRY(at_the_door([&] { state->build(); }));
   return std::unique_ptr<Network>(new Network(std::move(state)));
 }
@@ -334,10 +344,10 @@ uint32_t Network::shard() const {
   return state_->settings.shard;
 }
 float* Network::input(unsigned worker) {
-  return state_->workers[worker].values.front();
+  return state_->workers[worker].values[state_->settings.first];
 }
 const float* Network::outputs(unsigned worker) const {
-  return state_->workers[worker].values.back();
+  return state_->workers[worker].values[state_->settings.last];
 }
 float* Network::outputs_gradient(unsigned worker) {
   return state_->workers[worker].gradients.back();
@@ -450,6 +460,8 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
       }
       return;
     }
+    case Op::kScattering:
+      return scatterings[index]->forward(rows, x, y, w.images.data());
     case Op::kEmbedding:
       return kernels::embed(layer, rows, x, weights(layer), y);
     case Op::kColumns:
@@ -574,10 +586,10 @@ Status Network::forward(unsigned worker, const Pass& pass) {
   w.rows = active + s.small_rows > s.all_rows()
                ? s.all_rows()
                : (active + s.small_rows - 1) / s.small_rows * s.small_rows;
-  const uint64_t numbers = s.graph.input().count();
-  std::fill_n(w.values.front() + active * numbers, (w.rows - active) * numbers, 0.0F);
+  const uint64_t numbers = s.graph.layers[s.settings.first].out.count();
+  std::fill_n(w.values[s.settings.first] + active * numbers, (w.rows - active) * numbers, 0.0F);
   return at_the_door([&] {
-    for (uint32_t i = 1; i < s.graph.layers.size(); ++i) s.forward_layer(w, i);
+    for (uint32_t i = s.settings.first + 1; i <= s.settings.last; ++i) s.forward_layer(w, i);
   });
 }
 

@@ -32,6 +32,9 @@ struct NetworkSettings {
   uint32_t views = 1;   // of each
   unsigned workers = 1;
   contracts::TrainingSpec::Dtype dtype = contracts::TrainingSpec::Dtype::kF32;
+  // The pass begins with the value of layer `first` as its input, and ends with that of `last`
+  // (0: of the last layer). Outside kNone the layers up to `first` must be a path without training.
+  uint32_t first = 0, last = 0;
   std::optional<Strategy>
       convolutions;  // for tests: kStored or kGhost instead of the cost model's choice
 };
@@ -57,7 +60,7 @@ class Network {
   // The calls below belong to one worker's pass: forward, backward, and for single examples
   // clipped_sum. Different workers may be in them at once.
 
-  // The input buffer, shard x views x input count, to be filled before forward.
+  // The input buffer, shard x views x numbers of the first value, to be filled before forward.
   float* input(unsigned worker);
   struct Pass {
     uint32_t examples = 0;  // in this shard

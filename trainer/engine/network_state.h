@@ -9,6 +9,7 @@
 #include "trainer/engine/ghost.h"
 #include "trainer/engine/kernels.h"
 #include "trainer/engine/network.h"
+#include "trainer/engine/scattering.h"
 
 namespace souk::trainer {
 
@@ -62,6 +63,7 @@ struct NetworkWorker {
   Floats blocked;  // a weight gradient in the primitive's layout
   Floats partial;  // the same, of one chunk
   Floats spare_bias;
+  Floats images;        // what a scattering works in
   Buffer<double> sums;  // of rows of biases or tables
   Buffer<uint8_t> scratch;
   GhostScratch ghost;
@@ -78,6 +80,7 @@ struct Network::State {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::vector<LayerPlan> plans;
   std::vector<std::optional<Convolution>> convolutions;
+  std::vector<std::optional<Scattering>> scatterings;
   std::vector<LayerStrategy> strategies;  // of trained layers, by group
   std::vector<NetworkWorker> workers;
   std::span<const float> numbers;
@@ -87,6 +90,8 @@ struct Network::State {
       deviations;  // inverse deviation of each unit of a standardised layer, at weight_at + unit
 
   uint32_t all_rows() const { return settings.shard * settings.views; }
+  // Whether a pass computes this layer.
+  bool runs(uint32_t layer) const { return layer > settings.first && layer <= settings.last; }
   bool per_example() const { return settings.gradients == Gradients::kPerExample; }
   const float* weights(const Layer& layer) const {
     return (layer.node.standardize ? standardized.data() : numbers.data()) + layer.weight_at;

@@ -1,5 +1,7 @@
 #include "trainer/engine/reference.h"
 
+#include "trainer/engine/reference_scattering.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -191,6 +193,9 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
     case Node::Op::kColumns:
       for (size_t i = 0; i < y.size(); ++i) y[i] = x[layer.node.columns[i]];
       break;
+    case Node::Op::kScattering:
+      y = reference_scattering(layer, x);
+      break;
     case Node::Op::kAdd:
       for (size_t i = 0; i < y.size(); ++i) y[i] = x[i] + values[layer.inputs[1]][i];
       break;
@@ -283,6 +288,8 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
     case Node::Op::kColumns:
       for (size_t i = 0; i < dy.size(); ++i) dx[layer.node.columns[i]] += dy[i];
       break;
+    case Node::Op::kScattering:
+      break;  // only the example is before it
     case Node::Op::kAdd:
       for (uint32_t input : layer.inputs) {
         for (size_t i = 0; i < dy.size(); ++i) gradients[input][i] += dy[i];

@@ -41,8 +41,8 @@ template <class Function>
 
 // `f` takes nothing and gives nothing; what it calls should be visible to the compiler.
 template <class Function>
-void wide(const Function& f) {
-  switch (isa_of_this_cpu()) {
+void wide_on(Isa isa, const Function& f) {
+  switch (isa) {
     case Isa::kAvx512:
       return simd::on_avx512(f);
     case Isa::kAvx2:
@@ -50,6 +50,11 @@ void wide(const Function& f) {
     case Isa::kBaseline:
       return f();
   }
+}
+
+template <class Function>
+void wide(const Function& f) {
+  wide_on(isa_of_this_cpu(), f);
 }
 
 // The sum of values(i) for i < count, in 16 lanes that are added at the end.
