@@ -1,6 +1,7 @@
 #include "ledger/audit/audit.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -10,6 +11,7 @@
 #include "ledger/proof/checkpoint.h"
 #include "ledger/proof/tile_tree.h"
 #include "ledger/store/ledger_file.h"
+#include "ledger/store/wal_check.h"
 
 namespace souk::ledger {
 namespace {
@@ -305,8 +307,34 @@ AuditPlace whole_file(const std::string& path) {
   return {path, 0, failure ? 0 : static_cast<uint64_t>(size)};
 }
 
-Status audit_open_file(const LedgerFile& file, std::optional<NoteKey> vkey, const Replay& replay,
-                       AuditReport& report) {
+bool written_lately(const std::string& path) {
+  std::error_code failure;
+  auto written = std::filesystem::last_write_time(path, failure);
+  return !failure &&
+         std::filesystem::file_time_type::clock::now() - written < std::chrono::seconds(2);
+}
+
+// A log that breaks off would pass for an older, honest ledger. While somebody appends, its
+// end may be read half written: what is damaged stays so.
+Status check_wal(const std::string& path, AuditReport& report) {
+  std::string log = path + "-wal";
+  std::optional<WalDamage> damage;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    damage = TRY(find_wal_damage(log));
+    if (!damage) return Done{};
+    if (!written_lately(log)) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  report.place = AuditPlace{log, damage->from, damage->to};
+  return Error(Code::kBroken,
+               damage->was_durable
+                   ? "write-ahead log: expected it as it was written; later commits follow"
+                   : "write-ahead log: expected its last transaction whole; it was altered, or "
+                     "torn by a power cut before anybody was told of it");
+}
+
+Status audit_open_file(const std::string& file_path, const LedgerFile& file,
+                       std::optional<NoteKey> vkey, const Replay& replay, AuditReport& report) {
   auto key = TRY(choose_key(file, std::move(vkey), report));
   auto head = TRY(file.head());
   report.checkpoint = head.checkpoint;
@@ -318,8 +346,9 @@ Status audit_open_file(const LedgerFile& file, std::optional<NoteKey> vkey, cons
     auto named = Auditor(file, report).run(key, head, nullptr);
     return named ? Status(confirmed.error()) : named;
   }
-  // Last, because what it finds it cannot name: pages, indices, free lists.
-  return file.integrity();
+  // What it finds it cannot name: pages, indices, free lists.
+  TRY(file.integrity());
+  return check_wal(file_path, report);
 }
 
 }  // namespace
@@ -332,7 +361,7 @@ AuditReport audit_file(const std::string& path, std::optional<NoteKey> vkey, con
     report.reason = file.error().expected();
     return report;
   }
-  auto outcome = audit_open_file(*file, std::move(vkey), replay, report);
+  auto outcome = audit_open_file(path, *file, std::move(vkey), replay, report);
   report.ok = static_cast<bool>(outcome);
   if (outcome) return report;
   report.reason = outcome.error().expected();
@@ -340,6 +369,7 @@ AuditReport audit_file(const std::string& path, std::optional<NoteKey> vkey, con
 }
 
 AuditPlace place_of(const std::string& path, const AuditReport& report) {
+  if (report.place) return *report.place;
   auto file = LedgerFile::open(path);
   if (!file || !report.first_bad) return whole_file(path);
   auto stored = file->entry(*report.first_bad);

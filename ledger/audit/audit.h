@@ -29,6 +29,7 @@ struct AuditReport {
   Digest root{};                      // recomputed over them
   std::optional<uint64_t> first_bad;  // the first entry that is not what it must be
   std::string reason;                 // empty when ok
+  std::optional<AuditPlace> place;    // where that is known without looking for it
   LogKeySource log_key_source = LogKeySource::kPinned;
   std::string log_key;     // the vkey used
   std::string checkpoint;  // as stored

@@ -42,6 +42,15 @@ Result<LedgerFile> LedgerFile::open(const std::string& path) {
       return Error(Code::kBroken, "ledger file: expected the application number of a ledger");
     }
   }
+  {
+    auto version = TRY(connection.prepare("PRAGMA user_version"));
+    TRY(version.step());
+    if (version.integer(0) != kSchemaVersion) {
+      return Error(Code::kBroken, "ledger file: expected schema version " +
+                                      std::to_string(kSchemaVersion) +
+                                      "; the market's own start brings an older one to it");
+    }
+  }
   // One snapshot for the whole reading, whoever appends meanwhile.
   TRY(connection.execute("BEGIN"));
   return LedgerFile(std::make_unique<Impl>(Impl{std::move(connection)}));
@@ -103,8 +112,12 @@ uint64_t index_of(int64_t id) {
 
 Status LedgerFile::each_tile(
     const std::function<Status(uint64_t, uint64_t, ByteView)>& visit) const {
-  return impl_->each("SELECT id, hashes FROM tile ORDER BY id", [&](Statement& row) {
-    return visit(level_of(row.integer(0)), index_of(row.integer(0)), row.blob(1));
+  constexpr char kTiles[] =
+      "SELECT tile.id, tile.hashes, node.last FROM tile LEFT JOIN node USING(id) ORDER BY tile.id";
+  return impl_->each(kTiles, [&](Statement& row) {
+    auto hashes = row.blob(1);
+    append(hashes, row.blob(2));
+    return visit(level_of(row.integer(0)), index_of(row.integer(0)), hashes);
   });
 }
 

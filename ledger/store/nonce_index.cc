@@ -14,7 +14,9 @@ namespace {
 
 constexpr int kIndexApplicationId = 0x534f554e;  // "SOUN"
 constexpr size_t kPageLeaves = 4096;
-constexpr size_t kWriteAfter = 1024;  // entries that may have to be read again after a crash
+// Entries that may have to be read again after a crash. Keys are scattered: a write of few of
+// them rewrites a page for each.
+constexpr size_t kWriteAfter = 16384;
 
 constexpr char kCreateIndex[] = R"sql(
 PRAGMA application_id = 1397708110;
@@ -58,6 +60,7 @@ struct NonceIndex::File {
   std::mutex read_mutex;
   Connection reader;
   Statement lookup;
+  std::optional<uint64_t> read_at;  // the generation whose rows the reader sees
   // Set once in open().
   uint64_t size = 0;
   Digest last_leaf{};
@@ -70,6 +73,9 @@ struct NonceIndex::File {
         lookup(std::move(l)) {}
 
   static Result<std::unique_ptr<File>> open(const std::string& path, bool create);
+  // Rows as of a generation at hand: one read transaction for all lookups of one generation,
+  // because beginning one costs more than the search. Newer keys are in memory.
+  Status see(uint64_t generation);
   Status write(const std::vector<std::pair<NonceKey, uint64_t>>& keys, uint64_t to,
                const Digest& last);
 };
@@ -106,6 +112,15 @@ Result<std::unique_ptr<NonceIndex::File>> NonceIndex::File::open(const std::stri
   file->size = static_cast<uint64_t>(row.integer(0));
   file->last_leaf = TRY(fixed<32>(row.blob(1)));
   return file;
+}
+
+Status NonceIndex::File::see(uint64_t generation) {
+  if (read_at && *read_at >= generation) return Done{};
+  read_at.reset();
+  if (reader.in_transaction()) TRY(reader.execute("COMMIT"));
+  TRY(reader.execute("BEGIN"));
+  read_at = generation;
+  return Done{};
 }
 
 // One transaction; keys in their order, so that neighbours share pages.
@@ -207,6 +222,7 @@ Result<NonceIndex::Found> NonceIndex::find(const NonceKey& key) const {
     }
   }
   std::lock_guard lock(file_->read_mutex);
+  TRY(file_->see(found.generation));
   auto& row = file_->lookup.restart();
   row.bind(1, ByteView(key));
   auto step = TRY(row.step());

@@ -117,41 +117,51 @@ Result<Head> read_head(Reader& reader) {
   return head;
 }
 
-// Version 1 had level 0 alone, no nodes, and the nonces in this file.
+// Version 1 had the tiles of level 0 alone, no nodes, and the nonces in this file; version 2
+// had all tiles whole. Either way they are made anew from level 0, and opening then checks
+// them against the head as it always does.
 Status migrate(const std::string& path) {
   auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE));
   TRY(connection.execute("BEGIN IMMEDIATE"));
   auto version = TRY(number(connection, "PRAGMA user_version", 0));
   if (version == kSchemaVersion) return connection.execute("COMMIT");
-  if (version != 1) return broken_file("schema version 1 or 2");
-  TRY(connection.execute(kCreateNodes));
-  TRY(connection.execute("DROP TABLE nonce"));
-  auto insert_tile = TRY(connection.prepare("INSERT INTO tile(id, hashes) VALUES(?1, ?2)"));
-  auto insert_node = TRY(connection.prepare("INSERT INTO node(id, hash) VALUES(?1, ?2)"));
-  auto tiles = TRY(connection.prepare("SELECT hashes FROM tile WHERE id = ?1"));
-  auto count = TRY(number(connection, "SELECT count(*) FROM tile", 0));
-  TileTree tree;
-  for (int64_t index = 0; index < count; ++index) {
-    auto step = TRY(tiles.restart().bind(1, index).step());
-    if (step == Statement::Step::kDone) return broken_file("tile " + std::to_string(index));
-    auto hashes = tiles.blob(0);
-    if (hashes.size() != kTileBytes) return broken_file("tiles of 256 hashes");
-    std::vector<FilledTile> filled;
-    for (size_t at = 0; at < hashes.size(); at += 32) {
-      auto hash = TRY(fixed<32>(ByteView(hashes).subspan(at, 32)));
-      tree.append(hash, filled);
-    }
-    for (const auto& one : filled) {
-      auto bytes = one.tile->bytes();
-      int64_t id = tile_id(one.level, one.index);
-      if (one.level > 0) TRY(insert_tile.restart().bind(1, id).bind(2, ByteView(bytes)).step());
-      TRY(insert_node.restart().bind(1, id).bind(2, ByteView(one.tile->root())).step());
-      insert_tile.restart();
-      insert_node.restart();
+  if (version != 1 && version != 2) {
+    return broken_file("schema version 1, 2 or 3, not " + std::to_string(version) +
+                       "; a ledger of another version is brought here by export and import");
+  }
+  TRY(connection.execute(version == 1 ? "DROP TABLE nonce" : "DROP TABLE node"));
+  TRY(connection.execute("DROP TRIGGER tile_no_update"));
+  TRY(connection.execute("DROP TRIGGER tile_no_delete"));
+  TRY(connection.execute("ALTER TABLE tile RENAME TO whole_tile"));
+  TRY(connection.execute(kCreateTiles));
+  {
+    auto insert = TRY(connection.prepare("INSERT INTO tile(id, hashes) VALUES(?1, ?2)"));
+    auto insert_node =
+        TRY(connection.prepare("INSERT INTO node(id, hash, last) VALUES(?1, ?2, ?3)"));
+    auto tiles = TRY(connection.prepare("SELECT hashes FROM whole_tile WHERE id = ?1"));
+    std::string level_0 =
+        "SELECT count(*) FROM whole_tile WHERE id < " + std::to_string(tile_id(1, 0));
+    auto count = TRY(number(connection, level_0, 0));
+    TileTree tree;
+    for (int64_t index = 0; index < count; ++index) {
+      auto step = TRY(tiles.restart().bind(1, index).step());
+      if (step == Statement::Step::kDone) return broken_file("tile " + std::to_string(index));
+      auto hashes = tiles.blob(0);
+      if (hashes.size() != kTileBytes) return broken_file("tiles of 256 hashes");
+      std::vector<FilledTile> filled;
+      for (size_t at = 0; at < hashes.size(); at += 32) {
+        auto hash = TRY(fixed<32>(ByteView(hashes).subspan(at, 32)));
+        tree.append(hash, filled);
+      }
+      for (const auto& one : filled) {
+        if (insert_tile(insert, insert_node, one) != SQLITE_DONE) {
+          return broken_file("to write a tile");
+        }
+      }
     }
   }
-  tiles.restart();
-  TRY(connection.execute("PRAGMA user_version = 2"));
+  TRY(connection.execute("DROP TABLE whole_tile"));
+  TRY(connection.execute("PRAGMA user_version = 3"));
   return connection.execute("COMMIT");
 }
 

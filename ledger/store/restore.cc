@@ -21,16 +21,16 @@ class Restorer {
  public:
   static Result<Restorer> open(const std::string& path) {
     auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    TRY(connection.execute("PRAGMA page_size = 16384"));
+    TRY(connection.execute(kPageSize));
     TRY(connection.execute("PRAGMA journal_mode = WAL"));
     // Durable at the end; a crash before it leaves no ledger.
     TRY(connection.execute("PRAGMA synchronous = OFF"));
     TRY(connection.execute("BEGIN EXCLUSIVE"));
     TRY(connection.execute(kCreateSchema));
-    TRY(connection.execute(kCreateNodes));
+    TRY(connection.execute(kCreateTiles));
     auto entry = TRY(connection.prepare("INSERT INTO entry(seq, leaf) VALUES(?1, ?2)"));
     auto tile = TRY(connection.prepare("INSERT INTO tile(id, hashes) VALUES(?1, ?2)"));
-    auto node = TRY(connection.prepare("INSERT INTO node(id, hash) VALUES(?1, ?2)"));
+    auto node = TRY(connection.prepare("INSERT INTO node(id, hash, last) VALUES(?1, ?2, ?3)"));
     return Restorer(std::move(connection), std::move(entry), std::move(tile), std::move(node));
   }
 
@@ -47,12 +47,7 @@ class Restorer {
     std::vector<FilledTile> filled;
     tree_.append(last_leaf_, filled);
     for (const auto& one : filled) {
-      auto hashes = one.tile->bytes();
-      int64_t id = tile_id(one.level, one.index);
-      TRY(tile_.restart().bind(1, id).bind(2, ByteView(hashes)).step());
-      tile_.restart();
-      TRY(node_.restart().bind(1, id).bind(2, ByteView(one.tile->root())).step());
-      node_.restart();
+      if (insert_tile(tile_, node_, one) != SQLITE_DONE) return broken_file("to write a tile");
     }
     if (tree_.size() % kChunk != 0) return Done{};
     TRY(connection_.execute("COMMIT"));

@@ -1,6 +1,7 @@
 #include "ledger/store/rows.h"
 
 #include "ledger/entry/leaf.h"
+#include "ledger/store/schema.h"
 
 namespace souk::ledger {
 
@@ -13,13 +14,18 @@ Result<Writer> Writer::open(const std::string& path) {
   TRY(connection.execute("PRAGMA journal_mode = WAL"));
   TRY(connection.execute("PRAGMA synchronous = FULL"));
   // Folding the log into the file costs two more fsyncs: seldom (128 MiB), not never.
-  TRY(connection.execute("PRAGMA wal_autocheckpoint = 8192"));
+  TRY(connection.execute("PRAGMA wal_autocheckpoint = 4096"));
   TRY(connection.execute("PRAGMA foreign_keys = ON"));
   TRY(connection.execute("PRAGMA trusted_schema = OFF"));
   TRY(connection.execute("PRAGMA cell_size_check = ON"));
+  // What an interrupted write left behind the end of the log is gone after this: only an
+  // altered log still breaks off (store/wal_check.h). A reader in the way: next time.
+  TRY(connection.execute("PRAGMA busy_timeout = 0"));
+  connection.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  TRY(connection.execute("PRAGMA busy_timeout = 5000"));
   auto entry = TRY(connection.prepare("INSERT INTO entry(seq, leaf) VALUES(?1, ?2)"));
   auto tile = TRY(connection.prepare("INSERT INTO tile(id, hashes) VALUES(?1, ?2)"));
-  auto node = TRY(connection.prepare("INSERT INTO node(id, hash) VALUES(?1, ?2)"));
+  auto node = TRY(connection.prepare("INSERT INTO node(id, hash, last) VALUES(?1, ?2, ?3)"));
   auto head = TRY(connection.prepare(
       "UPDATE head SET size = ?1, root = ?2, last_leaf = ?3, time = ?4, checkpoint = ?5 "
       "WHERE id = 1 AND size = ?6 AND root = ?7"));
@@ -33,7 +39,7 @@ Result<Reader> Reader::open(const std::string& path) {
   auto leaves = TRY(
       connection.prepare("SELECT seq, leaf FROM entry WHERE seq >= ?1 AND seq < ?2 ORDER BY seq"));
   auto tile = TRY(connection.prepare(
-      "SELECT tile.hashes, node.hash FROM tile JOIN node USING(id) WHERE id = ?1"));
+      "SELECT tile.hashes, node.hash, node.last FROM tile JOIN node USING(id) WHERE id = ?1"));
   auto nodes =
       TRY(connection.prepare("SELECT id, hash FROM node WHERE id >= ?1 AND id < ?2 ORDER BY id"));
   return Reader{std::move(connection), std::move(leaves), std::move(tile), std::move(nodes)};
@@ -59,8 +65,10 @@ Result<SharedTile> read_tile(Reader& reader, uint8_t level, uint64_t index) {
   auto& row = reader.tile.restart();
   auto step = TRY(row.bind(1, tile_id(level, index)).step());
   if (step == Statement::Step::kDone) return broken_file(name);
-  auto tile = Tile::of(row.blob(0));
+  auto hashes = row.blob(0);
   auto root = row.blob(1);
+  append(hashes, row.blob(2));
+  auto tile = Tile::of(hashes);
   row.restart();
   if (!tile || !tile->full() ||
       !std::equal(root.begin(), root.end(), tile->root().begin(), tile->root().end())) {
@@ -83,6 +91,19 @@ Result<std::vector<Digest>> read_nodes(Reader& reader, uint8_t level, uint64_t f
   }
   rows.restart();
   return out;
+}
+
+int insert_tile(Statement& tile, Statement& node, const FilledTile& filled) {
+  auto hashes = filled.tile->bytes();
+  int64_t id = tile_id(filled.level, filled.index);
+  ByteView all(hashes);
+  int code = tile.restart().bind(1, id).bind(2, all.first(kStoredTileBytes)).run();
+  tile.restart();
+  if (code != SQLITE_DONE) return code;
+  auto& row = node.restart().bind(1, id).bind(2, ByteView(filled.tile->root()));
+  code = row.bind(3, all.subspan(kStoredTileBytes)).run();
+  node.restart();
+  return code;
 }
 
 }  // namespace souk::ledger

@@ -59,6 +59,9 @@ std::string unfinished_name(const std::string& path);
 // Gives it its name: after this it is durable. kConflict when there is one.
 Status publish_file(const std::string& from, const std::string& to);
 
+// The rows of a full tile; SQLITE_DONE when both are in.
+int insert_tile(Statement& tile, Statement& node, const FilledTile& filled);
+
 // Brings a file of an earlier schema version to this one, in one transaction.
 Status migrate(const std::string& path);
 

@@ -10,6 +10,7 @@
 #include "ledger/store/rows.h"
 #include "ledger/store/schema.h"
 #include "ledger/store/tile_cache.h"
+#include "ledger/store/wal_check.h"
 
 namespace souk::ledger {
 namespace {
@@ -110,12 +111,12 @@ Result<LedgerStore> LedgerStore::create(const std::string& path) {
   std::string unfinished = unfinished_name(path);
   {
     auto connection = TRY(Connection::open(unfinished, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    TRY(connection.execute("PRAGMA page_size = 16384"));
+    TRY(connection.execute(kPageSize));
     TRY(connection.execute("PRAGMA journal_mode = WAL"));
     TRY(connection.execute("PRAGMA synchronous = FULL"));
     TRY(connection.execute("BEGIN EXCLUSIVE"));
     TRY(connection.execute(kCreateSchema));
-    TRY(connection.execute(kCreateNodes));
+    TRY(connection.execute(kCreateTiles));
     auto head = TRY(connection.prepare("INSERT INTO head VALUES(1, 0, ?1, zeroblob(32), 0, '')"));
     auto root = empty_root();
     head.bind(1, ByteView(root));
@@ -131,6 +132,13 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
   std::error_code failure;
   if (!std::filesystem::exists(path, failure)) {
     return Error(Code::kNotFound, "ledger file: expected one at this path");
+  }
+  // Before SQLite, which would take an altered log for a shorter one and fold that in.
+  auto damage = TRY(find_wal_damage(path + "-wal"));
+  if (damage && damage->was_durable) {
+    return broken_file("its write-ahead log as it was written, bytes " +
+                       std::to_string(damage->from) + " to " + std::to_string(damage->to) +
+                       "; what was acknowledged after them would be lost");
   }
   bool older = false;
   {
@@ -361,13 +369,7 @@ int LedgerStore::Impl::write(const Batch& batch, const Head& next,
     if (code != SQLITE_DONE) return code;
   }
   for (const auto& one : filled) {
-    auto hashes = one.tile->bytes();
-    int64_t id = tile_id(one.level, one.index);
-    int code = writer.tile.restart().bind(1, id).bind(2, ByteView(hashes)).run();
-    writer.tile.restart();
-    if (code != SQLITE_DONE) return code;
-    code = writer.node.restart().bind(1, id).bind(2, ByteView(one.tile->root())).run();
-    writer.node.restart();
+    int code = insert_tile(writer.tile, writer.node, one);
     if (code != SQLITE_DONE) return code;
   }
   auto& row = writer.head.restart();

@@ -7,7 +7,7 @@ namespace souk::market {
 namespace {
 
 struct AuditOptions {
-  std::string data, url, market_id, tiles, key, policy;
+  std::string data, url, market_id, tiles, key, policy, seen;
 };
 
 void add_counts(Json::Object& json, const LedgerAudit& audit) {
@@ -67,6 +67,14 @@ Answer audit_answer(const LedgerAudit& audit) {
   return answer;
 }
 
+Result<std::string> seen_checkpoint(const AuditOptions& options) {
+  if (options.seen.empty()) return std::string();
+  auto bytes = TRY(load_argument(options.seen, ledger::kMaxNoteBytes));
+  return to_text(bytes);
+}
+
+}  // namespace
+
 ledger::FetchTileFile served_files(const std::string& url) {
   auto opened = std::make_shared<Result<HttpClient>>(HttpClient::open(url));
   return [opened](const std::string& path) -> Result<Bytes> {
@@ -78,30 +86,42 @@ ledger::FetchTileFile served_files(const std::string& url) {
   };
 }
 
+bool is_url(const std::string& text) {
+  return text.rfind("http://", 0) == 0 || text.rfind("https://", 0) == 0;
+}
+
+Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file) {
+  if (vkey.empty() == policy_file.empty()) {
+    return Error(Code::kMalformed, "expected --key VKEY or --policy FILE");
+  }
+  if (policy_file.empty()) {
+    auto key = TRY(ledger::NoteKey::parse(vkey));
+    return JudgeCheckpoint(
+        [key](std::string_view note) { return ledger::check_under_key(note, key); });
+  }
+  auto text = TRY(load_argument(policy_file, ledger::kMaxPolicyBytes));
+  auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
+  return JudgeCheckpoint(
+      [policy](std::string_view note) { return ledger::check_under_policy(note, policy); });
+}
+
+namespace {
+
 // Somebody's log: the market that an identity pins is not asked for.
 Result<Answer> audit_tiles(const AuditOptions& options) {
   AuditBasis basis;
+  basis.seen_checkpoint = TRY(seen_checkpoint(options));
   if (!options.market_id.empty()) {
     basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
   }
-  if (options.key.empty() == options.policy.empty()) {
-    return Error(Code::kMalformed, "--tiles: expected --key VKEY or --policy FILE");
-  }
-  std::function<Result<ledger::PolicyVerdict>(std::string_view)> judge;
-  if (!options.policy.empty()) {
-    auto text = TRY(load_argument(options.policy, ledger::kMaxPolicyBytes));
-    auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
-    judge = [policy](std::string_view note) { return ledger::check_under_policy(note, policy); };
-  } else {
-    auto key = TRY(ledger::NoteKey::parse(options.key));
-    judge = [key](std::string_view note) { return ledger::check_under_key(note, key); };
-  }
-  bool url = options.tiles.rfind("http://", 0) == 0 || options.tiles.rfind("https://", 0) == 0;
+  auto judge = judge_by(options.key, options.policy);
+  if (!judge) return std::move(judge).take_error().within("--tiles");
+  bool url = is_url(options.tiles);
   if (!url && !is_directory(options.tiles)) {
     return Error(Code::kMalformed, "--tiles: expected a directory or a URL");
   }
   auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
-  return audit_answer(audit_log_tiles(fetch, judge, basis));
+  return audit_answer(audit_log_tiles(fetch, *judge, basis));
 }
 
 // The market to audit by: the one on the command line, else the one the identity
@@ -121,6 +141,10 @@ Result<Answer> audit(Session& session, const AuditOptions& options) {
   if (identity && basis.market == identity->pin().market) {
     auto seen = load_file(identity->directory() + "/ledger/checkpoint", 1 << 20);
     if (seen) basis.seen_checkpoint = to_text(*seen);
+  }
+  if (!options.seen.empty()) basis.seen_checkpoint = TRY(seen_checkpoint(options));
+  if (identity && basis.market == identity->pin().market) {
+    basis.quorum = TRY(pinned_quorum(identity->pin()));
   }
   if (!options.data.empty()) {
     std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
@@ -156,6 +180,8 @@ void add_audit_verb(CLI::App& ledger, Session& session) {
   verb->add_option("--key", auditing->key, "with --tiles: vkey of the log");
   verb->add_option("--policy", auditing->policy,
                    "with --tiles: C2SP tlog-policy that its checkpoint must meet");
+  verb->add_option("--seen", auditing->seen,
+                   "a checkpoint kept from earlier, which the ledger must have grown out of");
   verb->add_option("--market-id", auditing->market_id,
                    "which market it must be (default: the pinned one)");
 }

@@ -1,5 +1,7 @@
 // souk init, souk whoami, souk version.
 #include "contracts/lifecycle/follower.h"
+#include "ledger/proof/checkpoint.h"
+#include "ledger/proof/quorum.h"
 #include "market_api/cli/session.h"
 #include "trainer/attest/appraisal.h"
 
@@ -7,7 +9,7 @@ namespace souk::market {
 namespace {
 
 struct InitOptions {
-  std::string url, market_id, name;
+  std::string url, market_id, name, policy;
 };
 struct NoOptions {};
 
@@ -23,6 +25,34 @@ std::string introduction_text(const Identity& identity) {
          "\nrecipient  " + identity.recipient() + "\nmarket     " + to_hex(identity.pin().market);
 }
 
+// A policy to pin must ask for somebody, and may name only this ledger as its log. It holds
+// now, or there would be an identity that can do nothing.
+Result<std::string> policy_to_pin(const std::string& path, MarketLine& line,
+                                  const contracts::Follower& follower) {
+  auto bytes = TRY(load_argument(path, contracts::kMaxWitnessPolicyBytes));
+  auto text = to_text(bytes);
+  auto policy = TRY(ledger::TlogPolicy::parse(text));
+  auto quorum = TRY(ledger::WitnessQuorum::parse(text));
+  if (!quorum.needed()) {
+    return Error(Code::kMalformed, "--policy: expected a quorum of witnesses, not none");
+  }
+  auto key = follower.ledger_key().vkey();
+  bool named = policy.logs().empty();
+  for (const auto& log : policy.logs()) {
+    auto log_key = ledger::NoteKey::of(log.key);
+    named = named || (log_key && log_key->vkey() == key);
+  }
+  if (!named) {
+    return Error(Code::kMalformed, "--policy: expected the market's ledger among its logs: " + key);
+  }
+  line.ask_witnessed();
+  auto served = TRY(line.checkpoint());
+  TRY(ledger::open_checkpoint(served, follower.ledger_key()));
+  auto note = TRY(ledger::parse_note(served));
+  TRY(quorum.witnessed_at(note));
+  return text;
+}
+
 Result<Answer> init(Session& session, const InitOptions& options) {
   auto market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
   auto home = TRY(session.home());
@@ -31,8 +61,11 @@ Result<Answer> init(Session& session, const InitOptions& options) {
   // The pin: whatever this URL serves later, it must grow out of this genesis.
   auto follower = contracts::Follower::pin(served.genesis, market, &trainer::appraise_for_market);
   if (!follower) return Error(Code::kUnauthentic, follower.error().expected());
-  auto identity =
-      TRY(home.create(options.name, MarketPin{options.url, market, follower->ledger_key().vkey()}));
+  MarketPin pin{options.url, market, follower->ledger_key().vkey()};
+  if (!options.policy.empty()) {
+    pin.witness_policy = TRY(policy_to_pin(options.policy, line, *follower));
+  }
+  auto identity = TRY(home.create(options.name, pin));
   return Answer{introduction(identity), introduction_text(identity)};
 }
 
@@ -40,6 +73,7 @@ Result<Answer> whoami(Session& session, const NoOptions&) {
   auto identity = TRY(session.identity());
   Answer answer{introduction(identity), introduction_text(identity)};
   answer.json["url"] = identity.pin().url;
+  answer.json["witness_policy"] = identity.pin().witness_policy;
   answer.json["directory"] = identity.directory();
   answer.text += "\nurl        " + identity.pin().url + "\nfolder     " + identity.directory();
   return answer;
@@ -59,6 +93,9 @@ void add_identity_verbs(CLI::App& app, Session& session) {
                    "its id: SHA-256 of its genesis, from somebody you trust")
       ->required();
   verb->add_option("--name", options->name, "name of the identity on this machine")->required();
+  verb->add_option(
+      "--policy", options->policy,
+      "C2SP tlog-policy: believe no ledger that its quorum of witnesses has not cosigned");
   auto none = std::make_shared<NoOptions>();
   add_verb(app, session, "whoami", "Show the identity in use", none, whoami);
   add_verb(app, session, "version", "Show the version", none, version);

@@ -1,6 +1,8 @@
 // The verbs that need no market: proofs, notes and logs of anybody.
 #pragma once
 
+#include "ledger/proof/policy_check.h"
+#include "ledger/store/tiles_dir.h"
 #include "market_api/cli/session.h"
 
 namespace souk::market {
@@ -12,6 +14,13 @@ void add_audit_verb(CLI::App& ledger, Session& session);      // ledger audit
 void add_tiles_verbs(CLI::App& ledger, Session& session);     // ledger tiles build|export|import
 
 // A path that somebody typed, "-" being what comes on stdin. A missing file is kMalformed.
+// The files of a log served at a URL.
+ledger::FetchTileFile served_files(const std::string& url);
+bool is_url(const std::string& text);
+// By --key VKEY or --policy FILE, one of which is given.
+using JudgeCheckpoint = std::function<Result<ledger::PolicyVerdict>(std::string_view)>;
+Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file);
+
 Result<Bytes> load_input(const std::string& path, size_t max_bytes);
 
 }  // namespace souk::market

@@ -37,9 +37,18 @@ Result<std::optional<Identity>> Session::identity_if_any() const {
   return std::optional<Identity>(std::move(chosen));
 }
 
+Result<std::optional<ledger::WitnessQuorum>> pinned_quorum(const MarketPin& pin) {
+  if (pin.witness_policy.empty()) return std::optional<ledger::WitnessQuorum>();
+  auto quorum = TRY(ledger::WitnessQuorum::parse(pin.witness_policy));
+  return std::optional(std::move(quorum));
+}
+
 Result<Connection> Session::connect(const Identity& identity) const {
   auto line = TRY(MarketLine::open(identity.pin().url));
-  auto view = TRY(MarketView::open(identity.pin().market, identity.directory() + "/ledger"));
+  auto quorum = TRY(pinned_quorum(identity.pin()));
+  if (quorum) line.ask_witnessed();
+  auto view = TRY(
+      MarketView::open(identity.pin().market, identity.directory() + "/ledger", std::move(quorum)));
   TRY(view.sync(line));
   return Connection{std::move(line), std::move(view)};
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "ledger/proof/quorum.h"
 #include "market_api/cli/answer.h"
 #include "market_api/client/identity.h"
 #include "market_api/client/local_files.h"
@@ -21,6 +22,9 @@ struct Connection {
   MarketLine line;
   MarketView view;
 };
+
+// The witnesses a pin demands, if it does. kMalformed when what is pinned is no policy.
+Result<std::optional<ledger::WitnessQuorum>> pinned_quorum(const MarketPin& pin);
 
 // Without an identity a market may be named on the command line.
 struct MarketOptions {

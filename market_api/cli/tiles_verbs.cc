@@ -20,7 +20,7 @@ struct BuildOptions {
   std::optional<uint64_t> size;
 };
 struct ExportOptions {
-  std::string out, data;
+  std::string out, data, url, key, policy;
 };
 struct ImportOptions {
   std::string from, data, key;
@@ -101,7 +101,40 @@ std::string ledger_path(const std::string& data) {
   return is_directory(data) ? data + "/ledger.db" : data;
 }
 
+// A log as its server shows it: every entry, under a checkpoint that is believed, or no log.
+Result<Answer> export_served(const ExportOptions& options) {
+  auto judge = judge_by(options.key, options.policy);
+  if (!judge) return std::move(judge).take_error().within("--url");
+  auto fetch = served_files(options.url);
+  auto note = TRY(fetch("checkpoint"));
+  auto verdict = TRY((*judge)(as_text(note)));
+  auto builder = TRY(ledger::TilesBuilder::open(options.out));
+  TRY(ledger::each_leaf(fetch, verdict.checkpoint.size,
+                        [&](uint64_t, ByteView leaf) { return builder.add(leaf); }));
+  TRY(builder.finish());
+  if (builder.tree().root() != verdict.checkpoint.root) {
+    return Error(
+        Code::kUnauthentic,
+        "expected the entries to add up to the signed root; see souk ledger audit --tiles");
+  }
+  TRY(builder.put_text("vkey", verdict.log_key + "\n"));
+  TRY(builder.put_text("checkpoint", as_text(note)));
+  Answer answer;
+  answer.json = {{"root", verdict.checkpoint.root},
+                 {"size", verdict.checkpoint.size},
+                 {"log_key", verdict.log_key},
+                 {"cosignatures", verdict.witnesses.size()},
+                 {"out", options.out}};
+  answer.text = std::to_string(verdict.checkpoint.size) + " entries in " + options.out + "\nroot " +
+                to_hex(ByteView(verdict.checkpoint.root));
+  return answer;
+}
+
 Result<Answer> export_ledger(Session&, const ExportOptions& options) {
+  if (options.data.empty() == options.url.empty()) {
+    return Error(Code::kMalformed, "expected --data DIR or --url URL");
+  }
+  if (!options.url.empty()) return export_served(options);
   std::string path = ledger_path(options.data);
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
   auto file = TRY(ledger::LedgerFile::open(path));
@@ -175,8 +208,11 @@ void add_tiles_verbs(CLI::App& ledger, Session& session) {
   verb = add_verb(ledger, session, "export", "A ledger as tlog-tiles files that import restores",
                   exporting, export_ledger);
   verb->add_option("DIR", exporting->out, "the directory to write")->required();
-  verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk")
-      ->required();
+  verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk");
+  verb->add_option("--url", exporting->url, "a log's tlog-tiles, as they are served");
+  verb->add_option("--key", exporting->key, "with --url: vkey of the log");
+  verb->add_option("--policy", exporting->policy,
+                   "with --url: C2SP tlog-policy that its checkpoint must meet");
 
   auto importing = std::make_shared<ImportOptions>();
   verb = add_verb(ledger, session, "import", "A ledger file from what export wrote", importing,

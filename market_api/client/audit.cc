@@ -140,7 +140,7 @@ LedgerAudit audit_log_tiles(
   if (!tiles.report.ok) audit.place = tiles.place;
   take_report(audit, std::move(tiles.report));
   // Without a market named, a log that is none is a log.
-  if (!replay.is_market() && !basis.market) return audit;
+  if (!replay.is_market() && !basis.market && basis.seen_checkpoint.empty()) return audit;
   auto whole = replay.finish(audit.counts.log_key);
   if (!audit.ok || whole) return audit;
   audit.ok = false;
@@ -151,6 +151,7 @@ LedgerAudit audit_log_tiles(
 Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basis) {
   LedgerAudit audit;
   audit.market_from_ledger = !basis.market;
+  if (basis.quorum) line.ask_witnessed();
   std::optional<contracts::Follower> follower;
   std::vector<Digest> leaf_hashes;
   auto bad = [&](std::optional<uint64_t> seq, const Error& error) {
@@ -172,6 +173,11 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
     }
     auto checkpoint = ledger::open_checkpoint(page.checkpoint, follower->ledger_key());
     if (!checkpoint) return bad(std::nullopt, checkpoint.error());
+    if (basis.quorum) {
+      auto note = TRY(ledger::parse_note(page.checkpoint));
+      auto witnessed = basis.quorum->witnessed_at(note);
+      if (!witnessed) return bad(std::nullopt, witnessed.error());
+    }
     uint64_t missing = checkpoint->size - std::min<uint64_t>(checkpoint->size, leaf_hashes.size());
     if (page.leaves.size() > missing || (page.leaves.empty() && missing > 0)) {
       return bad(leaf_hashes.size(),

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ledger/audit/tiles_audit.h"
+#include "ledger/proof/quorum.h"
 #include "market_api/client/market_line.h"
 
 namespace souk::market {
@@ -28,6 +29,8 @@ struct LedgerAudit {
 struct AuditBasis {
   std::optional<MarketId> market;
   std::string seen_checkpoint;  // a signed note from earlier, or ""
+  // Of a served ledger: who must have cosigned its checkpoint.
+  std::optional<ledger::WitnessQuorum> quorum = std::nullopt;
 };
 
 // The file `path` of a ledger store, read as it lies on disk.

@@ -10,7 +10,7 @@
 namespace souk::market {
 namespace {
 
-constexpr size_t kMaxSmallFile = 64 << 10;
+constexpr size_t kMaxSmallFile = 256 << 10;
 constexpr std::string_view kKeyFormat = "souk-identity/1";
 
 Status check_name(const std::string& name) {
@@ -39,7 +39,9 @@ Bytes line(std::string text) {
 }
 
 Json pin_to_json(const MarketPin& pin) {
-  return Json::Object{{"ledger_key", pin.ledger_key}, {"market", pin.market}, {"url", pin.url}};
+  Json::Object json{{"ledger_key", pin.ledger_key}, {"market", pin.market}, {"url", pin.url}};
+  if (!pin.witness_policy.empty()) json["witness_policy"] = pin.witness_policy;
+  return Json(std::move(json));
 }
 
 Result<MarketPin> pin_from_json(const Json& json, const std::string& what) {
@@ -48,6 +50,9 @@ Result<MarketPin> pin_from_json(const Json& json, const std::string& what) {
   pin.ledger_key = TRY(fields.text("ledger_key"));
   pin.market = TRY(fields.named<MarketId>("market"));
   pin.url = TRY(fields.text("url"));
+  if (json.find("witness_policy")) {
+    pin.witness_policy = TRY(fields.text("witness_policy", kMaxSmallFile));
+  }
   TRY(fields.done());
   return pin;
 }

@@ -21,7 +21,8 @@ namespace souk::market {
 struct MarketPin {
   std::string url;
   MarketId market;
-  std::string ledger_key;  // vkey of genesis
+  std::string ledger_key;           // vkey of genesis
+  std::string witness_policy = {};  // tlog-policy whose quorum every checkpoint must have, or ""
   friend bool operator==(const MarketPin&, const MarketPin&) = default;
 };
 

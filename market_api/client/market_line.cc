@@ -73,8 +73,8 @@ Result<ServedMarket> MarketLine::market() {
 }
 
 Result<ServedPage> MarketLine::entries(uint64_t from, uint64_t max) {
-  auto json = TRY(
-      ask_json("GET", "/v1/entries?from=" + std::to_string(from) + "&max=" + std::to_string(max)));
+  auto json = TRY(ask_json("GET", "/v1/entries?from=" + std::to_string(from) +
+                                      "&max=" + std::to_string(max) + "&ack=" + level_));
   return heard([&]() -> Result<ServedPage> {
     auto fields = TRY(Fields::of(json, "entries"));
     ServedPage page;
@@ -90,14 +90,14 @@ Result<ServedPage> MarketLine::entries(uint64_t from, uint64_t max) {
 }
 
 Result<std::string> MarketLine::checkpoint() {
-  auto response = TRY(ask("GET", "/v1/checkpoint"));
+  auto response = TRY(ask("GET", "/v1/checkpoint?ack=" + level_));
   return to_text(response.body);
 }
 
 Result<Recorded> MarketLine::record(const ledger::Envelope& envelope) {
   Json body = ledger::to_json(envelope);
   for (int attempt = 0;; ++attempt) {
-    auto json = ask_json("POST", "/v1/entries", &body);
+    auto json = ask_json("POST", "/v1/entries?ack=" + level_, &body);
     if (!json && json.error().code() == Code::kTryAgain && attempt + 1 < kAttempts) {
       wait_before(attempt);
       continue;

@@ -43,6 +43,10 @@ class MarketLine {
  public:
   static Result<MarketLine> open(const std::string& url);
 
+  // From now on entries() and checkpoint() ask for what a quorum of the market's witnesses
+  // has cosigned, and record() waits for them.
+  void ask_witnessed() { level_ = "witnessed"; }
+
   Result<ServedMarket> market();
   Result<ServedPage> entries(uint64_t from, uint64_t max);
   Result<std::string> checkpoint();
@@ -73,6 +77,7 @@ class MarketLine {
 
   std::string url_;
   HttpClient http_;
+  std::string level_ = "local";
 };
 
 }  // namespace souk::market

@@ -42,13 +42,24 @@ const contracts::MarketState& MarketView::state() const {
   return follower().state();
 }
 
-Result<MarketView> MarketView::open(const MarketId& market, std::string directory) {
-  MarketView view(market, std::move(directory));
+Result<MarketView> MarketView::open(const MarketId& market, std::string directory,
+                                    std::optional<ledger::WitnessQuorum> quorum) {
+  MarketView view(market, std::move(directory), std::move(quorum));
   if (!view.directory_.empty()) {
     TRY(make_directory(view.directory_));
     TRY(view.load());
   }
   return view;
+}
+
+// Signed by the log, and cosigned by the pinned quorum if there is one.
+Result<ledger::Checkpoint> MarketView::believed(const std::string& text,
+                                                const ledger::NoteKey& key) const {
+  auto checkpoint = TRY(ledger::open_checkpoint(text, key));
+  if (!quorum_) return checkpoint;
+  auto note = TRY(ledger::parse_note(text));
+  TRY(quorum_->witnessed_at(note));
+  return checkpoint;
 }
 
 // Our own files are verified like anybody's. A copy that does not hold is an error and
@@ -68,7 +79,7 @@ Status MarketView::load() {
   if (leaves.empty()) return damaged(Error(Code::kMalformed, "expected leaves"));
   auto follower = contracts::Follower::pin(leaves.front(), market_, &trainer::appraise_for_market);
   if (!follower) return damaged(follower.error());
-  auto checkpoint = ledger::open_checkpoint(as_text(note), follower->ledger_key());
+  auto checkpoint = believed(to_text(note), follower->ledger_key());
   if (!checkpoint) return damaged(checkpoint.error());
   if (checkpoint->size > leaves.size())
     return damaged(Error(Code::kMalformed, "expected more leaves"));
@@ -91,7 +102,7 @@ Status MarketView::sync(MarketLine& line) {
   auto note = load_file(directory_ + "/checkpoint", kMaxNote);
   bool ours = note ? as_text(*note) == checkpoint_ : checkpoint_.empty();
   if (!ours) {  // another process of the same identity has seen more
-    auto newest = TRY(open(market_, directory_));
+    auto newest = TRY(open(market_, directory_, quorum_));
     *this = std::move(newest);
   }
   return fetch(line);
@@ -134,7 +145,7 @@ Status MarketView::take(const ServedPage& page) {
     follower_ =
         TRY(contracts::Follower::pin(page.leaves.front(), market_, &trainer::appraise_for_market));
   }
-  auto checkpoint = ledger::open_checkpoint(page.checkpoint, follower_->ledger_key());
+  auto checkpoint = believed(page.checkpoint, follower_->ledger_key());
   if (!checkpoint) return std::move(checkpoint).take_error().within("checkpoint of the market");
   if (checkpoint->size != page.size) {
     return Error(Code::kUnauthentic, "expected a checkpoint of the size the market states");

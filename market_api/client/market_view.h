@@ -1,6 +1,8 @@
 // The market as this person has verified it: every leaf from genesis on, chained,
 // signed, and under a checkpoint of the pinned ledger key. What the host says
-// about the market is not asked for.
+// about the market is not asked for. Where a tlog-policy is pinned, its quorum of witnesses
+// must have cosigned the checkpoint too: then host and log together cannot show two people
+// two ledgers.
 //
 // Kept under IDENTITY/ledger, so that a ledger that was once seen cannot be
 // exchanged later:
@@ -14,14 +16,18 @@
 #include <vector>
 
 #include "contracts/lifecycle/follower.h"
+#include "ledger/proof/checkpoint.h"
+#include "ledger/proof/quorum.h"
 #include "market_api/client/market_line.h"
 
 namespace souk::market {
 
 class MarketView {
  public:
-  // Nothing known but whom to believe; `directory` empty: keep nothing on disk.
-  static Result<MarketView> open(const MarketId& market, std::string directory);
+  // Nothing known but whom to believe; `directory` empty: keep nothing on disk. With a
+  // quorum no checkpoint is believed that it has not cosigned: the line must ask for those.
+  static Result<MarketView> open(const MarketId& market, std::string directory,
+                                 std::optional<ledger::WitnessQuorum> quorum = std::nullopt);
 
   // Reads the ledger up to the host's newest checkpoint. kUnauthentic: what the host
   // shows is not the ledger seen before ("rolled back or forked", the message
@@ -41,16 +47,19 @@ class MarketView {
   Result<std::string> prove(uint64_t seq) const;
 
  private:
-  MarketView(const MarketId& market, std::string directory)
-      : market_(market), directory_(std::move(directory)) {}
+  MarketView(const MarketId& market, std::string directory,
+             std::optional<ledger::WitnessQuorum> quorum)
+      : market_(market), directory_(std::move(directory)), quorum_(std::move(quorum)) {}
   Status load();
   Status fetch(MarketLine& line);
   Status take(const ServedPage& page);
   Status save(size_t known);
+  Result<ledger::Checkpoint> believed(const std::string& note, const ledger::NoteKey& key) const;
   Error caught(const std::string& served, const std::string& why) const;
 
   MarketId market_;
   std::string directory_;
+  std::optional<ledger::WitnessQuorum> quorum_;
   std::optional<contracts::Follower> follower_;
   std::vector<Bytes> leaves_;  // those the follower has confirmed, and those pending
   std::string checkpoint_;

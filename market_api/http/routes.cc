@@ -100,20 +100,25 @@ Result<Response> witnesses(Market& market) {
   return json_response(200, out);
 }
 
-Result<Response> checkpoint(Market& market, const Request& request) {
-  auto level = TRY(acknowledgement(request));
-  if (level == Acknowledgement::kLocal) {
-    return of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
-  }
+// The newest of this level; a witnessed one with its cosignatures.
+Result<std::string> checkpoint_of(Market& market, Acknowledgement level) {
+  if (level == Acknowledgement::kLocal) return market.ledger().checkpoint();
   auto newest = market.witnesses() ? market.witnesses()->newest() : ledger::Witnessed{};
   if (newest.note.empty()) return Error(Code::kNotFound, "expected a witnessed checkpoint");
-  return of_bytes(to_bytes(newest.note), "text/plain; charset=utf-8");
+  return newest.note;
+}
+
+Result<Response> checkpoint(Market& market, const Request& request) {
+  auto level = TRY(acknowledgement(request));
+  auto note = TRY(checkpoint_of(market, level));
+  return of_bytes(to_bytes(note), "text/plain; charset=utf-8");
 }
 
 Result<Response> entries(Market& market, const Request& request) {
   uint64_t from = TRY(number(request, "from", 0));
   uint64_t max = TRY(number(request, "max", kMaxLeaves));
-  std::string note = market.ledger().checkpoint();
+  auto level = TRY(acknowledgement(request));
+  auto note = TRY(checkpoint_of(market, level));
   auto checkpoint = TRY(ledger::open_checkpoint(note, market.ledger().log_key()));
   Json::Array leaves;
   size_t bytes = 0;
@@ -256,9 +261,12 @@ Result<Response> header(Market& market, const std::string& name) {
   return of_bytes(std::move(answer.body), "application/octet-stream");
 }
 
-// C2SP tlog-tiles: what is here today is here for ever, what is not may come.
+// C2SP tlog-tiles: what is here today is here for ever, what is not may come. Where there
+// are witnesses, what is published is what a quorum of them has cosigned.
 Result<Response> checkpoint_file(Market& market) {
-  auto response = of_bytes(to_bytes(market.ledger().checkpoint()), "text/plain; charset=utf-8");
+  auto witnessed = checkpoint_of(market, Acknowledgement::kWitnessed);
+  auto note = witnessed ? std::move(*witnessed) : market.ledger().checkpoint();
+  auto response = of_bytes(to_bytes(note), "text/plain; charset=utf-8");
   response.headers["Cache-Control"] = "no-cache";
   return response;
 }

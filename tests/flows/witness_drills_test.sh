@@ -84,11 +84,28 @@ deposit
 wait_for 30 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" -ge 3 ]" ||
   fail "one stopped witness of three stopped the market"
 
+echo "-- what a log publishes is cosigned, and a client that pins the policy asks for it"
+get "$url/checkpoint" | grep -q 'witness.example/w[123]' || fail "/checkpoint bears no cosignature"
+{ printf 'log %s\n' "$(member ledger_key found.json)"; cat policy; } >client.policy
+"$bin/souk" ledger audit --json --tiles "$url" --policy client.policy >tiles.json || fail "its tiles under the policy"
+[ "$(number cosignatures tiles.json)" -ge 2 ] || fail "an audit that counts no cosignatures"
+"$bin/souk" ledger export exported --url "$url" --policy client.policy --json >exported.json || fail "no export from a URL"
+"$bin/souk" ledger audit --tiles exported --policy client.policy >/dev/null || fail "the export does not audit"
+"$bin/souk" init --market "$url" --market-id "$(member market soukd.json)" --name careful --policy client.policy --json >careful.json ||
+  fail "a policy could not be pinned"
+"$bin/souk" --as careful ledger log --json >log.json 2>log.err || fail "a pinned quorum does not read"
+printf 'witness X %s\nquorum X\n' "$(member vkey key1.json | sed 's/w1+/x1+/')" >strange.policy
+if "$bin/souk" init --market "$url" --market-id "$(member market soukd.json)" --name strange --policy strange.policy >/dev/null 2>&1; then
+  fail "a policy that nobody meets was pinned"
+fi
+
 echo "-- two stopped witnesses do: entries stay local, nothing is witnessed"
 kill -STOP "$w2"
 deposit
 [ "$(witnessed_size)" = 3 ] || fail "witnessed without a quorum"
 [ "$(number size status.json)" = 4 ] || fail "a local entry was not acknowledged"
+"$bin/souk" --as careful ledger log --json >log.json 2>log.err || fail "the witnessed part is still to be read"
+[ "$(number size log.json)" = 3 ] || fail "a client under a quorum read past it"
 kill -CONT "$w1" "$w2"
 wait_for 60 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" = 4 ]" ||
   fail "the market did not recover when its witnesses did"

@@ -73,7 +73,7 @@ TEST_F(AuditTest, FindsALedgerOfManyTilesGood) {
   auto report = audit_file(path(), log_note_key());
   EXPECT_TRUE(report.ok) << report.reason;
   ASSERT_TRUE(raw_sql(path(), test::kDropGuards));
-  ASSERT_TRUE(raw_sql(path(), "UPDATE tile SET hashes = zeroblob(8192) WHERE id = 1"));
+  ASSERT_TRUE(raw_sql(path(), "UPDATE tile SET hashes = zeroblob(8160) WHERE id = 1"));
   report = audit_file(path(), log_note_key());
   EXPECT_FALSE(report.ok);
   EXPECT_EQ(report.first_bad, std::optional<uint64_t>(256));
@@ -138,8 +138,8 @@ TEST_F(AuditTest, NoticesEveryOtherAlteredRow) {
         "UPDATE head SET size = 4", "UPDATE head SET time = time + 1",
         "UPDATE head SET checkpoint = replace(checkpoint, 'ledger.example/test', "
         "'ledger.example/tesu')",
-        "UPDATE head SET checkpoint = ''", "INSERT INTO node VALUES(0, zeroblob(32))",
-        "INSERT INTO tile VALUES(0, zeroblob(8192))", "DELETE FROM head",
+        "UPDATE head SET checkpoint = ''", "INSERT INTO node VALUES(0, zeroblob(32), zeroblob(32))",
+        "INSERT INTO tile VALUES(0, zeroblob(8160))", "DELETE FROM head",
         "UPDATE entry SET leaf = (SELECT leaf FROM entry WHERE seq = 1) WHERE seq = 2"}) {
     Folder folder;
     auto file = folder.file("ledger.db");

@@ -241,12 +241,12 @@ TEST_F(StoreTest, OpensNoFileWhoseHeadTilesEdgeOrCheckpointWereAltered) {
         "UPDATE entry SET leaf = x'00' WHERE seq = 256", "DELETE FROM entry WHERE seq = 299",
         "DELETE FROM entry WHERE seq = 0", "INSERT INTO entry VALUES(300, x'00')",
         "DELETE FROM tile", "DELETE FROM node", "UPDATE node SET hash = zeroblob(32)",
-        "INSERT INTO tile VALUES(1, zeroblob(8192))", "UPDATE tile SET hashes = zeroblob(8192)",
+        "INSERT INTO tile VALUES(1, zeroblob(8160))", "UPDATE tile SET hashes = zeroblob(8160)",
         "UPDATE head SET root = zeroblob(32)", "UPDATE head SET size = 299",
         "UPDATE head SET last_leaf = zeroblob(32)", "UPDATE head SET time = 7",
         "UPDATE head SET checkpoint = ''",
         "UPDATE head SET checkpoint = replace(checkpoint, '300', '301')", "DELETE FROM head",
-        "PRAGMA user_version = 3", "PRAGMA application_id = 1"}) {
+        "PRAGMA user_version = 4", "PRAGMA application_id = 1"}) {
     Folder folder;
     auto file = folder.file("ledger.db");
     {
@@ -260,6 +260,124 @@ TEST_F(StoreTest, OpensNoFileWhoseHeadTilesEdgeOrCheckpointWereAltered) {
     ASSERT_FALSE(store) << sql;
     EXPECT_EQ(store.error().code(), Code::kBroken) << sql;
   }
+}
+
+// A file of this version, made into what earlier versions wrote.
+constexpr char kToVersion2[] = R"sql(
+CREATE TABLE whole(id INTEGER PRIMARY KEY, hashes BLOB NOT NULL CHECK(length(hashes) = 8192)) STRICT;
+INSERT INTO whole SELECT tile.id, CAST(tile.hashes || node.last AS BLOB) FROM tile JOIN node USING(id);
+DROP TABLE tile;
+ALTER TABLE whole RENAME TO tile;
+CREATE TABLE short(id INTEGER PRIMARY KEY, hash BLOB NOT NULL CHECK(length(hash) = 32)) STRICT;
+INSERT INTO short SELECT id, hash FROM node;
+DROP TABLE node;
+ALTER TABLE short RENAME TO node;
+CREATE TRIGGER tile_no_update BEFORE UPDATE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER tile_no_delete BEFORE DELETE ON tile BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER node_no_update BEFORE UPDATE ON node BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER node_no_delete BEFORE DELETE ON node BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+PRAGMA user_version = 2;
+)sql";
+constexpr char kToVersion1[] = R"sql(
+DROP TABLE node;
+CREATE TABLE nonce(author BLOB NOT NULL, nonce TEXT NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY(author, nonce)) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+)sql";
+
+class OlderFile : public StoreTest, public testing::WithParamInterface<int> {};
+
+TEST_P(OlderFile, IsBroughtToThisVersionWithItsRootItsProofsAndItsNonces) {
+  constexpr uint64_t kSize = 700;  // two full tiles and a partial one
+  auto leaves = chain(kSize);
+  Digest root{};
+  std::string note;
+  {
+    auto store = LedgerStore::create(path()).take();
+    ASSERT_TRUE(store.append_batch(batch_to(store, leaves, kSize)));
+    root = store.root();
+    note = store.checkpoint();
+  }
+  ASSERT_TRUE(raw_sql(path(), test::kDropGuards));
+  ASSERT_TRUE(raw_sql(path(), kToVersion2));
+  if (GetParam() == 1) {
+    ASSERT_TRUE(raw_sql(path(), kToVersion1));
+  }
+  {
+    auto store = LedgerStore::open(path());
+    ASSERT_TRUE(store) << store.error().expected();
+    EXPECT_EQ(store->root(), root);
+    EXPECT_EQ(store->checkpoint(), note);
+    for (uint64_t seq : {0, 255, 256, 511, 512, 699}) {
+      auto proof = store->inclusion_proof(store->snapshot(), seq, kSize);
+      ASSERT_TRUE(proof) << proof.error().expected();
+      EXPECT_TRUE(verify_inclusion(leaf_hash(leaves[seq]), seq, kSize, *proof, root));
+      EXPECT_EQ(*store->find_nonce(test::entry(seq).author(), test::entry(seq).nonce()), seq);
+    }
+  }
+  EXPECT_FALSE(raw_sql(path(), "DELETE FROM tile"));  // its guards are there again
+  EXPECT_FALSE(raw_sql(path(), "UPDATE node SET last = zeroblob(32)"));
+  auto again = LedgerStore::open(path());  // and what was brought here grows
+  ASSERT_TRUE(again) << again.error().expected();
+  auto longer = chain(kSize + 100);
+  EXPECT_TRUE(again->append_batch(batch_to(*again, longer, kSize + 100)));
+}
+
+TEST_P(OlderFile, WithAnAlteredTileIsNotTakenOver) {
+  { auto store = filled(600); }
+  ASSERT_TRUE(raw_sql(path(), test::kDropGuards));
+  ASSERT_TRUE(raw_sql(path(), kToVersion2));
+  if (GetParam() == 1) {
+    ASSERT_TRUE(raw_sql(path(), kToVersion1));
+  }
+  ASSERT_TRUE(raw_sql(path(),
+                      "DROP TRIGGER tile_no_update; UPDATE tile SET hashes = zeroblob(8192) "
+                      "WHERE id = 0; CREATE TRIGGER tile_no_update BEFORE UPDATE ON tile "
+                      "BEGIN SELECT RAISE(ABORT, 'append-only'); END"));
+  EXPECT_EQ(refusal_to_open(), Code::kBroken);
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, OlderFile, testing::Values(1, 2));
+
+TEST_F(StoreTest, AFileOfAnUnknownVersionIsRefusedInWords) {
+  { auto store = filled(3); }
+  for (int version : {0, 4, 1000}) {
+    ASSERT_TRUE(raw_sql(path(), "PRAGMA user_version = " + std::to_string(version)));
+    auto store = LedgerStore::open(path());
+    ASSERT_FALSE(store);
+    EXPECT_EQ(store.error().code(), Code::kBroken);
+    EXPECT_NE(store.error().expected().find("schema version 1, 2 or 3"), std::string::npos);
+  }
+}
+
+TEST_F(StoreTest, AnAlteredWriteAheadLogIsNotTakenForAShorterOne) {
+  auto leaves = chain(30);
+  Folder copy;
+  {
+    auto store = LedgerStore::create(path()).take();
+    for (uint64_t to : {1, 10, 20, 30})
+      ASSERT_TRUE(store.append_batch(batch_to(store, leaves, to)));
+    for (const char* part : {"", "-wal"}) {
+      std::filesystem::copy_file(path() + part, copy.file("ledger.db") + part);
+    }
+  }
+  auto file = copy.file("ledger.db");
+  auto size = std::filesystem::file_size(file + "-wal");
+  std::filesystem::copy_file(file + "-wal", copy.file("whole"));
+  std::fstream log(file + "-wal", std::ios::in | std::ios::out | std::ios::binary);
+  log.seekp(32 + 24 + 100);  // the first page of the first transaction
+  log.put('!');
+  log.close();
+  auto refused = LedgerStore::open(file);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kBroken);
+  EXPECT_NE(refused.error().expected().find("write-ahead log"), std::string::npos);
+  EXPECT_EQ(std::filesystem::file_size(file + "-wal"), size) << "the evidence is kept";
+  std::filesystem::copy_file(copy.file("whole"), file + "-wal",
+                             std::filesystem::copy_options::overwrite_existing);
+  auto opened = LedgerStore::open(file);
+  ASSERT_TRUE(opened) << opened.error().expected();
+  EXPECT_EQ(opened->size(), 30u);
 }
 
 }  // namespace

@@ -33,6 +33,17 @@ TEST(Identity, IsTheSameWhenOpenedAgain) {
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
+TEST(Identity, RemembersTheWitnessPolicyThatItPins) {
+  TempFolder folder;
+  Home home(folder.path());
+  auto pinned = pin();
+  pinned.witness_policy = "witness W key\nquorum W\n";
+  ASSERT_TRUE(home.create("lab", pinned));
+  ASSERT_TRUE(home.create("other", pin()));
+  EXPECT_EQ(home.open("lab")->pin(), pinned);
+  EXPECT_EQ(home.open("other")->pin().witness_policy, "");
+}
+
 TEST(Identity, TheFirstIsTheDefaultAndNamesAreTakenOnce) {
   TempFolder folder;
   Home home(folder.path());

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "ledger/proof/cosignature.h"
+#include "ledger/proof/quorum.h"
 #include "market_api/client/audit.h"
 #include "market_api/client/local_files.h"
 #include "tests/market_api/client/ledger_server.h"
@@ -212,6 +214,85 @@ TEST_F(MarketViewTest, AnAuditNamesTheFirstBadEntry) {
   ASSERT_TRUE(audit);
   EXPECT_TRUE(audit->ok);
   EXPECT_TRUE(audit->market_from_ledger);
+}
+
+// Two of three witnesses.
+ledger::SigningKey witness_key(uint8_t number) {
+  return ledger::SigningKey::from_seed(Bytes(32, static_cast<uint8_t>(number + 1))).take();
+}
+ledger::CosignerKey witness(uint8_t number) {
+  return ledger::CosignerKey::of("w" + std::to_string(number), witness_key(number).public_key())
+      .take();
+}
+ledger::WitnessQuorum two_of_three() {
+  std::string text;
+  for (uint8_t i = 0; i < 3; ++i)
+    text += "witness W" + std::to_string(i) + " " + witness(i).vkey() + "\n";
+  return ledger::WitnessQuorum::parse(text + "group G 2 W0 W1 W2\nquorum G\n").take();
+}
+History cosigned(History history, std::initializer_list<uint8_t> by) {
+  auto note = ledger::parse_note(history.checkpoint).take();
+  for (uint8_t i : by) {
+    note.signatures.push_back(ledger::cosign(note.text, witness(i), witness_key(i), 1'700'000'000));
+  }
+  history.checkpoint = ledger::encode_note(note);
+  return history;
+}
+
+TEST_F(MarketViewTest, WithAPinnedQuorumBelievesNothingThatItHasNotCosigned) {
+  market.deposit(market.lab.account(), 70);
+  auto open_pinned = [&] {
+    return MarketView::open(market.market(), folder.file("pinned"), two_of_three()).take();
+  };
+  LedgerServer server(market.history());
+  auto line = server.line();
+  line.ask_witnessed();
+  auto view = open_pinned();
+  auto refused_now = [&] {
+    auto synced = view.sync(line);
+    return !synced && synced.error().code() == Code::kUnauthentic;
+  };
+  EXPECT_TRUE(refused_now()) << "the log's own word";
+  server.show(cosigned(market.history(), {1}));
+  EXPECT_TRUE(refused_now()) << "one witness of two";
+  server.show(cosigned(market.history(), {1, 1}));
+  EXPECT_TRUE(refused_now()) << "one witness twice";
+  EXPECT_TRUE(view.empty());
+  auto forged = market.history();
+  auto note = ledger::parse_note(cosigned(market.history(), {0}).checkpoint).take();
+  note.signatures.push_back(
+      ledger::cosign(note.text, witness(2), witness_key(1), 1'700'000'000));  // another's key
+  forged.checkpoint = ledger::encode_note(note);
+  server.show(forged);
+  EXPECT_TRUE(refused_now());
+
+  server.show(cosigned(market.history(), {0, 2}));
+  ASSERT_TRUE(view.sync(line));
+  EXPECT_EQ(view.state().balance(market.lab.account()), 70);
+  auto seen = market.history();
+  // What came later counts when it is witnessed, not before.
+  market.deposit(market.lab.account(), 5);
+  server.show(market.history());
+  EXPECT_TRUE(refused_now());
+  EXPECT_EQ(view.leaves(), seen.leaves);
+  server.show(cosigned(market.history(), {1, 2}));
+  ASSERT_TRUE(view.sync(line));
+  EXPECT_EQ(open_pinned().state().balance(market.lab.account()), 75);
+  // And a witnessed ledger that is shorter again is still a rollback.
+  server.show(cosigned(seen, {0, 1, 2}));
+  EXPECT_TRUE(refused_now());
+}
+
+TEST_F(MarketViewTest, AnAuditUnderAPinnedQuorumAsksForIt) {
+  LedgerServer server(market.history());
+  auto line = server.line();
+  auto audit = audit_served_ledger(line, {market.market(), "", two_of_three()});
+  ASSERT_TRUE(audit);
+  EXPECT_FALSE(audit->ok);
+  server.show(cosigned(market.history(), {0, 1}));
+  audit = audit_served_ledger(line, {market.market(), "", two_of_three()});
+  ASSERT_TRUE(audit);
+  EXPECT_TRUE(audit->ok) << audit->reason;
 }
 
 }  // namespace
