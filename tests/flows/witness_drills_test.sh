@@ -166,4 +166,54 @@ wait_for 30 sh -c "curl -s '$url/v1/witnesses' | grep -q 'has forgotten'" || fai
 grep -lq forgetful_witness ahead/evidence/*.json || fail "no evidence against the witness"
 if get "$url/v1/checkpoint?ack=witnessed" | grep -q example/w3; then fail "its cosignature is still shown"; fi
 stop "$market"
+echo "-- an erased dataset stays erased, whatever old state is restored"
+start_market ahead
+market_id=$(member market soukd.json)
+"$bin/souk" init --market "$url" --market-id "$market_id" --name clinic --json >/dev/null
+"$bin/souk" init --market "$url" --market-id "$market_id" --name buyer --json >/dev/null
+{ echo x,y,label; for i in $(seq 60); do echo "$((i % 7)),$((i % 5)),$([ $((i % 2)) = 0 ] && echo a || echo b)"; done; } >rows.csv
+echo 'return {allow = true, obligations = {min_noise_micro = 100000}}' >allow.lua
+cat >small.lua <<'CONTRACT'
+return {
+  purpose = "research", region = "EU", datasets = { "doomed" },
+  model = { linear { units = 2 } },
+  train = { epochs = 1, batch = 10, optimizer = sgd {}, learning_rate = 0.1, seed = 1 },
+  privacy = { epsilon = 2.0, delta = "1e-5", clip = 1.0 },
+  payment = 10, deadline_minutes = 60,
+}
+CONTRACT
+"$bin/souk" --as clinic dataset publish rows.csv --name doomed --policy allow.lua --label label \
+  --budget-epsilon 3 --budget-delta 1e-5 --price 1 --json >published.json 2>published.err || fail "not published: $(cat published.err)"
+blob=$(find ahead/blobs -type f -size +1k | head -1)
+[ -n "$blob" ] || fail "no blob"
+digest=$(sha256sum <"$blob" | cut -c1-64)
+blob_is_there() { find "$1" -type f -exec sha256sum {} + | grep -q "^$digest"; }
+"$bin/souk" treasury deposit --market "$url" --market-id "$market_id" buyer 100 --json >/dev/null 2>deposit.err || fail "no deposit: $(cat deposit.err)"
+dry() { "$bin/souk" --as buyer job submit small.lua --dry-run --json >dry.json 2>dry.err; }
+dry || fail "the dataset is not to be had before it is erased: $(cat dry.json dry.err)"
+stop "$market"
+cp -r ahead before-erasure
+start_market ahead
+url_now=$url
+# The identities pin the address: the same market, elsewhere.
+for who in clinic buyer; do sed -i "s|http://127.0.0.1:[0-9]*|$url_now|" "$SOUK_HOME/identities/$who/market.json"; done
+"$bin/souk" --as clinic dataset erase "$(member dataset published.json)" --json >erased.json 2>erased.err || fail "not erased: $(cat erased.err)"
+grep -q '"ciphertext_deleted":true' erased.json || fail "the market does not say that the ciphertext is gone"
+if blob_is_there ahead; then fail "the ciphertext is still there"; fi
+if dry; then fail "an erased dataset is on offer"; fi
+wait_for 30 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" = \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"size\":\\([0-9]*\\),.*/\\1/p')\" ]" ||
+  fail "the tombstone is not witnessed"
+stop "$market"
+rm -rf before-erasure/evidence
+cp -r before-erasure older
+refused older "rolled back or forked"                  # all of it
+cp -r ahead half && cp before-erasure/ledger.db* half/ && rm -rf half/evidence
+refused half "rolled back or forked"                   # the old database under the new seal
+cp -r ahead resealed && cp before-erasure/keeper.sealed resealed/ && cp -r before-erasure/blobs resealed/
+start_market resealed                                  # the old seal and blobs under the new database
+for who in clinic buyer; do sed -i "s|http://127.0.0.1:[0-9]*|$url|" "$SOUK_HOME/identities/$who/market.json"; done
+if dry; then fail "an old sealed state brought an erased dataset back"; fi
+if "$bin/souk" --as buyer job submit small.lua --json >submit.json 2>submit.err; then fail "a contract over an erased dataset was allowed"; fi
+wait_for 20 sh -c "! find resealed/blobs -type f -exec sha256sum {} + | grep -q '^$digest'" || fail "a restored ciphertext is kept"
+stop "$market"
 echo "witness drills passed"
