@@ -38,7 +38,9 @@ class Folding {
       contract.ended_because = "deadline";
       switch (contract.phase) {
         case Phase::kSubmitted:
-          end(contract, Phase::kExpired);
+          // It may still be refused, so that this attempt too leaves its decision.
+          state_.open_.erase({contract.deadline, contract.id});
+          contract.phase = Phase::kExpired;
           break;
         case Phase::kEscrowed:
           give_back(contract);
@@ -46,6 +48,7 @@ class Folding {
           end(contract, Phase::kRefunded);
           break;
         case Phase::kRunning:
+        case Phase::kStopping:
           give_back(contract);
           commit_reservation(contract);  // what ran may have seen everything
           end(contract, Phase::kRefunded);
@@ -116,12 +119,9 @@ class Folding {
     dataset.manifest = std::move(offer.manifest);
     dataset.wrap = std::move(offer.wrap);
     dataset.keeper_evidence = offer.keeper_evidence;
-    PolicyVersion first{dataset.manifest.policy,
-                        Json::Object{},
-                        "",
-                        PolicyVersion::Standing::kActive,
-                        PolicyChange::Move::kActivate,
-                        seq_};
+    PolicyVersion first{dataset.manifest.policy,        Json::Object{},
+                        dataset.manifest.policy_engine, PolicyVersion::Standing::kActive,
+                        PolicyChange::Move::kActivate,  seq_};
     dataset.policies.emplace(policy_version(first.source, first.parameters, first.engine),
                              std::move(first));
     dataset.seq = seq_;
@@ -201,29 +201,33 @@ class Folding {
     return kEffect;
   }
 
-  // What the revocation of a version does to the contracts that were allowed under it:
-  // before the start money and epsilon return; a run that is stopped has spent its epsilon.
+  // What the revocation of a version does to the contracts that were allowed under it. Money
+  // returns. Before the start nothing was opened and the reservation is free again; a run that
+  // is to stop holds it until its trainer says how far it came.
   void withdraw(const PolicyChange& change) {
     const bool stops = change.move != PolicyChange::Move::kRevokeNoNew;
     for (auto& [id, contract] : state_.contracts_) {
-      const auto& wanted = contract.submit.datasets;
-      bool under = false;
-      for (size_t i = 0; i < contract.policies.size(); ++i) {
-        under = under || (wanted[i] == change.dataset && contract.policies[i] == change.version);
-      }
-      if (!under) continue;
+      if (!allowed_under(contract, change)) continue;
       if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
-      bool started = contract.phase == Phase::kRunning;
-      if (contract.phase != Phase::kEscrowed && !(started && stops)) continue;
+      bool waits = contract.phase == Phase::kEscrowed;
+      if (!waits && !(contract.phase == Phase::kRunning && stops)) continue;
       give_back(contract);
-      if (started) {
-        commit_reservation(contract);
-      } else {
-        free_reservation(contract);
-      }
       contract.ended_because = "policy_revoked";
-      end(contract, Phase::kRefunded);
+      if (waits) {
+        free_reservation(contract);
+        end(contract, Phase::kRefunded);
+      } else {
+        contract.phase = Phase::kStopping;
+      }
     }
+  }
+
+  static bool allowed_under(const Contract& contract, const PolicyChange& change) {
+    for (size_t i = 0; i < contract.policies.size(); ++i) {
+      bool same = contract.policies[i] == change.version;
+      if (same && contract.submit.datasets[i] == change.dataset) return true;
+    }
+    return false;
   }
 
   Void on(ContractSubmit& submit) {
@@ -249,7 +253,8 @@ class Folding {
     if (!by_keeper()) return "not_the_keeper";
     Contract* contract = find(decision.contract);
     if (!contract) return "unknown_contract";
-    if (contract->phase != Phase::kSubmitted) return "not_submitted";
+    bool late = contract->phase == Phase::kExpired && !contract->decision;
+    if (contract->phase != Phase::kSubmitted && !late) return "not_submitted";
     if (auto why = head_void(*contract, decision)) return why;
     if (decision.allow) {
       if (auto found = obstacle(state_, decision)) return found->code;
@@ -259,6 +264,7 @@ class Folding {
     contract->decision_hash = entry_.payload_hash();
     contract->decision_seq = seq_;
     contract->decision = std::move(decision);
+    if (late) return kEffect;
     if (!contract->decision->allow) {
       contract->ended_because = contract->decision->status;
       end(*contract, Phase::kRefused);
@@ -318,11 +324,43 @@ class Folding {
     return kEffect;
   }
 
+  // The steps that were never begun are given back: the moment of stopping came from the
+  // ledger, the trainer counts what it has begun, and nothing of the run outlives it.
+  Void on(JobStop& stop) {
+    Contract* contract = find(stop.contract);
+    if (!contract) return "unknown_contract";
+    if (contract->phase != Phase::kStopping) return "not_stopping";
+    if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
+    if (stop.job_start != contract->start_hash) return "wrong_start";
+    if (stop.steps > contract->submit.spec.steps) return "too_many_steps";
+    const auto& grants = contract->decision->grants;
+    bool one_each = stop.spent.size() == grants.size();
+    for (size_t i = 0; one_each && i < grants.size(); ++i) {
+      one_each = stop.spent[i].dataset == grants[i].dataset;
+    }
+    if (!one_each) return "wrong_grants";
+    std::vector<Grant> spent = grants;
+    for (size_t i = 0; i < grants.size(); ++i) {
+      if (stop.spent[i].epsilon_micro > grants[i].epsilon_micro) return "over_reserved";
+      for (size_t order = 0; order < grants[i].charges.size(); ++order) {
+        if (stop.spent[i].charges[order] > grants[i].charges[order]) return "over_reserved";
+      }
+      spent[i].charges = stop.spent[i].charges;
+      spent[i].epsilon_micro = stop.spent[i].epsilon_micro;
+    }
+
+    free_reservation(*contract);
+    commit(*contract, spent);
+    contract->stop = std::move(stop);
+    end(*contract, Phase::kRefunded);
+    return kEffect;
+  }
+
   Void on(JobAbort& abort) {
     if (!by_keeper()) return "not_the_keeper";
     Contract* contract = find(abort.contract);
     if (!contract) return "unknown_contract";
-    bool started = contract->phase == Phase::kRunning;
+    bool started = contract->phase == Phase::kRunning || contract->phase == Phase::kStopping;
     if (!started && contract->phase != Phase::kEscrowed) return "not_escrowed";
 
     give_back(*contract);
@@ -405,48 +443,63 @@ class Folding {
     contract.phase = phase;
   }
 
+  // A grant is posted to the dataset, to its consumer and to its purpose alike.
+  template <class Post>
+  void post(const Contract& contract, const Grant& grant, Post to) {
+    Dataset& dataset = state_.datasets_.at(grant.dataset);
+    to(static_cast<Spending&>(dataset.budget));
+    to(dataset.consumers[contract.consumer]);
+    to(dataset.purposes[contract.submit.purpose]);
+    dataset.changed = seq_;
+  }
+
   void reserve(const Contract& contract) {
     for (const auto& grant : contract.decision->grants) {
-      Dataset& dataset = state_.datasets_.at(grant.dataset);
-      dataset.budget.holders.insert(contract.id);
-      hold(dataset.budget, grant);
-      dataset.changed = seq_;
+      post(contract, grant, [&](Spending& spending) {
+        spending.holders.insert(contract.id);
+        hold(spending, grant);
+      });
     }
   }
 
   void free_reservation(const Contract& contract) {
     for (const auto& grant : contract.decision->grants) {
-      Dataset& dataset = state_.datasets_.at(grant.dataset);
-      dataset.budget.holders.erase(contract.id);
-      sum_holders(dataset);
-      dataset.changed = seq_;
+      post(contract, grant, [&](Spending& spending) {
+        spending.holders.erase(contract.id);
+        sum_holders(spending, grant.dataset);
+      });
     }
   }
 
   void commit_reservation(const Contract& contract) {
     free_reservation(contract);
-    for (const auto& grant : contract.decision->grants) {
-      Budget& budget = state_.datasets_.at(grant.dataset).budget;
-      budget.committed = saturating_sum(budget.committed, grant.charges);
-      budget.epsilon_micro_committed =
-          saturating_sum(budget.epsilon_micro_committed, grant.epsilon_micro);
-      ++budget.runs;
+    commit(contract, contract.decision->grants);
+  }
+
+  void commit(const Contract& contract, const std::vector<Grant>& grants) {
+    for (const auto& grant : grants) {
+      post(contract, grant, [&](Spending& spending) {
+        spending.committed = saturating_sum(spending.committed, grant.charges);
+        spending.epsilon_micro_committed =
+            saturating_sum(spending.epsilon_micro_committed, grant.epsilon_micro);
+        ++spending.runs;
+      });
     }
   }
 
-  static void hold(Budget& budget, const Grant& grant) {
-    budget.reserved = saturating_sum(budget.reserved, grant.charges);
-    budget.epsilon_micro_reserved =
-        saturating_sum(budget.epsilon_micro_reserved, grant.epsilon_micro);
+  static void hold(Spending& spending, const Grant& grant) {
+    spending.reserved = saturating_sum(spending.reserved, grant.charges);
+    spending.epsilon_micro_reserved =
+        saturating_sum(spending.epsilon_micro_reserved, grant.epsilon_micro);
   }
 
   // Saturated sums cannot be subtracted from: what is held is added up afresh.
-  void sum_holders(Dataset& dataset) {
-    dataset.budget.reserved = Charges{};
-    dataset.budget.epsilon_micro_reserved = 0;
-    for (const auto& holder : dataset.budget.holders) {
+  void sum_holders(Spending& spending, const DatasetId& dataset) {
+    spending.reserved = Charges{};
+    spending.epsilon_micro_reserved = 0;
+    for (const auto& holder : spending.holders) {
       for (const auto& grant : state_.contracts_.at(holder).decision->grants) {
-        if (grant.dataset == dataset.id) hold(dataset.budget, grant);
+        if (grant.dataset == dataset) hold(spending, grant);
       }
     }
   }

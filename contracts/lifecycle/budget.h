@@ -23,10 +23,10 @@ inline Charges saturating_sum(const Charges& a, const Charges& b) {
 
 // Whether one order bears all that ran, all that may still run, and `charges`. A sum
 // that has reached the ceiling fits nowhere.
-inline bool has_room(const Budget& budget, const Charges& charges) {
-  Charges sum = saturating_sum(saturating_sum(budget.committed, budget.reserved), charges);
+inline bool has_room(const Charges& caps, const Spending& spent, const Charges& charges) {
+  Charges sum = saturating_sum(saturating_sum(spent.committed, spent.reserved), charges);
   for (size_t order = 0; order < sum.size(); ++order) {
-    if (sum[order] < kMaxJsonInteger && sum[order] <= budget.caps[order]) return true;
+    if (sum[order] < kMaxJsonInteger && sum[order] <= caps[order]) return true;
   }
   return false;
 }

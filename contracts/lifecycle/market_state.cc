@@ -18,6 +18,8 @@ const char* phase_name(Phase phase) {
       return "refunded";
     case Phase::kExpired:
       return "expired";
+    case Phase::kStopping:
+      return "stopping";
   }
   return "unknown";
 }

@@ -25,16 +25,21 @@ struct Account {
   friend bool operator==(const Account&, const Account&) = default;
 };
 
-// Privacy money of one dataset. Sums stop at kMaxJsonInteger; one that has reached
+// Privacy money that is gone or held. Sums stop at kMaxJsonInteger; one that has reached
 // it admits nothing more.
-struct Budget {
-  Charges caps{};
+struct Spending {
   Charges reserved{};  // over the contracts in `holders`
   Charges committed{};
   std::set<ContractId> holders;         // escrowed or running on this dataset
   int64_t runs = 0;                     // committed ones
   int64_t epsilon_micro_committed = 0;  // plain sum, shown to people; admission uses charges
   int64_t epsilon_micro_reserved = 0;
+  friend bool operator==(const Spending&, const Spending&) = default;
+};
+
+// Of a whole dataset.
+struct Budget : Spending {
+  Charges caps{};
   friend bool operator==(const Budget&, const Budget&) = default;
 };
 
@@ -62,6 +67,10 @@ struct Dataset {
   Bytes wrap;
   Digest keeper_evidence{};
   Budget budget;
+  // The other side of each posting: the same charges, by who asked and by what for. Every
+  // sum over one of these is the dataset's. Their caps stand in the grants.
+  std::map<PublicKey, Spending> consumers;
+  std::map<std::string, Spending> purposes;
   // All that were ever published, the offer's own among them; at most one is active.
   std::map<Digest, PolicyVersion> policies;
   bool revoked = false;
@@ -75,10 +84,11 @@ enum class Phase : uint8_t {
   kSubmitted,  // waits for a decision; leaves by decision or deadline
   kRefused,    // final
   kEscrowed,   // allowed and paid in; leaves by job.start or deadline
-  kRunning,    // started; leaves by job.result, job.abort or deadline
+  kRunning,    // started; leaves by job.result, job.abort, a revocation or deadline
   kSettled,    // final: providers paid
   kRefunded,   // final: money back
   kExpired,    // final: deadline passed before a decision
+  kStopping,   // its policy was revoked while it ran; leaves by job.stop, job.abort or deadline
 };
 const char* phase_name(Phase phase);
 
@@ -97,6 +107,7 @@ struct Contract {
   std::optional<JobStart> start;
   Digest start_hash{};
   std::optional<JobResult> result;
+  std::optional<JobStop> stop;
   std::string ended_because;  // status of a refusal, reason of an abort, or "deadline"
   uint64_t submit_seq = 0, decision_seq = 0, start_seq = 0, result_seq = 0;
   friend bool operator==(const Contract&, const Contract&) = default;
@@ -168,7 +179,7 @@ class MarketState {
   std::set<std::pair<PublicKey, std::string>> nonces_;  // (author, nonce) seen
   std::map<uint64_t, std::string> voids_;
   ledger::CompactTree tree_;          // of the entries folded
-  std::set<uint64_t> undecided_;      // submit_seq of contracts in kSubmitted
+  std::set<uint64_t> undecided_;      // submit_seq of contracts without a decision
   std::map<uint64_t, Digest> heads_;  // size -> root, since the oldest undecided contract
 };
 
@@ -196,7 +207,8 @@ struct Obstacle {
 std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecision& decision);
 // The part of it that needs no recorded contract, for quotes: datasets, prices, budgets;
 // not the balance, which a quote does not touch.
-std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const ContractSubmit& submit,
+std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const PublicKey& consumer,
+                                          const ContractSubmit& submit,
                                           const ContractDecision& decision);
 
 // Provider payouts of a settled contract: grants summed by provider. Sums to `price`.

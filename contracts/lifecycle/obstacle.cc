@@ -1,5 +1,7 @@
 // The rules of an allowing decision, asked by the keeper before it signs and by
 // apply when it is recorded. contracts/SPEC.md, "Admission".
+#include <map>
+
 #include "contracts/lifecycle/budget.h"
 
 namespace souk::contracts {
@@ -14,14 +16,14 @@ bool in_range(const Charges& charges) {
 }
 
 // The best order's figures, for people: what is free and what was asked there.
-Obstacle exhausted(const Dataset& dataset, const Grant& grant) {
-  Obstacle obstacle{"budget_exhausted", to_hex(grant.dataset), "none", "an order with room"};
+Obstacle exhausted(const char* code, const Charges& caps, const Spending& spending,
+                   const Grant& grant) {
+  Obstacle obstacle{code, to_hex(grant.dataset), "none", "an order with room"};
   int64_t least_missing = kMaxJsonInteger;
   for (size_t order = 0; order < grant.charges.size(); ++order) {
-    const Budget& budget = dataset.budget;
-    if (budget.caps[order] < 0) continue;
-    int64_t spent = saturating_sum(budget.committed[order], budget.reserved[order]);
-    int64_t free = std::max<int64_t>(0, budget.caps[order] - spent);
+    if (caps[order] < 0) continue;
+    int64_t spent = saturating_sum(spending.committed[order], spending.reserved[order]);
+    int64_t free = std::max<int64_t>(0, caps[order] - spent);
     int64_t missing = grant.charges[order] - free;
     if (missing >= least_missing) continue;
     least_missing = missing;
@@ -48,8 +50,37 @@ std::optional<Obstacle> price_obstacle(const ContractSubmit& submit,
   return std::nullopt;
 }
 
+// Nothing of it yet is a spending of its own.
+template <class Name>
+const Spending& spending_of(const std::map<Name, Spending>& all, const Name& name) {
+  static const Spending kNothing;
+  auto it = all.find(name);
+  return it == all.end() ? kNothing : it->second;
+}
+
+// All three budgets bear the charges, or none is touched.
+std::optional<Obstacle> budget_obstacle(const Dataset& dataset, const ContractSubmit& submit,
+                                        const PublicKey& consumer, const Grant& grant) {
+  if (!has_room(dataset.budget.caps, dataset.budget, grant.charges)) {
+    return exhausted("budget_exhausted", dataset.budget.caps, dataset.budget, grant);
+  }
+  if (grant.consumer_caps) {
+    const Spending& spent = spending_of(dataset.consumers, consumer);
+    if (!has_room(*grant.consumer_caps, spent, grant.charges)) {
+      return exhausted("consumer_budget_exhausted", *grant.consumer_caps, spent, grant);
+    }
+  }
+  if (grant.purpose_caps) {
+    const Spending& spent = spending_of(dataset.purposes, submit.purpose);
+    if (!has_room(*grant.purpose_caps, spent, grant.charges)) {
+      return exhausted("purpose_budget_exhausted", *grant.purpose_caps, spent, grant);
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractSubmit& submit,
-                                         const Grant& grant) {
+                                         const PublicKey& consumer, const Grant& grant) {
   std::string id = to_hex(grant.dataset);
   bool is_private = submit.spec.privacy.has_value();
   if (grant.waived) {
@@ -62,13 +93,13 @@ std::optional<Obstacle> privacy_obstacle(const Dataset& dataset, const ContractS
   if (!in_range(grant.charges) || !in_range(grant.epsilon_micro)) {
     return Obstacle{"overflow", id, "", ""};
   }
-  if (!has_room(dataset.budget, grant.charges)) return exhausted(dataset, grant);
-  return std::nullopt;
+  return budget_obstacle(dataset, submit, consumer, grant);
 }
 
 }  // namespace
 
-std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const ContractSubmit& submit,
+std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const PublicKey& consumer,
+                                          const ContractSubmit& submit,
                                           const ContractDecision& decision) {
   const auto& wanted = submit.datasets;
   bool one_each =
@@ -84,7 +115,7 @@ std::optional<Obstacle> obstacle_of_terms(const MarketState& state, const Contra
   }
   if (auto found = price_obstacle(submit, decision)) return found;
   for (const auto& grant : decision.grants) {
-    auto found = privacy_obstacle(*state.dataset(grant.dataset), submit, grant);
+    auto found = privacy_obstacle(*state.dataset(grant.dataset), submit, consumer, grant);
     if (found) return found;
   }
   return std::nullopt;
@@ -100,7 +131,8 @@ std::optional<Obstacle> obstacle(const MarketState& state, const ContractDecisio
   if (contract->phase != Phase::kSubmitted) {
     return Obstacle{"not_submitted", "", phase_name(contract->phase), "submitted"};
   }
-  if (auto found = obstacle_of_terms(state, contract->submit, decision)) return found;
+  if (auto found = obstacle_of_terms(state, contract->consumer, contract->submit, decision))
+    return found;
   Minor balance = state.balance(contract->consumer);
   if (balance < decision.price) {
     return Obstacle{"unfunded", "", std::to_string(balance), std::to_string(decision.price)};

@@ -34,6 +34,7 @@ Json::Object members(const ContractSubmit& record);
 Json::Object members(const ContractDecision& record);
 Json::Object members(const JobStart& record);
 Json::Object members(const JobResult& record);
+Json::Object members(const JobStop& record);
 Json::Object members(const JobAbort& record);
 Json::Object members(const Credential& record);
 
@@ -50,6 +51,7 @@ Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>);
 Result<ContractDecision> read(Fields& fields, Of<ContractDecision>);
 Result<JobStart> read(Fields& fields, Of<JobStart>);
 Result<JobResult> read(Fields& fields, Of<JobResult>);
+Result<JobStop> read(Fields& fields, Of<JobStop>);
 Result<JobAbort> read(Fields& fields, Of<JobAbort>);
 Result<Credential> read(Fields& fields, Of<Credential>);
 

@@ -28,11 +28,14 @@ bool looks_like_recipient(const std::string& text) {
 }
 
 Json to_json(const Grant& grant) {
-  return Json::Object{{"dataset", grant.dataset},
-                      {"price", grant.price},
-                      {"charges", charges_json(grant.charges)},
-                      {"epsilon_micro", grant.epsilon_micro},
-                      {"waived", grant.waived}};
+  Json::Object out{{"dataset", grant.dataset},
+                   {"price", grant.price},
+                   {"charges", charges_json(grant.charges)},
+                   {"epsilon_micro", grant.epsilon_micro},
+                   {"waived", grant.waived}};
+  if (grant.consumer_caps) out["consumer_caps"] = charges_json(*grant.consumer_caps);
+  if (grant.purpose_caps) out["purpose_caps"] = charges_json(*grant.purpose_caps);
+  return out;
 }
 
 Result<Digest> digest_item(const Json& json) {
@@ -49,6 +52,12 @@ Result<Grant> grant_from_json(const Json& json) {
   grant.charges = TRY(charges_member(fields, "charges", 0));
   grant.epsilon_micro = TRY(fields.integer("epsilon_micro"));
   grant.waived = TRY(fields.boolean("waived"));
+  if (fields.has("consumer_caps")) {
+    grant.consumer_caps = TRY(charges_member(fields, "consumer_caps", -1));
+  }
+  if (fields.has("purpose_caps")) {
+    grant.purpose_caps = TRY(charges_member(fields, "purpose_caps", -1));
+  }
   TRY(fields.done());
   return grant;
 }

@@ -7,21 +7,25 @@ namespace souk::contracts {
 Json to_json(const Manifest& manifest) {
   Json::Array shape;
   for (uint32_t side : manifest.feature_shape) shape.push_back(side);
-  return Json::Object{{"name", manifest.name},
-                      {"provider_name", manifest.provider_name},
-                      {"rows", manifest.rows},
-                      {"feature_shape", std::move(shape)},
-                      {"feature_names", codec::texts_json(manifest.feature_names)},
-                      {"class_names", codec::texts_json(manifest.class_names)},
-                      {"label", manifest.label},
-                      {"ciphertext", manifest.ciphertext},
-                      {"size", manifest.size},
-                      {"policy", manifest.policy},
-                      {"price", manifest.price},
-                      {"budget_epsilon_micro", manifest.budget_epsilon_micro},
-                      {"budget_delta_pico", manifest.budget_delta_pico},
-                      {"budget_caps", codec::charges_json(manifest.budget_caps)},
-                      {"salt", manifest.salt}};
+  Json::Object out{{"name", manifest.name},
+                   {"provider_name", manifest.provider_name},
+                   {"rows", manifest.rows},
+                   {"feature_shape", std::move(shape)},
+                   {"feature_names", codec::texts_json(manifest.feature_names)},
+                   {"class_names", codec::texts_json(manifest.class_names)},
+                   {"label", manifest.label},
+                   {"ciphertext", manifest.ciphertext},
+                   {"size", manifest.size},
+                   {"policy", manifest.policy},
+                   {"price", manifest.price},
+                   {"budget_epsilon_micro", manifest.budget_epsilon_micro},
+                   {"budget_delta_pico", manifest.budget_delta_pico},
+                   {"budget_caps", codec::charges_json(manifest.budget_caps)},
+                   {"salt", manifest.salt}};
+  // Left out at their defaults, so that every manifest has one text.
+  if (!manifest.policy_engine.empty()) out["policy_engine"] = manifest.policy_engine;
+  if (manifest.user_cap != 1) out["user_cap"] = manifest.user_cap;
+  return out;
 }
 
 Result<Manifest> manifest_from_json(const Json& json) {
@@ -56,6 +60,10 @@ Result<Manifest> manifest_from_json(const Json& json) {
   manifest.budget_delta_pico = TRY(fields.integer("budget_delta_pico", 0, codec::kMaxDeltaPico));
   manifest.budget_caps = TRY(codec::charges_member(fields, "budget_caps", -1));
   manifest.salt = TRY(codec::hex_text(fields, "salt", 32));
+  if (fields.has("policy_engine")) {
+    manifest.policy_engine = TRY(codec::hex_text(fields, "policy_engine", 64));
+  }
+  if (fields.has("user_cap")) manifest.user_cap = TRY(fields.integer("user_cap", 2, kMaxUserCap));
   TRY(fields.done());
   return manifest;
 }

@@ -53,6 +53,22 @@ Result<Wrap> wrap_from_json(const Json& json) {
   return wrap;
 }
 
+Json to_json(const JobStop::Spent& spent) {
+  return Json::Object{{"charges", charges_json(spent.charges)},
+                      {"dataset", spent.dataset},
+                      {"epsilon_micro", spent.epsilon_micro}};
+}
+
+Result<JobStop::Spent> spent_from_json(const Json& json) {
+  auto fields = TRY(Fields::of(json, "job.stop.spent"));
+  JobStop::Spent spent;
+  spent.charges = TRY(charges_member(fields, "charges", 0));
+  spent.dataset = TRY(fields.named<DatasetId>("dataset"));
+  spent.epsilon_micro = TRY(fields.integer("epsilon_micro"));
+  TRY(fields.done());
+  return spent;
+}
+
 }  // namespace
 
 template <>
@@ -62,6 +78,10 @@ const char* name_of<JobStart>() {
 template <>
 const char* name_of<JobResult>() {
   return "job.result";
+}
+template <>
+const char* name_of<JobStop>() {
+  return "job.stop";
 }
 template <>
 const char* name_of<JobAbort>() {
@@ -132,6 +152,26 @@ Result<JobResult> read(Fields& fields, Of<JobResult>) {
   record.spec = TRY(fields.digest("spec"));
   record.trainer_evidence = TRY(fields.digest("trainer_evidence"));
   record.sealed_header = TRY(sealed_bytes(fields, "sealed_header"));
+  return record;
+}
+
+Json::Object members(const JobStop& record) {
+  Json::Array spent;
+  for (const auto& item : record.spent) spent.push_back(to_json(item));
+  return {{"contract", record.contract},
+          {"job_start", record.job_start},
+          {"spent", std::move(spent)},
+          {"steps", record.steps}};
+}
+
+Result<JobStop> read(Fields& fields, Of<JobStop>) {
+  JobStop record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.job_start = TRY(fields.digest("job_start"));
+  auto steps = TRY(fields.integer("steps", 0, std::numeric_limits<uint32_t>::max()));
+  record.steps = static_cast<uint32_t>(steps);
+  record.spent =
+      TRY(list_member<JobStop::Spent>(fields, "spent", 1, kMaxDatasets, spent_from_json));
   return record;
 }
 

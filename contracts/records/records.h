@@ -97,6 +97,12 @@ struct Manifest {
   int64_t budget_delta_pico = 0;
   Charges budget_caps{};  // policy/privacy/budget.h caps_for(budget)
   std::string salt;       // 32 hex: two equal datasets stay two
+  // The engine whose semantics the policy was written for, in hex; "" and left out: any.
+  std::string policy_engine = {};
+  // How many rows one person has at most: the unit that the budget protects. 1 and left out:
+  // a row is the unit. A promise of the
+  // provider: nobody else can tell who is who.
+  int64_t user_cap = 1;
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 Json to_json(const Manifest& manifest);
@@ -191,6 +197,10 @@ struct Grant {
   Charges charges{};          // reserved now; all zero when privacy is waived
   int64_t epsilon_micro = 0;  // of this run alone, at its delta
   bool waived = false;        // the provider's policy waived privacy by name
+  // What the provider's policy allows this consumer, or this purpose, to take of the dataset
+  // over all its contracts; left out where it names no such budget.
+  std::optional<Charges> consumer_caps = std::nullopt;
+  std::optional<Charges> purpose_caps = std::nullopt;
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 
@@ -263,6 +273,23 @@ struct JobResult {
 };
 std::string header_wrap_info(const MarketId& market, const ContractId& contract);
 
+// Authored by the trainer's receipt key, when the ledger it was shown ended its run: what the
+// steps it has taken cost. Neither a model nor any state of the run outlives it.
+struct JobStop {
+  static constexpr const char* kType = "application/vnd.souk.job-stop+json";
+  ContractId contract;
+  Digest job_start{};  // payload hash
+  uint32_t steps = 0;  // begun, finished or not
+  struct Spent {
+    DatasetId dataset;
+    Charges charges{};  // of these steps, rounded up; at most what is reserved
+    int64_t epsilon_micro = 0;
+    friend bool operator==(const Spent&, const Spent&) = default;
+  };
+  std::vector<Spent> spent;  // one for each dataset, in the contract's order
+  friend bool operator==(const JobStop&, const JobStop&) = default;
+};
+
 // Authored by the keeper: the trainer is gone. Money returns, epsilon commits.
 struct JobAbort {
   static constexpr const char* kType = "application/vnd.souk.job-abort+json";
@@ -279,7 +306,7 @@ struct Tick {
 
 using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke, DatasetErase,
                             PolicyPublish, PolicyChange, ContractSubmit, ContractDecision, JobStart,
-                            JobResult, JobAbort, Tick>;
+                            JobResult, JobStop, JobAbort, Tick>;
 
 // The record an authentic entry carries. kMalformed names the member.
 Result<Record> record_of(const ledger::AuthenticEntry& entry);

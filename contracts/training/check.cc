@@ -171,6 +171,9 @@ Status check_sampling_and_privacy(const TrainingSpec& spec) {
     return malformed("spec.privacy.clip", "expected 1e-9 to 1e9");
   if (!within(privacy.noise_multiplier, 1e-3, 1e6))
     return malformed("spec.privacy.noise_multiplier", "expected 0.001 to 1000000");
+  if (privacy.user_cap < 1 || privacy.user_cap > kMaxUserCap) {
+    return malformed("spec.privacy.user_cap", "expected 1 to 1024 rows of a person");
+  }
   if (privacy.epsilon_micro < 1 || privacy.epsilon_micro > kMaxEpsilonMicro) {
     return malformed("spec.privacy.epsilon_micro", "expected 1 to 1000000000000");
   }

@@ -217,6 +217,9 @@ Result<PrivacySpec> read_privacy(const Json& json) {
   privacy.epsilon_micro = TRY(fields.integer("epsilon_micro", 1, kMaxEpsilonMicro));
   privacy.delta_pico = TRY(fields.integer("delta_pico", 1, kMaxDeltaPico));
   privacy.clipping = TRY(choice(fields, "clipping", kClippings, "spec.privacy"));
+  if (fields.has("user_cap")) {
+    privacy.user_cap = static_cast<uint32_t>(TRY(fields.integer("user_cap", 2, kMaxUserCap)));
+  }
   TRY(fields.done());
   return privacy;
 }
@@ -269,6 +272,8 @@ Json to_json(const TrainingSpec& spec) {
                            {"epsilon_micro", spec.privacy->epsilon_micro},
                            {"delta_pico", spec.privacy->delta_pico},
                            {"clipping", name_of(kClippings, spec.privacy->clipping)}};
+    // Left out where a row is the unit, so that every specification has one text.
+    if (spec.privacy->user_cap != 1) (*privacy.object())["user_cap"] = spec.privacy->user_cap;
   }
   Json::Object out{
       {"version", kFormatVersion},

@@ -72,6 +72,8 @@ struct Optimizer {
 };
 
 // Differential privacy of the whole run (DP-SGD, Abadi et al. 2016), add/remove one record.
+inline constexpr int64_t kMaxUserCap = 1024;  // rows of one person
+
 struct PrivacySpec {
   double clip = 1;              // L2 bound C of one example's gradient
   double noise_multiplier = 1;  // sigma: noise deviation is sigma * C on the sum
@@ -81,6 +83,8 @@ struct PrivacySpec {
   // How one example's gradient is brought below C: by its norm; each of L trained layers below
   // C / sqrt(L); or always to nearly C (C / (norm + 0.01 C): automatic clipping, Bu et al. 2022).
   enum class Clipping : uint8_t { kFlat, kPerLayer, kAutomatic } clipping = Clipping::kFlat;
+  // Whom epsilon is about: 1, a row; k > 1, a person with at most k rows.
+  uint32_t user_cap = 1;
   friend bool operator==(const PrivacySpec&, const PrivacySpec&) = default;
 };
 

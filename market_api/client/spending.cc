@@ -17,7 +17,9 @@ Result<Spending> spending_of(const contracts::MarketState& state,
     }
     if (!granted) continue;
     policy::Event event{policy::rate_from_threshold(contract.submit.spec.sampling_threshold),
-                        privacy->noise_multiplier, contract.submit.spec.steps};
+                        privacy->noise_multiplier,
+                        contract.stop ? contract.stop->steps : contract.submit.spec.steps,
+                        static_cast<uint32_t>(dataset.manifest.user_cap)};
     bool holds = dataset.budget.holders.count(id) != 0;
     bool spent = !holds && contract.start.has_value();
     if (!holds && !spent) continue;  // ended before it started: nothing was opened

@@ -10,8 +10,9 @@
 namespace souk::market {
 
 struct Fed {
-  uint64_t size = 0;  // what the enclave has confirmed
-  Json confirmed;     // body of its kConfirmed
+  uint64_t size = 0;     // what the enclave has confirmed
+  Json confirmed;        // body of its kConfirmed, or
+  bool stopped = false;  // of the kStopped that a trainer gave instead
 };
 
 // Leaves from `from` in pieces, then `note`, a checkpoint that covers exactly them. `ask` is

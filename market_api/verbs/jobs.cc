@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "ledger/proof/checkpoint.h"
 #include "market_api/verbs/feed.h"
 #include "market_api/verbs/market.h"
 #include "market_api/verbs/witnesses.h"
@@ -70,16 +71,18 @@ bool Market::decide_once() {
   }
   for (const auto& [id, contract] : state.contracts()) {
     bool open = contract.phase == Phase::kSubmitted || contract.phase == Phase::kEscrowed ||
-                contract.phase == Phase::kRunning;
+                contract.phase == Phase::kRunning || contract.phase == Phase::kStopping;
+    bool undecided = contract.phase == Phase::kExpired && !contract.decision;
     std::optional<Frame> next;
     const char* waiting = "";
     if (open && contract.deadline <= clock_.now()) {
       next = trainer::frame(Kind::kTick, Json::Object{});
       waiting = "end waits: ";
-    } else if (contract.phase == Phase::kSubmitted) {
+    } else if (contract.phase == Phase::kSubmitted || undecided) {
       next = about(Kind::kDecide, id);
       waiting = "decision waits: ";
-    } else if (contract.phase == Phase::kRunning && training != id) {
+    } else if ((contract.phase == Phase::kRunning || contract.phase == Phase::kStopping) &&
+               training != id) {
       next = abort_of(id);
       waiting = "refund waits: ";
     }
@@ -103,7 +106,9 @@ Status Market::record_step(const Frame& request, const Contract& contract) {
   uint64_t seq = TRY(keeper_->record(request));
   contracts::MarketState after = state();
   const Contract* now = after.contract(contract.id);
-  if (now && now->phase != contract.phase) return Done{};
+  bool moved = now && (now->phase != contract.phase ||
+                       now->decision.has_value() != contract.decision.has_value());
+  if (moved) return Done{};
   auto why = after.voids().find(seq);
   return Error(Code::kTryAgain, "entry " + std::to_string(seq) + " had no effect on it" +
                                     (why == after.voids().end() ? "" : ": " + why->second));
@@ -173,6 +178,34 @@ Status Market::run_job(const Contract& contract) {
   return done;
 }
 
+// The ledger as it stands at a checkpoint of the run, as far as witnesses have cosigned it
+// where there are any. What the trainer signed, if it is told to stop by it.
+Result<std::optional<Json>> Market::show_more(trainer::EnclaveProcess& process, uint64_t& size,
+                                              std::string& note) {
+  std::string newest = witnesses_ ? witnesses_->newest().note : ledger_->checkpoint();
+  if (!newest.empty()) {
+    auto checkpoint = TRY(ledger::open_checkpoint(newest, ledger_->log_key()));
+    if (checkpoint.size >= size) note = newest;
+  }
+  Fed fed = TRY(feed_ledger(*ledger_, size, note, [&](const Frame& request) {
+    return process.ask(request, kTrainerAnswerMs);
+  }));
+  size = fed.size;
+  if (!fed.stopped) return std::optional<Json>();
+  return std::optional<Json>(std::move(fed.confirmed));
+}
+
+// A record that the trainer has signed: its result, or how far it came.
+Status Market::append_from_trainer(const Json& body) {
+  auto fields = TRY(Fields::of(body, "trainer"));
+  auto envelope = TRY(fields.base64("envelope"));
+  TRY(fields.done());
+  auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  TRY(ledger_->append(std::move(entry)));
+  return Done{};
+}
+
 Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract) {
   const ContractId& id = contract.id;
   auto ask = [&](const Frame& request, Kind answer_kind) -> Result<Json> {
@@ -200,8 +233,9 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
     auto witnessed = TRY(witnesses_->wait_for(ledger_->size(), -1, kWitnessWaitMs));
     note = witnessed.note;
   }
-  TRY(feed_ledger(*ledger_, 0, note,
-                  [&](const Frame& request) { return process.ask(request, kTrainerAnswerMs); }));
+  Fed shown = TRY(feed_ledger(*ledger_, 0, note, [&](const Frame& request) {
+    return process.ask(request, kTrainerAnswerMs);
+  }));
 
   contracts::MarketState now = state();
   for (const auto& dataset_id : contract.submit.datasets) {
@@ -237,21 +271,25 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       note_progress(id, progress);
       contracts::MarketState current = state();
       const Contract* recorded = current.contract(id);
-      if (!recorded || recorded->phase != Phase::kRunning || recorded->deadline <= clock_.now()) {
+      bool on =
+          recorded && (recorded->phase == Phase::kRunning || recorded->phase == Phase::kStopping);
+      if (!on || recorded->deadline <= clock_.now()) {
         return Error(Code::kRefused, "the job ended before its result");
       }
-      std::lock_guard lock(mutex_);
-      if (stopping_) return Error(Code::kTryAgain, "the market is closing");
-      continue;
+      {
+        std::lock_guard lock(mutex_);
+        if (stopping_) return Error(Code::kTryAgain, "the market is closing");
+      }
+      std::optional<Json> stop = TRY(show_more(process, shown.size, note));
+      if (!stop) continue;
+      TRY(append_from_trainer(*stop));
+      note_progress(id, {progress.step, progress.epsilon_micro, "stopped: its policy was revoked"});
+      return Done{};
     }
     auto body = TRY(trainer::expect(message, Kind::kResult));
-    auto fields = TRY(Fields::of(body, "result"));
-    auto envelope = TRY(fields.base64("envelope"));
     // The blob, then the entry: a crash between leaves an unused blob and a refund.
     TRY(blobs_->put(model));
-    auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
-    auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
-    TRY(ledger_->append(std::move(entry)));
+    TRY(append_from_trainer(body));
     auto last = progress(id);
     last.detail = "settled";
     note_progress(id, last);

@@ -191,6 +191,11 @@ void Market::erase_blobs() {
     auto gone = blobs_->erase(ciphertext);
     (void)gone;  // tried again at the next start
   }
+  for (const auto& [id, contract] : follower_->state().contracts()) {
+    if (!contract.destroyed || !contract.result) continue;
+    auto gone = blobs_->erase(contract.result->payload);
+    (void)gone;  // likewise
+  }
 }
 
 Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted) {
@@ -201,7 +206,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
   auto record = TRY(contracts::record_of(entry));
   if (!from_participants(record)) {
-    return Error(Code::kRefused, "expected a deposit, an offer, a revocation or a contract");
+    return Error(Code::kRefused,
+                 "expected a deposit, an offer, a policy, a revocation or a contract");
   }
   if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
     auto size = blobs_->size(offer->manifest.ciphertext);
@@ -220,7 +226,9 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                                         " without effect: " + it->second);
     }
   }
-  if (std::holds_alternative<contracts::DatasetErase>(record)) erase_blobs();
+  auto* change = std::get_if<contracts::PolicyChange>(&record);
+  bool destroys = change && change->move == contracts::PolicyChange::Move::kRevokeDestroy;
+  if (destroys || std::holds_alternative<contracts::DatasetErase>(record)) erase_blobs();
   if (wanted == Acknowledgement::kWitnessed) return witnessed_receipt(receipt.seq, kWitnessWaitMs);
   return receipt;
 }

@@ -103,6 +103,9 @@ class Market {
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Status run_job(const contracts::Contract& contract);
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
+  Result<std::optional<Json>> show_more(trainer::EnclaveProcess& process, uint64_t& size,
+                                        std::string& note);
+  Status append_from_trainer(const Json& body);
   void note_progress(const ContractId& contract, JobProgress progress);
   void wake();
 

@@ -28,6 +28,8 @@ constexpr AmountField kAmounts[] = {
     {"min_noise_micro", &Obligations::min_noise_micro},
     {"max_steps", &Obligations::max_steps},
     {"max_parameters", &Obligations::max_parameters},
+    {"consumer_epsilon_micro", &Obligations::consumer_epsilon_micro},
+    {"purpose_epsilon_micro", &Obligations::purpose_epsilon_micro},
     {"min_co_providers", &Obligations::min_co_providers},
     {"max_retention_days", &Obligations::max_retention_days},
     {"embargo_until", &Obligations::embargo_until},
@@ -125,6 +127,8 @@ Obligations meet(const Obligations& a, const Obligations& b) {
   } else {
     out.allowed_algorithms = a.allowed_algorithms ? a.allowed_algorithms : b.allowed_algorithms;
   }
+  out.consumer_epsilon_micro = least(a.consumer_epsilon_micro, b.consumer_epsilon_micro);
+  out.purpose_epsilon_micro = least(a.purpose_epsilon_micro, b.purpose_epsilon_micro);
   out.min_co_providers = most(a.min_co_providers, b.min_co_providers);
   out.max_retention_days = least(a.max_retention_days, b.max_retention_days);
   out.embargo_until = most(a.embargo_until, b.embargo_until);

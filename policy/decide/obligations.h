@@ -22,6 +22,10 @@ struct Obligations {
   std::optional<std::vector<std::string>> allowed_algorithms;  // sorted, each once
   enum class OutputForm : uint8_t { kWeights };
   std::optional<OutputForm> output_form;
+  // Further budgets of the dataset, at its delta: what one consumer, or one purpose, may take
+  // of it over all its contracts. The ledger keeps them (contracts/SPEC.md, Admission).
+  std::optional<int64_t> consumer_epsilon_micro;
+  std::optional<int64_t> purpose_epsilon_micro;
   std::optional<int64_t> min_co_providers;  // providers of the contract beside this one
   // Duties, told to the consumer by the decision, the start and the model card; no
   // part of a run can show that they were kept.

@@ -68,12 +68,14 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
                   {"epsilon_micro", 0},
                   {"delta_pico", 0},
                   {"noise_micro", 0},
-                  {"clip_micro", 0}};
+                  {"clip_micro", 0},
+                  {"user_cap", 1}};
   if (spec.privacy) {
     dp["epsilon_micro"] = spec.privacy->epsilon_micro;
     dp["delta_pico"] = spec.privacy->delta_pico;
     dp["noise_micro"] = micro_down(spec.privacy->noise_multiplier);
     dp["clip_micro"] = micro_up(spec.privacy->clip);
+    dp["user_cap"] = spec.privacy->user_cap;
   }
   std::set<std::string> types;
   Json::Array details;
@@ -122,6 +124,7 @@ Json build_dataset(const DatasetFacts& facts) {
       {"price", facts.price_minor},
       {"budget", Json::Object{{"epsilon_micro", facts.budget_epsilon_micro},
                               {"delta_pico", facts.budget_delta_pico}}},
+      {"user_cap", facts.user_cap},
   };
 }
 

@@ -45,6 +45,7 @@ struct DatasetFacts {
   int64_t price_minor = 0;
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;
+  int64_t user_cap = 1;  // rows of one person at most
 };
 
 // What a dataset has answered to one consumer, or for one purpose, so far: the

@@ -27,10 +27,20 @@ const std::set<std::string> kGlobals = {
     "math", "string",   "table",    "contains", "rules", "request", "dataset", "ctx"};
 const std::set<std::string> kAnswerKeys = {"allow", "reason", "reasons", "price", "obligations"};
 const std::set<std::string> kReasonKeys = {"code", "message", "path", "got", "need"};
-const std::set<std::string> kObligationKeys = {
-    "max_epsilon_micro",  "max_delta_pico",   "min_noise_micro",    "max_steps",
-    "max_parameters",     "min_co_providers", "max_retention_days", "embargo_until",
-    "allowed_algorithms", "output_form",      "attribution",        "waive_privacy"};
+const std::set<std::string> kObligationKeys = {"max_epsilon_micro",
+                                               "max_delta_pico",
+                                               "min_noise_micro",
+                                               "max_steps",
+                                               "max_parameters",
+                                               "min_co_providers",
+                                               "max_retention_days",
+                                               "embargo_until",
+                                               "consumer_epsilon_micro",
+                                               "purpose_epsilon_micro",
+                                               "allowed_algorithms",
+                                               "output_form",
+                                               "attribution",
+                                               "waive_privacy"};
 
 size_t edits(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);

@@ -131,11 +131,19 @@ Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t ste
   auto way = contracts::clipping_from_name(clipping);
   if (!way) return wrong("privacy.clipping", "\"flat\", \"per_layer\" or \"automatic\"");
   privacy.spec.clipping = *way;
+  if (table.find("user_cap")) {
+    auto cap = TRY(table.whole("user_cap", 1, contracts::kMaxUserCap));
+    privacy.spec.user_cap = static_cast<uint32_t>(cap);
+  }
   const Json* noise = table.find("noise_multiplier");
   TRY(table.done());
   if (noise) {
     privacy.spec.noise_multiplier = TRY(real_of(*noise, "privacy.noise_multiplier"));
     return privacy;
+  }
+  if (privacy.spec.user_cap > 1) {
+    return wrong("privacy.noise_multiplier",
+                 "a number where user_cap is more than 1 (souk privacy noise finds it: psgu)");
   }
   if (!calibrate) return wrong("privacy.noise_multiplier", "a number");
   double q = std::ldexp(static_cast<double>(threshold), -64);

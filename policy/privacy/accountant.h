@@ -20,6 +20,9 @@ struct Event {
   double q = 0;        // sampling rate, 0 <= q <= 1
   double sigma = 1;    // noise multiplier, > 0
   uint64_t steps = 0;  // at most 2^32
+  // How many rows the one who is added or removed has at most, 1 ... 4096. More than one: a
+  // person, each of whose rows is drawn on its own (psgu), never a multiple of a row's epsilon.
+  uint32_t records = 1;
   friend bool operator==(const Event&, const Event&) = default;
 };
 
@@ -30,9 +33,12 @@ inline constexpr double kSamplerSlack = 1e-4;
 // The rate of "include iff u64 < threshold", rounded up to a double.
 double rate_from_threshold(uint64_t threshold);
 
-// Renyi divergence of integer order >= 2 of one step, the larger of the two directions
-// (Mironov, Talwar, Zhang 2019, 1908.10530, section 3.3: a finite sum), never below the
-// exact value. Infinity where it does not fit a double.
+// Renyi divergence of integer order >= 2 of one step of `event`, the larger direction, never
+// below the exact value. Infinity where it does not fit a double.
+double rdp_of_step(const Event& event, uint32_t order);
+
+// The same for records = 1: the larger of the two directions
+// (Mironov, Talwar, Zhang 2019, 1908.10530, section 3.3: a finite sum).
 double rdp_subsampled_gaussian(double q, double sigma, uint32_t order);
 
 // A sound upper bound of epsilon at delta: the smaller of the Renyi bound

@@ -21,8 +21,7 @@ Charges charges_for(const Event& event) {
   Charges charges{};
   if (event.steps == 0 || event.q == 0) return charges;
   for (size_t i = 0; i < kOrders.size(); ++i) {
-    double divergence = static_cast<double>(event.steps) *
-                        rdp_subsampled_gaussian(event.q, event.sigma, kOrders[i]);
+    double divergence = static_cast<double>(event.steps) * rdp_of_step(event, kOrders[i]);
     charges[i] = saturated(std::ceil(divergence * kNano * (1 + 1e-14)) + kSamplerCharge);
   }
   return charges;

@@ -236,6 +236,26 @@ JobResult World::result(const ContractId& id) const {
   return result;
 }
 
+JobStop World::stop(const ContractId& id, uint32_t steps) const {
+  const Contract& contract = *state_.contract(id);
+  JobStop stop;
+  stop.contract = id;
+  stop.job_start = contract.start_hash;
+  stop.steps = steps;
+  int64_t whole = contract.submit.spec.steps;
+  for (const auto& dataset : contract.submit.datasets) stop.spent.push_back({dataset});
+  if (!contract.decision || !contract.decision->allow) return stop;
+  for (size_t i = 0; i < stop.spent.size(); ++i) {
+    const Grant& grant = contract.decision->grants[i];
+    auto share = [&](int64_t of) { return (of * steps + whole - 1) / whole; };
+    for (size_t order = 0; order < grant.charges.size(); ++order) {
+      stop.spent[i].charges[order] = share(grant.charges[order]);
+    }
+    stop.spent[i].epsilon_micro = share(grant.epsilon_micro);
+  }
+  return stop;
+}
+
 void World::fund(const std::string& consumer, Minor minor) {
   CHECK(record(Deposit{key_named(consumer).public_key(), minor}, "treasury").empty());
 }

@@ -66,6 +66,8 @@ class World {
   ContractDecision deny(const ContractId& contract) const;
   JobStart start(const ContractId& contract, const std::string& trainer = "trainer") const;
   JobResult result(const ContractId& contract) const;
+  // After `steps` of its steps, at that share of its charges.
+  JobStop stop(const ContractId& contract, uint32_t steps) const;
 
   // Recorded with success, by "keeper", "treasury", or the one named.
   void fund(const std::string& consumer, Minor minor);

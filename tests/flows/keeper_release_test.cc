@@ -1,5 +1,6 @@
 // When the keeper gives out a model: once it is paid for.
 #include "ledger/crypto/hash.h"
+#include "policy/privacy/budget.h"
 #include "tests/flows/keeper_flow.h"
 
 namespace souk::flows {
@@ -40,6 +41,133 @@ TEST_F(KeeperFlow, NoModelBeforeItIsSettled) {
   EXPECT_EQ(market.keeper().about(Kind::kRelease, id).body, header);
   market.restart_keeper();
   EXPECT_EQ(market.keeper().about(Kind::kRelease, id).body, header);
+}
+
+// ---- revoked policies --------------------------------------------------------------
+
+std::string revoke(MarketFixture& market, const Offered& dataset,
+                   contracts::PolicyChange::Move move) {
+  Digest version = market.state().dataset(dataset.id)->policies.begin()->first;
+  auto seq =
+      market.append(contracts::sign_record(contracts::PolicyChange{dataset.id, version, move},
+                                           market.providers[0].key, market.market()));
+  return market.void_of(seq);
+}
+
+TEST_F(KeeperFlow, NoModelOfADestroyedRunEvenAfterItWasReleasedOnce) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  StandIn trainer = market.started(id);
+  Bytes header = to_bytes("header");
+  market.append(contracts::sign_record(market.result_of(id, header, to_bytes("payload")),
+                                       trainer.signing, market.market()));
+  market.follow();
+  ASSERT_EQ(market.keeper().about(Kind::kRelease, id).body, header);
+  ASSERT_EQ(revoke(market, dataset, contracts::PolicyChange::Move::kRevokeDestroy), "");
+  // The host may keep the revocation back; it does so at no gain, since it had the header.
+  EXPECT_EQ(market.keeper().about(Kind::kRelease, id).body, header);
+  market.follow();
+  EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, id)), Code::kRefused);
+  market.restart_keeper();
+  EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, id)), Code::kRefused);
+}
+
+TEST_F(KeeperFlow, StoppingLeavesModelsThatAreDoneAndRevokingForNewOnesLeavesRuns) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId done = market.escrowed({dataset.id}), running = market.escrowed({dataset.id});
+  Bytes header = to_bytes("header");
+  StandIn first = market.started(done);
+  market.append(contracts::sign_record(market.result_of(done, header, to_bytes("payload")),
+                                       first.signing, market.market()));
+  StandIn second = market.started(running);
+  ASSERT_EQ(revoke(market, dataset, contracts::PolicyChange::Move::kRevokeNoNew), "");
+  EXPECT_EQ(market.phase(running), Phase::kRunning);
+  auto seq = market.append(contracts::sign_record(
+      market.result_of(running, header, to_bytes("other")), second.signing, market.market()));
+  EXPECT_EQ(market.void_of(seq), "");
+  market.follow();
+  EXPECT_EQ(market.keeper().about(Kind::kRelease, done).body, header);
+  EXPECT_EQ(market.keeper().about(Kind::kRelease, running).body, header);
+}
+
+TEST_F(KeeperFlow, NoKeyForAContractAllowedUnderARevokedVersion) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  ASSERT_EQ(revoke(market, dataset, contracts::PolicyChange::Move::kRevokeNoNew), "");
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  expect_no_key(id);
+}
+
+TEST_F(KeeperFlow, AnotherVersionDecidesOnlyOnceItIsActiveAndAPinnedOneStays) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 10'000);
+  Digest first = market.state().dataset(dataset.id)->policies.begin()->first;
+  contracts::PolicyPublish stricter{dataset.id, "return {allow = false, reason = 'closed'}",
+                                    Json::Object{}, to_hex(ByteView(policy::engine_hash()))};
+  Digest second = contracts::policy_version(stricter.source, stricter.parameters, stricter.engine);
+  auto by_provider = [&](const contracts::Record& record) {
+    return market.void_of(
+        market.append(contracts::sign_record(record, market.providers[0].key, market.market())));
+  };
+  auto phase_of = [&](std::vector<Digest> pins) {
+    auto submit = market.contract({dataset.id});
+    submit.policies = std::move(pins);
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    EXPECT_FALSE(market.record(Kind::kDecide, id));  // one decision, and no second
+    return market.phase(id);
+  };
+  ASSERT_EQ(by_provider(stricter), "");
+  EXPECT_EQ(phase_of({}), Phase::kEscrowed);
+  EXPECT_EQ(phase_of({second}), Phase::kRefused);  // published is not active
+  using Move = contracts::PolicyChange::Move;
+  ASSERT_EQ(by_provider(contracts::PolicyChange{dataset.id, second, Move::kActivate}), "");
+  EXPECT_EQ(phase_of({}), Phase::kRefused);
+  EXPECT_EQ(phase_of({first}), Phase::kEscrowed);  // as it was quoted
+  // A version for another engine answers nobody here.
+  contracts::PolicyPublish other{dataset.id, kFriendlyPolicy, Json::Object{}, std::string(64, 'e')};
+  Digest third = contracts::policy_version(other.source, other.parameters, other.engine);
+  ASSERT_EQ(by_provider(other), "");
+  ASSERT_EQ(by_provider(contracts::PolicyChange{dataset.id, third, Move::kActivate}), "");
+  EXPECT_EQ(phase_of({}), Phase::kRefused);
+}
+
+TEST_F(KeeperFlow, ABudgetThatThePolicyNamesForAConsumerIsGrantedAndThenExhausted) {
+  auto dataset = market.publish(
+      market.providers[0],
+      {.policy = "return {allow = true, obligations = {consumer_epsilon_micro = 3000000}}"});
+  market.deposit(market.lab.account(), 1'000'000);
+  int allowed = 0;
+  ContractId last;
+  for (int i = 0; i < 64; ++i) {
+    last = market.submit(market.contract({dataset.id}));
+    ASSERT_TRUE(market.record(Kind::kDecide, last));
+    if (market.phase(last) != Phase::kEscrowed) break;
+    ++allowed;
+    const auto& grant = market.state().contract(last)->decision->grants[0];
+    EXPECT_EQ(grant.consumer_caps, policy::caps_for(3'000'000, 10'000'000));
+  }
+  EXPECT_GT(allowed, 0);
+  EXPECT_LT(allowed, 64);
+  EXPECT_EQ(market.state().contract(last)->decision->status, "budget_exhausted");
+  // The dataset itself has room: somebody else is let in.
+  const auto& budget = market.state().dataset(dataset.id)->budget;
+  auto sum = policy::add(budget.committed, budget.reserved);
+  EXPECT_TRUE(policy::admits(budget.caps, sum, policy::Charges{}));
+}
+
+TEST_F(KeeperFlow, AnAttemptThatExpiredUndecidedIsRefusedOnce) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 1000);
+  ContractId id = market.submit(market.contract({dataset.id}));
+  market.clock().advance(3'600'001);
+  market.deposit(market.lab.account(), 1);  // time passes with any entry
+  ASSERT_EQ(market.phase(id), Phase::kExpired);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kExpired);
+  EXPECT_EQ(market.state().contract(id)->decision->status, "expired");
+  EXPECT_FALSE(market.record(Kind::kDecide, id));
+  expect_no_key(id);
 }
 
 TEST_F(KeeperFlow, NoModelAfterARefund) {

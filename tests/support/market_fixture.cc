@@ -97,7 +97,8 @@ std::string refusal_message(const Frame& frame) {
 }
 
 Result<ledger::Envelope> envelope_in(const Frame& frame) {
-  Kind kind = frame.kind == Kind::kResult ? Kind::kResult : Kind::kEnvelope;
+  Kind kind =
+      frame.kind == Kind::kResult || frame.kind == Kind::kStopped ? frame.kind : Kind::kEnvelope;
   auto body = TRY(trainer::expect(frame, kind));
   auto fields = TRY(Fields::of(body, "envelope"));
   auto bytes = TRY(fields.base64("envelope"));
@@ -548,6 +549,18 @@ Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer,
 Result<Frame> MarketFixture::show(TrainerThread& trainer, const History& history) const {
   auto added = TRY(trainer.ask(trainer::frame(Kind::kLeaves, leaves_body(history.leaves))));
   if (added.kind != Kind::kDone) return added;
+  trainer.note_shown(history.size());
+  return trainer.ask(
+      trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
+}
+
+Result<Frame> MarketFixture::show_more(TrainerThread& trainer, const History& history) const {
+  if (trainer.shown() < history.size()) {
+    auto rest = std::span(history.leaves).subspan(trainer.shown());
+    auto added = TRY(trainer.ask(trainer::frame(Kind::kLeaves, leaves_body(rest))));
+    if (added.kind != Kind::kDone) return added;
+    trainer.note_shown(history.size());
+  }
   return trainer.ask(
       trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
 }
@@ -572,7 +585,10 @@ Result<Delivery> MarketFixture::train(TrainerThread& trainer) const {
     if (message.kind == Kind::kBytes) {
       souk::append(out.payload, message.body);
     } else if (message.kind == Kind::kProgress) {
-      continue;
+      auto shown = TRY(show_more(trainer, history()));
+      if (shown.kind == Kind::kConfirmed) continue;
+      out.result = TRY(envelope_in(shown));
+      return out;
     } else {
       out.result = TRY(envelope_in(message));
       return out;

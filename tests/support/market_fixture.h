@@ -144,12 +144,16 @@ class TrainerThread {
   Result<trainer::Frame> receive();
   Result<trainer::Frame> ask(const trainer::Frame& frame);
   const std::vector<trainer::Frame>& heard() const { return heard_; }
+  // How much of the ledger it was shown, for who shows it more.
+  uint64_t shown() const { return shown_; }
+  void note_shown(uint64_t size) { shown_ = size; }
   // What run_trainer answered. Closes the channel first if it must.
   Status finish();
 
  private:
   std::optional<trainer::Channel> channel_;
   std::vector<trainer::Frame> heard_;
+  uint64_t shown_ = 0;
   std::optional<Status> ended_;
   std::thread thread_;
 };
@@ -235,6 +239,8 @@ class MarketFixture {
   Result<contracts::Evidence> prepare(TrainerThread& trainer, const ContractId& contract,
                                       const std::string& nonce) const;
   Result<trainer::Frame> show(TrainerThread& trainer, const History& history) const;
+  // The rest of `history` that it has not been shown yet, at a checkpoint of its run.
+  Result<trainer::Frame> show_more(TrainerThread& trainer, const History& history) const;
   Result<trainer::Frame> send_dataset(TrainerThread& trainer, const DatasetId& name,
                                       ByteView file) const;
   Result<Delivery> train(TrainerThread& trainer) const;

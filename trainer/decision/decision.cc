@@ -1,6 +1,7 @@
 #include "trainer/decision/decision.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "ledger/crypto/hash.h"
@@ -69,7 +70,8 @@ uint64_t count(const Sides& shape) {
 int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& spent,
                           const policy::Event& event, double delta) {
   auto fits = [&](double sigma) {
-    return policy::admits(caps, spent, policy::charges_for({event.q, sigma, event.steps}));
+    return policy::admits(caps, spent,
+                          policy::charges_for({event.q, sigma, event.steps, event.records}));
   };
   double too_little = event.sigma, enough = event.sigma;
   for (int doubling = 0; !fits(enough); ++doubling) {
@@ -81,7 +83,7 @@ int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& sp
     double middle = (too_little + enough) / 2;
     (fits(middle) ? enough : too_little) = middle;
   }
-  auto epsilon = policy::epsilon_upper({event.q, enough, event.steps}, delta);
+  auto epsilon = policy::epsilon_upper({event.q, enough, event.steps, event.records}, delta);
   return epsilon ? policy::epsilon_micro_up(*epsilon) : 0;
 }
 
@@ -135,6 +137,19 @@ class Judge {
       }
       if (!first) first = dataset;
     }
+    for (const Dataset* dataset : datasets) {
+      if (!spec.privacy) break;
+      int64_t cap = dataset->manifest.user_cap;
+      bool covered = spec.privacy->user_cap == 1
+                         ? cap == 1
+                         : cap > 1 && cap <= int64_t{spec.privacy->user_cap};
+      if (covered) continue;
+      no({"wrong_unit", "epsilon must be about those whom the dataset's budget protects",
+          dataset->manifest.provider_name, dataset->manifest.name, "request.dp.user_cap",
+          std::to_string(spec.privacy->user_cap),
+          cap == 1 ? "1: no number of rows of a person is promised"
+                   : "at least " + std::to_string(cap)});
+    }
     if (spec.initial) {
       no({"initial_weights", "this market's trainers start from the seed", "", "",
           "request.initial", to_hex(ByteView(*spec.initial)), "none"});
@@ -150,13 +165,13 @@ class Judge {
     return good;
   }
 
-  // What the run costs: one event, the same for every dataset, since all rows are
-  // sampled at one rate and clipped to one bound.
+  // What the run costs. All rows are sampled at one rate and clipped to one bound, so datasets
+  // differ only in how many rows a person of theirs may have.
   bool account(const ContractSubmit& submit) {
     if (!submit.spec.privacy) return true;
     const auto& privacy = *submit.spec.privacy;
     event_ = policy::Event{policy::rate_from_threshold(submit.spec.sampling_threshold),
-                           privacy.noise_multiplier, submit.spec.steps};
+                           privacy.noise_multiplier, submit.spec.steps, privacy.user_cap};
     auto epsilon = policy::epsilon_upper(event_, static_cast<double>(privacy.delta_pico) * 1e-12);
     if (!epsilon) {
       refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp",
@@ -170,8 +185,22 @@ class Judge {
                         "at least " + std::to_string(epsilon_micro_)});
       return false;
     }
-    charges_ = policy::charges_for(event_);
     return true;
+  }
+
+  // The event of the run for one dataset's people, and what it costs them.
+  policy::Event event_on(const Dataset& dataset) const {
+    policy::Event event = event_;
+    event.records = static_cast<uint32_t>(dataset.manifest.user_cap);
+    return event;
+  }
+  const policy::Charges& charges_on(const Dataset& dataset) {
+    auto event = event_on(dataset);
+    auto it = charges_.find(event.records);
+    if (it == charges_.end()) {
+      it = charges_.emplace(event.records, policy::charges_for(event)).first;
+    }
+    return it->second;
   }
 
   std::vector<policy::CredentialFact> credentials(const PublicKey& consumer,
@@ -211,6 +240,34 @@ class Judge {
     return facts;
   }
 
+  template <class Name>
+  static contracts::Spending spent_in(const std::map<Name, contracts::Spending>& all,
+                                      const Name& name) {
+    auto it = all.find(name);
+    return it == all.end() ? contracts::Spending{} : it->second;
+  }
+
+  // A budget that the policy names beside the dataset's own: its caps go into the grant.
+  struct FurtherBudget {
+    const char* code;
+    const char* message;
+    std::optional<contracts::Charges>* caps;
+  };
+  bool within(const Dataset& dataset, std::optional<int64_t> epsilon_micro, FurtherBudget budget,
+              const contracts::Spending& spent, const Grant& grant) {
+    if (!epsilon_micro) return true;
+    *budget.caps = policy::caps_for(*epsilon_micro, dataset.manifest.budget_delta_pico);
+    auto sum = policy::add(spent.committed, spent.reserved);
+    if (policy::admits(**budget.caps, sum, grant.charges)) return true;
+    refuse("budget_exhausted",
+           {budget.code, budget.message, dataset.manifest.provider_name, dataset.manifest.name,
+            "request.dp.epsilon_micro", std::to_string(grant.epsilon_micro),
+            "what is left of " + std::to_string(*epsilon_micro) + ", of which " +
+                std::to_string(spent.epsilon_micro_committed + spent.epsilon_micro_reserved) +
+                " is spent or reserved"});
+    return false;
+  }
+
   // One provider's answer; false when it is not an allow.
   bool ask(const Dataset& dataset, size_t index, const Json& request, const PublicKey& consumer,
            const ContractSubmit& submit, const EvaluatePolicy& evaluate, uint64_t head_size) {
@@ -224,6 +281,7 @@ class Judge {
     facts.price_minor = dataset.manifest.price;
     facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
     facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
+    facts.user_cap = dataset.manifest.user_cap;
     auto choice = contracts::policy_for(dataset, submit, index);
     const std::string engine = to_hex(ByteView(policy::engine_hash()));
     if (!choice.policy || (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
@@ -303,7 +361,7 @@ class Judge {
       return false;
     }
     if (submit.spec.privacy) {
-      grant.charges = charges_;
+      grant.charges = charges_on(dataset);
       grant.epsilon_micro = epsilon_micro_;
       // The offer's caps are the provider's arithmetic; ours are the rule.
       auto caps = policy::caps_for(dataset.manifest.budget_epsilon_micro,
@@ -312,9 +370,10 @@ class Judge {
         caps[order] = std::min(caps[order], dataset.manifest.budget_caps[order]);
       }
       auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
-      if (!policy::admits(caps, spent, charges_)) {
-        int64_t fits = epsilon_that_fits(
-            caps, spent, event_, static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
+      if (!policy::admits(caps, spent, grant.charges)) {
+        int64_t fits =
+            epsilon_that_fits(caps, spent, event_on(dataset),
+                              static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
         refuse("budget_exhausted",
                {"budget_exhausted", "the dataset's privacy budget has no room for this run",
                 dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
@@ -322,6 +381,16 @@ class Judge {
                 (fits > 0 ? "at most " + std::to_string(fits) : "no private run at all") + ": of " +
                     std::to_string(dataset.manifest.budget_epsilon_micro) + ", " +
                     std::to_string(context.spent_epsilon_micro) + " is spent or reserved"});
+        return false;
+      }
+      if (!within(dataset, answer.obligations.consumer_epsilon_micro,
+                  {"consumer_budget_exhausted", "this consumer's budget of the dataset has no room",
+                   &grant.consumer_caps},
+                  spent_in(dataset.consumers, consumer), grant) ||
+          !within(dataset, answer.obligations.purpose_epsilon_micro,
+                  {"purpose_budget_exhausted", "this purpose's budget of the dataset has no room",
+                   &grant.purpose_caps},
+                  spent_in(dataset.purposes, submit.purpose), grant)) {
         return false;
       }
     } else {
@@ -348,7 +417,7 @@ class Judge {
   const TimeMs now_;
   ContractDecision& out_;
   policy::Event event_;
-  policy::Charges charges_{};
+  std::map<uint32_t, policy::Charges> charges_;  // by rows of a person
   int64_t epsilon_micro_ = 0;
   policy::Joint joint_;  // of the answers that allow
 };
@@ -422,7 +491,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   if (out.allow) {
     // A contract on the ledger, or one that is only asked about.
     auto blocked = state.contract(id) ? contracts::obstacle(state, out)
-                                      : contracts::obstacle_of_terms(state, submit, out);
+                                      : contracts::obstacle_of_terms(state, consumer, submit, out);
     if (blocked) {
       judge.refuse(blocked->code,
                    {blocked->code, "the state of the ledger stands against it", "",

@@ -34,7 +34,7 @@ double delta_of(const contracts::PrivacySpec& privacy) {
 
 policy::Event event_of(const TrainingSpec& spec, uint64_t steps) {
   return {policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier,
-          steps};
+          steps, spec.privacy->user_cap};
 }
 
 Status check_privacy(const TrainingSpec& spec) {

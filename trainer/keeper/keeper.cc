@@ -270,7 +270,9 @@ Result<Frame> Keeper::decide(const Json& body) {
   TRY(fresh());
   const auto& state = follower_->state();
   const auto* contract = state.contract(id);
-  if (!contract || contract->phase != contracts::Phase::kSubmitted) {
+  // One whose deadline came first is refused all the same: no attempt is without its decision.
+  bool late = contract && contract->phase == contracts::Phase::kExpired && !contract->decision;
+  if (!contract || (contract->phase != contracts::Phase::kSubmitted && !late)) {
     return Error(Code::kConflict, "expected a contract that waits for its decision");
   }
   auto decision =
@@ -350,6 +352,7 @@ Result<Frame> Keeper::abort_job(const Json& body) {
   TRY(fields.done());
   const auto* contract = follower_->state().contract(record.contract);
   if (!contract || (contract->phase != contracts::Phase::kRunning &&
+                    contract->phase != contracts::Phase::kStopping &&
                     contract->phase != contracts::Phase::kEscrowed)) {
     return Error(Code::kConflict, "expected a job that is under way");
   }

@@ -54,6 +54,10 @@ void Vault::follow(const MarketState& state) {
     keys_.erase(id);
     unforgotten = true;
   }
+  for (auto it = headers_.begin(); it != headers_.end();) {
+    const Contract* contract = state.contract(it->first);
+    it = contract && contract->destroyed ? headers_.erase(it) : std::next(it);
+  }
   if (unforgotten && !next_) next_ = ledger::KemKey::generate();
   if (next_ && state.keeper() && state.keeper()->kem == next_->public_key()) exchange_keys(state);
   retire(state);
@@ -74,7 +78,8 @@ void Vault::exchange_keys(const MarketState& state) {
   std::set<ContractId> jobs;
   for (const auto& [id, contract] : state.contracts()) {
     if (contract.phase == Phase::kRunning) jobs.insert(id);
-    if (contract.phase != Phase::kSettled || headers_.count(id) != 0) continue;
+    if (contract.phase != Phase::kSettled || contract.destroyed || headers_.count(id) != 0)
+      continue;
     auto header = open_header(kem_, state, contract);
     if (header) headers_.emplace(id, std::move(*header));
   }

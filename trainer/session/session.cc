@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "policy/decide/obligations.h"
 #include "policy/privacy/accountant.h"
+#include "policy/privacy/budget.h"
 #include "trainer/data/age.h"
 #include "trainer/data/safetensors.h"
 #include "trainer/data/table.h"
@@ -54,10 +56,10 @@ class Session {
   }
 
  private:
-  // What the ledger says this process is to do. Points into the follower's state.
+  // What the ledger says this process is to do.
   struct Work {
-    const contracts::Contract* contract;
-    const contracts::JobStart* start;
+    std::shared_ptr<const contracts::Contract> contract;  // as it stood at the start
+    const contracts::JobStart* start;                     // its
     SealingKey recipient;
     SealingKey keeper_kem;
   };
@@ -95,6 +97,13 @@ class Session {
   }
 
   Status follow_ledger() {
+    TRY(read_ledger());
+    return channel_.send(frame(
+        Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}}));
+  }
+
+  // Up to and with the host's kConfirm, which the caller answers.
+  Status read_ledger() {
     while (true) {
       auto message = TRY(channel_.receive());
       if (message.kind == Kind::kLeaves) {
@@ -111,9 +120,59 @@ class Session {
       if (!witnessed) return refuse(std::move(witnessed).take_error());
       auto confirmed = follower_->confirm(note);
       if (!confirmed) return refuse(std::move(confirmed).take_error());
-      return channel_.send(frame(
-          Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}}));
+      return Done{};
     }
+  }
+
+  // A checkpoint of the run: the ledger as it stands now says whether it goes on. A host that
+  // keeps a revocation back gains a result that comes after it on the ledger, and is void.
+  Result<bool> goes_on(const Work& work, const TrainingRun& run) {
+    TRY(read_ledger());
+    const auto* contract = follower_->state().contract(contract_);
+    if (contract && contract->phase == contracts::Phase::kRunning) {
+      TRY(channel_.send(frame(
+          Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}})));
+      return true;
+    }
+    if (!contract || contract->phase != contracts::Phase::kStopping) {
+      return Error(Code::kRefused, "expected a contract that is still running");
+    }
+    auto envelope = contracts::sign_record(stop_of(work, static_cast<uint32_t>(run.steps_done())),
+                                           receipt_key_, follower_->market());
+    std::string text = canonical(ledger::to_json(envelope));
+    TRY(channel_.send(
+        frame(Kind::kStopped, Json::Object{{"envelope", to_base64(as_bytes(text))}})));
+    return false;
+  }
+
+  // What `steps` of the run cost each dataset's people, by the keeper's own arithmetic.
+  contracts::JobStop stop_of(const Work& work, uint32_t steps) const {
+    const auto& spec = work.contract->submit.spec;
+    contracts::JobStop stop;
+    stop.contract = contract_;
+    stop.job_start = work.contract->start_hash;
+    stop.steps = steps;
+    for (const auto& grant : work.contract->decision->grants) {
+      contracts::JobStop::Spent spent{grant.dataset};
+      if (!grant.waived && steps > 0) {
+        policy::Event event{
+            policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier,
+            steps,
+            static_cast<uint32_t>(follower_->state().dataset(grant.dataset)->manifest.user_cap)};
+        spent.charges = policy::charges_for(event);
+        event.records = spec.privacy->user_cap;
+        auto epsilon =
+            policy::epsilon_upper(event, static_cast<double>(spec.privacy->delta_pico) * 1e-12);
+        spent.epsilon_micro =
+            epsilon ? std::min(policy::epsilon_micro_up(*epsilon), grant.epsilon_micro)
+                    : grant.epsilon_micro;
+        for (size_t order = 0; order < spent.charges.size(); ++order) {
+          spent.charges[order] = std::min(spent.charges[order], grant.charges[order]);
+        }
+      }
+      stop.spent.push_back(spent);
+    }
+    return stop;
   }
 
   Status add_leaves(const Frame& message) {
@@ -153,7 +212,8 @@ class Session {
     if (!state.keeper() || state.keeper()->seq > contract->start_seq) {
       return Error(Code::kRefused, "expected the keeper that signed job.start");
     }
-    return Work{contract, &*contract->start, recipient, state.keeper()->kem};
+    auto kept = std::make_shared<const contracts::Contract>(*contract);
+    return Work{kept, &*kept->start, recipient, state.keeper()->kem};
   }
 
   // One dataset, read once, from its first byte to its last.
@@ -259,6 +319,8 @@ class Session {
         int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
         TRY(channel_.send(frame(
             Kind::kProgress, Json::Object{{"step", run.steps_done()}, {"epsilon_micro", spent}})));
+        bool on = TRY(goes_on(work, run));
+        if (!on) return Done{};  // no model, and nothing of the run outlives this process
       }
     }
     int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;

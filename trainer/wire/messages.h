@@ -35,7 +35,8 @@ enum class Kind : uint8_t {
   // host -> trainer (kLeaves and kConfirm too)
   kPrepare = 32,  // {genesis, contract, nonce}                       -> kEvidence
   kDataset = 33,  // {dataset}; then kBytes frames; the last is empty -> kDone
-  kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult
+  kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult; after each
+                  // kProgress the ledger as it stands: kLeaves ..., kConfirm
   // enclave -> host
   kReady = 64,      // {measurement, sandbox}
   kDone = 65,       // {}
@@ -46,6 +47,7 @@ enum class Kind : uint8_t {
   kNonce = 70,      // {nonce}
   kProgress = 71,   // {step, epsilon_micro}: on a schedule fixed by the spec
   kResult = 72,     // {envelope}
+  kStopped = 74,    // {envelope}: job.stop, for the kConfirm that shows the run revoked
   kRefused = 73,    // {code, message}; a trainer's message is always ""
   // both ways
   kBytes = 96,

@@ -170,12 +170,12 @@ TEST_F(Apply, ADeadlineActsAtItsMillisecondAndThroughAnyEntryEvenAVoidOne) {
   EXPECT_EQ(world.record(Tick{}, "mallory"), "not_the_keeper");
   EXPECT_EQ(phase(), Phase::kExpired);
   EXPECT_EQ(world.contract(contract).ended_because, "deadline");
-  EXPECT_EQ(decide(world.allow(contract)), "not_submitted");
+  EXPECT_EQ(decide(world.allow(contract)), "expired");
 }
 
 TEST_F(Apply, ADecisionOrResultAtTheDeadlineComesTooLate) {
   world.pass(60 * kMinute);
-  EXPECT_EQ(decide(world.allow(contract)), "not_submitted");
+  EXPECT_EQ(decide(world.allow(contract)), "expired");
   EXPECT_EQ(phase(), Phase::kExpired);
 
   contract = world.order("lab", {first}, 200);

@@ -15,7 +15,8 @@ namespace {
 constexpr size_t kRecords = 20'000;
 
 bool is_final(Phase phase) {
-  return phase != Phase::kSubmitted && phase != Phase::kEscrowed && phase != Phase::kRunning;
+  return phase != Phase::kSubmitted && phase != Phase::kEscrowed && phase != Phase::kRunning &&
+         phase != Phase::kStopping;
 }
 
 bool may_follow(Phase from, Phase to) {
@@ -26,7 +27,9 @@ bool may_follow(Phase from, Phase to) {
     case Phase::kEscrowed:
       return to == Phase::kRunning || to == Phase::kRefunded;
     case Phase::kRunning:
-      return to == Phase::kSettled || to == Phase::kRefunded;
+      return to == Phase::kSettled || to == Phase::kRefunded || to == Phase::kStopping;
+    case Phase::kStopping:
+      return to == Phase::kRefunded;
     default:
       return false;
   }
@@ -49,7 +52,8 @@ class Watch {
       if (contract.phase == Phase::kSubmitted || is_final(contract.phase)) {
         ASSERT_EQ(contract.escrow, 0);
       } else {
-        ASSERT_EQ(contract.escrow, contract.decision->price);
+        ASSERT_EQ(contract.escrow,
+                  contract.phase == Phase::kStopping ? 0 : contract.decision->price);
         for (const auto& grant : contract.decision->grants) {
           for (size_t i = 0; i < grant.charges.size(); ++i)
             reserved[grant.dataset][i] += grant.charges[i];
@@ -82,12 +86,12 @@ class Watch {
       before = budget.committed;
     }
   }
-  const std::array<bool, 7>& reached() const { return reached_; }
+  const std::array<bool, 8>& reached() const { return reached_; }
 
  private:
   std::map<ContractId, Phase> phases_;
   std::map<DatasetId, Charges> committed_;
-  std::array<bool, 7> reached_{};
+  std::array<bool, 8> reached_{};
 };
 
 // Writes the next record: right three times in four.
@@ -303,6 +307,13 @@ class Author {
   }
 
   Plan abort() {
+    auto stopping = any_contract(Phase::kStopping);
+    if (const Contract* contract = world_.state().contract(stopping); contract && below(2) == 0) {
+      for (const auto& trainer : kTrainers) {
+        if (!contract->start || key(trainer).public_key() != contract->start->receipt_key) continue;
+        return {world_.stop(stopping, static_cast<uint32_t>(below(lie() ? 20 : 11))), trainer};
+      }
+    }
     auto id = any_contract(below(2) == 0 ? Phase::kEscrowed : Phase::kRunning);
     return {JobAbort{id, "trainer_died"}, "keeper"};
   }

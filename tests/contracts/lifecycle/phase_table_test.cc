@@ -6,8 +6,9 @@
 namespace souk::contracts {
 namespace {
 
-constexpr Phase kPhases[] = {Phase::kSubmitted, Phase::kRefused,  Phase::kEscrowed, Phase::kRunning,
-                             Phase::kSettled,   Phase::kRefunded, Phase::kExpired};
+constexpr Phase kPhases[] = {Phase::kSubmitted, Phase::kRefused, Phase::kEscrowed,
+                             Phase::kRunning,   Phase::kSettled, Phase::kRefunded,
+                             Phase::kExpired,   Phase::kStopping};
 
 // A world whose one contract is in the wanted phase.
 struct InPhase {
@@ -42,19 +43,24 @@ struct InPhase {
         world.pass(3'600'000);
         did(Tick{}, "keeper");
         break;
+      case Phase::kStopping:
+        run();
+        did(PolicyChange{dataset, version(), PolicyChange::Move::kRevokeStop}, "hospital");
+        break;
     }
     CHECK(world.contract(contract).phase == phase);
   }
   void did(const Record& record, const char* author) {
     CHECK(world.record(record, author).empty());
   }
+  Digest version() const { return world.state().dataset(dataset)->policies.begin()->first; }
   void run() {
     did(world.allow(contract), "keeper");
     did(world.start(contract), "keeper");
   }
 };
 
-enum class Act { kAllow, kDeny, kStart, kResult, kAbort, kDeadline };
+enum class Act { kAllow, kDeny, kStart, kResult, kRevokeStop, kStop, kAbort, kDeadline };
 
 struct Cell {
   std::string why;  // the void code, or ""
@@ -66,9 +72,11 @@ Cell expected(Phase phase, Act act) {
   switch (act) {
     case Act::kAllow:
       if (phase == Phase::kSubmitted) return {"", Phase::kEscrowed};
+      if (phase == Phase::kExpired) return {"expired", phase};
       return {"not_submitted", phase};
     case Act::kDeny:
       if (phase == Phase::kSubmitted) return {"", Phase::kRefused};
+      if (phase == Phase::kExpired) return {"", phase};
       return {"not_submitted", phase};
     case Act::kStart:
       if (phase == Phase::kEscrowed) return {"", Phase::kRunning};
@@ -76,12 +84,24 @@ Cell expected(Phase phase, Act act) {
     case Act::kResult:
       if (phase == Phase::kRunning) return {"", Phase::kSettled};
       return {"not_running", phase};
+    case Act::kRevokeStop:
+      if (phase == Phase::kStopping) return {"policy_revoked", phase};
+      if (phase == Phase::kEscrowed) return {"", Phase::kRefunded};
+      if (phase == Phase::kRunning) return {"", Phase::kStopping};
+      return {"", phase};
+    case Act::kStop:
+      if (phase == Phase::kStopping) return {"", Phase::kRefunded};
+      return {"not_stopping", phase};
     case Act::kAbort:
-      if (phase == Phase::kEscrowed || phase == Phase::kRunning) return {"", Phase::kRefunded};
+      if (phase == Phase::kEscrowed || phase == Phase::kRunning || phase == Phase::kStopping) {
+        return {"", Phase::kRefunded};
+      }
       return {"not_escrowed", phase};
     case Act::kDeadline:
       if (phase == Phase::kSubmitted) return {"", Phase::kExpired};
-      if (phase == Phase::kEscrowed || phase == Phase::kRunning) return {"", Phase::kRefunded};
+      if (phase == Phase::kEscrowed || phase == Phase::kRunning || phase == Phase::kStopping) {
+        return {"", Phase::kRefunded};
+      }
       return {"", phase};
   }
   return {"", phase};
@@ -98,6 +118,11 @@ std::string perform(InPhase& at, Act act) {
       return world.record(world.start(at.contract), "keeper");
     case Act::kResult:
       return world.record(world.result(at.contract), "trainer");
+    case Act::kRevokeStop:
+      return world.record(PolicyChange{at.dataset, at.version(), PolicyChange::Move::kRevokeStop},
+                          "hospital");
+    case Act::kStop:
+      return world.record(world.stop(at.contract, 5), "trainer");
     case Act::kAbort:
       return world.record(JobAbort{at.contract, "trainer_died"}, "keeper");
     case Act::kDeadline:
@@ -109,8 +134,8 @@ std::string perform(InPhase& at, Act act) {
 
 TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEveryOther) {
   for (Phase phase : kPhases) {
-    for (Act act :
-         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kAbort, Act::kDeadline}) {
+    for (Act act : {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kRevokeStop,
+                    Act::kStop, Act::kAbort, Act::kDeadline}) {
       SCOPED_TRACE(std::string(phase_name(phase)) + " act " +
                    std::to_string(static_cast<int>(act)));
       InPhase at(phase);
@@ -127,13 +152,17 @@ TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEvery
       bool lab_paid = holds_money || cell.then == Phase::kSettled;
       EXPECT_EQ(at.world.balance("lab"), lab_paid ? 900 : 1000);
       const Budget& budget = at.world.state().dataset(at.dataset)->budget;
-      EXPECT_EQ(budget.reserved != Charges{}, holds_money);
-      bool ran = phase == Phase::kRunning || phase == Phase::kSettled || phase == Phase::kRefunded;
-      EXPECT_EQ(budget.committed != Charges{}, ran && !holds_money);
+      bool holds_budget = holds_money || cell.then == Phase::kStopping;
+      EXPECT_EQ(budget.reserved != Charges{}, holds_budget);
+      bool ran = phase == Phase::kRunning || phase == Phase::kSettled ||
+                 phase == Phase::kRefunded || phase == Phase::kStopping;
+      EXPECT_EQ(budget.committed != Charges{}, ran && !holds_budget);
 
       if (cell.then != phase) continue;
       EXPECT_EQ(at.world.state().accounts(), before.accounts());
+      if (act == Act::kRevokeStop && why.empty()) continue;  // of the version, not of the contract
       EXPECT_EQ(at.world.state().datasets(), before.datasets());
+      if (act == Act::kDeny && why.empty()) continue;  // the one decision of an expired contract
       EXPECT_EQ(at.world.state().contracts(), before.contracts());
     }
   }

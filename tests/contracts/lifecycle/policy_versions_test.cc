@@ -134,17 +134,61 @@ TEST_F(PolicyVersions, RevokingForNewOnesLetsARunEndAndFreesWhatHasNotBegun) {
   EXPECT_FALSE(world.contract(running).destroyed);
 }
 
-TEST_F(PolicyVersions, StoppingEndsARunReturnsItsMoneyAndKeepsItsEpsilonSpent) {
+TEST_F(PolicyVersions, StoppingReturnsTheMoneyAtOnceAndHoldsTheBudgetUntilTheTrainerHasStopped) {
   auto running = order({});
   ASSERT_EQ(allow(running), "");
   ASSERT_EQ(world.record(world.start(running), "keeper"), "");
   auto result = world.result(running);
   auto reserved = world.state().dataset(dataset)->budget.reserved;
   ASSERT_EQ(change(first, Move::kRevokeStop), "");
-  EXPECT_EQ(world.contract(running).phase, Phase::kRefunded);
+  EXPECT_EQ(world.contract(running).phase, Phase::kStopping);
   EXPECT_EQ(world.balance("lab"), 500);
-  EXPECT_EQ(world.state().dataset(dataset)->budget.committed, reserved);
+  EXPECT_EQ(world.state().dataset(dataset)->budget.reserved, reserved);
+  // A host that kept the revocation from the trainer has its result in vain.
   EXPECT_EQ(world.record(result, "trainer"), "not_running");
+  world.pass(3'600'000);
+  ASSERT_EQ(world.record(Tick{}, "keeper"), "");
+  EXPECT_EQ(world.contract(running).phase, Phase::kRefunded);
+  EXPECT_EQ(world.state().dataset(dataset)->budget.committed, reserved);  // the maximum
+  EXPECT_EQ(world.record(world.stop(running, 2), "trainer"), "not_stopping");
+}
+
+TEST_F(PolicyVersions, OnlyItsTrainerProvesThatAStoppedRunSpentLessAndNeverThatItSpentMore) {
+  auto running = order({});
+  ASSERT_EQ(allow(running), "");
+  ASSERT_EQ(world.record(world.start(running), "keeper"), "");
+  auto reserved = world.state().dataset(dataset)->budget.reserved;
+  EXPECT_EQ(world.record(world.stop(running, 4), "trainer"), "not_stopping");
+  ASSERT_EQ(change(first, Move::kRevokeStop), "");
+  auto stop = world.stop(running, 4);
+  EXPECT_EQ(world.record(stop, "keeper"), "not_the_trainer");
+  EXPECT_EQ(world.record(stop, "lab"), "not_the_trainer");
+  auto wrong = stop;
+  wrong.job_start = digest_named("another");
+  EXPECT_EQ(world.record(wrong, "trainer"), "wrong_start");
+  wrong = stop;
+  wrong.steps = world.contract(running).submit.spec.steps + 1;
+  EXPECT_EQ(world.record(wrong, "trainer"), "too_many_steps");
+  wrong = stop;
+  wrong.spent[0].dataset = DatasetId(digest_named("another"));
+  EXPECT_EQ(world.record(wrong, "trainer"), "wrong_grants");
+  wrong = stop;
+  wrong.spent.push_back(wrong.spent[0]);
+  EXPECT_EQ(world.record(wrong, "trainer"), "wrong_grants");
+  wrong = stop;
+  wrong.spent[0].charges[7] = reserved[7] + 1;
+  EXPECT_EQ(world.record(wrong, "trainer"), "over_reserved");
+  EXPECT_EQ(world.state().dataset(dataset)->budget.reserved, reserved);
+
+  ASSERT_EQ(world.record(stop, "trainer"), "");
+  const auto& budget = world.state().dataset(dataset)->budget;
+  EXPECT_EQ(budget.reserved, Charges{});
+  EXPECT_EQ(budget.committed, stop.spent[0].charges);
+  EXPECT_EQ(budget.committed[7], 28);  // of 70, at four steps of ten
+  EXPECT_EQ(budget.epsilon_micro_committed, 360'000);
+  EXPECT_EQ(world.contract(running).phase, Phase::kRefunded);
+  EXPECT_EQ(world.record(stop, "trainer"), "not_stopping");
+  EXPECT_EQ(world.replay(2), world.state());
 }
 
 TEST_F(PolicyVersions, DestroyingAlsoMarksModelsThatAreDone) {
@@ -162,6 +206,30 @@ TEST_F(PolicyVersions, DestroyingAlsoMarksModelsThatAreDone) {
   EXPECT_EQ(world.contract(other).phase, Phase::kEscrowed);  // under another version
   EXPECT_FALSE(world.contract(other).destroyed);
   EXPECT_EQ(world.replay(3), world.state());
+}
+
+TEST_F(PolicyVersions, AnAttemptThatNobodyDecidedInTimeIsRefusedAfterwardsOnceAndNeverAllowed) {
+  auto id = order({});
+  world.pass(3'600'000);
+  ASSERT_EQ(world.record(Tick{}, "keeper"), "");
+  ASSERT_EQ(world.contract(id).phase, Phase::kExpired);
+  EXPECT_EQ(allow(id), "expired");
+  EXPECT_EQ(world.record(world.deny(id), "lab"), "not_the_keeper");
+  EXPECT_EQ(world.record(world.deny(id), "keeper"), "");
+  EXPECT_EQ(world.contract(id).phase, Phase::kExpired);
+  EXPECT_FALSE(world.contract(id).decision->allow);
+  EXPECT_EQ(world.record(world.deny(id), "keeper"), "not_submitted");
+  EXPECT_EQ(world.replay(1), world.state());
+}
+
+TEST_F(PolicyVersions, AnOfferThatNamesItsEngineHasAVersionOfItsOwn) {
+  auto offer = world.offer("bound", 1);
+  offer.manifest.policy_engine = std::string(64, 'e');
+  ASSERT_EQ(world.record(offer, "hospital"), "");
+  const auto& versions = world.state().dataset(dataset_id(offer.manifest))->policies;
+  auto named = policy_version(offer.manifest.policy, Json::Object{}, std::string(64, 'e'));
+  EXPECT_EQ(versions.count(named), 1u);
+  EXPECT_NE(named, policy_version(offer.manifest.policy, Json::Object{}, ""));
 }
 
 }  // namespace

@@ -46,6 +46,7 @@ std::vector<Sample> samples() {
       {"contract.decision", decision},
       {"job.start", start},
       {"job.result", world.result(contract)},
+      {"job.stop", world.stop(contract, 3)},
       {"job.abort", JobAbort{contract, "trainer_died"}},
       {"tick", Tick{}}};
 }

@@ -10,7 +10,8 @@ const std::vector<Kind> kKinds = {
     Kind::kDecide,   Kind::kQuote,     Kind::kStart,     Kind::kAbort,    Kind::kTick,
     Kind::kRelease,  Kind::kChallenge, Kind::kPrepare,   Kind::kDataset,  Kind::kTrain,
     Kind::kReady,    Kind::kDone,      Kind::kConfirmed, Kind::kEvidence, Kind::kEnvelope,
-    Kind::kDecision, Kind::kNonce,     Kind::kProgress,  Kind::kResult,   Kind::kRefused};
+    Kind::kDecision, Kind::kNonce,     Kind::kProgress,  Kind::kResult,   Kind::kStopped,
+    Kind::kRefused};
 
 Bytes raw(uint32_t length, uint8_t kind, std::string_view body) {
   Bytes out;
