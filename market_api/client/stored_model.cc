@@ -197,12 +197,13 @@ Result<StoredModel> load_model(const std::string& path) {
 Status save_model(const std::string& directory, const StoredModel& stored,
                   const std::string& card) {
   auto model = TRY(model_to_safetensors(stored));
-  auto onnx = TRY(export_onnx(stored));
+  auto onnx = export_onnx(stored);
+  if (!onnx && onnx.error().code() != Code::kRefused) return std::move(onnx).take_error();
   std::string notes = canonical(to_json(stored.notes)) + "\n";
   TRY(make_directory(directory));
   TRY(save_file(directory + "/spec.json", as_bytes(notes), FileMode::kShared));
   TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(card), FileMode::kShared));
-  TRY(save_file(directory + "/model.onnx", onnx, FileMode::kPrivate));
+  if (onnx) TRY(save_file(directory + "/model.onnx", *onnx, FileMode::kPrivate));
   return save_file(directory + "/model.safetensors", model, FileMode::kPrivate);
 }
 

@@ -84,7 +84,6 @@ TEST(Elaborate, ScheduleFunctionsBecomeRunLengths) {
       catalog(), fixed_noise, {.gas = 100000}));
 }
 
-<<<<<<< HEAD
 std::string with_model(const std::string& before, const std::string& model) {
   return before + " return {purpose = 'p', datasets = {'mnist-museum'}, model = " + model +
          ", train = {steps = 4, batch = 10, learning_rate = 0.1}, payment = 7}";
@@ -249,7 +248,8 @@ TEST(Elaborate, AFileOfAModelMustBeForTheExamplesOfTheDatasets) {
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().expected().find("30"), std::string::npos);
   EXPECT_NE(refused.error().expected().find("29"), std::string::npos);
-=======
+}
+
 TEST(Elaborate, AScatteringIsSpoken) {
   auto done = elaborate(
       "return {purpose = 'p', datasets = {'mnist-museum'}, model = {"
@@ -261,7 +261,6 @@ TEST(Elaborate, AScatteringIsSpoken) {
   EXPECT_EQ(done->spec.model[0].scales, 2u);
   EXPECT_EQ(done->spec.model[0].orientations, 8u);
   EXPECT_TRUE(done->spec.model[1].frozen);
->>>>>>> ab5c4f1 (trainer/engine: the scattering transform, a layer without parameters, computed once in a run)
 }
 
 TEST(Elaborate, TheWholeVocabularyIsSpoken) {
