@@ -48,9 +48,8 @@ class LyingTiles : public testing::Test {
   static TilesAudit audit(const Lie& lie) {
     auto honest = files_of(folder->file("log"));
     FetchTileFile fetch = [&](const std::string& path) { return lie(path, honest(path)); };
-    return audit_tiles(fetch, [](std::string_view note) {
-      return check_under_key(note, log_note_key());
-    });
+    return audit_tiles(fetch,
+                       [](std::string_view note) { return check_under_key(note, log_note_key()); });
   }
   // One file is another than it is.
   static TilesAudit with(const std::string& name, const std::function<void(Bytes&)>& change) {
@@ -72,9 +71,8 @@ class LyingTiles : public testing::Test {
 std::vector<Bytes>* LyingTiles::leaves = nullptr;
 Folder* LyingTiles::folder = nullptr;
 
-const char* const kFiles[] = {"checkpoint",       "tile/0/000",
-                              "tile/0/001",       "tile/0/002.p/88",
-                              "tile/1/000.p/2",   "tile/entries/000",
+const char* const kFiles[] = {"checkpoint",       "tile/0/000",           "tile/0/001",
+                              "tile/0/002.p/88",  "tile/1/000.p/2",       "tile/entries/000",
                               "tile/entries/001", "tile/entries/002.p/88"};
 
 TEST_F(LyingTiles, TheTruthIsBelieved) {
@@ -212,10 +210,9 @@ TEST_F(LyingTiles, NothingOfALieIsImported) {
         return bytes;
       };
       auto note = to_text(file("checkpoint"));
-      EXPECT_FALSE(LedgerStore::restore(into.file("ledger.db"), log_note_key(), note,
-                                        [&](const LedgerStore::VisitLeaf& visit) {
-                                          return each_leaf(fetch, kSize, visit);
-                                        }));
+      EXPECT_FALSE(LedgerStore::restore(
+          into.file("ledger.db"), log_note_key(), note,
+          [&](const LedgerStore::VisitLeaf& visit) { return each_leaf(fetch, kSize, visit); }));
       EXPECT_FALSE(std::filesystem::exists(into.file("ledger.db")));
     }
   }

@@ -260,8 +260,10 @@ TEST_F(MarketViewTest, WithAPinnedQuorumBelievesNothingThatItHasNotCosigned) {
   EXPECT_TRUE(view.empty());
   auto forged = market.history();
   auto note = ledger::parse_note(cosigned(market.history(), {0}).checkpoint).take();
-  note.signatures.push_back(
-      ledger::cosign(note.text, witness(2), witness_key(1), 1'700'000'000));  // another's key
+  auto line_of_another = ledger::cosign(note.text, witness(1), witness_key(1), 1'700'000'000);
+  line_of_another.name = witness(2).name();
+  line_of_another.id = witness(2).id();
+  note.signatures.push_back(line_of_another);
   forged.checkpoint = ledger::encode_note(note);
   server.show(forged);
   EXPECT_TRUE(refused_now());
