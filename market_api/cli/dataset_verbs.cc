@@ -6,6 +6,7 @@
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/publish.h"
 #include "market_api/client/spending.h"
+#include "policy/decide/decide.h"
 #include "policy/decide/source.h"
 
 namespace souk::market {
@@ -15,6 +16,7 @@ struct PublishOptions {
   std::string file, labels, csv, policy, label, budget_epsilon, budget_delta, name;
   std::vector<std::string> drop, classes;
   contracts::Minor price = 0;
+  int64_t user_cap = 1;
 };
 struct ListOptions {};
 struct OneOptions {
@@ -62,6 +64,9 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
     file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
   }
   auto dataset = TRY(load_dataset(file));
+
+  offer.policy_engine = to_hex(ByteView(policy::engine_hash()));
+  offer.user_cap = options.user_cap;
 
   auto connection = TRY(session.connect(identity));
   ProgressBar bar("uploading");
@@ -130,6 +135,14 @@ std::string short_real(double value) {
   return text;
 }
 
+// What one consumer, or one purpose, has of the dataset.
+Json account_json(const char* kind, Json name, const contracts::Spending& account) {
+  return Json::Object{{kind, std::move(name)},
+                      {"spent_epsilon_micro", account.epsilon_micro_committed},
+                      {"reserved_epsilon_micro", account.epsilon_micro_reserved},
+                      {"runs", account.runs}};
+}
+
 Result<Answer> show_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
@@ -146,6 +159,16 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
   answer.json["spent_epsilon_certified"] = real(spending.committed.certified);
   answer.json["reserved_epsilon_exact"] = real(spending.with_reserved.exact);
   answer.json["reserved_epsilon_certified"] = real(spending.with_reserved.certified);
+  answer.json["user_cap"] = manifest.user_cap;
+  Json::Array consumers, purposes;
+  for (const auto& [who, account] : dataset.consumers) {
+    consumers.push_back(account_json("consumer", Json(who), account));
+  }
+  for (const auto& [what, account] : dataset.purposes) {
+    purposes.push_back(account_json("purpose", Json(what), account));
+  }
+  answer.json["consumers"] = std::move(consumers);
+  answer.json["purposes"] = std::move(purposes);
   std::string shape;
   for (uint32_t dimension : manifest.feature_shape) {
     shape += (shape.empty() ? "" : " x ") + std::to_string(dimension);
@@ -250,6 +273,10 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb->add_option("--price", publishing->price, "list price of one contract, in minor units")
       ->required()
       ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+  verb->add_option("--user-cap", publishing->user_cap,
+                   "rows that one person has at most, as you have made sure: the budget then "
+                   "protects persons, not rows")
+      ->check(CLI::Range(int64_t{1}, contracts::kMaxUserCap));
   verb->add_option("--name", publishing->name, "public name (default: the file's)");
 
   add_verb(*group, session, "list", "Every dataset on the ledger", std::make_shared<ListOptions>(),

@@ -43,7 +43,6 @@ Json version_json(const Digest& version, const contracts::PolicyVersion& policy)
 
 Result<Answer> publish(Session& session, const PublishOptions& options) {
   auto source = TRY(load_policy_argument(options.policy));
-  TRY(policy::check_source(source));
   contracts::PolicyPublish record;
   if (!options.parameters.empty()) {
     auto bytes = TRY(load_argument(options.parameters, 1 << 16));
@@ -51,6 +50,9 @@ Result<Answer> publish(Session& session, const PublishOptions& options) {
     if (!record.parameters.object())
       return Error(Code::kMalformed, "--parameters: expected one JSON object");
   }
+  auto whole = TRY(policy::with_parameters(source, record.parameters));
+  auto good = policy::check_source(whole);
+  if (!good) return Error(Code::kMalformed, options.policy + ": " + good.error().expected());
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   record.dataset =
@@ -152,7 +154,8 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
                             publishing, publish);
   verb->add_option("DATASET", publishing->dataset, "id, or its first digits")->required();
   verb->add_option("POLICY", publishing->policy, "Lua file")->required();
-  verb->add_option("--parameters", publishing->parameters, "JSON of what its template was given");
+  verb->add_option("--parameters", publishing->parameters,
+                   "JSON object that the policy reads as `parameters`");
   add_move(*group, session, "activate", "Let a version answer new contracts",
            move<PolicyChange::Move::kActivate>);
   add_move(*group, session, "deprecate",

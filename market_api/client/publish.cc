@@ -45,6 +45,8 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   manifest.ciphertext = ledger::sha256(file);
   manifest.size = static_cast<int64_t>(file.size());
   manifest.policy = offer.policy;
+  manifest.policy_engine = offer.policy_engine;
+  manifest.user_cap = offer.user_cap;
   manifest.price = offer.price;
   manifest.budget_epsilon_micro = offer.budget_epsilon_micro;
   manifest.budget_delta_pico = offer.budget_delta_pico;

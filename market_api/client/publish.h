@@ -17,6 +17,8 @@ struct Offer {
   contracts::Minor price = 0;
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;
+  std::string policy_engine;  // hash of the semantics the policy is for, in hex; empty: any
+  int64_t user_cap = 1;       // the provider's promise: rows of one person at most
 };
 
 struct Published {

@@ -144,4 +144,51 @@ Status check_source(std::string_view text) {
   return check_syntax(text);
 }
 
+namespace {
+
+// A JSON value as a Lua expression. Every byte of a text is written by its number.
+Status append_lua(const Json& value, int depth, std::string& out) {
+  if (depth > 16) return Error(Code::kMalformed, "parameters: expected at most 16 levels");
+  if (const auto* text = value.string()) {
+    char escaped[8];
+    out += '"';
+    for (unsigned char byte : *text) {
+      std::snprintf(escaped, sizeof escaped, "\\%03u", static_cast<unsigned>(byte));
+      out += escaped;
+    }
+    out += '"';
+  } else if (const auto* list = value.array()) {
+    out += '{';
+    for (const auto& item : *list) {
+      TRY(append_lua(item, depth + 1, out));
+      out += ',';
+    }
+    out += '}';
+  } else if (const auto* object = value.object()) {
+    out += '{';
+    for (const auto& [name, item] : *object) {
+      out += '[';
+      TRY(append_lua(Json(name), depth + 1, out));
+      out += "]=";
+      TRY(append_lua(item, depth + 1, out));
+      out += ',';
+    }
+    out += '}';
+  } else {
+    out += value.is_null() ? "nil" : canonical(value);  // true, false, a whole number
+  }
+  return Done{};
+}
+
+}  // namespace
+
+Result<std::string> with_parameters(std::string_view source, const Json& parameters) {
+  if (!parameters.object() || parameters.object()->empty()) return std::string(source);
+  std::string out = "local parameters = ";
+  TRY(append_lua(parameters, 0, out));
+  out += ' ';
+  out += source;
+  return out;
+}
+
 }  // namespace souk::policy

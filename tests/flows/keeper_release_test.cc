@@ -156,6 +156,60 @@ TEST_F(KeeperFlow, ABudgetThatThePolicyNamesForAConsumerIsGrantedAndThenExhauste
   EXPECT_TRUE(policy::admits(budget.caps, sum, policy::Charges{}));
 }
 
+TEST_F(KeeperFlow, ADatasetOfPersonsIsChargedForPersonsAndByNoContractAboutRows) {
+  auto persons = market.publish(market.providers[0], {.user_cap = 4});
+  auto rows = market.publish(market.providers[1], {.rows = 41});
+  market.deposit(market.lab.account(), 10'000);
+  auto ask = [&](const std::vector<DatasetId>& datasets, uint32_t cap) {
+    auto submit = market.contract(datasets);
+    submit.spec.privacy->user_cap = cap;
+    policy::Event event{policy::rate_from_threshold(submit.spec.sampling_threshold),
+                        submit.spec.privacy->noise_multiplier, submit.spec.steps, cap};
+    submit.spec.privacy->epsilon_micro =
+        policy::epsilon_micro_up(policy::epsilon_upper(event, 1e-5).take());
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    const auto& decision = *market.state().contract(id)->decision;
+    if (decision.allow) {
+      EXPECT_EQ(decision.grants[0].charges,
+                policy::charges_for({event.q, event.sigma, event.steps, 4}));
+    }
+    return decision.allow ? std::string("allowed")
+                          : *(*decision.reasons.array())[0].find("code")->string();
+  };
+  EXPECT_EQ(ask({persons.id}, 1), "wrong_unit");
+  EXPECT_EQ(ask({persons.id}, 3), "wrong_unit");
+  EXPECT_EQ(ask({persons.id}, 4), "allowed");
+  EXPECT_EQ(ask({persons.id}, 6), "allowed");  // at its own cap, whatever is claimed
+  EXPECT_EQ(ask({rows.id}, 4), "wrong_unit");
+  EXPECT_EQ(ask({persons.id, rows.id}, 4), "wrong_unit");
+}
+
+TEST_F(KeeperFlow, APolicyReadsTheParametersOfItsVersion) {
+  auto dataset = market.publish(market.providers[0]);
+  market.deposit(market.lab.account(), 10'000);
+  auto publish = [&](int64_t most) {
+    contracts::PolicyPublish version{
+        dataset.id,
+        "return {allow = request.steps <= parameters.most and parameters.name == 'a\"b'}",
+        Json::Object{{"most", most}, {"name", "a\"b"}}, ""};
+    Digest name = contracts::policy_version(version.source, version.parameters, version.engine);
+    for (const contracts::Record& record :
+         {contracts::Record(version),
+          contracts::Record(contracts::PolicyChange{dataset.id, name,
+                                                    contracts::PolicyChange::Move::kActivate})}) {
+      EXPECT_EQ(market.void_of(market.append(
+                    contracts::sign_record(record, market.providers[0].key, market.market()))),
+                "");
+    }
+    ContractId id = market.submit(market.contract({dataset.id}));
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    return market.phase(id);
+  };
+  EXPECT_EQ(publish(4), Phase::kEscrowed);
+  EXPECT_EQ(publish(3), Phase::kRefused);
+}
+
 TEST_F(KeeperFlow, AnAttemptThatExpiredUndecidedIsRefusedOnce) {
   auto dataset = market.publish(market.providers[0]);
   market.deposit(market.lab.account(), 1000);

@@ -41,6 +41,8 @@ PolicyDecision random_decision(Questions& random) {
   o.min_co_providers = maybe(random, 4);
   o.max_retention_days = maybe(random, 30);
   o.embargo_until = maybe(random, 9000);
+  o.consumer_epsilon_micro = maybe(random, 900);
+  o.purpose_epsilon_micro = maybe(random, 900);
   if (random.one_in(2)) o.allowed_algorithms = some(random, {"cnn", "logreg", "mlp"});
   if (random.one_in(2)) o.attribution = some(random, {"a", "b", "c"});
   if (random.one_in(2)) o.output_form = Obligations::OutputForm::kWeights;
@@ -61,6 +63,8 @@ void expect_no_looser(const Obligations& strict, const Obligations& loose) {
   ASSERT_TRUE(at_least(strict.min_co_providers, loose.min_co_providers));
   ASSERT_TRUE(at_most(strict.max_retention_days, loose.max_retention_days));
   ASSERT_TRUE(at_least(strict.embargo_until, loose.embargo_until));
+  ASSERT_TRUE(at_most(strict.consumer_epsilon_micro, loose.consumer_epsilon_micro));
+  ASSERT_TRUE(at_most(strict.purpose_epsilon_micro, loose.purpose_epsilon_micro));
   ASSERT_TRUE(!loose.output_form || strict.output_form == loose.output_form);
   ASSERT_TRUE(loose.waive_privacy || !strict.waive_privacy);
   if (loose.allowed_algorithms) {

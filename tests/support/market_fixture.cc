@@ -383,6 +383,7 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   manifest.size = static_cast<int64_t>(file.size());
   manifest.policy = options.policy;
   manifest.price = options.price;
+  manifest.user_cap = options.user_cap;
   manifest.budget_epsilon_micro = options.budget_epsilon_micro;
   manifest.budget_delta_pico = options.budget_delta_pico;
   manifest.budget_caps = policy::caps_for(options.budget_epsilon_micro, options.budget_delta_pico);

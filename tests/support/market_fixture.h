@@ -81,6 +81,7 @@ struct OfferOptions {
   int64_t budget_epsilon_micro = 10'000'000;
   int64_t budget_delta_pico = 10'000'000;
   uint32_t rows = 40;
+  int64_t user_cap = 1;
 };
 
 // `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of

@@ -7,6 +7,7 @@
 #include "ledger/crypto/hash.h"
 #include "policy/decide/joint.h"
 #include "policy/decide/request.h"
+#include "policy/decide/source.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
 #include "trainer/data/age.h"
@@ -302,8 +303,15 @@ class Judge {
         usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
     context.purpose = usage(
         dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
-    PolicyDecision answer = evaluate(choice.policy->source, request, policy::build_dataset(facts),
-                                     policy::build_context(context));
+    auto text = policy::with_parameters(choice.policy->source, choice.policy->parameters);
+    if (!text) {
+      refuse("publish_rejected",
+             {"policy_parameters", text.error().expected(), dataset.manifest.provider_name,
+              dataset.manifest.name, "", "", ""});
+      return false;
+    }
+    PolicyDecision answer =
+        evaluate(*text, request, policy::build_dataset(facts), policy::build_context(context));
     Json::Array read_set;
     for (const auto& path : answer.read_set) read_set.push_back(path);
     inputs_.push_back(

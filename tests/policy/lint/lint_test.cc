@@ -148,9 +148,9 @@ TEST(Lint, HonestPoliciesHaveNoErrors) {
 }
 
 TEST(Lint, EveryObligationItKnowsIsOne) {
-  for (const char* name :
-       {"max_epsilon_micro", "max_delta_pico", "min_noise_micro", "max_steps", "max_parameters",
-        "min_co_providers", "max_retention_days", "embargo_until"}) {
+  for (const char* name : {"max_epsilon_micro", "max_delta_pico", "min_noise_micro", "max_steps",
+                           "max_parameters", "min_co_providers", "max_retention_days",
+                           "embargo_until", "consumer_epsilon_micro", "purpose_epsilon_micro"}) {
     const std::string source =
         std::string("return {allow = true, obligations = {") + name + " = 1}}";
     EXPECT_FALSE(lint(source).errors()) << name;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <sstream>
+#include <vector>
 
 #include "tests/policy/privacy/tables.h"
 
@@ -28,6 +29,74 @@ TEST(Budget, ChargesAreTheDivergencesRoundedUpWithTheSamplersShare) {
     EXPECT_GE(static_cast<double>(charges[i]), exact + 1e4);
     EXPECT_LE(static_cast<double>(charges[i]), exact * (1 + 1e-12) + 1e4 + 2);
   }
+}
+
+// E_Q[(P/Q)^a] of a person with k rows, as the finite sum over how many of them a copies of the
+// run draw: every term is positive. An oracle of its own, in extended precision.
+double divergence_of_a_person(const Event& event, uint32_t order) {
+  const uint32_t k = event.records;
+  const long double q = event.q, s2 = static_cast<long double>(event.sigma) * event.sigma;
+  std::vector<long double> one(k + 1), plain(k + 1);
+  long double binomial = 1;
+  for (uint32_t j = 0; j <= k; ++j) {
+    plain[j] = binomial * std::pow(q, static_cast<long double>(j)) *
+               std::pow(1 - q, static_cast<long double>(k - j));
+    one[j] = plain[j] * std::exp(-static_cast<long double>(j) * j / (2 * s2));
+    binomial = binomial * (k - j) / (j + 1);
+  }
+  auto times = [](const std::vector<long double>& a, const std::vector<long double>& b) {
+    std::vector<long double> out(a.size() + b.size() - 1);
+    for (size_t i = 0; i < a.size(); ++i) {
+      for (size_t j = 0; j < b.size(); ++j) out[i + j] += a[i] * b[j];
+    }
+    return out;
+  };
+  auto all = one, whole = plain;
+  for (uint32_t copy = 1; copy < order; ++copy) {
+    all = times(all, one);
+    whole = times(whole, plain);
+  }
+  long double excess = 0;
+  for (size_t s = 0; s < all.size(); ++s) {
+    excess += all[s] * std::exp(static_cast<long double>(s) * s / (2 * s2)) - whole[s];
+  }
+  return static_cast<double>(std::log1p(excess) / (order - 1));
+}
+
+TEST(Budget, APersonsChargeIsThatOfTheBinomialMixtureAndNeverBelowIt) {
+  for (uint32_t k : {2u, 4u, 9u}) {
+    for (double q : {0.001, 0.01, 0.2}) {
+      for (double sigma : {1.1, 2.0, 8.0}) {
+        Event event{q, sigma, 1000, k};
+        Charges charges = charges_for(event);
+        for (size_t i = 0; i < kOrders.size(); ++i) {
+          double remove = 1000 * divergence_of_a_person(event, kOrders[i]) * 1e9;
+          EXPECT_GE(static_cast<double>(charges[i]), remove * (1 - 1e-9)) << k << " " << q;
+          // The removal is the larger direction here.
+          EXPECT_LE(static_cast<double>(charges[i]), remove * (1 + 1e-6) + 1e4 + 2)
+              << k << " " << q << " " << sigma << " " << kOrders[i];
+        }
+      }
+    }
+  }
+}
+
+TEST(Budget, APersonOfMoreRowsCostsMoreThanARowAndTheOracleAgreesForOneRow) {
+  Event row{0.01, 2, 2000};
+  for (size_t i = 0; i < kOrders.size(); ++i) {
+    double exact = 2000 * divergence_of_a_person(row, kOrders[i]) * 1e9;
+    EXPECT_NEAR(static_cast<double>(charges_for(row)[i]), exact + 1e4, exact * 1e-9 + 3);
+  }
+  Charges before = charges_for(row);
+  for (uint32_t k : {2u, 3u, 8u}) {
+    Charges more = charges_for({0.01, 2, 2000, k});
+    for (size_t i = 0; i < kOrders.size(); ++i) EXPECT_GT(more[i], before[i]);
+    before = more;
+  }
+  // The research note's figure: q = 0.01, sigma = 2, T = 2000, k = 4.
+  auto epsilon = epsilon_upper(Event{0.01, 2, 2000, 4}, 1e-5);
+  ASSERT_TRUE(epsilon);
+  EXPECT_NEAR(*epsilon, 4.25, 0.02);
 }
 
 TEST(Budget, NothingRunCostsNothing) {
