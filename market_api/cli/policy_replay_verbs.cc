@@ -42,6 +42,7 @@ Result<Answer> replay(Session& session, const ReplayOptions& options) {
       {"decisions", result.decisions},
       {"same", result.same},
       {"policies_asked", result.questions.size()},
+      {"interrupted", result.interrupted},
       {"first_differing", result.first_differing ? Json(*result.first_differing) : Json(nullptr)},
       {"reason", result.reason},
       {"engine_hash", policy::engine_hash()}};

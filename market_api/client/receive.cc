@@ -68,7 +68,7 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   return card.str();
 }
 
-ModelNotes notes_of(const contracts::Contract& contract, const MarketView& view) {
+Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketView& view) {
   ModelNotes notes;
   notes.spec = contract.submit.spec;
   const contracts::Dataset* first = view.state().dataset(contract.submit.datasets.front());
@@ -77,6 +77,9 @@ ModelNotes notes_of(const contracts::Contract& contract, const MarketView& view)
     notes.feature_names = first->manifest.feature_names;
     notes.label = first->manifest.label;
   }
+  const auto& datasets = contract.submit.datasets;
+  auto obligations = TRY(policy::obligations_from_json(contract.decision->obligations));
+  notes.lineage = policy::Lineage{{datasets.begin(), datasets.end()}, std::move(obligations)};
   return notes;
 }
 
@@ -116,7 +119,8 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
     return Error(Code::kUnauthentic, "model: expected the one that job.result names");
   }
 
-  StoredModel stored{notes_of(contract, view), {}};
+  auto known = TRY(notes_of(contract, view));
+  StoredModel stored{std::move(known), {}};
   auto onnx = onnx_of(stored, model);
   std::string notes = canonical(to_json(stored.notes)) + "\n";
 

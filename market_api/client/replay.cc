@@ -43,6 +43,19 @@ std::string difference(const Json& recorded, const Json& again) {
   return "a member that is not recorded";
 }
 
+// How the policy of the dataset at `place` was interrupted, if the record says so.
+std::optional<policy::DecisionStatus> interruption(const ContractDecision& decision, size_t place) {
+  const Json* policies = decision.inputs.find("policies");
+  auto* list = policies ? policies->array() : nullptr;
+  if (!list || place >= list->size()) return std::nullopt;
+  const Json *status = (*list)[place].find("status"), *gas = (*list)[place].find("gas");
+  if (!status || !status->string() || !gas || !gas->integer()) return std::nullopt;
+  if (!policy::was_interrupted(*status->string(), *gas->integer())) return std::nullopt;
+  return *status->string() == policy::status_name(policy::DecisionStatus::kLimit)
+             ? policy::DecisionStatus::kLimit
+             : policy::DecisionStatus::kError;
+}
+
 }  // namespace
 
 PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,
@@ -80,9 +93,17 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
       if (!contract) {
         why = "it is about a contract that its head does not know";
       } else {
+        size_t place = 0;
         auto asking = [&](std::string_view source, const Json& request, const Json& dataset,
                           const Json& ctx) {
-          auto answer = evaluate(source, request, dataset, ctx);
+          auto stopped = interruption(*decision, place++);
+          auto early = policy::refuse_early(source, request, dataset, ctx);
+          if (stopped && !early) ++out.interrupted;
+          auto answer =
+              stopped && !early
+                  ? policy::interrupted(*stopped, policy::hashes_of(source, request, dataset, ctx),
+                                        policy::names_of(dataset))
+                  : evaluate(source, request, dataset, ctx);
           out.questions.push_back({recorded.seq(), decision->contract, std::string(source), request,
                                    dataset, ctx, answer});
           return answer;

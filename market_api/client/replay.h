@@ -24,6 +24,9 @@ struct PolicyReplay {
   uint64_t entries = 0;    // read
   uint64_t decisions = 0;  // made again
   uint64_t same = 0;
+  // Policies that were stopped from outside when they were asked, and so refused: how they were is
+  // taken from the record, everything else about the decision is made again.
+  uint64_t interrupted = 0;
   std::optional<uint64_t> first_differing;  // seq of the entry
   std::string reason;                       // what differs there, or why the ledger is not whole
   std::vector<RecordedQuestion> questions;

@@ -13,6 +13,7 @@ constexpr size_t kMaxNotes = size_t{16} << 20;
 constexpr size_t kMaxModelFile = size_t{2} << 30;  // also the limit of protobuf
 constexpr size_t kMaxEmbeddedNotes = 512 << 10;    // of the header's 1 MiB; spec.json has it all
 constexpr char kNotesName[] = "souk";              // metadata of our files: the text of spec.json
+constexpr char kContractName[] = "contract";       // likewise: who it was trained for
 constexpr char kSpecName[] = "spec";  // metadata of an enclave's files: the specification alone
 
 Json texts(const std::vector<std::string>& values) {
@@ -88,14 +89,18 @@ Result<StoredModel> from_onnx(const std::string& path) {
   return stored;
 }
 
+// spec.json is about the model of its folder, not about any other file there: "" for those.
+std::string notes_beside(const std::string& path) {
+  size_t slash = path.rfind('/');
+  std::string folder = slash == std::string::npos ? "." : path.substr(0, slash);
+  bool own = path.substr(slash == std::string::npos ? 0 : slash + 1) == "model.safetensors";
+  return own ? folder + "/spec.json" : "";
+}
+
 Result<StoredModel> load_any(const std::string& path) {
   if (is_directory(path)) return from_safetensors(path + "/model.safetensors", path + "/spec.json");
   if (ends_with(path, ".onnx")) return from_onnx(path);
-  size_t slash = path.rfind('/');
-  std::string folder = slash == std::string::npos ? "." : path.substr(0, slash);
-  // spec.json is about the model of its folder, not about any other file there.
-  bool own = path.substr(slash == std::string::npos ? 0 : slash + 1) == "model.safetensors";
-  return from_safetensors(path, own ? folder + "/spec.json" : "");
+  return from_safetensors(path, notes_beside(path));
 }
 
 }  // namespace
@@ -106,6 +111,7 @@ Json to_json(const ModelNotes& notes) {
                    {"label", notes.label},
                    {"spec", contracts::to_json(notes.spec)}};
   if (notes.csv) out["csv"] = trainer::to_json(*notes.csv);
+  if (notes.lineage) out["lineage"] = policy::to_json(*notes.lineage);
   return out;
 }
 
@@ -121,8 +127,32 @@ Result<ModelNotes> model_notes_from_json(const Json& json) {
     const Json* csv = TRY(fields.any("csv"));
     notes.csv = TRY(trainer::csv_layout_from_json(*csv, "spec.json.csv"));
   }
+  if (fields.has("lineage")) {
+    const Json* lineage = TRY(fields.any("lineage"));
+    notes.lineage = TRY(policy::lineage_from_json(*lineage));
+  }
   TRY(fields.done());
   return notes;
+}
+
+Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,
+                                                  const trainer::SafeTensors& file) {
+  auto inside = file.metadata().find(kNotesName);
+  const std::string beside = notes_beside(path);
+  std::optional<ModelNotes> notes;
+  if (path_exists(beside)) {
+    notes = TRY(notes_at(beside));
+  } else if (inside != file.metadata().end()) {
+    auto json = TRY(parse_json(inside->second, kMaxNotes));
+    notes = TRY(model_notes_from_json(json));
+  }
+  if (notes && notes->lineage) return notes->lineage;
+  if (file.metadata().count(kContractName) != 0) {
+    return Error(Code::kMalformed,
+                 "expected the lineage of a market's model in spec.json beside it, as souk model "
+                 "fetch writes it");
+  }
+  return std::optional<policy::Lineage>();
 }
 
 Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spec,

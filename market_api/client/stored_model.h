@@ -12,6 +12,7 @@
 
 #include "contracts/training/spec.h"
 #include "ledger/base/bytes.h"
+#include "policy/decide/lineage.h"
 #include "trainer/data/csv_layout.h"
 #include "trainer/data/safetensors.h"
 #include "trainer/engine/model.h"
@@ -25,6 +26,8 @@ struct ModelNotes {
   std::vector<std::string> feature_names;
   std::string label;
   std::optional<trainer::CsvLayout> csv;
+  // Of a model from a market, and of every model that starts from one.
+  std::optional<policy::Lineage> lineage;
 };
 Json to_json(const ModelNotes& notes);
 Result<ModelNotes> model_notes_from_json(const Json& json);
@@ -42,6 +45,10 @@ Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spe
 // a head for other classes starts from the seed. So is a file that shares no tensor with the model.
 Result<trainer::Model> initial_weights(const contracts::TrainingSpec& spec,
                                        const trainer::SafeTensors& file);
+// What a model that starts from the safetensors file at `path` inherits: of its notes, inside or
+// in spec.json beside it. kMalformed where an enclave trained it and nothing says for whom.
+Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,
+                                                  const trainer::SafeTensors& file);
 // Canonical: parameters and, up to 512 KiB, notes in one file.
 Result<Bytes> model_to_safetensors(const StoredModel& stored);
 

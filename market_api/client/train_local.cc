@@ -100,6 +100,8 @@ class SpecSource {
 
   // Weights to start from, or null pointer; of the specification completed last.
   const trainer::Model* initial() const { return initial_ ? &*initial_ : nullptr; }
+  // What the model inherits from the one it starts from.
+  const std::optional<policy::Lineage>& lineage() const { return lineage_; }
 
  private:
   SpecSource(const LocalRequest& request, policy::Nursery& jail) : request_(request), jail_(jail) {}
@@ -143,6 +145,9 @@ class SpecSource {
     spec.initial = digest;
     auto file = TRY(trainer::SafeTensors::read(*bytes));
     initial_ = TRY(initial_weights(spec, file));
+    auto parent = lineage_of(initial_file_, file);
+    if (!parent) return std::move(parent).take_error().within(initial_file_);
+    if (*parent) lineage_ = policy::derive({**parent});
     return Done{};
   }
 
@@ -171,6 +176,7 @@ class SpecSource {
   std::optional<trainer::CsvLayout> csv_;
   std::string initial_file_;
   std::optional<trainer::Model> initial_;
+  std::optional<policy::Lineage> lineage_;
 };
 
 Result<std::optional<trainer::CsvLayout>> layout_for(const LocalRequest& request,
@@ -332,6 +338,7 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   notes.feature_names = rows.data.schema.feature_names;
   notes.label = rows.data.schema.label_name;
   notes.csv = rows.csv;
+  notes.lineage = source->lineage();
   return result;
 }
 
@@ -361,6 +368,14 @@ std::string local_model_card(const LocalResult& result) {
          << real_text(spec.privacy->noise_multiplier) << " |\n";
   } else {
     card << "| differential privacy | none |\n";
+  }
+  if (const auto& lineage = result.stored.notes.lineage) {
+    card << "\n## Inherited\n\nIt started from a market's model, and owes what that one owes. It "
+            "has "
+            "learned from the datasets";
+    for (const auto& id : lineage->datasets) card << " `" << to_hex(id) << "`";
+    card << ", under the obligations\n\n    " << canonical(policy::to_json(lineage->obligations))
+         << "\n";
   }
   card << "\n`model.safetensors` holds the parameters and the specification, `model.onnx` the same "
           "for other programs\n"

@@ -431,6 +431,20 @@ PolicyDecision judge(Evaluation evaluation, const QuestionHashes& hashes,
   return decide_answer(std::move(*answer), std::move(decision), question, request, dataset);
 }
 
+PolicyDecision interrupted(DecisionStatus status, const QuestionHashes& hashes,
+                           const QuestionNames& names) {
+  Question question{hashes, names};
+  return status == DecisionStatus::kLimit
+             ? question.no(status, "limit", "the policy ran out of time")
+             : question.no(DecisionStatus::kError, "error",
+                           "the policy's worker died or gave no answer");
+}
+
+bool was_interrupted(std::string_view status, int64_t gas) {
+  return gas == 0 && (status == status_name(DecisionStatus::kLimit) ||
+                      status == status_name(DecisionStatus::kError));
+}
+
 PolicyDecision evaluate(std::string_view policy_source, const Json& request, const Json& dataset,
                         const Json& ctx, const Limits& limits) {
   if (auto refused = refuse_early(policy_source, request, dataset, ctx)) return *std::move(refused);

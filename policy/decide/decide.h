@@ -93,6 +93,13 @@ PolicyDecision refused_request(std::string_view policy_source, const Json& reque
 // What the result of a policy means. Obligations the request already breaks deny it.
 PolicyDecision judge(Evaluation evaluation, const QuestionHashes& hashes,
                      const QuestionNames& names, const Json& request, const Json& dataset);
+// The decision about a policy that was stopped from outside, before it could answer: out of wall
+// time (kLimit), or its worker died (kError). It has no gas, which marks it: whatever ran has some.
+// What stopped it is not in the question, so that asking again may answer otherwise.
+PolicyDecision interrupted(DecisionStatus status, const QuestionHashes& hashes,
+                           const QuestionNames& names);
+// The marks, as a contract.decision's inputs record them.
+bool was_interrupted(std::string_view status, int64_t gas);
 
 // One decision, by an evaluator of its own (policy/decide/evaluator.h). Total and
 // deterministic. Runs Lua in this process: outside tests, call it through

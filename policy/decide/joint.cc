@@ -17,13 +17,4 @@ Status Joint::add(const PolicyDecision& part) {
   return Done{};
 }
 
-Lineage derive(const Lineage& own, const std::vector<Lineage>& parents) {
-  Lineage out = own;
-  for (const Lineage& parent : parents) {
-    out.datasets.insert(parent.datasets.begin(), parent.datasets.end());
-    out.obligations = meet(out.obligations, parent.obligations);
-  }
-  return out;
-}
-
 }  // namespace souk::policy

@@ -1,13 +1,10 @@
-// What several providers say together, and what a model made from their data carries
-// on. policy/SPEC.md, Composition.
+// What several providers say together. policy/SPEC.md, Composition.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <vector>
 
-#include "ledger/base/named.h"
 #include "ledger/base/result.h"
 #include "policy/decide/decide.h"
 
@@ -33,15 +30,5 @@ class Joint {
   std::optional<Obligations> obligations_;
   std::vector<Reason> reasons_;
 };
-
-// What holds for a model, wherever it goes: the datasets it has learned from, its
-// own and its ancestors', and everything that any of their providers obliged it to.
-struct Lineage {
-  std::set<DatasetId> datasets;
-  Obligations obligations;
-  friend bool operator==(const Lineage&, const Lineage&) = default;
-};
-// Of a model trained under `own` that starts from, or is distilled out of, `parents`.
-Lineage derive(const Lineage& own, const std::vector<Lineage>& parents);
 
 }  // namespace souk::policy

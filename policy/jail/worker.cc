@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <span>
 
 #include "ledger/crypto/hash.h"
@@ -256,32 +257,34 @@ std::string job_text(std::string_view source, const Parts& parts,
   return out;
 }
 
-// One evaluation for each ask, or the same failure for all.
-std::vector<Evaluation> evaluate_there(Nursery& nursery, std::string_view source,
-                                       const Parts& parts,
-                                       std::span<const std::array<size_t, 3>> asks,
-                                       const Limits& limits, int wall_ms) {
+// Of each ask: its evaluation, or how it was interrupted.
+struct Outcome {
+  std::optional<Evaluation> evaluation;
+  DecisionStatus interrupted = DecisionStatus::kError;
+};
+std::vector<Outcome> evaluate_there(Nursery& nursery, std::string_view source, const Parts& parts,
+                                    std::span<const std::array<size_t, 3>> asks,
+                                    const Limits& limits, int wall_ms) {
   auto answer = [&]() -> Result<Json> {
     auto text = TRY(nursery.call(job_text(source, parts, asks, limits), wall_ms));
     return parse_canonical(text, kMaxNurseryMessage);
   }();
-  Evaluation failed;
   if (!answer) {
     bool out_of_time = answer.error().code() == Code::kExhausted;
-    failed.outcome = out_of_time ? Evaluation::Outcome::kLimit : Evaluation::Outcome::kError;
-    failed.error = answer.error().expected();
-    return std::vector<Evaluation>(asks.size(), failed);
+    return std::vector<Outcome>(
+        asks.size(), {std::nullopt, out_of_time ? DecisionStatus::kLimit : DecisionStatus::kError});
   }
-  failed.error = "policy worker gave no evaluation";
-  std::vector<Evaluation> out;
+  std::vector<Outcome> out;
   auto* items = answer->array();
   bool suspicious = !items || items->size() != asks.size();
   for (size_t i = 0; items && i < std::min(items->size(), asks.size()); ++i) {
     auto evaluation = evaluation_from_json((*items)[i]);
     suspicious = suspicious || !evaluation || evaluation->outcome == Evaluation::Outcome::kLimit;
-    out.push_back(evaluation ? std::move(*evaluation) : failed);
+    Outcome outcome;
+    if (evaluation) outcome.evaluation = std::move(*evaluation);
+    out.push_back(std::move(outcome));
   }
-  out.resize(asks.size(), failed);
+  out.resize(asks.size());
   if (suspicious) nursery.retire();  // nothing is known against it; it is cheap to be sure
   return out;
 }
@@ -331,13 +334,17 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
     }
   }
   if (asks.empty()) return out;
-  auto evaluations = evaluate_there(nursery, policy_source, parts, asks, limits, wall_ms);
+  auto outcomes = evaluate_there(nursery, policy_source, parts, asks, limits, wall_ms);
   for (size_t n = 0; n < places.size(); ++n) {
     const auto& [r, d, c] = asks[n];
     const Json &request = *batch.requests[r], &dataset = *batch.datasets[d];
     QuestionHashes hashes{
         policy_hash, question_hash(requests[r].digest, datasets[d].digest, contexts[c].digest)};
-    out[places[n]] = judge(std::move(evaluations[n]), hashes, names_of(dataset), request, dataset);
+    Outcome& outcome = outcomes[n];
+    out[places[n]] =
+        outcome.evaluation
+            ? judge(std::move(*outcome.evaluation), hashes, names_of(dataset), request, dataset)
+            : interrupted(outcome.interrupted, hashes, names_of(dataset));
   }
   return out;
 }

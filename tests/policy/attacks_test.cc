@@ -30,8 +30,14 @@ std::vector<std::string> split(const std::string& text, char by) {
 Json overridden(const std::string& rule) {
   Json request = sample_request();
   auto parts = split(rule, '=');
-  if (parts.size() == 2)
-    override_member(request, parts[0], parts[1] == "absent" ? Json() : Json(parts[1]));
+  if (parts.size() == 2) {
+    // As a file says what JSON cannot: policy/SPEC.md, Request.
+    Json nan = Json::Object{{"$float", "nan"}};
+    override_member(request, parts[0],
+                    parts[1] == "absent" ? Json()
+                    : parts[1] == "nan"  ? std::move(nan)
+                                         : Json(parts[1]));
+  }
   return request;
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "policy/decide/joint.h"
+#include "policy/decide/lineage.h"
 #include "policy/templates/table.h"
 #include "tests/policy/templates/questions.h"
 
@@ -162,15 +163,18 @@ TEST(Composition, AModelInheritsWhatItsAncestorsOwe) {
       return out;
     };
     Lineage own = lineage(), mother = lineage(), father = lineage();
-    Lineage child = derive(own, {mother, father});
+    Lineage child = derive({own, mother, father});
     for (const Lineage& part : {own, mother, father}) {
       expect_no_looser(child.obligations, part.obligations);
       EXPECT_TRUE(std::includes(child.datasets.begin(), child.datasets.end(), part.datasets.begin(),
                                 part.datasets.end()));
     }
-    EXPECT_EQ(child, derive(own, {father, mother}));
-    EXPECT_EQ(derive(child, {mother}), child);
-    EXPECT_EQ(derive(own, {derive(mother, {father})}), derive(own, {mother, father}));
+    EXPECT_EQ(child, derive({father, own, mother}));
+    EXPECT_EQ(derive({child, mother}), child);
+    EXPECT_EQ(derive({own, derive({mother, father})}), child);
+    auto again = lineage_from_json(to_json(child));
+    ASSERT_TRUE(again) << again.error().expected();
+    EXPECT_EQ(*again, child);
     if (HasFatalFailure()) return;
   }
 }

@@ -133,6 +133,22 @@ for name in written darknet onnx; do
   cmp model-written/spec.json "model-$name/spec.json" || fail "$name has another specification"
   status 0 souk model evaluate "model-$name" --data rows.csv
 done
+
+# A model that starts from a market's owes what that one owes, in every generation.
+lineage() { sed -n 's/.*"lineage":\({"datasets":\[[^]]*\],"obligations":{[^}]*}}\).*/\1/p' "$1/spec.json"; }
+[[ -n $(lineage model-written) ]] || fail "a fetched model has no lineage"
+lineage model-written | grep -q '"waive_privacy":true' || fail "the lineage lacks the obligations"
+status 0 souk train-local written.lua --data rows.csv --label kind --init model-written/model.safetensors --out child
+cp child/model.safetensors alone.safetensors
+status 0 souk train-local written.lua --data rows.csv --label kind --init alone.safetensors --out grandchild
+for name in child grandchild; do
+  [[ $(lineage $name) == "$(lineage model-written)" ]] || fail "$name does not inherit"
+  grep -q 'started from a market' "$name/MODEL_CARD.md" || fail "the card of $name does not say so"
+done
+[[ -z $(lineage trained) ]] || fail "a model of nobody else's has a lineage"
+cp model-written/model.safetensors bare.safetensors
+status 2 souk train-local written.lua --data rows.csv --label kind --init bare.safetensors --out orphan
+says "expected the lineage of a market's model"
 kill "$soukd_pid"
 wait "$soukd_pid" || fail "soukd ended badly"
 soukd_pid=""

@@ -65,6 +65,55 @@ TEST_F(PolicyReplayTest, AnEngineThatDecidesOtherwiseIsNamedWithItsFirstDecision
   EXPECT_NE(replay.reason.find("inputs: recorded"), std::string::npos) << replay.reason;
 }
 
+// The market's own machine was too slow for one policy, and another's worker died.
+TEST(PolicyReplayOfInterruptions, WhatWasStoppedFromOutsideIsTakenFromTheRecordAndNothingElse) {
+  MarketFixture market;
+  int asked = 0;
+  market.set_policy_runner(
+      [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+        auto stopped = [&](policy::DecisionStatus status) {
+          return policy::interrupted(status, policy::hashes_of(source, request, dataset, ctx),
+                                     policy::names_of(dataset));
+        };
+        ++asked;
+        if (asked == 1) return stopped(policy::DecisionStatus::kLimit);
+        if (asked == 4) return stopped(policy::DecisionStatus::kError);
+        return honest(source, request, dataset, ctx);
+      });
+  market.restart_keeper();
+  const char* open = "return {allow = true, price = 10, obligations = {waive_privacy = true}}";
+  auto first = market.publish(market.providers[0], {.policy = open});
+  auto second = market.publish(market.providers[1], {.policy = open});
+  market.deposit(market.lab.account(), 100000);
+  std::vector<uint64_t> decisions;
+  for (int i = 0; i < 3; ++i) {
+    auto submit = market.contract({first.id, second.id});
+    submit.purpose = "purpose " + std::to_string(i);
+    auto seq = market.record(Kind::kDecide, market.submit(submit));
+    ASSERT_TRUE(seq);
+    decisions.push_back(*seq);
+  }
+  ASSERT_EQ(asked, 6);
+  auto replay = replay_ledger_file(market.ledger_file(), {market.market(), ""}, honest);
+  EXPECT_TRUE(replay.ok) << replay.reason;
+  EXPECT_EQ(replay.decisions, 3u);
+  EXPECT_EQ(replay.same, 3u);
+  EXPECT_EQ(replay.interrupted, 2u);
+  ASSERT_EQ(replay.questions.size(), 6u);
+  EXPECT_FALSE(replay.questions[0].answer.allowed());
+  // The other policy of the same decision is asked again.
+  int again = 0;
+  auto other = [&](std::string_view source, const Json& request, const Json& dataset,
+                   const Json& ctx) {
+    auto decision = honest(source, request, dataset, ctx);
+    if (++again == 1) ++decision.gas;
+    return decision;
+  };
+  replay = replay_ledger_file(market.ledger_file(), {market.market(), ""}, other);
+  EXPECT_EQ(replay.first_differing, decisions[0]) << replay.reason;
+  EXPECT_EQ(again, 4);
+}
+
 TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
   const std::string file = market_.ledger_file();
   ASSERT_TRUE(replay_ledger_file(file, {market_.market(), ""}, honest).ok);
