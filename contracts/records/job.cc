@@ -123,18 +123,24 @@ Result<JobStart> read(Fields& fields, Of<JobStart>) {
 }
 
 Json::Object members(const JobResult& record) {
-  return {{"contract", record.contract},
-          {"job_start", record.job_start},
-          {"model", record.model},
-          {"payload", record.payload},
-          {"payload_size", record.payload_size},
-          {"header", record.header},
-          {"steps", record.steps},
-          {"epsilon_micro", record.epsilon_micro},
-          {"delta_pico", record.delta_pico},
-          {"spec", record.spec},
-          {"trainer_evidence", record.trainer_evidence},
-          {"sealed_header", to_base64(record.sealed_header)}};
+  Json::Object out{{"contract", record.contract},
+                   {"job_start", record.job_start},
+                   {"model", record.model},
+                   {"payload", record.payload},
+                   {"payload_size", record.payload_size},
+                   {"header", record.header},
+                   {"steps", record.steps},
+                   {"epsilon_micro", record.epsilon_micro},
+                   {"delta_pico", record.delta_pico},
+                   {"spec", record.spec},
+                   {"trainer_evidence", record.trainer_evidence},
+                   {"sealed_header", to_base64(record.sealed_header)}};
+  if (record.audit) {
+    out["audit"] = Json::Object{{"canaries", record.audit->canaries},
+                                {"epsilon_lower_micro", record.audit->epsilon_lower_micro},
+                                {"epsilon_gdp_micro", record.audit->epsilon_gdp_micro}};
+  }
+  return out;
 }
 
 Result<JobResult> read(Fields& fields, Of<JobResult>) {
@@ -152,6 +158,16 @@ Result<JobResult> read(Fields& fields, Of<JobResult>) {
   record.spec = TRY(fields.digest("spec"));
   record.trainer_evidence = TRY(fields.digest("trainer_evidence"));
   record.sealed_header = TRY(sealed_bytes(fields, "sealed_header"));
+  if (fields.has("audit")) {
+    const Json* member = TRY(fields.any("audit"));
+    auto audit = TRY(Fields::of(*member, "job.result.audit"));
+    JobAudit figures;
+    figures.canaries = TRY(audit.integer("canaries", 1));
+    figures.epsilon_lower_micro = TRY(audit.integer("epsilon_lower_micro"));
+    figures.epsilon_gdp_micro = TRY(audit.integer("epsilon_gdp_micro"));
+    TRY(audit.done());
+    record.audit = figures;
+  }
   return record;
 }
 

@@ -252,6 +252,15 @@ struct JobStart {
 std::string trainer_wrap_info(const MarketId& market, const ContractId& contract,
                               const DatasetId& dataset, const Digest& trainer_evidence);
 
+// What the trainer measured of its own privacy, with canaries (trainer/SPEC.md, Audit).
+struct JobAudit {
+  int64_t canaries = 0;
+  int64_t epsilon_lower_micro =
+      0;  // proven but for 1 %; above the claimed epsilon, the claim is false
+  int64_t epsilon_gdp_micro = 0;  // what it looks like; 2^53 - 1 stands for no finite number
+  friend bool operator==(const JobAudit&, const JobAudit&) = default;
+};
+
 // An in-toto Statement v1 signed by the trainer's receipt key; its predicate is
 // this record. Subjects: the age payload and the plaintext model.
 struct JobResult {
@@ -268,7 +277,8 @@ struct JobResult {
   int64_t delta_pico = 0;
   Digest spec{};
   Digest trainer_evidence{};
-  Bytes sealed_header;  // HPKE to the keeper's KEM key
+  Bytes sealed_header;            // HPKE to the keeper's KEM key
+  std::optional<JobAudit> audit;  // where the obligations ask for it
   friend bool operator==(const JobResult&, const JobResult&) = default;
 };
 std::string header_wrap_info(const MarketId& market, const ContractId& contract);

@@ -15,6 +15,22 @@ std::string digits(double value) {
   return text;
 }
 
+// What the trainer measured of itself, if it was asked to.
+std::string audit_row(const contracts::JobResult& result) {
+  if (!result.audit) return "none was asked for by the providers' policies";
+  const auto& audit = *result.audit;
+  const double looks = static_cast<double>(audit.epsilon_gdp_micro) * 1e-6;
+  std::string row = "one run with " + std::to_string(audit.canaries) +
+                    " canaries: epsilon is at least " +
+                    digits(static_cast<double>(audit.epsilon_lower_micro) * 1e-6) +
+                    " (proven, wrong in 1 run of 100 at most) and looks like ";
+  row += audit.epsilon_gdp_micro < kMaxJsonInteger ? digits(looks) : "no finite number";
+  row += " (a Gaussian fit, no proof)";
+  if (audit.epsilon_gdp_micro > result.epsilon_micro)
+    row += ". WARNING: the fit is above the claimed epsilon";
+  return row;
+}
+
 }  // namespace
 
 std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::JobResult& result,
@@ -40,7 +56,7 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::J
        << ", " << result.steps << " steps |\n"
        << "| accountant | privacy loss distribution, proven upper bound, with 1e-4 for the finite "
           "precision of the noise |\n"
-       << "| audit | none was asked for by the providers' policies |\n\n"
+       << "| audit | " << audit_row(result) << " |\n\n"
        << "What it means: whatever somebody knows besides, a test that wrongly accuses 1 % of the "
           "records that were not used "
           "recognises at most "

@@ -269,6 +269,14 @@ class Verification {
     if (!spec.privacy && (result.epsilon_micro != 0 || result.delta_pico != 0)) {
       return wrong("no privacy claimed where it is waived");
     }
+    // Where a policy asks for an audit, it is there; and what it proves may not pass the claim.
+    auto obligations = TRY(policy::obligations_from_json(decision_->record.obligations));
+    const bool audited = obligations.audit && spec.privacy;
+    if (result.audit.has_value() != audited)
+      return wrong(audited ? "the audit that the obligations ask for"
+                           : "no audit, which nobody asked for");
+    if (result.audit && result.audit->epsilon_lower_micro > result.epsilon_micro)
+      return wrong("an audited lower bound of epsilon that is not above the claimed epsilon");
     report_.result = result;
     return Done{};
   }

@@ -59,6 +59,7 @@ Json to_json(const Obligations& obligations) {
     for (const auto& name : *obligations.attribution) names.push_back(name);
     out["attribution"] = std::move(names);
   }
+  if (obligations.audit) out["audit"] = "one-run";
   if (obligations.waive_privacy) out["waive_privacy"] = true;
   return out;
 }
@@ -106,6 +107,14 @@ Result<Obligations> obligations_from_json(const Json& json) {
     list.erase(std::unique(list.begin(), list.end()), list.end());
     out.attribution = std::move(list);
   }
+  if (fields.has("audit")) {
+    // true is the one audit there is.
+    const Json* audit = TRY(fields.any("audit"));
+    const bool named = audit->string() && *audit->string() == "one-run";
+    if (!named && !audit->boolean())
+      return Error(Code::kMalformed, "obligations.audit: expected \"one-run\", or true");
+    if (named || *audit->boolean()) out.audit = Obligations::Audit::kOneRun;
+  }
   if (fields.has("waive_privacy")) out.waive_privacy = TRY(fields.boolean("waive_privacy"));
   TRY(fields.done());
   return out;
@@ -140,6 +149,7 @@ Obligations meet(const Obligations& a, const Obligations& b) {
   } else {
     out.attribution = a.attribution ? a.attribution : b.attribution;
   }
+  out.audit = a.audit ? a.audit : b.audit;                          // there is one kind
   out.output_form = a.output_form ? a.output_form : b.output_form;  // there is one form
   out.waive_privacy = a.waive_privacy && b.waive_privacy;
   return out;

@@ -32,6 +32,10 @@ struct Obligations {
   std::optional<int64_t> max_retention_days;  // the model is to be deleted after so many days
   std::optional<int64_t> embargo_until;       // ms; nothing is to be published before
   std::optional<std::vector<std::string>> attribution;  // whom to name; sorted, each once
+  // What the trainer must add to the receipt: a one-run audit with canaries (trainer/SPEC.md,
+  // Audit).
+  enum class Audit : uint8_t { kOneRun };
+  std::optional<Audit> audit;
   bool waive_privacy = false;  // only by name may a run go without differential privacy
   friend bool operator==(const Obligations&, const Obligations&) = default;
 };

@@ -40,6 +40,7 @@ const std::set<std::string> kObligationKeys = {"max_epsilon_micro",
                                                "allowed_algorithms",
                                                "output_form",
                                                "attribution",
+                                               "audit",
                                                "waive_privacy"};
 
 size_t edits(std::string_view a, std::string_view b) {

@@ -172,6 +172,12 @@ int64_t epsilon_micro_up(double epsilon) {
   return static_cast<int64_t>(std::min(micro, kCeiling));
 }
 
+int64_t epsilon_micro_down(double epsilon) {
+  constexpr double kCeiling = 9007199254740991.0;  // 2^53 - 1
+  if (!(epsilon > 0)) return 0;                    // NaN too
+  return static_cast<int64_t>(std::min(kCeiling, std::floor(epsilon * 1e6)));
+}
+
 Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps) {
   constexpr double kTolerance = 5e-5;
   if (!(epsilon > 0 && std::isfinite(epsilon)))

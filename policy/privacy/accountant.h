@@ -53,6 +53,8 @@ Result<double> epsilon_by_renyi(std::span<const Event> events, double delta);
 
 // Millionths, rounded up. Saturates at 2^53 - 1.
 int64_t epsilon_micro_up(double epsilon);
+// Millionths, rounded down: of lower bounds.
+int64_t epsilon_micro_down(double epsilon);
 
 // The smallest noise multiplier whose epsilon_upper does not exceed epsilon: never under
 // it, at most 1e-4 above it, relatively. kRefused: no sigma <= 1e4 is enough.

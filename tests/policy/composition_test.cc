@@ -47,6 +47,7 @@ PolicyDecision random_decision(Questions& random) {
   if (random.one_in(2)) o.allowed_algorithms = some(random, {"cnn", "logreg", "mlp"});
   if (random.one_in(2)) o.attribution = some(random, {"a", "b", "c"});
   if (random.one_in(2)) o.output_form = Obligations::OutputForm::kWeights;
+  if (random.one_in(2)) o.audit = Obligations::Audit::kOneRun;
   o.waive_privacy = random.one_in(2);
   return out;
 }
@@ -67,6 +68,7 @@ void expect_no_looser(const Obligations& strict, const Obligations& loose) {
   ASSERT_TRUE(at_most(strict.consumer_epsilon_micro, loose.consumer_epsilon_micro));
   ASSERT_TRUE(at_most(strict.purpose_epsilon_micro, loose.purpose_epsilon_micro));
   ASSERT_TRUE(!loose.output_form || strict.output_form == loose.output_form);
+  ASSERT_TRUE(!loose.audit || strict.audit == loose.audit);
   ASSERT_TRUE(loose.waive_privacy || !strict.waive_privacy);
   if (loose.allowed_algorithms) {
     ASSERT_TRUE(strict.allowed_algorithms);

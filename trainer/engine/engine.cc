@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "policy/privacy/accountant.h"
+#include "trainer/engine/canaries.h"
 #include "trainer/engine/clipping.h"
 #include "trainer/engine/examples.h"
 #include "trainer/engine/first_error.h"
@@ -17,6 +18,11 @@
 #include "trainer/engine/release.h"
 #include "trainer/engine/sampling.h"
 #include "trainer/engine/simd.h"
+#ifdef SOUK_PLANTED_FAULTS
+#include "tests/trainer/audit/planted.h"
+#else
+#include "trainer/engine/faithful.h"
+#endif
 
 namespace souk::trainer {
 
@@ -68,8 +74,10 @@ struct TrainingRun::State {
   std::optional<Secret<32>> root;
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
-  std::optional<ClipRule> clip;     // with privacy
-  std::optional<FixedPoint> fixed;  // with privacy
+  std::optional<ClipRule> clip;      // with privacy
+  std::optional<FixedPoint> fixed;   // with privacy
+  std::optional<Canaries> canaries;  // where the run is audited
+  ReleaseWatch watch;
   bool has_dropout = false;
 
   // Moved on by step().
@@ -105,7 +113,8 @@ struct TrainingRun::State {
 
   std::vector<uint64_t> draw(uint64_t step) {
     if (spec.shuffle) return shuffled->batch(step, spec.batch);
-    return poisson_batch(derive_key(*root, "sample", step), rows, spec.sampling_threshold);
+    return poisson_batch(derive_key(*root, "sample", step), rows,
+                         seam::threshold(spec.sampling_threshold));
   }
 
   void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys,
@@ -156,6 +165,8 @@ struct TrainingRun::State {
     TRY(network->backward(worker));
     std::span<uint8_t> there(present[worker].data(), here);
     clip->factors(network->norms(worker), static_cast<uint32_t>(here), factors[worker], there);
+    seam::factors(network->norms(worker), network->strategies().size(), spec.shard,
+                  static_cast<uint32_t>(here), spec.privacy->clip, factors[worker]);
     return network->clipped_sum(worker, factors[worker], there, sums[slot]);
   }
 
@@ -216,7 +227,12 @@ struct TrainingRun::State {
   // Clipped, rounded to units, exactly summed, noised, divided by the public constant. Also when
   // the batch is empty: a step without noise would say so.
   Status private_gradient(std::span<const uint64_t> batch, const Keys& keys) {
-    auto key = derive_key(*root, "noise", steps_done);
+    auto key = derive_key(*root, "noise", seam::noise_step(steps_done));
+    if (canaries) {
+      canaries->step(derive_key(*root, "canaries", steps_done),
+                     seam::threshold(spec.sampling_threshold), key,
+                     (graph.trained + kPiece - 1) / kPiece, *fixed);
+    }
     return run_batch(
         batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
           const bool one_wave = wave.first && wave.last;
@@ -227,6 +243,7 @@ struct TrainingRun::State {
           ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
           std::span<float> g(piece.mean.data(), count);
           fixed->release(random, sum, 1.0 / spec.batch, g);
+          if (watch) watch(first, g);
           update(first, g);
         });
   }
@@ -341,7 +358,7 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
       if (!grid)
         return Error(Code::kRefused,
                      "privacy: expected trained parameters times steps to stay below 3e10");
-      s.fixed.emplace(*grid);
+      s.fixed.emplace(seam::noise_grid(*grid));
       s.clip.emplace(*spec.privacy, s.network->strategies(), spec.shard);
     }
     s.has_dropout = asks_for(s.graph, Node::Op::kDropout);
@@ -351,6 +368,30 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.make_buffers();
     return TrainingRun(std::move(state));
   });
+}
+
+Status TrainingRun::plant_canaries(uint32_t count) {
+  State& s = *state_;
+  if (!s.spec.privacy || s.steps_done > 0 || s.canaries)
+    return Error(Code::kConflict, "audit: expected a private run that has not begun");
+  if (count == 0 || count > kMostCanaries)
+    return Error(Code::kMalformed, "audit: expected 1 to 4096 canaries");
+  const size_t layers = s.network->strategies().size();
+  auto rule = [&](const ExampleNorms& norms, std::span<float> factors, std::span<uint8_t> present) {
+    s.clip->factors(norms, 1, factors, present);
+    seam::factors(norms, layers, s.spec.shard, 1, s.spec.privacy->clip, factors);
+  };
+  s.canaries.emplace(*s.root, count,
+                     Canaries::clipped_length(rule, layers, s.spec.shard, s.spec.privacy->clip));
+  return Done{};
+}
+
+const Canaries* TrainingRun::canaries() const {
+  return state_->canaries ? &*state_->canaries : nullptr;
+}
+
+void TrainingRun::watch_releases(ReleaseWatch watch) {
+  state_->watch = std::move(watch);
 }
 
 Status TrainingRun::step() {

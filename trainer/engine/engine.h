@@ -32,6 +32,12 @@ Status warm_up(Workers& workers);
 // Results in f32 are the same bits on CPUs where this is the same.
 std::string isa_name();
 
+// Sees the private mean gradient, numbers [first, first + released.size()), after its noise; from
+// several threads at once, each with other numbers.
+using ReleaseWatch = std::function<void(uint64_t first, std::span<const float> released)>;
+
+class Canaries;
+
 class TrainingRun {
  public:
   // Borrows `data` and `workers` until destroyed. kMalformed: the spec or the dataset's
@@ -50,6 +56,13 @@ class TrainingRun {
   Status step();
   // All remaining steps; `after_step`, if any, is called with steps_done() after each.
   Status run_to_end(const std::function<void(uint32_t steps_done)>& after_step = {});
+
+  // Before the first step of a private run: `count` canaries are trained with (canaries.h). The
+  // model stays the same to the bit. kConflict later, or without privacy.
+  Status plant_canaries(uint32_t count);
+  const Canaries* canaries() const;  // null where there are none
+  // For audits: what a private run releases, step by step.
+  void watch_releases(ReleaseWatch watch);
 
   uint32_t steps_done() const;
   uint32_t steps_total() const;

@@ -9,6 +9,7 @@
 #include "policy/decide/obligations.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
+#include "trainer/audit/one_run.h"
 #include "trainer/data/age.h"
 #include "trainer/data/safetensors.h"
 #include "trainer/data/table.h"
@@ -60,6 +61,7 @@ class Session {
   struct Work {
     std::shared_ptr<const contracts::Contract> contract;  // as it stood at the start
     const contracts::JobStart* start;                     // its
+    bool audited;  // the obligations ask for it, and there is privacy to audit
     SealingKey recipient;
     SealingKey keeper_kem;
   };
@@ -212,8 +214,9 @@ class Session {
     if (!state.keeper() || state.keeper()->seq > contract->start_seq) {
       return Error(Code::kRefused, "expected the keeper that signed job.start");
     }
+    const bool audited = obligations.audit.has_value() && contract->submit.spec.privacy.has_value();
     auto kept = std::make_shared<const contracts::Contract>(*contract);
-    return Work{kept, &*kept->start, recipient, state.keeper()->kem};
+    return Work{kept, &*kept->start, audited, recipient, state.keeper()->kem};
   }
 
   // One dataset, read once, from its first byte to its last.
@@ -312,6 +315,10 @@ class Session {
                                  : Features(std::span<const float>(pool_.floats)),
                   pool_.labels};
     auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_));
+    if (work.audited) {
+      auto shape = TRY(contracts::check_spec(spec));
+      TRY(run.plant_canaries(canaries_for(pool_.labels.size(), shape.trained, spec.batch)));
+    }
     uint32_t every = std::max(1u, spec.steps / kProgressReports);
     while (run.steps_done() < spec.steps) {
       TRY(run.step());
@@ -325,11 +332,21 @@ class Session {
     }
     int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
     auto model = TRY(run.finish());
-    return deliver(work, model, spent);
+    std::optional<contracts::JobAudit> audit;
+    if (run.canaries()) {
+      // Of the canaries alone: their coordinates hold nothing of the rows.
+      auto figures =
+          one_run_figures(*run.canaries(), static_cast<double>(spec.privacy->delta_pico) * 1e-12);
+      audit = contracts::JobAudit{static_cast<int64_t>(figures.examples),
+                                  policy::epsilon_micro_down(figures.epsilon_lower),
+                                  policy::epsilon_micro_up(figures.epsilon_gdp)};
+    }
+    return deliver(work, model, spent, audit);
   }
 
   // The age payload to the host, its header sealed to the keeper, the receipt signed.
-  Status deliver(const Work& work, const Model& model, int64_t spent) {
+  Status deliver(const Work& work, const Model& model, int64_t spent,
+                 const std::optional<contracts::JobAudit>& audit) {
     std::vector<Tensor> tensors;
     for (const auto& tensor : model.tensors) {
       TensorShape shape;
@@ -358,6 +375,7 @@ class Session {
     result.epsilon_micro = spent;
     result.delta_pico =
         work.contract->submit.spec.privacy ? work.contract->submit.spec.privacy->delta_pico : 0;
+    result.audit = audit;
     result.spec = work.start->spec;
     result.trainer_evidence = contracts::evidence_digest(evidence_);
     auto info = contracts::header_wrap_info(follower_->market(), contract_);

@@ -103,6 +103,14 @@ class ReceiptTest : public ::testing::Test {
   uint64_t submit_seq = 0, decision_seq = 0, start_seq = 0, result_seq = 0;
 };
 
+TEST_F(ReceiptTest, AnAuditThatNobodyAskedForIsNoneOfItsMembers) {
+  auto record = result();
+  record.audit = contracts::JobAudit{4096, 0, 0};
+  auto forged =
+      with_lie(result_seq, contracts::sign_record(record, trainer->signing, market.market()));
+  EXPECT_EQ(section_of(forged), "result");
+}
+
 TEST_F(ReceiptTest, AnHonestOneHoldsAndSurvivesItsText) {
   auto report = verify_receipt(receipt, market.market());
   EXPECT_TRUE(report.ok) << report.section << ": " << report.reason;

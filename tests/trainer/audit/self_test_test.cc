@@ -1,0 +1,140 @@
+#include "trainer/audit/self_test.h"
+
+#include <gtest/gtest.h>
+
+#include "policy/privacy/accountant.h"
+#include "tests/trainer/audit/planted.h"
+#include "tests/trainer/engine/support.h"
+#include "trainer/audit/one_run.h"
+
+namespace souk::trainer {
+namespace {
+
+using seam::Fault;
+using seam::planted_fault;
+
+// Restores a trainer that is not broken.
+struct Planted {
+  explicit Planted(Fault fault) { planted_fault = fault; }
+  ~Planted() { planted_fault = Fault::kNone; }
+};
+
+contracts::TrainingSpec spec_of(double q, double sigma, uint32_t steps = 1000) {
+  auto spec = testing::plain_spec({4}, 2, {testing::linear(2)}, steps, 0.1);
+  testing::make_private(spec, q, 0.7, sigma);
+  return spec;
+}
+
+double claimed(const contracts::TrainingSpec& spec) {
+  auto epsilon = policy::epsilon_upper({policy::rate_from_threshold(spec.sampling_threshold),
+                                        spec.privacy->noise_multiplier, spec.steps},
+                                       1e-5);
+  return *epsilon;
+}
+
+std::string failed(const SelfTest& test) {
+  std::string out;
+  for (const auto& check : test.checks) {
+    if (!check.ok)
+      out += check.name + " " + std::to_string(check.measured) + " not in " +
+             std::to_string(check.least) + ".." + std::to_string(check.most) + "; ";
+  }
+  return out;
+}
+
+TEST(SelfTest, ACorrectTrainerIsNotCaughtWithTwentySeeds) {
+  auto spec = spec_of(0.05, 1.1);
+  const double claim = claimed(spec);
+  for (uint8_t seed = 1; seed <= 20; ++seed) {
+    auto test = self_test(spec, testing::root_of(seed));
+    ASSERT_TRUE(test) << test.error().expected();
+    EXPECT_TRUE(test->ok) << int{seed} << ": " << failed(*test);
+    EXPECT_LE(test->epsilon_lower, claim);
+    // What it measures is nearly all that there is.
+    EXPECT_GT(test->epsilon_lower, 0.5 * claim);
+  }
+}
+
+TEST(SelfTest, ACorrectTrainerIsNotCaughtAtOtherRatesNoisesAndClippings) {
+  using Clipping = contracts::PrivacySpec::Clipping;
+  for (auto [q, sigma] : {std::pair{0.001, 0.7}, {0.3, 8.0}, {1.0, 30.0}, {0.00002, 0.6}}) {
+    auto spec = spec_of(q, sigma);
+    if (q == 1) spec.sampling_threshold = UINT64_MAX;
+    auto test = self_test(spec, testing::root_of(3));
+    ASSERT_TRUE(test) << test.error().expected();
+    EXPECT_TRUE(test->ok) << q << " " << sigma << ": " << failed(*test);
+    EXPECT_LE(test->epsilon_lower, claimed(spec));
+  }
+  for (auto clipping : {Clipping::kPerLayer, Clipping::kAutomatic}) {
+    auto spec = spec_of(0.05, 1.1);
+    spec.privacy->clipping = clipping;
+    auto test = self_test(spec, testing::root_of(4));
+    ASSERT_TRUE(test);
+    EXPECT_TRUE(test->ok) << failed(*test);
+  }
+}
+
+TEST(SelfTest, EveryPlantedFaultIsCaught) {
+  for (auto [q, sigma] : {std::pair{0.05, 1.1}, {0.2, 6.0}}) {
+    auto spec = spec_of(q, sigma);
+    const double claim = claimed(spec);
+    for (Fault fault : seam::kFaults) {
+      Planted planted(fault);
+      auto test = self_test(spec, testing::root_of(7));
+      ASSERT_TRUE(test) << test.error().expected();
+      EXPECT_FALSE(test->ok) << static_cast<int>(fault) << " at q " << q;
+      EXPECT_GT(test->epsilon_lower, claim) << static_cast<int>(fault) << " at q " << q;
+    }
+  }
+}
+
+// The figures of one run of 300 rows with canaries.
+OneRunFigures one_run(const contracts::TrainingSpec& spec, uint8_t seed, uint32_t count) {
+  std::vector<float> x(300 * 4);
+  std::vector<int64_t> labels(300);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  for (size_t row = 0; row < 300; ++row) {
+    labels[row] = static_cast<int64_t>(row % 2);
+    for (size_t i = 0; i < 4; ++i) x[row * 4 + i] = normal(random) + static_cast<float>(row % 2);
+  }
+  auto workers = std::move(*Workers::start(1));
+  auto run = TrainingRun::create(spec, {Features(std::span<const float>(x)), labels},
+                                 testing::root_of(seed), *workers);
+  EXPECT_TRUE(run) << run.error().expected();
+  EXPECT_TRUE(run->plant_canaries(count));
+  EXPECT_TRUE(run->run_to_end());
+  return one_run_figures(*run->canaries(), 1e-5);
+}
+
+TEST(OneRun, ACorrectTrainerIsNeverAboveItsClaimAndSeesMuchOfIt) {
+  auto spec = spec_of(0.05, 1.1, 400);
+  const double claim = claimed(spec);
+  for (uint8_t seed = 1; seed <= 20; ++seed) {
+    auto figures = one_run(spec, seed, kMostCanaries);
+    EXPECT_LT(figures.epsilon_lower, claim);
+    EXPECT_GT(figures.epsilon_lower, 0.15 * claim);
+    EXPECT_LT(figures.epsilon_gdp, 1.1 * claim);
+    EXPECT_GT(figures.epsilon_gdp, 0.5 * claim);
+  }
+}
+
+TEST(OneRun, FaultsThatAreThereAreInItsFigures) {
+  auto spec = spec_of(0.05, 1.1, 400);
+  const double claim = claimed(spec);
+  for (Fault fault : {Fault::kNoNoise, Fault::kQuarterNoise, Fault::kNoClipping}) {
+    Planted planted(fault);
+    auto figures = one_run(spec, 5, kMostCanaries);
+    EXPECT_GT(figures.epsilon_gdp, 2 * claim) << static_cast<int>(fault);
+  }
+  // Where little is claimed, the proven bound passes it.
+  auto modest = spec_of(0.05, 3, 100);
+  for (Fault fault : {Fault::kNoNoise, Fault::kQuarterNoise, Fault::kNoClipping}) {
+    Planted planted(fault);
+    EXPECT_GT(one_run(modest, 5, kMostCanaries).epsilon_lower, claimed(modest))
+        << static_cast<int>(fault);
+  }
+}
+
+}  // namespace
+}  // namespace souk::trainer
