@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "market_api/cli/privacy_audit_verb.h"
 #include "market_api/cli/session.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/bounds.h"
@@ -392,6 +393,7 @@ void add_privacy_verbs(CLI::App& app, Session& session) {
                   explain_options, explain);
   verb->add_option("--epsilon", explain_options->epsilon, "epsilon")->required();
   verb->add_option("--delta", explain_options->delta, "delta (default 0)");
+  add_privacy_audit_verb(*group, session);
 }
 
 }  // namespace souk::market

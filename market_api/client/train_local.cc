@@ -342,6 +342,25 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   return result;
 }
 
+Result<LocalJob> open_local(const LocalRequest& request, policy::Nursery& jail) {
+  auto source = SpecSource::open(request, jail);
+  if (!source) return std::move(source).take_error().within(request.spec);
+  RowFiles files;
+  files.paths = request.data;
+  files.label = request.label;
+  files.drop = request.drop;
+  auto layout = layout_for(request, *source);
+  if (!layout) return std::move(layout).take_error().within(request.spec);
+  files.csv = std::move(*layout);
+  LocalJob job;
+  job.rows = TRY(load_rows(files));
+  auto spec = source->complete(job.rows.data);
+  if (!spec) return std::move(spec).take_error().within(request.spec);
+  job.spec = std::move(*spec);
+  if (source->initial()) job.initial = *source->initial();
+  return job;
+}
+
 std::string local_model_card(const LocalResult& result) {
   const TrainingSpec& spec = result.stored.notes.spec;
   std::ostringstream card;

@@ -56,6 +56,14 @@ using LocalProgress = std::function<void(uint64_t done, uint64_t total)>;
 Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& jail,
                                 const LocalProgress& progress);
 
+// A request's specification, completed for its rows, and both of them; nothing is trained.
+struct LocalJob {
+  contracts::TrainingSpec spec;
+  Rows rows;
+  std::optional<trainer::Model> initial;
+};
+Result<LocalJob> open_local(const LocalRequest& request, policy::Nursery& jail);
+
 // For people, beside a model trained here.
 std::string local_model_card(const LocalResult& result);
 

@@ -577,6 +577,29 @@ TEST_F(TrainerFlow, RefusesASpecificationOfAnotherShape) {
   expect_refused(*trainer, market.send_dataset(*trainer, north.id, north.file), Code::kMalformed);
 }
 
+TEST_F(TrainerFlow, AuditsItselfWhereItIsObligedTo) {
+  SigningHand hand(market);
+  for (bool asked : {true, false}) {
+    ContractId id = hand.escrowed(market.contract({north.id}),
+                                  asked ? Json::Object{{"audit", "one-run"}} : Json::Object{});
+    contracts::Evidence evidence;
+    auto trainer = prepared(id, evidence);
+    ASSERT_EQ(hand.record(hand.start(id, evidence, {&north})), "");
+    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
+    auto delivery = market.train(*trainer);
+    ASSERT_TRUE(delivery) << delivery.error().expected();
+    auto seq = market.append(delivery->result);
+    EXPECT_EQ(market.void_of(seq), "");
+    const auto& result = *market.state().contract(id)->result;
+    ASSERT_EQ(result.audit.has_value(), asked);
+    if (!asked) continue;
+    EXPECT_GE(result.audit->canaries, 32);
+    EXPECT_LE(result.audit->epsilon_lower_micro, result.epsilon_micro);
+    EXPECT_GT(result.audit->epsilon_gdp_micro, 0);
+  }
+}
+
 TEST_F(TrainerFlow, RefusesAKeeperBootedOverTheOneThatSigned) {
   ContractId id = market.escrowed({north.id});
   auto trainer = started(id);

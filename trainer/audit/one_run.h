@@ -17,8 +17,8 @@ inline constexpr double kAuditError = 0.01;
 
 struct OneRunFigures {
   uint64_t examples = 0;
-  double auc = 0.5;           // chance that one that was in scores above one that was not
-  double epsilon_lower = 0;   // holds but for kAuditError, whatever the mechanism is
+  double auc = 0.5;                 // chance that one that was in scores above one that was not
+  double epsilon_lower = 0;         // holds but for kAuditError, whatever the mechanism is
   uint64_t guesses = 0, right = 0;  // those that prove it
   // The epsilon at delta of a Gaussian mechanism whose scores lie as far apart: no bound, closer
   // to the truth. Infinite where they do not overlap at all.

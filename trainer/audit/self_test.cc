@@ -82,7 +82,8 @@ Moments moments(std::span<const float> values) {
   double sum = 0, square = 0;
   for (float v : values) sum += static_cast<double>(v);
   const double n = static_cast<double>(values.size()), mean = sum / n;
-  for (float v : values) square += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean);
+  for (float v : values)
+    square += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean);
   return {mean, square / n};
 }
 
@@ -146,7 +147,8 @@ class Trial {
     double square = 0;
     for (float v : seen) square += static_cast<double>(v) * static_cast<double>(v);
     const double n = static_cast<double>(seen.size()),
-                 deviation = std::sqrt(square / n) / (sigma_ * clip_), off = kDeviations / std::sqrt(2 * n);
+                 deviation = std::sqrt(square / n) / (sigma_ * clip_),
+                 off = kDeviations / std::sqrt(2 * n);
     check("noise_deviation", deviation, 1 - off, 1 + off);
     deviation_most_ = deviation / (1 - off);
     repeated_ = repeated(seen);
@@ -209,7 +211,8 @@ class Trial {
     if (!(sensitivity_least_ > 0 && rate_least_ > 0)) return Done{};
     policy::Mechanism measured;
     measured.q = rate_least_;
-    measured.scale = sigma_ * deviation_most_ / sensitivity_least_;
+    // A bound for more noise is one for less; below a tenth there is no claim left to refute.
+    measured.scale = std::max(0.1, sigma_ * deviation_most_ / sensitivity_least_);
     measured.steps = spec_.steps;
     const double delta = static_cast<double>(spec_.privacy->delta_pico) * 1e-12;
     auto bounds = policy::epsilon_bounds(std::span(&measured, 1), policy::Adjacency::kAddRemove,

@@ -3,9 +3,9 @@
 //
 // The run's sum of gradients gets `count` more coordinates behind the model's. Canary i is an
 // example whose gradient is zero but on coordinate i of them, and far too long; whether it is in
-// the dataset is a fair coin. Those that are in are drawn at the run's sampling rate, clipped by its
-// rule, rounded, summed, and noised with the step's noise like everything else. Real examples are
-// zero there, canaries are zero in the model: the model is the same to the bit without them.
+// the dataset is a fair coin. Those that are in are drawn at the run's sampling rate, clipped by
+// its rule, rounded, summed, and noised with the step's noise like everything else. Real examples
+// are zero there, canaries are zero in the model: the model is the same to the bit without them.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@
 #include "trainer/engine/release.h"
 #include "trainer/engine/sampling.h"
 #include "trainer/engine/simd.h"
-#ifdef SOUK_PLANTED_FAULTS
-#include "tests/trainer/audit/planted.h"
+#ifdef SOUK_TRAINER_SEAM
+#include SOUK_TRAINER_SEAM
 #else
 #include "trainer/engine/faithful.h"
 #endif

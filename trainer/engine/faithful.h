@@ -1,7 +1,7 @@
 // Where a broken trainer would be broken: the seam at which tests plant faults, to show that the
 // audits catch them. Programs are compiled with this one, in which every door is a wall; a test
-// program compiles engine.cc once more with tests/trainer/audit/planted.h in its place
-// (SOUK_PLANTED_FAULTS), and a test looks that no program carries that.
+// program compiles engine.cc once more with another header in its place (SOUK_TRAINER_SEAM), and a
+// test looks that no program carries that.
 #pragma once
 
 #include <cstdint>

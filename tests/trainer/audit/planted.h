@@ -24,19 +24,24 @@ enum class Fault : uint8_t {
   kOneNoiseForAllSteps,
   kOneNoiseForTwoSteps,
 };
-inline constexpr Fault kFaults[] = {
-    Fault::kNoNoise,       Fault::kHalfNoise,    Fault::kQuarterNoise,
-    Fault::kNoClipping,    Fault::kBatchClipping, Fault::kTwiceTheRate,
-    Fault::kFourFifthsOfTheRate, Fault::kOneNoiseForAllSteps, Fault::kOneNoiseForTwoSteps};
+inline constexpr Fault kFaults[] = {Fault::kNoNoise,
+                                    Fault::kHalfNoise,
+                                    Fault::kQuarterNoise,
+                                    Fault::kNoClipping,
+                                    Fault::kBatchClipping,
+                                    Fault::kTwiceTheRate,
+                                    Fault::kFourFifthsOfTheRate,
+                                    Fault::kOneNoiseForAllSteps,
+                                    Fault::kOneNoiseForTwoSteps};
 
 extern Fault planted_fault;
 // Found in a program's bytes if it carries the seam.
 extern const char planted_mark[];
 
 inline uint64_t threshold(uint64_t own) {
-  const double factor = planted_fault == Fault::kTwiceTheRate           ? 2
+  const double factor = planted_fault == Fault::kTwiceTheRate          ? 2
                         : planted_fault == Fault::kFourFifthsOfTheRate ? 1.25
-                                                                        : 1;
+                                                                       : 1;
   const double wanted = factor * static_cast<double>(own);
   return factor == 1 ? own : wanted >= 0x1p64 ? UINT64_MAX : static_cast<uint64_t>(wanted);
 }

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
 #include "policy/privacy/accountant.h"
 #include "tests/trainer/audit/planted.h"
 #include "tests/trainer/engine/support.h"
 #include "trainer/audit/one_run.h"
+#include "trainer/audit/privacy_audit.h"
 
 namespace souk::trainer {
 namespace {
@@ -57,7 +62,7 @@ TEST(SelfTest, ACorrectTrainerIsNotCaughtWithTwentySeeds) {
 
 TEST(SelfTest, ACorrectTrainerIsNotCaughtAtOtherRatesNoisesAndClippings) {
   using Clipping = contracts::PrivacySpec::Clipping;
-  for (auto [q, sigma] : {std::pair{0.001, 0.7}, {0.3, 8.0}, {1.0, 30.0}, {0.00002, 0.6}}) {
+  for (auto [q, sigma] : {std::pair{0.001, 0.7}, {0.3, 8.0}, {1.0, 30.0}, {0.0002, 0.6}}) {
     auto spec = spec_of(q, sigma);
     if (q == 1) spec.sampling_threshold = UINT64_MAX;
     auto test = self_test(spec, testing::root_of(3));
@@ -133,6 +138,126 @@ TEST(OneRun, FaultsThatAreThereAreInItsFigures) {
     Planted planted(fault);
     EXPECT_GT(one_run(modest, 5, kMostCanaries).epsilon_lower, claimed(modest))
         << static_cast<int>(fault);
+  }
+}
+
+// ---- everything at once, as `souk privacy audit` does -------------------------------------
+
+struct OwnRows {
+  std::vector<float> x;
+  std::vector<int64_t> labels;
+  OwnRows() : x(96 * 4), labels(96) {
+    std::mt19937 random(9);
+    std::normal_distribution<float> normal;
+    for (size_t row = 0; row < labels.size(); ++row) {
+      labels[row] = static_cast<int64_t>(row % 2);
+      for (size_t i = 0; i < 4; ++i) x[row * 4 + i] = normal(random);
+    }
+  }
+  Examples examples() const { return {Features(std::span<const float>(x)), labels}; }
+};
+
+PrivacyAudit audited(const contracts::TrainingSpec& spec, uint8_t seed, uint32_t shadows) {
+  OwnRows rows;
+  auto workers = std::move(*Workers::start(1));
+  auto found = audit_privacy(spec, rows.examples(), nullptr, shadows, testing::root_of(seed),
+                             *workers, [](uint64_t, uint64_t) {});
+  CHECK(found);
+  return *found;
+}
+
+contracts::TrainingSpec claiming(double q, double sigma, uint32_t steps) {
+  auto spec = spec_of(q, sigma, steps);
+  spec.privacy->epsilon_micro = policy::epsilon_micro_up(claimed(spec));
+  return spec;
+}
+
+TEST(Audit, ACorrectTrainerPassesWithTwentySeeds) {
+  auto spec = claiming(0.1, 2, 60);
+  for (uint8_t seed = 1; seed <= 20; ++seed) {
+    auto found = audited(spec, seed, seed <= 2 ? 3 : 0);
+    EXPECT_TRUE(found.ok) << int{seed} << ": " << failed(found.self_test);
+    EXPECT_LE(found.epsilon_lower, found.claimed);
+    EXPECT_EQ(found.membership.has_value(), seed <= 2);
+  }
+}
+
+TEST(Audit, EveryPlantedFaultIsRefuted) {
+  auto spec = claiming(0.1, 2, 60);
+  for (Fault fault : seam::kFaults) {
+    Planted planted(fault);
+    auto found = audited(spec, 3, 0);
+    EXPECT_FALSE(found.ok) << static_cast<int>(fault);
+    EXPECT_GT(found.epsilon_lower, found.claimed) << static_cast<int>(fault);
+  }
+}
+
+TEST(Audit, AClaimBelowTheAccountantsIsRefuted) {
+  auto spec = claiming(0.1, 2, 60);
+  spec.privacy->epsilon_micro /= 2;
+  auto found = audited(spec, 4, 0);
+  EXPECT_FALSE(found.ok);
+  EXPECT_TRUE(found.self_test.ok);
+  EXPECT_GT(found.accountant, found.claimed);
+}
+
+TEST(Canaries, DoNotMoveABitOfTheModel) {
+  OwnRows rows;
+  auto spec = spec_of(0.2, 1, 30);
+  auto workers = std::move(*Workers::start(1));
+  std::vector<Model> models;
+  for (uint32_t canaries : {0U, 32U, kMostCanaries}) {
+    auto run = TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+    ASSERT_TRUE(run);
+    if (canaries > 0) {
+      ASSERT_TRUE(run->plant_canaries(canaries));
+    }
+    ASSERT_TRUE(run->run_to_end());
+    models.push_back(*run->finish());
+  }
+  EXPECT_EQ(models[0], models[1]);
+  EXPECT_EQ(models[0], models[2]);
+}
+
+TEST(Canaries, AreForPrivateRunsThatHaveNotBegun) {
+  OwnRows rows;
+  auto workers = std::move(*Workers::start(1));
+  auto spec = spec_of(0.2, 1, 30);
+  auto run = *TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+  EXPECT_EQ(run.plant_canaries(0).error().code(), Code::kMalformed);
+  EXPECT_EQ(run.plant_canaries(kMostCanaries + 1).error().code(), Code::kMalformed);
+  ASSERT_TRUE(run.plant_canaries(100));
+  EXPECT_EQ(run.plant_canaries(100).error().code(), Code::kConflict);
+  spec.privacy.reset();
+  auto open = *TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+  EXPECT_EQ(open.plant_canaries(100).error().code(), Code::kConflict);
+}
+
+TEST(OneRun, GuessesAreJudgedAsTheBinomialDoes) {
+  // By hand: 10 of 10 right at epsilon 0 has a chance of 2^-10; of 5 or more of 10, 638/1024.
+  EXPECT_NEAR(chance_of_guessing(10, 10, 10, 0, 0), 1.0 / 1024, 1e-9);
+  EXPECT_NEAR(chance_of_guessing(10, 10, 5, 0, 0), 638.0 / 1024, 1e-8);
+  EXPECT_GT(chance_of_guessing(10, 10, 10, 0, 1e-3), 1.0 / 1024);
+  EXPECT_GT(chance_of_guessing(1000, 500, 400, 1, 1e-5),
+            chance_of_guessing(1000, 500, 410, 1, 1e-5));
+}
+
+// ---- the seam ----------------------------------------------------------------------------
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(Seam, NoProgramCarriesIt) {
+  const char* bin = std::getenv("SOUK_BIN");
+  ASSERT_TRUE(bin);
+  const std::string mark = seam::planted_mark;
+  EXPECT_NE(bytes_of("/proc/self/exe").find(mark), std::string::npos);
+  for (const char* program : {"souk", "souk-enclave"}) {
+    const std::string own = bytes_of(std::string(bin) + "/" + program);
+    ASSERT_GT(own.size(), 100'000U) << program;
+    EXPECT_EQ(own.find(mark), std::string::npos) << program;
   }
 }
 
