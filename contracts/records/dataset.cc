@@ -1,8 +1,44 @@
 // The manifest of a dataset, dataset.offer, dataset.revoke, dataset.erase.
+#include <algorithm>
+#include <set>
+
 #include "contracts/records/codec.h"
 #include "ledger/crypto/hash.h"
 
 namespace souk::contracts {
+
+namespace {
+
+constexpr size_t kMaxCategoryNames = 4096;  // of all columns together
+
+Json categories_json(const Manifest& manifest) {
+  Json::Object out;
+  for (const auto& [column, values] : manifest.categories) out[column] = codec::texts_json(values);
+  return out;
+}
+
+// An object with a list of names, each once, for some of the features.
+Status read_categories(const Json& json, Manifest& manifest) {
+  if (!json.object() || json.object()->empty())
+    return codec::malformed("manifest.categories", "an object with a member at least");
+  auto fields = TRY(Fields::of(json, "manifest.categories"));
+  size_t all = 0;
+  for (const auto& [column, values] : *json.object()) {
+    const auto& names = manifest.feature_names;
+    if (std::find(names.begin(), names.end(), column) == names.end())
+      return codec::malformed("manifest.categories", "names of features");
+    auto texts = TRY(codec::shown_texts(fields, column, kMaxCategoryNames, 256));
+    all += texts.size();
+    const std::set<std::string> distinct(texts.begin(), texts.end());
+    if (texts.empty() || distinct.size() != texts.size() || all > kMaxCategoryNames)
+      return codec::malformed("manifest.categories",
+                              "1 to 4096 values in all, each of a column once");
+    manifest.categories.emplace(column, std::move(texts));
+  }
+  return fields.done();
+}
+
+}  // namespace
 
 Json to_json(const Manifest& manifest) {
   Json::Array shape;
@@ -25,6 +61,7 @@ Json to_json(const Manifest& manifest) {
   // Left out at their defaults, so that every manifest has one text.
   if (!manifest.policy_engine.empty()) out["policy_engine"] = manifest.policy_engine;
   if (manifest.user_cap != 1) out["user_cap"] = manifest.user_cap;
+  if (!manifest.categories.empty()) out["categories"] = categories_json(manifest);
   return out;
 }
 
@@ -49,6 +86,10 @@ Result<Manifest> manifest_from_json(const Json& json) {
   if (!manifest.feature_names.empty() &&
       manifest.feature_names.size() != static_cast<size_t>(features)) {
     return codec::malformed("manifest.feature_names", "none, or one for each feature");
+  }
+  if (fields.has("categories")) {
+    const Json* categories = TRY(fields.any("categories"));
+    TRY(read_categories(*categories, manifest));
   }
   manifest.class_names = TRY(codec::shown_texts(fields, "class_names", codec::kMaxClasses, 256));
   manifest.label = TRY(codec::shown_text(fields, "label", 0, 256));

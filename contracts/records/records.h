@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -87,6 +88,8 @@ struct Manifest {
   int64_t rows = 0;
   std::vector<uint32_t> feature_shape;
   std::vector<std::string> feature_names;  // tabular data; else empty
+  // Of columns that hold categories: value i of the list is the number i + 1, 0 is a missing one.
+  std::map<std::string, std::vector<std::string>> categories;
   std::vector<std::string> class_names;
   std::string label;
   Digest ciphertext{};  // SHA-256 of the whole age file, the blob's name

@@ -1,6 +1,7 @@
 #include "ledger/crypto/kdf.h"
 
 #include <openssl/crypto.h>
+#include <sodium.h>
 
 #include "ledger/crypto/hash.h"
 
@@ -77,6 +78,16 @@ Bytes hkdf_expand(ByteView prk, ByteView info, size_t length) {
   out.resize(length);
   OPENSSL_cleanse(block.data(), block.size());
   return out;
+}
+
+void hkdf_expand_into(ByteView prk, ByteView info, std::span<uint8_t, 32> out) {
+  const uint8_t counter = 1;
+  crypto_auth_hmacsha256_state state;
+  crypto_auth_hmacsha256_init(&state, prk.data(), prk.size());
+  crypto_auth_hmacsha256_update(&state, info.data(), info.size());
+  crypto_auth_hmacsha256_update(&state, &counter, 1);
+  crypto_auth_hmacsha256_final(&state, out.data());
+  OPENSSL_cleanse(&state, sizeof(state));
 }
 
 Bytes hkdf(ByteView ikm, ByteView salt, ByteView info, size_t length) {

@@ -62,6 +62,7 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
     auto bytes = TRY(load_argument(options.csv, size_t{16} << 20));
     auto json = TRY(parse_json(as_text(bytes)));
     file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
+    offer.categories = file.csv->categories();
   }
   auto dataset = TRY(load_dataset(file));
 
@@ -194,6 +195,11 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
                  : dataset.revoked ? "revoked"
                                    : "on offer"},
        {"entry", std::to_string(dataset.seq)}});
+  for (const auto& [column, values] : manifest.categories) {
+    std::string listed;
+    for (const auto& value : values) listed += (listed.empty() ? "" : ", ") + value;
+    answer.text += "\ncategory " + printable(column + ": " + listed);
+  }
   answer.text += "\npolicy\n" + printable(manifest.policy);
   while (answer.text.back() == '\n') answer.text.pop_back();
   return answer;

@@ -3,7 +3,6 @@
 #include <thread>
 
 #include "market_api/cli/session.h"
-#include "market_api/client/model_part.h"
 #include "market_api/client/submit.h"
 #include "policy/jail/worker.h"
 
@@ -139,21 +138,26 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
   auto connection = TRY(session.connect(identity));
   std::optional<contracts::Minor> price;
   if (options.price >= 0) price = options.price;
-  auto elaborated = elaborate_contract(as_text(source), *jail, identity, connection.view, price,
-                                       session.now(), models_beside(options.file));
+  auto elaborated = elaborate_contract(as_text(source), options.file, *jail, identity,
+                                       connection.view, price, session.now());
   if (!elaborated) {
     // Whatever the contract does wrong, it is the file that must change.
     Error error = std::move(elaborated).take_error();
     Code code = error.code() == Code::kBroken ? Code::kBroken : Code::kMalformed;
     return Error(code, options.file + ": " + error.expected());
   }
-  const contracts::ContractSubmit& contract = *elaborated;
 
   if (mode == SubmitMode::kDryRun) {
-    auto quote = TRY(ask_quote(contract, identity, connection.line, connection.view.market()));
+    auto quote =
+        TRY(ask_quote(elaborated->submit, identity, connection.line, connection.view.market()));
     return quote_answer(quote, connection.view.follower().genesis().currency);
   }
-  auto submitted = TRY(submit_contract(contract, identity, connection.line, connection.view));
+  Submitted submitted;
+  {
+    ProgressBar bar("uploading initial weights");
+    submitted = TRY(submit_contract(*elaborated, identity, connection.line, connection.view,
+                                    [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
+  }
   TRY(await_decision(submitted.contract, connection.line, connection.view, kDecisionPatienceMs));
   if (mode == SubmitMode::kWait) {
     TRY(watch_to_end(submitted.contract, connection));

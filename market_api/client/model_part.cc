@@ -81,12 +81,16 @@ Result<ModelPart> load_model_part(const std::string& path, DarknetNorm norm) {
   return part;
 }
 
+std::string file_beside(const std::string& contract_path, const std::string& file) {
+  const size_t slash = contract_path.rfind('/');
+  if (slash == std::string::npos || file.starts_with('/')) return file;
+  return contract_path.substr(0, slash + 1) + file;
+}
+
 policy::ModelSource models_beside(const std::string& contract_path) {
-  size_t slash = contract_path.rfind('/');
-  std::string folder = slash == std::string::npos ? "" : contract_path.substr(0, slash + 1);
-  return [folder](const std::string& file, const std::string& norm) -> Result<policy::NamedModel> {
-    bool absolute = !file.empty() && file[0] == '/';
-    auto part = TRY(load_model_part(absolute ? file : folder + file,
+  return [contract_path](const std::string& file,
+                         const std::string& norm) -> Result<policy::NamedModel> {
+    auto part = TRY(load_model_part(file_beside(contract_path, file),
                                     norm == "group" ? DarknetNorm::kGroup : DarknetNorm::kBatch));
     return policy::NamedModel{std::move(part.input_shape), std::move(part.model),
                               std::move(part.input_mean), std::move(part.input_scale)};

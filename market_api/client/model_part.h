@@ -33,6 +33,8 @@ contracts::TrainingSpec trainable_spec(const ModelPart& part);
 // FILE.cfg (Darknet), FILE.onnx, or FILE.json as above; `norm` is for Darknet. kMalformed: no
 // file, or not of its kind; kRefused names the first thing in it that has no counterpart here.
 Result<ModelPart> load_model_part(const std::string& path, DarknetNorm norm = DarknetNorm::kBatch);
+// Files that a contract names lie beside it, unless their names begin with /.
+std::string file_beside(const std::string& contract_path, const std::string& file);
 // What a contract means by model = "net.cfg": a file beside the contract.
 policy::ModelSource models_beside(const std::string& contract_path);
 

@@ -40,6 +40,7 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
     manifest.feature_shape.push_back(static_cast<uint32_t>(dimension));
   }
   manifest.feature_names = dataset.schema.feature_names;
+  manifest.categories = offer.categories;
   manifest.class_names = dataset.schema.classes;
   manifest.label = dataset.schema.label_name;
   manifest.ciphertext = ledger::sha256(file);

@@ -1,7 +1,9 @@
 // Publishing a dataset: everything that is secret stays on this side.
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "market_api/client/identity.h"
 #include "market_api/client/market_line.h"
@@ -14,6 +16,8 @@ namespace souk::market {
 struct Offer {
   std::string name, provider_name;
   std::string policy;  // Lua source that check_source accepted
+  // Manifest::categories.
+  std::map<std::string, std::vector<std::string>> categories;
   contracts::Minor price = 0;
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;

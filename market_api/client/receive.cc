@@ -68,6 +68,27 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   return card.str();
 }
 
+// How a CSV of such rows is read: what the offer said about its columns.
+trainer::CsvLayout layout_of(const contracts::Manifest& manifest) {
+  using Column = trainer::CsvColumn;
+  trainer::CsvLayout layout;
+  for (const auto& name : manifest.feature_names) {
+    Column column;
+    column.name = name;
+    if (auto listed = manifest.categories.find(name); listed != manifest.categories.end()) {
+      column.role = Column::Role::kCategory;
+      column.values = listed->second;
+    }
+    layout.columns.push_back(std::move(column));
+  }
+  Column label;
+  label.name = manifest.label;
+  label.role = Column::Role::kLabel;
+  label.values = manifest.class_names;
+  layout.columns.push_back(std::move(label));
+  return layout;
+}
+
 Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketView& view) {
   ModelNotes notes;
   notes.spec = contract.submit.spec;
@@ -76,6 +97,7 @@ Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketVie
     notes.classes = first->manifest.class_names;
     notes.feature_names = first->manifest.feature_names;
     notes.label = first->manifest.label;
+    if (!first->manifest.categories.empty()) notes.csv = layout_of(first->manifest);
   }
   const auto& datasets = contract.submit.datasets;
   auto obligations = TRY(policy::obligations_from_json(contract.decision->obligations));

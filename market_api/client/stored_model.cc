@@ -175,35 +175,6 @@ Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spe
   return model;
 }
 
-Result<trainer::Model> initial_weights(const contracts::TrainingSpec& spec,
-                                       const trainer::SafeTensors& file) {
-  auto model = TRY(trainer::initial_model(spec));
-  auto layer_of = [](const std::string& name) { return name.substr(0, name.find('.')); };
-  const std::string head = layer_of(model.tensors.back().name);
-  size_t taken = 0;
-  for (auto& tensor : model.tensors) {
-    const trainer::Tensor* found = file.find(tensor.name);
-    if (!found) continue;
-    if (found->dtype == trainer::Dtype::kF32 && has_shape(*found, tensor.shape)) {
-      std::memcpy(tensor.values.data(), found->bytes.data(), found->bytes.size());
-      ++taken;
-    } else if (layer_of(tensor.name) != head) {
-      return Error(Code::kMalformed,
-                   "initial weights: expected " + tensor.name + " as F32 in the model's shape");
-    }
-  }
-  for (const auto& tensor : file.tensors()) {
-    bool known = std::any_of(model.tensors.begin(), model.tensors.end(),
-                             [&](const auto& own) { return own.name == tensor.name; });
-    if (!known && layer_of(tensor.name) != head) {
-      return Error(Code::kMalformed,
-                   "initial weights: expected only tensors of the model, found one it has not");
-    }
-  }
-  if (taken == 0) return Error(Code::kMalformed, "initial weights: expected tensors of the model");
-  return model;
-}
-
 Result<Bytes> model_to_safetensors(const StoredModel& stored) {
   std::vector<trainer::Tensor> tensors;
   for (const auto& tensor : stored.model.tensors) {

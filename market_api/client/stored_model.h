@@ -40,11 +40,6 @@ struct StoredModel {
 // The tensors of `file`, in the order, names and shapes that `spec` describes; no others.
 Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spec,
                                               const trainer::SafeTensors& file);
-// The weights that training starts from: those of the seed, with every tensor of `file` in the
-// place of its name. A tensor of another shape is an error, but for the last layer with weights:
-// a head for other classes starts from the seed. So is a file that shares no tensor with the model.
-Result<trainer::Model> initial_weights(const contracts::TrainingSpec& spec,
-                                       const trainer::SafeTensors& file);
 // What a model that starts from the safetensors file at `path` inherits: of its notes, inside or
 // in spec.json beside it. kMalformed where an enclave trained it and nothing says for whom.
 Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,

@@ -6,8 +6,10 @@
 
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
+#include "market_api/client/model_part.h"
 #include "policy/jail/worker.h"
 #include "policy/privacy/accountant.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::market {
 namespace {
@@ -27,6 +29,7 @@ std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state
     entry.classes = static_cast<uint32_t>(dataset.manifest.class_names.size());
     entry.label = dataset.manifest.label;
     entry.feature_names = dataset.manifest.feature_names;
+    entry.categories = dataset.manifest.categories;
     catalog.push_back(std::move(entry));
   }
   return catalog;
@@ -34,24 +37,30 @@ std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state
 
 }  // namespace
 
-Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, policy::Nursery& jail,
-                                                     const Identity& identity,
-                                                     const MarketView& view,
-                                                     std::optional<contracts::Minor> price,
-                                                     TimeMs now,
-                                                     const policy::ModelSource& models) {
+Result<PreparedContract> elaborate_contract(std::string_view source, const std::string& path,
+                                            policy::Nursery& jail, const Identity& identity,
+                                            const MarketView& view,
+                                            std::optional<contracts::Minor> price, TimeMs now) {
   auto elaborated = TRY(policy::elaborate_jailed(
       jail, source, catalog_of(view.state()),
       [](double epsilon, double delta, double q, uint32_t steps) {
         return policy::calibrate_noise(epsilon, delta, q, steps);
       },
-      models));
+      models_beside(path)));
+  PreparedContract prepared;
   if (!elaborated.initial_file.empty()) {
-    return Error(Code::kMalformed,
-                 "initial: the market's trainers start from the seed; souk train-local takes "
-                 "initial weights");
+    const std::string file = file_beside(path, elaborated.initial_file);
+    auto bytes = load_file(file, trainer::kMaxInitialBytes);
+    if (!bytes && bytes.error().code() == Code::kNotFound)
+      return Error(Code::kMalformed, "initial: no file " + file);
+    if (!bytes) return std::move(bytes).take_error();
+    prepared.initial = std::move(*bytes);
+    elaborated.spec.initial = ledger::sha256(prepared.initial);
+    // What the trainer would refuse is refused before money is bound.
+    auto fits = trainer::initial_weights_from(elaborated.spec, prepared.initial);
+    if (!fits) return std::move(fits).take_error().within(file);
   }
-  contracts::ContractSubmit submit;
+  contracts::ContractSubmit& submit = prepared.submit;
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);
   // The versions that a quote is about: the decision is made on these or not at all.
@@ -70,7 +79,7 @@ Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, po
   for (auto& kept : credentials) {
     if (kept.credential.expires_ms > now) submit.credentials.push_back(std::move(kept.envelope));
   }
-  return submit;
+  return prepared;
 }
 
 Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity& identity,
@@ -89,8 +98,10 @@ Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity&
   return quote;
 }
 
-Result<Submitted> submit_contract(const contracts::ContractSubmit& submit, const Identity& identity,
-                                  MarketLine& line, MarketView& view) {
+Result<Submitted> submit_contract(const PreparedContract& contract, const Identity& identity,
+                                  MarketLine& line, MarketView& view, const Progress& progress) {
+  const contracts::ContractSubmit& submit = contract.submit;
+  if (submit.spec.initial) TRY(line.upload(*submit.spec.initial, contract.initial, progress));
   auto envelope = contracts::sign_record(submit, identity.key(), view.market());
   ContractId id(ledger::sha256(envelope.payload));
   auto recorded = TRY(line.record(envelope));

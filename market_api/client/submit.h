@@ -16,13 +16,18 @@ namespace souk::market {
 
 // The contract program, run in a jailed child over the datasets of the verified
 // ledger, with this identity's recipient and credentials. `price` replaces the
-// contract's own offer; `models` finds architecture files that it names.
-Result<contracts::ContractSubmit> elaborate_contract(std::string_view source, policy::Nursery& jail,
-                                                     const Identity& identity,
-                                                     const MarketView& view,
-                                                     std::optional<contracts::Minor> price,
-                                                     TimeMs now,
-                                                     const policy::ModelSource& models = {});
+// contract's own offer; the files that it names (an architecture, initial weights) lie beside
+// `path`. kMalformed also where the weights do not fit the model.
+struct PreparedContract {
+  contracts::ContractSubmit submit;
+  // The whole file that submit.spec.initial names; empty where the run starts from the seed. It
+  // becomes public with the contract.
+  Bytes initial;
+};
+Result<PreparedContract> elaborate_contract(std::string_view source, const std::string& path,
+                                            policy::Nursery& jail, const Identity& identity,
+                                            const MarketView& view,
+                                            std::optional<contracts::Minor> price, TimeMs now);
 
 // What the keeper would decide now, as the host reports it. Nothing is recorded.
 struct Quote {
@@ -34,13 +39,13 @@ struct Quote {
 Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity& identity,
                         MarketLine& line, const MarketId& market);
 
-// Signs and records. kConflict: recorded without effect.
+// Uploads the initial weights, if any, then signs and records. kConflict: recorded without effect.
 struct Submitted {
   ContractId contract;
   uint64_t entry = 0;
 };
-Result<Submitted> submit_contract(const contracts::ContractSubmit& submit, const Identity& identity,
-                                  MarketLine& line, MarketView& view);
+Result<Submitted> submit_contract(const PreparedContract& contract, const Identity& identity,
+                                  MarketLine& line, MarketView& view, const Progress& progress);
 
 // Reads the ledger until the contract is decided, or ended without. kTryAgain after
 // `patience_ms`; the contract stands and can be asked about later.

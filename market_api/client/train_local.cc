@@ -14,6 +14,7 @@
 #include "policy/privacy/accountant.h"
 #include "trainer/engine/chacha.h"
 #include "trainer/engine/engine.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::market {
 namespace {
@@ -22,7 +23,6 @@ using contracts::TrainingSpec;
 using trainer::Dataset;
 
 constexpr size_t kMaxSpecFile = size_t{16} << 20;
-constexpr size_t kMaxInitialFile = size_t{2} << 30;
 constexpr uint32_t kMaxFolds = 1000;
 
 bool ends_with(const std::string& text, std::string_view end) {
@@ -73,6 +73,9 @@ class SpecSource {
     return std::optional(layout);
   }
 
+  // What a layout says about the columns of the rows, as a manifest would.
+  void note_categories(const trainer::CsvLayout& layout) { categories_ = layout.categories(); }
+
   Result<TrainingSpec> complete(const Dataset& rows) {
     TrainingSpec spec;
     if (fixed_) {
@@ -89,7 +92,8 @@ class SpecSource {
           },
           models_beside(request_.spec)));
       spec = std::move(elaborated.spec);
-      if (!elaborated.initial_file.empty()) initial_file_ = beside(elaborated.initial_file);
+      if (!elaborated.initial_file.empty())
+        initial_file_ = file_beside(request_.spec, elaborated.initial_file);
     }
     if (request_.seed) spec.seed = *request_.seed;
     if (!request_.initial.empty()) initial_file_ = request_.initial;
@@ -106,7 +110,7 @@ class SpecSource {
  private:
   SpecSource(const LocalRequest& request, policy::Nursery& jail) : request_(request), jail_(jail) {}
 
-  static policy::CatalogEntry catalog_entry(const Dataset& rows, uint64_t count) {
+  policy::CatalogEntry catalog_entry(const Dataset& rows, uint64_t count) const {
     policy::CatalogEntry entry;
     entry.any_name = true;
     entry.name = "local";
@@ -116,14 +120,8 @@ class SpecSource {
     entry.classes = static_cast<uint32_t>(rows.schema.classes.size());
     entry.label = rows.schema.label_name;
     entry.feature_names = rows.schema.feature_names;
+    entry.categories = categories_;
     return entry;
-  }
-
-  // Files that a contract names lie beside it.
-  std::string beside(const std::string& file) const {
-    size_t slash = request_.spec.rfind('/');
-    return slash == std::string::npos || file[0] == '/' ? file
-                                                        : request_.spec.substr(0, slash + 1) + file;
   }
 
   Status read_initial(TrainingSpec& spec) {
@@ -132,7 +130,7 @@ class SpecSource {
       return Error(Code::kMalformed,
                    "initial: expected --init FILE, the weights that the specification names");
     }
-    auto bytes = load_file(initial_file_, kMaxInitialFile);
+    auto bytes = load_file(initial_file_, trainer::kMaxInitialBytes);
     if (!bytes && bytes.error().code() == Code::kNotFound)
       return Error(Code::kMalformed, "no file " + initial_file_);
     if (!bytes) return std::move(bytes).take_error();
@@ -143,8 +141,8 @@ class SpecSource {
           initial_file_ + ": expected the file that the specification names by its SHA-256");
     }
     spec.initial = digest;
+    initial_ = TRY(trainer::initial_weights_from(spec, *bytes));
     auto file = TRY(trainer::SafeTensors::read(*bytes));
-    initial_ = TRY(initial_weights(spec, file));
     auto parent = lineage_of(initial_file_, file);
     if (!parent) return std::move(parent).take_error().within(initial_file_);
     if (*parent) lineage_ = policy::derive({**parent});
@@ -174,6 +172,7 @@ class SpecSource {
   Bytes text_;
   std::optional<TrainingSpec> fixed_, darknet_;
   std::optional<trainer::CsvLayout> csv_;
+  std::map<std::string, std::vector<std::string>> categories_;
   std::string initial_file_;
   std::optional<trainer::Model> initial_;
   std::optional<policy::Lineage> lineage_;
@@ -295,6 +294,7 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   files.drop = request.drop;
   auto layout = layout_for(request, *source);
   if (!layout) return std::move(layout).take_error().within(request.spec);
+  if (*layout) source->note_categories(**layout);
   files.csv = std::move(*layout);
   auto rows = TRY(load_rows(files));
   std::optional<Rows> test;

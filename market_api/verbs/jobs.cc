@@ -213,6 +213,10 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
     return trainer::expect(answer, answer_kind);
   };
 
+  // Without its weights a job could only be aborted once it is started.
+  if (contract.submit.spec.initial && !blobs_->has(*contract.submit.spec.initial))
+    return Error(Code::kNotFound, "expected the contract's initial weights");
+
   auto challenge = TRY(keeper_->ask(about(Kind::kChallenge, id)));
   auto nonce_body = TRY(trainer::expect(challenge, Kind::kNonce));
   auto nonce_fields = TRY(Fields::of(nonce_body, "nonce"));
@@ -237,20 +241,27 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
     return process.ask(request, kTrainerAnswerMs);
   }));
 
+  auto send_blob = [&](const Digest& blob) -> Status {
+    auto size = TRY(blobs_->size(blob));
+    for (uint64_t at = 0; at < size; at += trainer::kPieceBytes) {
+      auto piece = TRY(blobs_->read(blob, at, std::min<uint64_t>(trainer::kPieceBytes, size - at)));
+      TRY(process.channel().send(trainer::frame_of_bytes(piece)));
+    }
+    auto answer = TRY(process.ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
+    TRY(trainer::expect(answer, Kind::kDone));
+    return Done{};
+  };
+  if (contract.submit.spec.initial) {
+    TRY(process.channel().send(trainer::frame(Kind::kInitial, Json::Object{})));
+    TRY(send_blob(*contract.submit.spec.initial));
+  }
   contracts::MarketState now = state();
   for (const auto& dataset_id : contract.submit.datasets) {
     const auto* dataset = now.dataset(dataset_id);
     if (!dataset) return Error(Code::kNotFound, "expected the dataset on the ledger");
     TRY(process.channel().send(
         trainer::frame(Kind::kDataset, Json::Object{{"dataset", dataset_id}})));
-    auto size = TRY(blobs_->size(dataset->manifest.ciphertext));
-    for (uint64_t at = 0; at < size; at += trainer::kPieceBytes) {
-      auto piece = TRY(blobs_->read(dataset->manifest.ciphertext, at,
-                                    std::min<uint64_t>(trainer::kPieceBytes, size - at)));
-      TRY(process.channel().send(trainer::frame_of_bytes(piece)));
-    }
-    auto answer = TRY(process.ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
-    TRY(trainer::expect(answer, Kind::kDone));
+    TRY(send_blob(dataset->manifest.ciphertext));
   }
 
   TRY(process.channel().send(trainer::frame(Kind::kTrain, Json::Object{})));

@@ -215,6 +215,11 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
       return Error(Code::kNotFound, "expected the ciphertext of this offer to be uploaded first");
     }
   }
+  if (auto* submit = std::get_if<contracts::ContractSubmit>(&record)) {
+    if (submit->spec.initial && !blobs_->has(*submit->spec.initial))
+      return Error(Code::kNotFound,
+                   "expected the initial weights of this contract to be uploaded first");
+  }
   auto receipt = TRY(ledger_->append(std::move(entry)));
   wake();
   TRY(follow());

@@ -38,8 +38,21 @@ Result<std::vector<uint32_t>> read_columns(Table& table, const std::vector<std::
   return columns;
 }
 
+// Numbers that an embedding of these columns must know, where the offer lists their values.
+std::optional<int64_t> categories_of(const std::vector<uint32_t>& columns,
+                                     const CatalogEntry& offer) {
+  size_t most = 0;
+  for (uint32_t column : columns) {
+    if (column >= offer.feature_names.size()) return std::nullopt;
+    auto listed = offer.categories.find(offer.feature_names[column]);
+    if (listed == offer.categories.end()) return std::nullopt;
+    most = std::max(most, listed->second.size() + 1);
+  }
+  return static_cast<int64_t>(most);
+}
+
 // What a layer says about itself, all but what it reads and is called.
-Status read_numbers(Table& table, Node& node, const std::vector<std::string>& features) {
+Status read_numbers(Table& table, Node& node, const CatalogEntry& offer) {
   using Op = Node::Op;
   const Op op = node.op;
   const bool pool = op == Op::kMaxPool || op == Op::kAvgPool;
@@ -63,13 +76,17 @@ Status read_numbers(Table& table, Node& node, const std::vector<std::string>& fe
   }
   if (op == Op::kEmbedding) {
     node.units = TRY(node_number(table, "units", 1, std::nullopt));
-    node.categories = static_cast<uint32_t>(TRY(table.whole("categories", 1, 1'000'000)));
   }
   if (op == Op::kScattering) {
     node.scales = TRY(node_number(table, "scales", 1, std::nullopt));
     node.orientations = TRY(node_number(table, "orientations", 1, std::nullopt));
   }
-  if (op == Op::kEmbedding || op == Op::kColumns) node.columns = TRY(read_columns(table, features));
+  if (op == Op::kEmbedding || op == Op::kColumns)
+    node.columns = TRY(read_columns(table, offer.feature_names));
+  if (op == Op::kEmbedding) {
+    const auto known = categories_of(node.columns, offer);
+    node.categories = static_cast<uint32_t>(TRY(table.whole("categories", 1, 1'000'000, known)));
+  }
   if (weighs || op == Op::kEmbedding || op == Op::kGroupNorm || op == Op::kBatchNorm ||
       op == Op::kLayerNorm)
     node.frozen = TRY(table.boolean("frozen", false));
@@ -80,7 +97,7 @@ Status read_numbers(Table& table, Node& node, const std::vector<std::string>& fe
 // unless it says otherwise; that is the node before, but at the beginning of a branch.
 class ModelReader {
  public:
-  explicit ModelReader(const std::vector<std::string>& features) : features_(features) {}
+  explicit ModelReader(const CatalogEntry& offer) : offer_(offer) {}
 
   // A layer, a list of layers in a row, residual{...} or parallel{...}.
   Status read(const Json& value, const std::string& place) {
@@ -156,7 +173,7 @@ class ModelReader {
     Node node;
     node.op = op;
     node.inputs = TRY(read_sources(table, op));
-    TRY(read_numbers(table, node, features_));
+    TRY(read_numbers(table, node, offer_));
     // These read the example itself, wherever they stand.
     bool reads_example =
         op == Node::Op::kEmbedding || op == Node::Op::kColumns || op == Node::Op::kScattering;
@@ -209,7 +226,7 @@ class ModelReader {
     return Done{};
   }
 
-  const std::vector<std::string>& features_;
+  const CatalogEntry& offer_;
   std::vector<Node> nodes_;
   std::map<std::string, uint32_t> names_{{"input", 0}};
   uint32_t at_ = 0;
@@ -217,10 +234,10 @@ class ModelReader {
 
 }  // namespace
 
-Result<std::vector<Node>> read_model(const Json* model, const std::vector<std::string>& features) {
+Result<std::vector<Node>> read_model(const Json* model, const CatalogEntry& offer) {
   if (!model || !model->array() || model->array()->empty() || model->array()->size() > kMostLayers)
     return wrong("model", "a list of 1 to 256 layers");
-  ModelReader reader(features);
+  ModelReader reader(offer);
   TRY(reader.read(*model, "model"));
   return reader.take();
 }

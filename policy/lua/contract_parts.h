@@ -50,8 +50,8 @@ class Table {
 };
 
 // contract_model.cc: `model`, a list of layers, lists of layers, residual{} and parallel{}.
-Result<std::vector<contracts::Node>> read_model(const Json* model,
-                                                const std::vector<std::string>& features);
+// `offer`: names and categories of the features.
+Result<std::vector<contracts::Node>> read_model(const Json* model, const CatalogEntry& offer);
 
 // contract_training.cc: `train`, `privacy`, `input`.
 Result<int64_t> read_batch(Table& train, uint64_t rows);

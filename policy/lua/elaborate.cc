@@ -60,6 +60,8 @@ Result<Selection> select_datasets(const Json* names, const std::vector<CatalogEn
       return wrong(place, "the feature shape of datasets[1]");
     if (entry->classes != first.classes)
       return wrong(place, "the " + std::to_string(first.classes) + " classes of datasets[1]");
+    if (entry->categories != first.categories)
+      return wrong(place, "the categories of datasets[1], numbered alike");
     selection.entries.push_back(entry);
     selection.rows += entry->rows;
   }
@@ -118,6 +120,15 @@ Json to_json(const std::vector<CatalogEntry>& catalog) {
                                {"classes", entry.classes},
                                {"label", entry.label},
                                {"feature_names", std::move(names)}});
+    if (!entry.categories.empty()) {
+      Json::Object categories;
+      for (const auto& [column, values] : entry.categories) {
+        Json::Array texts;
+        for (const auto& value : values) texts.push_back(value);
+        categories[column] = std::move(texts);
+      }
+      (*out.back().object())["categories"] = std::move(categories);
+    }
     if (entry.any_name) (*out.back().object())["any_name"] = true;
   }
   return out;
@@ -144,6 +155,17 @@ Result<std::vector<CatalogEntry>> catalog_from_json(const Json& json) {
     for (const Json& name : *names) {
       if (!name.string()) return wrong("catalog.feature_names", "texts");
       entry.feature_names.push_back(*name.string());
+    }
+    if (fields.has("categories")) {
+      const Json* categories = TRY(fields.any("categories"));
+      if (!categories->object()) return wrong("catalog.categories", "an object");
+      for (const auto& [column, values] : *categories->object()) {
+        if (!values.array()) return wrong("catalog.categories", "lists of texts");
+        for (const Json& value : *values.array()) {
+          if (!value.string()) return wrong("catalog.categories", "lists of texts");
+          entry.categories[column].push_back(*value.string());
+        }
+      }
     }
     if (fields.has("any_name")) entry.any_name = TRY(fields.boolean("any_name"));
     TRY(fields.done());
@@ -200,7 +222,7 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
     spec.input_mean = std::move(named->input_mean);
     spec.input_scale = std::move(named->input_scale);
   } else {
-    spec.model = TRY(read_model(model, selection.entries.front()->feature_names));
+    spec.model = TRY(read_model(model, *selection.entries.front()));
   }
   if (const Json* csv = contract.find("csv")) out.csv = *csv;
   out.initial_file = TRY(contract.text("initial", ""));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,8 @@ struct CatalogEntry {
   uint32_t classes = 2;
   std::string label;
   std::vector<std::string> feature_names;
+  // Of columns that hold categories: their values, numbered from 1; 0 is a missing one.
+  std::map<std::string, std::vector<std::string>> categories;
   // Stands for every name and for a list of names: rows at hand, outside the market.
   bool any_name = false;
   friend bool operator==(const CatalogEntry&, const CatalogEntry&) = default;

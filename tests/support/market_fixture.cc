@@ -566,16 +566,28 @@ Result<Frame> MarketFixture::show_more(TrainerThread& trainer, const History& hi
       trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
 }
 
-Result<Frame> MarketFixture::send_dataset(TrainerThread& trainer, const DatasetId& name,
-                                          ByteView file) const {
+namespace {
+
+Result<Frame> send_file(TrainerThread& trainer, const Frame& announced, ByteView file) {
   // A trainer that has refused already is gone, and its answer waits to be read.
-  Status sent = trainer.send(trainer::frame(Kind::kDataset, Json::Object{{"dataset", name}}));
+  Status sent = trainer.send(announced);
   for (size_t at = 0; sent && at < file.size(); at += trainer::kPieceBytes) {
     auto piece = file.subspan(at, std::min(trainer::kPieceBytes, file.size() - at));
     sent = trainer.send(trainer::frame_of_bytes(piece));
   }
   if (sent) sent = trainer.send(trainer::frame_of_bytes({}));
   return trainer.receive();
+}
+
+}  // namespace
+
+Result<Frame> MarketFixture::send_dataset(TrainerThread& trainer, const DatasetId& name,
+                                          ByteView file) const {
+  return send_file(trainer, trainer::frame(Kind::kDataset, Json::Object{{"dataset", name}}), file);
+}
+
+Result<Frame> MarketFixture::send_initial(TrainerThread& trainer, ByteView file) const {
+  return send_file(trainer, trainer::frame(Kind::kInitial, Json::Object{}), file);
 }
 
 Result<Delivery> MarketFixture::train(TrainerThread& trainer) const {

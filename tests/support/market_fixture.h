@@ -244,6 +244,7 @@ class MarketFixture {
   Result<trainer::Frame> show_more(TrainerThread& trainer, const History& history) const;
   Result<trainer::Frame> send_dataset(TrainerThread& trainer, const DatasetId& name,
                                       ByteView file) const;
+  Result<trainer::Frame> send_initial(TrainerThread& trainer, ByteView file) const;
   Result<Delivery> train(TrainerThread& trainer) const;
 
  private:

@@ -176,6 +176,14 @@ std::vector<std::string> CsvLayout::feature_names() const {
   return names;
 }
 
+std::map<std::string, std::vector<std::string>> CsvLayout::categories() const {
+  std::map<std::string, std::vector<std::string>> out;
+  for (const CsvColumn& column : columns) {
+    if (column.role == CsvColumn::Role::kCategory) out.emplace(column.name, column.values);
+  }
+  return out;
+}
+
 const CsvColumn* CsvLayout::label() const {
   for (const auto& column : columns) {
     if (column.role == Role::kLabel) return &column;

@@ -6,6 +6,7 @@
 //     {"name":"income","role":"label","values":["<=50K",">50K"]}],"missing":"?"}
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,8 @@ struct CsvLayout {
   friend bool operator==(const CsvLayout&, const CsvLayout&) = default;
 
   std::vector<std::string> feature_names() const;
+  // Of feature columns that hold categories: their values, in the order of their numbers.
+  std::map<std::string, std::vector<std::string>> categories() const;
   const CsvColumn* label() const;  // or null pointer
 };
 

@@ -139,9 +139,14 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer,
 
 void Convolution::set_weights(dnnl::stream& stream, const float* weights) {
   point(plain_weights_, weights);
-  to_forward_.execute(stream, plain_weights_, forward_weights_);
-  if (data_layout_.get_size() > 0) to_data_.execute(stream, plain_weights_, data_weights_);
-  stream.wait();
+  auto move = [&](const dnnl::reorder& reorder, const dnnl::memory& to) {
+    const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, plain_weights_.get()},
+                                     {DNNL_ARG_TO, to.get()}};
+    check(dnnl_primitive_execute(reorder.get(), stream.get(), 2, args));
+  };
+  move(to_forward_, forward_weights_);
+  if (data_layout_.get_size() > 0) move(to_data_, data_weights_);
+  check(dnnl_stream_wait(stream.get()));
 }
 
 Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) : of_(of) {

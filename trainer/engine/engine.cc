@@ -71,7 +71,7 @@ struct TrainingRun::State {
   uint64_t rows = 0;
   std::optional<ExampleReader> reader;
   std::optional<FixedFeatures> features;  // read in place of examples
-  std::optional<Secret<32>> root;
+  std::vector<KeySchedule> schedules;  // one for each purpose of a step: Purpose
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
   std::optional<ClipRule> clip;      // with privacy
@@ -107,18 +107,21 @@ struct TrainingRun::State {
   std::vector<int64_t> total;  // with privacy
   std::vector<float> mean;     // without
 
+  enum Purpose : size_t { kSample, kNoise, kDropout, kAugment, kCanaries, kPurposes };
+  // Keys of this step; null where nothing asks for one.
   struct Keys {
-    std::optional<Secret<32>> dropout, augment;
+    const Secret<32>* dropout = nullptr;
+    const Secret<32>* augment = nullptr;
   };
+  std::vector<uint64_t> batch;  // rows of this step
 
-  std::vector<uint64_t> draw(uint64_t step) {
-    if (spec.shuffle) return shuffled->batch(step, spec.batch);
-    return poisson_batch(derive_key(*root, "sample", step), rows,
-                         seam::threshold(spec.sampling_threshold));
+  void draw(uint64_t step) {
+    if (spec.shuffle) return shuffled->batch(step, spec.batch, batch);
+    poisson_batch(schedules[kSample].derive("sample", step), rows,
+                  seam::threshold(spec.sampling_threshold), batch);
   }
 
-  void read_rows(std::span<const uint64_t> batch, uint64_t first, uint64_t here, const Keys& keys,
-                 float* input) const {
+  void read_rows(uint64_t first, uint64_t here, const Keys& keys, float* input) const {
     if (features) {
       const uint64_t width = graph.layers[features->layer()].out.count();
       for (uint64_t e = 0; e < here; ++e) features->read(batch[first + e], input + e * width);
@@ -139,13 +142,11 @@ struct TrainingRun::State {
 
   // Forward, loss and backward for examples [first, first + shard) of the batch, whose gradient
   // goes to sums[slot].
-  Status run_shard(std::span<const uint64_t> batch, uint64_t first, const Keys& keys, size_t slot,
-                   unsigned worker) {
+  Status run_shard(uint64_t first, const Keys& keys, size_t slot, unsigned worker) {
     const uint64_t here = std::min<uint64_t>(spec.shard, batch.size() - first),
                    views = spec.augmentation.multiplicity;
-    read_rows(batch, first, here, keys, network->input(worker));
-    Network::Pass pass{static_cast<uint32_t>(here), true, keys.dropout ? &*keys.dropout : nullptr,
-                       first};
+    read_rows(first, here, keys, network->input(worker));
+    Network::Pass pass{static_cast<uint32_t>(here), true, keys.dropout, first};
     TRY(network->forward(worker, pass));
     const float* outputs = network->outputs(worker);
     float* gradients = network->outputs_gradient(worker);
@@ -187,7 +188,7 @@ struct TrainingRun::State {
   // Calls join(first, count, wave, piece) for every piece after each wave of shards, once where the
   // batch is empty; what it does with sums it does in the order of the shards, whoever made them.
   template <class Join>
-  Status run_batch(std::span<const uint64_t> batch, const Keys& keys, const Join& join) {
+  Status run_batch(const Keys& keys, const Join& join) {
     const uint64_t shards = (batch.size() + spec.shard - 1) / spec.shard, wave = sums.size();
     loss = 0;
     for (uint64_t start = 0; start < shards; start += wave) {
@@ -195,7 +196,7 @@ struct TrainingRun::State {
       FirstError errors;
       workers->run(now, [&](size_t index, unsigned worker) {
         if (!errors.failed())
-          errors.note(run_shard(batch, (start + index) * spec.shard, keys, index, worker));
+          errors.note(run_shard((start + index) * spec.shard, keys, index, worker));
       });
       TRY(errors.status());
       for (uint64_t s = 0; s < now; ++s) {
@@ -226,15 +227,15 @@ struct TrainingRun::State {
 
   // Clipped, rounded to units, exactly summed, noised, divided by the public constant. Also when
   // the batch is empty: a step without noise would say so.
-  Status private_gradient(std::span<const uint64_t> batch, const Keys& keys) {
-    auto key = derive_key(*root, "noise", seam::noise_step(steps_done));
+  Status private_gradient(const Keys& keys_of_step) {
+    const Secret<32>& key = schedules[kNoise].derive("noise", seam::noise_step(steps_done));
     if (canaries) {
-      canaries->step(derive_key(*root, "canaries", steps_done),
+      canaries->step(schedules[kCanaries].derive("canaries", steps_done),
                      seam::threshold(spec.sampling_threshold), key,
                      (graph.trained + kPiece - 1) / kPiece, *fixed);
     }
     return run_batch(
-        batch, keys, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
+        keys_of_step, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
           const bool one_wave = wave.first && wave.last;
           std::span<int64_t> sum(one_wave ? piece.total.data() : total.data() + first, count);
           for (uint64_t s = 0; s < wave.shards; ++s)
@@ -248,9 +249,9 @@ struct TrainingRun::State {
         });
   }
 
-  Status plain_gradient(std::span<const uint64_t> batch, const Keys& keys) {
+  Status plain_gradient(const Keys& keys_of_step) {
     const float share = 1.0F / static_cast<float>(spec.batch);
-    return run_batch(batch, keys,
+    return run_batch(keys_of_step,
                      [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
                        const bool one_wave = wave.first && wave.last;
                        float* to = one_wave ? piece.mean.data() : mean.data() + first;
@@ -284,11 +285,11 @@ struct TrainingRun::State {
 
   Status step() {
     TRY(network->set_parameters(numbers));
-    auto batch = draw(steps_done);
-    Keys keys;
-    if (has_dropout) keys.dropout = derive_key(*root, "dropout", steps_done);
-    if (reader->augments()) keys.augment = derive_key(*root, "augment", steps_done);
-    TRY(spec.privacy ? private_gradient(batch, keys) : plain_gradient(batch, keys));
+    draw(steps_done);
+    Keys own;
+    if (has_dropout) own.dropout = &schedules[kDropout].derive("dropout", steps_done);
+    if (reader->augments()) own.augment = &schedules[kAugment].derive("augment", steps_done);
+    TRY(spec.privacy ? private_gradient(own) : plain_gradient(own));
     // Frozen numbers do not move; batch statistics do.
     const bool updated = (steps_done + uint64_t{1}) % spec.accumulate == 0;
     if (updated)
@@ -334,7 +335,7 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     if (s.rows == 0) return Error(Code::kMalformed, "dataset: expected at least one example");
     TRY(check_labels(data.labels, s.rows, spec.classes));
     s.reader = TRY(ExampleReader::open(spec, s.graph, data.features, s.rows));
-    s.root.emplace(std::move(root));
+    for (size_t i = 0; i < State::kPurposes; ++i) s.schedules.emplace_back(root);
     s.workers = &workers;
     if (initial) {
       TRY(check_model(spec, *initial));
@@ -364,7 +365,8 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.has_dropout = asks_for(s.graph, Node::Op::kDropout);
     s.optimizer.emplace(spec.optimizer, s.graph.trained);
     s.running.emplace(spec.ema, s.numbers);
-    if (spec.shuffle) s.shuffled.emplace(*s.root, s.rows);
+    if (spec.shuffle) s.shuffled.emplace(root, s.rows);
+    s.batch.reserve(spec.shuffle ? spec.batch : poisson_capacity(s.rows, spec.sampling_threshold));
     s.make_buffers();
     return TrainingRun(std::move(state));
   });

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "trainer/engine/chacha.h"
 #include "trainer/engine/graph.h"
@@ -31,10 +33,11 @@ void multiply(const float* x, const float* factors, float* y, size_t count, Onto
 
 // --- pooling.cc -----------------------------------------------------------------------------
 
-// A maximum's gradient goes to its first pixel.
+// A maximum's gradient goes to its first pixel. `before`: slope of a rectifier.
 void max_pool(const Layer& layer, size_t rows, const float* x, float* y);
+// With `before`, dx is the gradient before the rectifier that made x.
 void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y,
-                       const float* dy, float* dx, Onto onto);
+                       const float* dy, float* dx, Onto onto, std::optional<float> before);
 // The mean over the pixels of the window that exist; padding does not count.
 void average_pool(const Layer& layer, size_t rows, const float* x, float* y);
 void average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx, Onto onto);
@@ -44,30 +47,44 @@ void global_average_pool_backward(const Layer& layer, size_t rows, const float* 
 
 // --- norms.cc -------------------------------------------------------------------------------
 
-// y = norm(x) * weight + bias, then + residual and a rectifier, if asked for. `moments`: mean
+// What a norm needs for each channel; one thread's.
+struct NormScratch {
+  std::vector<float> a, b, c, d;
+  std::vector<double> sum, dot;
+  void fit(size_t channels);
+};
+
+// y = norm(x) * weight + bias, then + residual and max(v, slope * v), if asked for. `moments`: mean
 // and inverse deviation of each view's groups, for the way back.
 struct NormEnd {
   const float* residual = nullptr;
   bool rectify = false;
+  float slope = 0;  // 0 ... 1
 };
 void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight,
-                const float* bias, NormEnd end, float* y, float* moments);
+                const float* bias, NormEnd end, float* y, float* moments, NormScratch& scratch);
+// The rectifier behind a norm, on the way back: dy becomes the gradient before it, in place.
+struct Rectified {
+  const float* y = nullptr;  // what the rectifier gave; null: there is none
+  float slope = 0;
+};
 // `parameters`: for each view its gradients of weight, then bias. dx may be null.
 void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight,
-                         const float* moments, const float* dy, float* dx, Onto onto,
-                         float* parameters);
+                         const float* moments, Rectified rectified, float* dy, float* dx, Onto onto,
+                         float* parameters, NormScratch& scratch);
 
 // Statistics of this shard: `moments` gets means, then biased variances; doubles of count
 // channels each are not kept.
-void batch_moments(const Layer& layer, size_t rows, const float* x, float* moments);
+void batch_moments(const Layer& layer, size_t rows, const float* x, float* moments,
+                   NormScratch& scratch);
 // With these means and variances, of a shard or running ones.
 void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments,
-                const float* weight, const float* bias, float* y);
+                const float* weight, const float* bias, float* y, NormScratch& scratch);
 // `of_shard`: the moments depend on x. `parameters`: gradients of weight, then bias, of the
 // shard. dx may be null.
 void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments,
                          bool of_shard, const float* weight, const float* dy, float* dx, Onto onto,
-                         float* parameters);
+                         float* parameters, NormScratch& scratch);
 
 // --- moves.cc -------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ bool looks_at_output(Op op) {
 bool is_rectifier(Op op) {
   return op == Op::kRelu || op == Op::kLeakyRelu;
 }
+float slope_of(const Node& node) {
+  return node.op == Op::kLeakyRelu ? static_cast<float>(node.slope) : 0.0F;
+}
 
 }  // namespace
 
@@ -121,10 +124,25 @@ void Network::State::plan() {
     if (layers[from].node.op == Op::kConv2d) p.done_elsewhere = true;
     std::optional<uint32_t> norm = plans[from].norm;
     if (is_group_norm(layers[from].node.op)) norm = from;
-    if (norm && layer.node.op == Op::kRelu) {
+    if (norm) {
       plans[*norm].rectify = true;
+      plans[*norm].slope = slope_of(layer.node);
       p.done_elsewhere = true;
+      // Behind a sum, the gradient after the rectifier is somebody else's too.
+      if (from == *norm) {
+        plans[from].undoes = i;
+        p.undone_elsewhere = true;
+      }
     }
+  }
+  for (uint32_t i = 1; i < layers.size(); ++i) {
+    const uint32_t from = layers[i].inputs[0];
+    if (layers[i].node.op != Op::kMaxPool || !alone(from) || !is_rectifier(layers[from].node.op) ||
+        slope_of(layers[from].node) < 0 || plans[from].undone_elsewhere ||
+        plans[from].value_root == from)
+      continue;
+    plans[i].undoes = from;
+    plans[from].undone_elsewhere = true;
   }
   // The last layer to read a value is the first to meet its gradient. A sum only passes its own
   // gradient on: it waits for a layer that writes, and is added to what that wrote.
@@ -192,9 +210,7 @@ void Network::State::build() {
           !is_rectifier(graph.layers[k].node.op))
         continue;
       conv.rectify = true;
-      conv.slope = graph.layers[k].node.op == Op::kLeakyRelu
-                       ? static_cast<float>(graph.layers[k].node.slope)
-                       : 0.0F;
+      conv.slope = slope_of(graph.layers[k].node);
     }
     convolutions[i].emplace(engine, layer, conv);
   }
@@ -211,7 +227,7 @@ NetworkWorker Network::State::make_worker() const {
   const bool training = settings.gradients != Gradients::kNone;
   const bool bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
   uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0,
-           images = 0;
+           images = 0, channels = 0;
   w.values.assign(graph.layers.size(), nullptr);
   w.gradients.assign(graph.layers.size(), nullptr);
   std::vector<bool> back(graph.layers.size(),
@@ -232,10 +248,12 @@ NetworkWorker Network::State::make_worker() const {
       case Op::kLayerNorm:
         extra = uint64_t{2} * norm_groups(layer.node) * rows;
         if (training) own = uint64_t{2} * layer.out.channels * rows;
+        channels = std::max<uint64_t>(channels, layer.out.channels);
         break;
       case Op::kBatchNorm:
         extra = uint64_t{2} * layer.out.channels;
         own = extra;
+        channels = std::max<uint64_t>(channels, layer.out.channels);
         break;
       case Op::kDropout:
         extra = count;
@@ -300,6 +318,7 @@ NetworkWorker Network::State::make_worker() const {
   w.sums = Buffer<double>(sums);
   w.scratch = Buffer<uint8_t>(scratch + 64);
   w.ghost.fit(pixels);
+  w.norm_scratch.fit(channels);
   w.stream.emplace(engine);
   if (per_example()) {
     w.norms.square.resize(strategies.size() * examples);
@@ -362,9 +381,8 @@ Status Network::set_parameters(std::span<const float> numbers) {
   s.numbers = numbers;
   if (!s.standardized.empty()) s.standardize();
   return at_the_door([&] {
-    dnnl::stream stream(s.engine);
     for (size_t i = 1; i < s.graph.layers.size(); ++i) {
-      if (s.convolutions[i]) s.convolutions[i]->set_weights(stream, s.weights(s.graph.layers[i]));
+      if (s.convolutions[i]) s.convolutions[i]->set_weights(s.stream, s.weights(s.graph.layers[i]));
     }
   });
 }
@@ -417,16 +435,19 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
       return kernels::flatten(layer, rows, x, y);
     case Op::kGroupNorm:
     case Op::kLayerNorm:
-      return kernels::group_norm(layer, rows, x, weights(layer), bias(layer), {nullptr, p.rectify},
-                                 y, w.extras[index].data());
+      return kernels::group_norm(layer, rows, x, weights(layer), bias(layer),
+                                 {nullptr, p.rectify, p.slope}, y, w.extras[index].data(),
+                                 w.norm_scratch);
     case Op::kBatchNorm: {
       float* moments = w.extras[index].data();
       if (w.pass.training && layer.trained) {
-        kernels::batch_moments(layer, uint64_t{w.pass.examples} * settings.views, x, moments);
+        kernels::batch_moments(layer, uint64_t{w.pass.examples} * settings.views, x, moments,
+                               w.norm_scratch);
       } else {
         std::copy_n(numbers.data() + layer.running_at, layer.running_count, moments);
       }
-      return kernels::batch_norm(layer, rows, x, moments, weights(layer), bias(layer), y);
+      return kernels::batch_norm(layer, rows, x, moments, weights(layer), bias(layer), y,
+                                 w.norm_scratch);
     }
     case Op::kDropout: {
       float* factors = w.extras[index].data();
@@ -447,8 +468,8 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
         const Layer& norm = graph.layers[*p.norm];
         const uint32_t other = layer.inputs[0] == *p.norm ? layer.inputs[1] : layer.inputs[0];
         return kernels::group_norm(norm, rows, w.values[norm.inputs[0]], weights(norm), bias(norm),
-                                   {w.values[other], plans[*p.norm].rectify}, y,
-                                   w.extras[*p.norm].data());
+                                   {w.values[other], plans[*p.norm].rectify, plans[*p.norm].slope},
+                                   y, w.extras[*p.norm].data(), w.norm_scratch);
       }
       return kernels::add(x, w.values[layer.inputs[1]], y, count);
     case Op::kConcat: {
@@ -482,13 +503,16 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
   switch (layer.node.op) {
     case Op::kGroupNorm:
     case Op::kLayerNorm:
-      kernels::group_norm_backward(layer, rows, x, weights(layer), w.extras[index].data(), dy, dx,
-                                   first, w.own[index].data());
+      kernels::group_norm_backward(layer, rows, x, weights(layer), w.extras[index].data(),
+                                   {p.undoes ? w.values[*p.undoes] : nullptr, p.slope},
+                                   w.gradients[index], dx, first, w.own[index].data(),
+                                   w.norm_scratch);
       break;
     case Op::kBatchNorm:
       kernels::batch_norm_backward(layer, uint64_t{w.pass.examples} * settings.views, x,
                                    w.extras[index].data(), w.pass.training && layer.trained,
-                                   weights(layer), dy, dx, first, w.own[index].data());
+                                   weights(layer), dy, dx, first, w.own[index].data(),
+                                   w.norm_scratch);
       if (dx && first == Onto::kWrite) {
         const uint64_t active = uint64_t{w.pass.examples} * settings.views;
         std::fill_n(dx + active * in, (rows - active) * in, 0.0F);
@@ -523,7 +547,9 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
       break;
     }
     case Op::kMaxPool:
-      kernels::max_pool_backward(layer, rows, x, w.values[index], dy, dx, first);
+      kernels::max_pool_backward(
+          layer, rows, x, w.values[index], dy, dx, first,
+          p.undoes ? std::optional(slope_of(graph.layers[*p.undoes].node)) : std::nullopt);
       break;
     case Op::kAvgPool:
       kernels::average_pool_backward(layer, rows, dy, dx, first);
@@ -564,6 +590,7 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
     case Op::kColumns:
       return;
     default:
+      if (p.undone_elsewhere) break;
       kernels::activate_backward(layer.node, x, w.values[index], dy, dx, count, first);
   }
   for (uint32_t sum : p.deferred) kernels::copy(w.gradients[sum], dx, in * rows, Onto::kAdd);

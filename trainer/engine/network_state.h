@@ -48,6 +48,10 @@ struct LayerPlan {
   std::optional<uint32_t>
       norm;              // of a sum: the group norm that runs at its place and adds the other input
   bool rectify = false;  // of a group norm: a rectifier is part of it
+  float slope = 0;       // of that rectifier
+  // Of a group norm or a maximum: the rectifier whose backward happens in this layer's call.
+  std::optional<uint32_t> undoes;
+  bool undone_elsewhere = false;  // of that rectifier
 };
 
 // Owned by one worker at a time.
@@ -67,6 +71,7 @@ struct NetworkWorker {
   Buffer<double> sums;  // of rows of biases or tables
   Buffer<uint8_t> scratch;
   GhostScratch ghost;
+  kernels::NormScratch norm_scratch;
   std::optional<dnnl::stream> stream;
   ExampleNorms norms;
   Network::Pass pass;
@@ -78,6 +83,7 @@ struct Network::State {
   NetworkSettings settings;
   uint32_t small_rows = 1;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};  // of set_parameters
   std::vector<LayerPlan> plans;
   std::vector<std::optional<Convolution>> convolutions;
   std::vector<std::optional<Scattering>> scatterings;

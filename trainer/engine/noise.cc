@@ -64,8 +64,7 @@ constexpr size_t kRun = 16 * kNormalsPerPiece;
 // Calls use(first, normals) for every run of `count` normals; what is left of a piece is lost.
 template <class Use>
 void for_each_run(ChaCha20& random, size_t count, Use&& use) {
-  std::vector<double> normals(
-      std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece));
+  alignas(64) std::array<double, kRun> normals;
   const Lanes lanes = lanes_of_this_cpu();
   for (size_t first = 0; first < count; first += kRun) {
     size_t wanted = std::min(kRun, count - first);
@@ -74,7 +73,9 @@ void for_each_run(ChaCha20& random, size_t count, Use&& use) {
     normal_pieces(random.state(), random.take_blocks(kBlocksPerPiece * pieces), made, lanes);
     use(first, std::span<const double>(normals.data(), wanted));
   }
-  wipe(normals.data(), normals.size() * sizeof(double));
+  wipe(normals.data(),
+       std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece) *
+           sizeof(double));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Group, layer and batch norm on channels-last activations: sums are kept for each channel while
 // the pixels pass by, then folded into groups, so that both passes run along the memory.
 #include <cmath>
-#include <vector>
 
 #include "trainer/engine/kernels.h"
 #include "trainer/engine/simd.h"
@@ -16,22 +15,7 @@ size_t pixels(const Shape3& shape) {
 // Sums over pixels go through single precision in runs of this many, then into double.
 constexpr size_t kRun = 64;
 
-// What one call needs for each channel; kept by the thread, so that a step allocates nothing.
-struct Channels {
-  std::vector<float> a, b, c, d;
-  std::vector<double> sum, dot;
-  void fit(size_t count) {
-    if (a.size() >= count) return;
-    for (auto* v : {&a, &b, &c, &d}) v->resize(count);
-    sum.resize(count);
-    dot.resize(count);
-  }
-};
-Channels& scratch(size_t count) {
-  thread_local Channels channels;
-  channels.fit(count);
-  return channels;
-}
+using Channels = NormScratch;
 
 // sum[k] += sum of f, dot[k] += sum of g, over pixels; f and g are given (offset, channel).
 template <class F, class G>
@@ -82,69 +66,72 @@ template <class F, class G>
 
 }  // namespace
 
+void NormScratch::fit(size_t channels) {
+  if (a.size() >= channels) return;
+  for (auto* v : {&a, &b, &c, &d}) v->resize(channels);
+  sum.resize(channels);
+  dot.resize(channels);
+}
+
 void group_norm(const Layer& layer, size_t rows, const float* x, const float* weight,
-                const float* bias, NormEnd end, float* y, float* moments) {
+                const float* bias, NormEnd end, float* y, float* moments, NormScratch& s) {
   const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node),
                width = c / groups;
-  Channels& s = scratch(c);
-  wide([&] {
-    float* scale = s.a.data();
-    float* shift = s.b.data();
-    for (size_t row = 0; row < rows; ++row) {
-      const float* in = x + row * c * area;
-      float* out = y + row * c * area;
-      float* m = moments + row * 2 * groups;
-      group_moments(c, area, groups, in, s, m);
-      for (size_t k = 0; k < c; ++k) {
-        const float* own = m + 2 * (k / width);
-        scale[k] = weight[k] * own[1];
-        shift[k] = bias[k] - own[0] * scale[k];
-      }
-      if (end.residual) {
-        const float* more = end.residual + row * c * area;
-        if (end.rectify) {
+  const float slope = end.slope;
+  // One loop over memory for each way to end.
+  auto all_rows = [&](const auto& bend) {
+    wide([&] {
+      float* scale = s.a.data();
+      float* shift = s.b.data();
+      for (size_t row = 0; row < rows; ++row) {
+        const float* in = x + row * c * area;
+        float* out = y + row * c * area;
+        float* m = moments + row * 2 * groups;
+        group_moments(c, area, groups, in, s, m);
+        for (size_t k = 0; k < c; ++k) {
+          const float* own = m + 2 * (k / width);
+          scale[k] = weight[k] * own[1];
+          shift[k] = bias[k] - own[0] * scale[k];
+        }
+        if (end.residual) {
+          const float* more = end.residual + row * c * area;
           for (size_t p = 0; p < area; ++p) {
-            for (size_t k = 0; k < c; ++k) {
-              const float v = in[p * c + k] * scale[k] + shift[k] + more[p * c + k];
-              out[p * c + k] = v > 0 ? v : 0.0F;
-            }
+            for (size_t k = 0; k < c; ++k)
+              out[p * c + k] = bend(in[p * c + k] * scale[k] + shift[k] + more[p * c + k]);
           }
         } else {
           for (size_t p = 0; p < area; ++p) {
             for (size_t k = 0; k < c; ++k)
-              out[p * c + k] = in[p * c + k] * scale[k] + shift[k] + more[p * c + k];
+              out[p * c + k] = bend(in[p * c + k] * scale[k] + shift[k]);
           }
-        }
-      } else if (end.rectify) {
-        for (size_t p = 0; p < area; ++p) {
-          for (size_t k = 0; k < c; ++k) {
-            const float v = in[p * c + k] * scale[k] + shift[k];
-            out[p * c + k] = v > 0 ? v : 0.0F;
-          }
-        }
-      } else {
-        for (size_t p = 0; p < area; ++p) {
-          for (size_t k = 0; k < c; ++k) out[p * c + k] = in[p * c + k] * scale[k] + shift[k];
         }
       }
-    }
-  });
+    });
+  };
+  if (!end.rectify) return all_rows([](float v) { return v; });
+  if (slope == 0) return all_rows([](float v) { return v > 0 ? v : 0.0F; });
+  all_rows([slope](float v) { return v > 0 ? v : slope * v; });
 }
 
 void group_norm_backward(const Layer& layer, size_t rows, const float* x, const float* weight,
-                         const float* moments, const float* dy, float* dx, Onto onto,
-                         float* parameters) {
+                         const float* moments, Rectified rectified, float* dy, float* dx, Onto onto,
+                         float* parameters, NormScratch& s) {
   const size_t c = layer.in.channels, area = pixels(layer.in), groups = norm_groups(layer.node),
                width = c / groups;
   const double count = static_cast<double>(width * area);
-  Channels& s = scratch(c);
+  const float slope = rectified.slope;
   wide([&] {
     float* mean = s.a.data();
     for (size_t row = 0; row < rows; ++row) {
       const float* in = x + row * c * area;
-      const float* d = dy + row * c * area;
+      float* d = dy + row * c * area;
       const float* m = moments + row * 2 * groups;
       float* dweight = parameters + row * 2 * c;
+      // A row stays in the cache from here to its end.
+      if (rectified.y) {
+        const float* out = rectified.y + row * c * area;
+        for (size_t i = 0; i < c * area; ++i) d[i] *= out[i] > 0 ? 1.0F : slope;
+      }
       for (size_t k = 0; k < c; ++k) mean[k] = m[2 * (k / width)];
       channel_sums(
           c, area, s, [&](size_t i, size_t) { return d[i]; },
@@ -192,9 +179,9 @@ void group_norm_backward(const Layer& layer, size_t rows, const float* x, const 
   });
 }
 
-void batch_moments(const Layer& layer, size_t rows, const float* x, float* moments) {
+void batch_moments(const Layer& layer, size_t rows, const float* x, float* moments,
+                   NormScratch& s) {
   const size_t c = layer.in.channels, area = rows * pixels(layer.in);
-  Channels& s = scratch(c);
   wide([&] {
     channel_sums(
         c, area, s, [&](size_t i, size_t k) { return x[i] - x[k]; },
@@ -209,9 +196,8 @@ void batch_moments(const Layer& layer, size_t rows, const float* x, float* momen
 }
 
 void batch_norm(const Layer& layer, size_t rows, const float* x, const float* moments,
-                const float* weight, const float* bias, float* y) {
+                const float* weight, const float* bias, float* y, NormScratch& s) {
   const size_t c = layer.in.channels, area = rows * pixels(layer.in);
-  Channels& s = scratch(c);
   float* scale = s.a.data();
   float* shift = s.b.data();
   for (size_t k = 0; k < c; ++k) {
@@ -227,9 +213,8 @@ void batch_norm(const Layer& layer, size_t rows, const float* x, const float* mo
 
 void batch_norm_backward(const Layer& layer, size_t rows, const float* x, const float* moments,
                          bool of_shard, const float* weight, const float* dy, float* dx, Onto onto,
-                         float* parameters) {
+                         float* parameters, NormScratch& s) {
   const size_t c = layer.in.channels, area = rows * pixels(layer.in);
-  Channels& s = scratch(c);
   wide([&] {
     channel_sums(
         c, area, s, [&](size_t i, size_t) { return dy[i]; },

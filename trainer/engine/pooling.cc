@@ -55,7 +55,8 @@ void max_pool(const Layer& layer, size_t rows, const float* x, float* y) {
 }
 
 void max_pool_backward(const Layer& layer, size_t rows, const float* x, const float* y,
-                       const float* dy, float* dx, Onto onto) {
+                       const float* dy, float* dx, Onto onto, std::optional<float> before) {
+  const float slope = before.value_or(1.0F);
   constexpr size_t kBlock = 64;
   const size_t c = layer.in.channels, kernel = layer.node.kernel, width = layer.in.width;
   wide([&] {
@@ -78,7 +79,9 @@ void max_pool_backward(const Layer& layer, size_t rows, const float* x, const fl
           const size_t n = c - start < kBlock ? c - start : kBlock;
           const float* best = maxima + o * c + start;
           // What the maximum's first pixel takes, nobody after it gets.
-          for (size_t k = 0; k < n; ++k) rest[k] = d[o * c + start + k];
+          // A rectified maximum is positive exactly where it was so before.
+          for (size_t k = 0; k < n; ++k)
+            rest[k] = d[o * c + start + k] * (best[k] > 0 ? 1.0F : slope);
           for (size_t iy = ys.first; iy < ys.last; ++iy) {
             for (size_t ix = xs.first; ix < xs.last; ++ix) {
               const size_t at = (iy * width + ix) * c + start;

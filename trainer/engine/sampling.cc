@@ -2,14 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 
+#include "ledger/base/result.h"
 #include "ledger/crypto/kdf.h"
 #include "trainer/engine/chacha.h"
 #include "trainer/engine/wipe.h"
 
 namespace souk::trainer {
 namespace {
+
+// To be overwritten in place by its owner: a new Secret would map memory in every step.
+std::span<uint8_t, 32> writable(Secret<32>& secret) {
+  auto bytes = secret.bytes(SecretAccess());
+  return std::span<uint8_t, 32>(const_cast<uint8_t*>(bytes.data()), 32);
+}
 
 // Uniform below `bound` from 64 bits a try; rejection keeps it exact.
 uint64_t below(ChaCha20& random, uint64_t bound) {
@@ -22,19 +30,38 @@ uint64_t below(ChaCha20& random, uint64_t bound) {
 
 }  // namespace
 
-Secret<32> derive_key(const Secret<32>& root, std::string_view purpose, uint64_t step) {
-  Bytes info = to_bytes(purpose);
-  info.push_back('/');
-  for (int i = 0; i < 8; ++i) info.push_back(static_cast<uint8_t>(step >> (8 * i)));
-  Bytes key = ledger::hkdf(root.bytes(SecretAccess()), as_bytes("souk/engine/v1"), info, 32);
-  auto secret = Secret<32>::copy_of(std::span<const uint8_t, 32>(key.data(), 32));
-  wipe(key.data(), key.size());
-  return secret;
+KeySchedule::KeySchedule(const Secret<32>& root)
+    : extracted_(root.clone(SecretAccess())), key_(root.clone(SecretAccess())) {
+  Bytes prk = ledger::hkdf_extract(as_bytes("souk/engine/v1"), root.bytes(SecretAccess()));
+  std::copy(prk.begin(), prk.end(), writable(extracted_).begin());
+  wipe(prk.data(), prk.size());
 }
 
-std::vector<uint64_t> poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold) {
+const Secret<32>& KeySchedule::derive(std::string_view purpose, uint64_t step) {
+  CHECK(purpose.size() <= 16);
+  std::array<uint8_t, 16 + 1 + 8> info;
+  auto* end = std::copy(purpose.begin(), purpose.end(), info.data());
+  *end++ = '/';
+  for (int i = 0; i < 8; ++i) *end++ = static_cast<uint8_t>(step >> (8 * i));
+  ledger::hkdf_expand_into(extracted_.bytes(SecretAccess()),
+                           ByteView(info.data(), static_cast<size_t>(end - info.data())),
+                           writable(key_));
+  return key_;
+}
+
+Secret<32> derive_key(const Secret<32>& root, std::string_view purpose, uint64_t step) {
+  return KeySchedule(root).derive(purpose, step).clone(SecretAccess());
+}
+
+uint64_t poisson_capacity(uint64_t rows, uint64_t threshold) {
+  const double mean = std::ldexp(static_cast<double>(threshold), -64) * static_cast<double>(rows);
+  return std::min(rows, static_cast<uint64_t>(mean + 12 * std::sqrt(mean) + 64));
+}
+
+void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,
+                   std::vector<uint64_t>& batch) {
   ChaCha20 random(key.bytes(SecretAccess()), 0);
-  std::vector<uint64_t> batch;
+  batch.clear();
   std::array<uint64_t, 512> words;
   for (uint64_t first = 0; first < rows; first += words.size()) {
     random.fill(std::span<uint64_t>(words));
@@ -44,25 +71,20 @@ std::vector<uint64_t> poisson_batch(const Secret<32>& key, uint64_t rows, uint64
     }
   }
   wipe(words.data(), sizeof(words));
-  return batch;
 }
 
-std::vector<uint64_t> ShuffledRows::batch(uint64_t step, uint32_t size) {
-  std::vector<uint64_t> rows;
-  rows.reserve(size);
+void ShuffledRows::batch(uint64_t step, uint32_t size, std::vector<uint64_t>& rows) {
+  rows.clear();
   for (uint64_t position = step * size; rows.size() < size; ++position) {
     uint64_t epoch = position / rows_;
     if (epoch != epoch_) {
-      auto key = derive_key(root_, "shuffle", epoch);
-      ChaCha20 random(key.bytes(SecretAccess()), 0);
-      order_.resize(rows_);
+      ChaCha20 random(keys_.derive("shuffle", epoch).bytes(SecretAccess()), 0);
       std::iota(order_.begin(), order_.end(), uint64_t{0});
       for (uint64_t i = rows_; i > 1; --i) std::swap(order_[i - 1], order_[below(random, i)]);
       epoch_ = epoch;
     }
     rows.push_back(order_[position % rows_]);
   }
-  return rows;
 }
 
 }  // namespace souk::trainer

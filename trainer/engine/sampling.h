@@ -9,21 +9,35 @@
 
 namespace souk::trainer {
 
-// HKDF-SHA-256 of the noise root for one purpose ("sample", "noise", ...) and one step.
+// HKDF-SHA-256 of the noise root for one purpose ("sample", "noise", ...; at most 16 bytes) and one
+// step.
 Secret<32> derive_key(const Secret<32>& root, std::string_view purpose, uint64_t step);
 
+// The same for a run's many steps, in place: after its construction nothing is allocated.
+class KeySchedule {
+ public:
+  explicit KeySchedule(const Secret<32>& root);
+  // The key stays until the next call.
+  const Secret<32>& derive(std::string_view purpose, uint64_t step);
+
+ private:
+  Secret<32> extracted_, key_;
+};
+
 // Every row whose u64 is below `threshold`, ascending: Poisson sampling exactly as accounted.
-std::vector<uint64_t> poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold);
+void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,
+                   std::vector<uint64_t>& batch);
+// A capacity for batches that none outgrows: mean and twelve deviations.
+uint64_t poisson_capacity(uint64_t rows, uint64_t threshold);
 
 // Endless epochs of shuffled rows; batch t is positions [t * batch, (t + 1) * batch).
 class ShuffledRows {
  public:
-  ShuffledRows(const Secret<32>& root, uint64_t rows)
-      : root_(root.clone(SecretAccess())), rows_(rows) {}
-  std::vector<uint64_t> batch(uint64_t step, uint32_t size);
+  ShuffledRows(const Secret<32>& root, uint64_t rows) : keys_(root), rows_(rows), order_(rows) {}
+  void batch(uint64_t step, uint32_t size, std::vector<uint64_t>& rows);
 
  private:
-  Secret<32> root_;
+  KeySchedule keys_;
   uint64_t rows_;
   uint64_t epoch_ = UINT64_MAX;  // of order_
   std::vector<uint64_t> order_;

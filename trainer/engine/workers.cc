@@ -9,18 +9,16 @@
 
 namespace souk::trainer {
 
-using Job = std::function<void(size_t, unsigned)>;
-
 struct Workers::State {
   std::vector<std::thread> threads;  // set once in start()
 
   std::mutex mutex;
   std::condition_variable work, done;
-  uint64_t round = 0;        // guarded by mutex
-  unsigned busy = 0;         // guarded by mutex
-  bool stopping = false;     // guarded by mutex
-  const Job* job = nullptr;  // written under mutex while nobody is busy
-  size_t count = 0;          // likewise
+  uint64_t round = 0;           // guarded by mutex
+  unsigned busy = 0;            // guarded by mutex
+  bool stopping = false;        // guarded by mutex
+  const AnyJob* job = nullptr;  // written under mutex while nobody is busy
+  size_t count = 0;             // likewise
   std::atomic<size_t> next{0};
 
   void take_jobs(unsigned worker) {
@@ -77,7 +75,7 @@ unsigned Workers::threads() const {
   return static_cast<unsigned>(state_->threads.size()) + 1;
 }
 
-void Workers::run(size_t count, const Job& job) {
+void Workers::run_any(size_t count, const AnyJob& job) {
   State& s = *state_;
   if (s.threads.empty() || count <= 1) {
     for (size_t i = 0; i < count; ++i) job(i, 0);

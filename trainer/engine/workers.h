@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 
 #include "ledger/base/result.h"
@@ -21,10 +20,23 @@ class Workers {
 
   // job(index, worker) once for every index < count, worker < threads(); returns when all
   // are done. Which worker gets which index is chance, so a job's result must not depend
-  // on it. Jobs do not throw. One caller at a time.
-  void run(size_t count, const std::function<void(size_t index, unsigned worker)>& job);
+  // on it. Jobs do not throw. One caller at a time. Allocates nothing.
+  template <class Job>
+  void run(size_t count, const Job& job) {
+    run_any(count, {&job, [](const void* self, size_t index, unsigned worker) {
+                      (*static_cast<const Job*>(self))(index, worker);
+                    }});
+  }
 
  private:
+  // A borrowed callable.
+  struct AnyJob {
+    const void* self;
+    void (*call)(const void* self, size_t index, unsigned worker);
+    void operator()(size_t index, unsigned worker) const { call(self, index, worker); }
+  };
+  void run_any(size_t count, const AnyJob& job);
+
   struct State;
   explicit Workers(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

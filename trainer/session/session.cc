@@ -14,6 +14,7 @@
 #include "trainer/data/safetensors.h"
 #include "trainer/data/table.h"
 #include "trainer/engine/engine.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::trainer {
 namespace {
@@ -44,6 +45,11 @@ class Session {
     TRY(follow_ledger());
     auto work = find_work();
     if (!work) return refuse(std::move(work).take_error());
+    if (work->contract->submit.spec.initial) {
+      auto loaded = load_initial(*work);
+      if (!loaded) return refuse(std::move(loaded).take_error());
+      TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
+    }
     for (const auto& input : work->start->inputs) {
       auto loaded = load(*work, input);
       if (!loaded) return refuse(std::move(loaded).take_error());
@@ -219,6 +225,23 @@ class Session {
     return Work{kept, &*kept->start, audited, recipient, state.keeper()->kem};
   }
 
+  // Public weights, before any row is opened: what is wrong with them says nothing about rows.
+  Status load_initial(const Work& work) {
+    auto message = TRY(channel_.receive());
+    TRY(expect(message, Kind::kInitial));
+    Bytes file;
+    while (true) {
+      auto piece = TRY(channel_.receive());
+      if (piece.kind != Kind::kBytes) return Error(Code::kMalformed, "expected initial weights");
+      if (piece.body.empty()) break;
+      if (file.size() + piece.body.size() > kMaxInitialBytes)
+        return Error(Code::kExhausted, "expected at most 256 MiB of initial weights");
+      append(file, piece.body);
+    }
+    initial_ = TRY(initial_weights_from(work.contract->submit.spec, file));
+    return Done{};
+  }
+
   // One dataset, read once, from its first byte to its last.
   Status load(const Work& work, const contracts::JobStart::Input& input) {
     auto message = TRY(channel_.receive());
@@ -310,11 +333,11 @@ class Session {
 
   Status train(const Work& work) {
     const auto& spec = work.contract->submit.spec;
-    if (spec.initial) return Error(Code::kRefused, "expected a run from the seed");
     Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
                                  : Features(std::span<const float>(pool_.floats)),
                   pool_.labels};
-    auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_));
+    auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_,
+                                       initial_ ? &*initial_ : nullptr));
     if (work.audited) {
       auto shape = TRY(contracts::check_spec(spec));
       TRY(run.plant_canaries(canaries_for(pool_.labels.size(), shape.trained, spec.batch)));
@@ -399,6 +422,7 @@ class Session {
   ContractId contract_;
   contracts::Evidence evidence_;
   std::optional<contracts::Follower> follower_;
+  std::optional<Model> initial_;  // where the specification names weights
   Pool pool_;
 };
 

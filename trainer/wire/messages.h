@@ -37,6 +37,8 @@ enum class Kind : uint8_t {
   kDataset = 33,  // {dataset}; then kBytes frames; the last is empty -> kDone
   kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult; after each
                   // kProgress the ledger as it stands: kLeaves ..., kConfirm
+  kInitial = 35,  // {}, where the spec names initial weights, before the first dataset; then
+                  // kBytes frames; the last is empty                 -> kDone
   // enclave -> host
   kReady = 64,      // {measurement, sandbox}
   kDone = 65,       // {}

@@ -192,7 +192,8 @@ TEST(Records, NumbersOutsideTheirRangeAreRefused) {
 }
 
 TEST(Manifest, EveryMemberIsPartOfTheDatasetsName) {
-  const Manifest manifest = sample_manifest("first", 100);
+  Manifest manifest = sample_manifest("first", 100);
+  manifest.categories[manifest.feature_names.front()] = {"north", "south"};
   const DatasetId id = dataset_id(manifest);
   EXPECT_EQ(id.value(), ledger::sha256(as_bytes(canonical(to_json(manifest)))));
   auto json = to_json(manifest);
@@ -207,6 +208,8 @@ TEST(Manifest, EveryMemberIsPartOfTheDatasetsName) {
       changed = *number + 1;
     } else if (member == "feature_shape") {
       changed = Json::Array{1, 2};
+    } else if (member == "categories") {
+      *changed.find(manifest.feature_names.front()) = Json::Array{"south", "north"};
     } else {
       changed.array()->back() = changed.array()->back().integer() ? Json(7) : Json("other");
     }
@@ -237,6 +240,15 @@ TEST(Manifest, ImpossibleOnesAreRefused) {
   EXPECT_FALSE(refuses([](Manifest& m) {
     m.feature_names.clear();
     m.feature_shape = {4096, 4096};
+  }));
+  EXPECT_FALSE(refuses([](Manifest& m) { m.categories[m.feature_names.back()] = {"a", "b"}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) { m.categories["no such column"] = {"a"}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) { m.categories[m.feature_names.back()] = {}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) { m.categories[m.feature_names.back()] = {"a", "a"}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) { m.categories[m.feature_names.back()] = {"\x1b[31m"}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) {
+    for (int i = 0; i <= 4096; ++i)
+      m.categories[m.feature_names.back()].push_back(std::to_string(i));
   }));
   EXPECT_TRUE(refuses([](Manifest& m) { m.size = 0; }));
   EXPECT_TRUE(refuses([](Manifest& m) { m.price = -1; }));

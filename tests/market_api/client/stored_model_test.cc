@@ -88,12 +88,12 @@ TEST_F(StoredModelTest, OnnxPredictsLikeTheFolder) {
 TEST_F(StoredModelTest, InitialWeightsMayLackAHeadAndNothingElse) {
   auto bytes = model_to_safetensors(stored_).take();
   auto file = trainer::SafeTensors::read(bytes).take();
-  EXPECT_EQ(initial_weights(stored_.notes.spec, file).take(), stored_.model);
+  EXPECT_EQ(trainer::initial_weights(stored_.notes.spec, file).take(), stored_.model);
 
   // Six classes instead of four: the head starts from the seed.
   auto other = stored_.notes.spec;
   other.classes = other.model.back().units = 6;
-  auto tuned = initial_weights(other, file);
+  auto tuned = trainer::initial_weights(other, file);
   ASSERT_TRUE(tuned) << tuned.error().expected();
   auto seeded = trainer::initial_model(other).take();
   EXPECT_EQ(tuned->tensors.front(), stored_.model.tensors.front());
@@ -101,8 +101,8 @@ TEST_F(StoredModelTest, InitialWeightsMayLackAHeadAndNothingElse) {
 
   other = stored_.notes.spec;
   other.model[15].units = 12;  // a hidden layer of another width
-  EXPECT_FALSE(initial_weights(other, file));
-  EXPECT_FALSE(initial_weights(stored_.notes.spec, trainer::SafeTensors()));
+  EXPECT_FALSE(trainer::initial_weights(other, file));
+  EXPECT_FALSE(trainer::initial_weights(stored_.notes.spec, trainer::SafeTensors()));
 }
 
 TEST_F(StoredModelTest, ProbabilitiesOfARowAddUpToOne) {

@@ -1,4 +1,5 @@
 #include "trainer/engine/noise.h"
+#include "ledger/crypto/kdf.h"
 
 #include <gtest/gtest.h>
 
@@ -273,8 +274,9 @@ TEST(Sampling, BatchSizesAreBinomial) {
   auto threshold = static_cast<uint64_t>(std::ldexp(q, 64));
   std::vector<double> hits(kRows, 0);
   double sum = 0, squares = 0;
+  std::vector<uint64_t> batch;
   for (uint64_t step = 0; step < kSteps; ++step) {
-    auto batch = poisson_batch(derive_key(root, "sample", step), kRows, threshold);
+    poisson_batch(derive_key(root, "sample", step), kRows, threshold, batch);
     EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
     for (uint64_t row : batch) ++hits[row];
     auto size = static_cast<double>(batch.size());
@@ -300,11 +302,33 @@ TEST(Sampling, StepsPurposesAndRootsGiveOtherKeys) {
   EXPECT_FALSE(key == derive_key(testing::root_of(2), "sample", 1));
 }
 
+TEST(Sampling, KeysAreThoseOfTheSpecification) {
+  auto root = testing::root_of(3);
+  KeySchedule keys(root);
+  for (uint64_t step : {uint64_t{0}, uint64_t{7}, UINT64_MAX - 1}) {
+    Bytes info = to_bytes("noise/");
+    for (int i = 0; i < 8; ++i) info.push_back(static_cast<uint8_t>(step >> (8 * i)));
+    const Bytes plain =
+        ledger::hkdf(root.bytes(SecretAccess()), as_bytes("souk/engine/v1"), info, 32);
+    const auto key = Secret<32>::copy_of(std::span<const uint8_t, 32>(plain.data(), 32));
+    EXPECT_TRUE(keys.derive("noise", step) == key);
+    EXPECT_TRUE(derive_key(root, "noise", step) == key);
+  }
+}
+
+TEST(Sampling, NoBatchOutgrowsItsCapacity) {
+  EXPECT_EQ(poisson_capacity(10, UINT64_MAX), 10u);
+  EXPECT_EQ(poisson_capacity(1'000'000, 0), 64u);
+  const uint64_t tenth = UINT64_MAX / 10;
+  EXPECT_GT(poisson_capacity(1'000'000, tenth), 103'000u);
+  EXPECT_LT(poisson_capacity(1'000'000, tenth), 105'000u);
+}
+
 TEST(Sampling, ShuffledEpochsShowEveryRowOnce) {
   ShuffledRows rows(testing::root_of(1), 10);
-  std::vector<uint64_t> first, second;
+  std::vector<uint64_t> first, second, batch;
   for (uint64_t step = 0; step < 5; ++step) {
-    auto batch = rows.batch(step, 4);
+    rows.batch(step, 4, batch);
     ASSERT_EQ(batch.size(), 4u);
     for (uint64_t row : batch) (first.size() < 10 ? first : second).push_back(row);
   }

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Files that a contract brings, and columns that hold categories, through a whole market:
+# a table with a published vocabulary; a network from a Darknet file; a head on frozen layers.
+#   fine_tuning_test.sh BIN
+set -euo pipefail
+bin=$1
+work=$(mktemp -d)
+export PATH="$bin:$PATH" SOUK_HOME="$work/home"
+host=
+trap '[ -z "$host" ] || kill "$host"; rm -rf "$work"' EXIT
+fail() { echo "fine_tuning_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
+json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+mkdir -p "$work/home"
+cd "$work"
+
+soukd --data market > soukd.out 2> soukd.err &
+host=$!
+for _ in $(seq 300); do grep -q ^treasury soukd.out && break; sleep 0.1; done
+url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
+for who in clinic lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
+souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
+echo 'return {allow = true, obligations = {waive_privacy = true}}' > open.lua
+
+# A table: the label follows the first letter of the town, which only an embedding can know.
+awk 'BEGIN {split("Aachen,Bonn,Celle,Dresden", town, ","); print "town,age,sick"
+  for (i = 0; i < 400; i++) {t = i % 4 + 1; print town[t] "," 20 + i % 50 "," (t % 2 ? "yes" : "no")}}' > table.csv
+cat > layout.json <<'JSON'
+{"columns":[{"name":"town","values":["Aachen","Bonn","Celle","Dresden"]},"age",
+            {"name":"sick","role":"label","values":["no","yes"]}]}
+JSON
+souk dataset publish table.csv --as clinic --csv layout.json --policy open.lua --name towns \
+  --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json
+shown=$(souk dataset show "$(json dataset < published.json)" --as lab --json)
+grep -q '"categories":{"town":\["Aachen","Bonn","Celle","Dresden"\]}' <<< "$shown" ||
+  fail "expected the vocabulary in the manifest: $shown"
+
+# Its embedding takes the number of categories from the offer.
+cat > towns.lua <<'LUA'
+return {
+  purpose = "research", datasets = { "towns" }, payment = 10,
+  model = { embedding { columns = { "town" }, units = 4, name = "town" }, columns { columns = { "age" }, name = "age" },
+            concat { "town", "age" }, linear { units = 8 }, tanh(), linear { units = 2 } },
+  input = { mean = { 0, 45 }, scale = { 1, 0.05 } },
+  train = { steps = 60, batch = 40, shuffle = true, optimizer = adam(), learning_rate = 0.03 },
+}
+LUA
+souk job submit towns.lua --as lab --wait --json > job.json || fail "expected a trained model" job.json soukd.err
+job=$(json job < job.json)
+souk model fetch "$job" --as lab --out towns > /dev/null
+souk model predict towns --data table.csv --json > predicted.json
+awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected to learn the towns" predicted.json
+
+# Another head on the same, frozen layers; the weights travel with the contract.
+sed -e 's/return {/return { initial = "towns\/model.safetensors",/' -e 's/units = 4,/units = 4, frozen = true,/' \
+    -e 's/units = 8 }/units = 8, frozen = true }/' -e 's/steps = 60/steps = 20/' towns.lua > head.lua
+souk job submit head.lua --as lab --wait --json > job.json || fail "expected a new head" job.json soukd.err
+souk model fetch "$(json job < job.json)" --as lab --out head > /dev/null
+grep -q '"initial":"'"$(sha256sum < towns/model.safetensors | cut -d' ' -f1)"'"' head/spec.json ||
+  fail "expected the weights' digest in the specification" head/spec.json
+souk model predict head --data table.csv --json > predicted.json
+awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected the new head to know the towns" predicted.json
+
+# Weights of another model are refused before anything is recorded.
+sed 's/units = 8,/units = 9,/' head.lua > wrong.lua
+souk job submit wrong.lua --as lab --json > wrong.json 2> wrong.err && fail "expected a refusal" wrong.json
+grep -q "initial weights" wrong.err wrong.json || fail "expected a sentence about the weights" wrong.err wrong.json
+
+# Images, and a network from a Darknet file beside the contract.
+for i in $(seq 0 39); do
+  kind=$((i % 2)) && mkdir -p "pictures/k$kind"
+  awk -v k=$kind -v n="$i" 'BEGIN {print "P2\n8 8\n255"
+    for (y = 0; y < 8; y++) for (x = 0; x < 8; x++) print ((k ? x : y) < 4 ? 200 : 40) + (x * y + n) % 16}' > "pictures/k$kind/$i.pgm"
+done
+souk dataset publish pictures --as clinic --policy open.lua --name pictures \
+  --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json || fail "expected images to publish" published.json
+cat > net.cfg <<'CFG'
+[net]
+batch=10
+height=8
+width=8
+channels=1
+learning_rate=0.1
+max_batches=10
+
+[convolutional]
+filters=4
+size=3
+stride=1
+pad=1
+activation=leaky
+
+[maxpool]
+size=2
+stride=2
+
+[connected]
+output=2
+activation=linear
+
+[softmax]
+CFG
+cat > pictures.lua <<'LUA'
+return {
+  purpose = "research", datasets = { "pictures" }, payment = 10, model = "net.cfg", input = { mean = { 100 }, scale = { 0.01 } },
+  train = { steps = 40, batch = 10, shuffle = true, optimizer = sgd { momentum = 0.9 }, learning_rate = 0.1 },
+}
+LUA
+souk job submit pictures.lua --as lab --wait --json > job.json || fail "expected a network from its file" job.json soukd.err
+souk model fetch "$(json job < job.json)" --as lab --out pictures.model > /dev/null
+souk model predict pictures.model --data pictures --json > predicted.json
+awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected to tell the pictures" predicted.json
+echo "fine_tuning_test: ok"
