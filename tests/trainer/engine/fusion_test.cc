@@ -103,7 +103,7 @@ Node leaky(double slope) {
 
 TEST(Fusion, ANormUndoesTheRectifierBehindIt) {
   using Op = Node::Op;
-  for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1), leaky(0.0), leaky(-0.3)}) {
+  for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1), leaky(0.0)}) {
     for (bool first : {false, true}) {
       std::vector<Node> model{testing::group_norm(3), rectifier, testing::convolution(6, 3, 1, 1),
                               testing::layer(Op::kLayerNorm), rectifier,
@@ -116,7 +116,7 @@ TEST(Fusion, ANormUndoesTheRectifierBehindIt) {
 
 TEST(Fusion, AMaximumUndoesTheRectifierBeforeIt) {
   using Op = Node::Op;
-  for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1), leaky(-0.3)}) {
+  for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1)}) {
     for (const Node& pool : {testing::pool(Op::kMaxPool, 2, 2), testing::pool(Op::kMaxPool, 3, 2, 1)}) {
       compare(testing::plain_spec({3, 8, 8}, 3,
                                   {testing::convolution(9, 3, 1, 1), rectifier, pool,
