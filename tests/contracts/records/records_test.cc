@@ -209,7 +209,7 @@ TEST(Manifest, EveryMemberIsPartOfTheDatasetsName) {
     } else if (member == "feature_shape") {
       changed = Json::Array{1, 2};
     } else if (member == "categories") {
-      *changed.find(manifest.feature_names.front()) = Json::Array{"south", "north"};
+      (*changed.object())[manifest.feature_names.front()] = Json::Array{"south", "north"};
     } else {
       changed.array()->back() = changed.array()->back().integer() ? Json(7) : Json("other");
     }
