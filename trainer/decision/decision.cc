@@ -136,6 +136,12 @@ class Judge {
             manifest.provider_name, manifest.name, "request.datasets", listed(manifest.class_names),
             listed(first->manifest.class_names) + ", as in " + first->manifest.name});
       }
+      if (first && manifest.categories != first->manifest.categories) {
+        no({"different_categories",
+            "the datasets of one contract must number the same categories alike",
+            manifest.provider_name, manifest.name, "request.datasets", manifest.name,
+            "the categories of " + first->manifest.name});
+      }
       if (!first) first = dataset;
     }
     for (const Dataset* dataset : datasets) {
@@ -150,10 +156,6 @@ class Judge {
           std::to_string(spec.privacy->user_cap),
           cap == 1 ? "1: no number of rows of a person is promised"
                    : "at least " + std::to_string(cap)});
-    }
-    if (spec.initial) {
-      no({"initial_weights", "this market's trainers start from the seed", "", "",
-          "request.initial", to_hex(ByteView(*spec.initial)), "none"});
     }
     auto shape = contracts::check_spec(spec);
     if (spec.privacy && shape) {
