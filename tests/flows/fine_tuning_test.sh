@@ -15,7 +15,7 @@ cd "$work"
 
 soukd --data market > soukd.out 2> soukd.err &
 host=$!
-for _ in $(seq 300); do grep -q ^treasury soukd.out && break; sleep 0.1; done
+for _ in $(seq 300); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
 url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
 for who in clinic lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
 souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
@@ -68,8 +68,8 @@ grep -q "initial weights" wrong.err wrong.json || fail "expected a sentence abou
 # Images, and a network from a Darknet file beside the contract.
 for i in $(seq 0 39); do
   kind=$((i % 2)) && mkdir -p "pictures/k$kind"
-  awk -v k=$kind -v n="$i" 'BEGIN {print "P2\n8 8\n255"
-    for (y = 0; y < 8; y++) for (x = 0; x < 8; x++) print ((k ? x : y) < 4 ? 200 : 40) + (x * y + n) % 16}' > "pictures/k$kind/$i.pgm"
+  LC_ALL=C awk -v k=$kind -v n="$i" 'BEGIN {printf "P5\n8 8\n255\n"
+    for (y = 0; y < 8; y++) for (x = 0; x < 8; x++) printf "%c", ((k ? x : y) < 4 ? 200 : 40) + (x * y + n) % 16}' > "pictures/k$kind/$i.pgm"
 done
 souk dataset publish pictures --as clinic --policy open.lua --name pictures \
   --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json || fail "expected images to publish" published.json

@@ -105,9 +105,13 @@ TEST(Fusion, ANormUndoesTheRectifierBehindIt) {
   using Op = Node::Op;
   for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1), leaky(0.0)}) {
     for (bool first : {false, true}) {
-      std::vector<Node> model{testing::group_norm(3), rectifier, testing::convolution(6, 3, 1, 1),
-                              testing::layer(Op::kLayerNorm), rectifier,
-                              testing::layer(Op::kFlatten), testing::linear(3)};
+      std::vector<Node> model{testing::group_norm(3),
+                              rectifier,
+                              testing::convolution(6, 3, 1, 1),
+                              testing::layer(Op::kLayerNorm),
+                              rectifier,
+                              testing::layer(Op::kFlatten),
+                              testing::linear(3)};
       if (first) model.insert(model.begin(), testing::convolution(6, 3, 1, 1));
       compare(testing::plain_spec({6, 5, 7}, 3, model, 1, 0.1), 21, false);
     }
@@ -117,7 +121,8 @@ TEST(Fusion, ANormUndoesTheRectifierBehindIt) {
 TEST(Fusion, AMaximumUndoesTheRectifierBeforeIt) {
   using Op = Node::Op;
   for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.1)}) {
-    for (const Node& pool : {testing::pool(Op::kMaxPool, 2, 2), testing::pool(Op::kMaxPool, 3, 2, 1)}) {
+    for (const Node& pool :
+         {testing::pool(Op::kMaxPool, 2, 2), testing::pool(Op::kMaxPool, 3, 2, 1)}) {
       compare(testing::plain_spec({3, 8, 8}, 3,
                                   {testing::convolution(9, 3, 1, 1), rectifier, pool,
                                    testing::convolution(8, 1), testing::group_norm(2), rectifier,
@@ -133,14 +138,14 @@ TEST(Fusion, BehindAResidualSumTheOtherBranchGetsItsOwn) {
   for (const Node& rectifier : {testing::layer(Op::kRelu), leaky(0.2)}) {
     for (bool pooled : {false, true}) {
       compare(testing::plain_spec({4, 6, 6}, 3,
-                                  {testing::convolution(8, 3, 1, 1),              // 1
-                                   testing::group_norm(4),                        // 2
-                                   rectifier,                                     // 3
-                                   testing::convolution(8, 3, 1, 1),              // 4
-                                   testing::group_norm(2),                        // 5
-                                   testing::layer(Op::kAdd, {5, 3}),              // 6
-                                   rectifier,                                     // 7
-                                   pooled ? testing::pool(Op::kMaxPool, 2, 2)     // 8
+                                  {testing::convolution(8, 3, 1, 1),           // 1
+                                   testing::group_norm(4),                     // 2
+                                   rectifier,                                  // 3
+                                   testing::convolution(8, 3, 1, 1),           // 4
+                                   testing::group_norm(2),                     // 5
+                                   testing::layer(Op::kAdd, {5, 3}),           // 6
+                                   rectifier,                                  // 7
+                                   pooled ? testing::pool(Op::kMaxPool, 2, 2)  // 8
                                           : testing::convolution(5, 3),
                                    testing::layer(Op::kFlatten), testing::linear(3)},
                                   1, 0.1),

@@ -48,8 +48,8 @@ inline float factor_of(uint64_t example) {
 }
 
 inline Passes run_fast(const TrainingSpec& spec, const Graph& graph, std::span<const float> numbers,
-                const Data& data, uint32_t shard, const Secret<32>* dropout,
-                std::optional<Strategy> strategy = std::nullopt) {
+                       const Data& data, uint32_t shard, const Secret<32>* dropout,
+                       std::optional<Strategy> strategy = std::nullopt) {
   Passes out;
   const uint64_t width = graph.input().count(), rows = data.labels.size();
   CHECK(rows <= shard);
@@ -109,8 +109,7 @@ inline double square(std::span<const double> v) {
 }
 
 inline void compare(const TrainingSpec& spec, uint32_t seed, bool with_dropout,
-             std::optional<Strategy> strategy = std::nullopt,
-             const Data* given = nullptr) {
+                    std::optional<Strategy> strategy = std::nullopt, const Data* given = nullptr) {
   Graph graph = build_graph(spec).take();
   auto numbers = lively_parameters(graph, seed);
   const uint64_t width = graph.input().count();
