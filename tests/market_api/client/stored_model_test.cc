@@ -3,6 +3,7 @@
 #include "market_api/client/local_files.h"
 #include "tests/market_api/client/models_support.h"
 #include "tests/support/market_fixture.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::market {
 namespace {
