@@ -60,7 +60,6 @@ struct NonceIndex::File {
   std::mutex read_mutex;
   Connection reader;
   Statement lookup;
-  std::optional<uint64_t> read_at;  // the generation whose rows the reader sees
   // Set once in open().
   uint64_t size = 0;
   Digest last_leaf{};
@@ -73,9 +72,6 @@ struct NonceIndex::File {
         lookup(std::move(l)) {}
 
   static Result<std::unique_ptr<File>> open(const std::string& path, bool create);
-  // Rows as of a generation at hand: one read transaction for all lookups of one generation,
-  // because beginning one costs more than the search. Newer keys are in memory.
-  Status see(uint64_t generation);
   Status write(const std::vector<std::pair<NonceKey, uint64_t>>& keys, uint64_t to,
                const Digest& last);
 };
@@ -112,15 +108,6 @@ Result<std::unique_ptr<NonceIndex::File>> NonceIndex::File::open(const std::stri
   file->size = static_cast<uint64_t>(row.integer(0));
   file->last_leaf = TRY(fixed<32>(row.blob(1)));
   return file;
-}
-
-Status NonceIndex::File::see(uint64_t generation) {
-  if (read_at && *read_at >= generation) return Done{};
-  read_at.reset();
-  if (reader.in_transaction()) TRY(reader.execute("COMMIT"));
-  TRY(reader.execute("BEGIN"));
-  read_at = generation;
-  return Done{};
 }
 
 // One transaction; keys in their order, so that neighbours share pages.
@@ -222,7 +209,6 @@ Result<NonceIndex::Found> NonceIndex::find(const NonceKey& key) const {
     }
   }
   std::lock_guard lock(file_->read_mutex);
-  TRY(file_->see(found.generation));
   auto& row = file_->lookup.restart();
   row.bind(1, ByteView(key));
   auto step = TRY(row.step());
