@@ -54,6 +54,9 @@ struct Summary {
     return brief(r.contract) + " " + std::to_string(r.steps) + " steps, epsilon " +
            millionths_text(r.epsilon_micro);
   }
+  std::string operator()(const contracts::JobStop& r) const {
+    return brief(r.contract) + " after " + std::to_string(r.steps) + " steps";
+  }
   std::string operator()(const contracts::JobAbort& r) const {
     return brief(r.contract) + " " + r.reason;
   }
