@@ -223,13 +223,13 @@ TEST(Canaries, AreForPrivateRunsThatHaveNotBegun) {
   OwnRows rows;
   auto workers = std::move(*Workers::start(1));
   auto spec = spec_of(0.2, 1, 30);
-  auto run = *TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+  auto run = std::move(*TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers));
   EXPECT_EQ(run.plant_canaries(0).error().code(), Code::kMalformed);
   EXPECT_EQ(run.plant_canaries(kMostCanaries + 1).error().code(), Code::kMalformed);
   ASSERT_TRUE(run.plant_canaries(100));
   EXPECT_EQ(run.plant_canaries(100).error().code(), Code::kConflict);
   spec.privacy.reset();
-  auto open = *TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+  auto open = std::move(*TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers));
   EXPECT_EQ(open.plant_canaries(100).error().code(), Code::kConflict);
 }
 
