@@ -13,15 +13,15 @@ return {
   },
   input = { mean = 0, scale = 1 / 255 },
   train = {
-    steps = 586, -- forty passes
-    batch = 4096,
+    steps = 586, -- eighty passes
+    batch = 8192,
     shard = 128,
     optimizer = sgd { momentum = 0.9 },
-    learning_rate = 4,
+    learning_rate = 6,
     ema = 0.99,
     seed = 1,
   },
-  privacy = { epsilon = 1, delta = "1e-5", clip = 0.1 },
+  privacy = { epsilon = 1, delta = "1e-5", clip = 0.05 },
   payment = 2000,
   deadline_minutes = 60,
 }
