@@ -72,8 +72,8 @@ Result<OneRunFigures> membership_inference(const contracts::TrainingSpec& spec, 
   std::vector<uint8_t> inside(rows, 0);
   std::vector<double> confidences(rows);
   for (uint32_t model = 0; model <= shadows; ++model) {
-    auto members =
-        poisson_batch(derive_key(seed, "membership-coins", model), rows, uint64_t{1} << 63);
+    std::vector<uint64_t> members;
+    poisson_batch(derive_key(seed, "membership-coins", model), rows, uint64_t{1} << 63, members);
     if (members.empty()) return Error(Code::kTryAgain, "membership: expected some row to be in");
     std::vector<uint8_t> in(rows, 0);
     for (uint64_t row : members) in[row] = 1;

@@ -32,10 +32,13 @@ Canaries::Canaries(const Secret<32>& root, uint32_t count, float length) : lengt
   released_.assign(count, 0.0F);
   sums_.assign(count, 0);
   auto key = derive_key(root, "canary-coins", 0);
-  for (uint64_t i : poisson_batch(key, count, uint64_t{1} << 63)) {
+  std::vector<uint64_t> in;
+  poisson_batch(key, count, uint64_t{1} << 63, in);
+  for (uint64_t i : in) {
     inside_[i] = 1;
     members_.push_back(static_cast<uint32_t>(i));
   }
+  drawn_.reserve(members_.size());
 }
 
 float Canaries::clipped_length(const Clip& rule, size_t layers, uint32_t shard, double clip) {
@@ -55,10 +58,10 @@ float Canaries::clipped_length(const Clip& rule, size_t layers, uint32_t shard, 
 
 void Canaries::step(const Secret<32>& sampling, uint64_t threshold, const Secret<32>& noise,
                     uint64_t first_stream, const FixedPoint& fixed) {
-  auto drawn = poisson_batch(sampling, members_.size(), threshold);
-  for (uint64_t i : drawn) gradient_[members_[i]] = length_;
+  poisson_batch(sampling, members_.size(), threshold, drawn_);
+  for (uint64_t i : drawn_) gradient_[members_[i]] = length_;
   fixed.add(gradient_, sums_);
-  for (uint64_t i : drawn) gradient_[members_[i]] = 0;
+  for (uint64_t i : drawn_) gradient_[members_[i]] = 0;
   ChaCha20 random(noise.bytes(SecretAccess()), first_stream);
   fixed.release(random, sums_, 1.0, released_);
   for (size_t i = 0; i < scores_.size(); ++i) scores_[i] += static_cast<double>(released_[i]);

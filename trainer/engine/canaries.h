@@ -48,6 +48,7 @@ class Canaries {
   std::vector<double> scores_;
   std::vector<uint8_t> inside_;
   std::vector<uint32_t> members_;  // those that are in
+  std::vector<uint64_t> drawn_;    // of them, in a step
   std::vector<float> gradient_, released_;
   std::vector<int64_t> sums_;
 };
