@@ -179,7 +179,9 @@ class Folding {
     auto found = dataset.policies.find(change.version);
     if (found == dataset.policies.end()) return "policy_unknown";
     PolicyVersion& policy = found->second;
-    if (policy.standing == Standing::kRevoked) return "policy_revoked";
+    // A revocation may only become stronger; moves are in that order.
+    if (policy.standing == Standing::kRevoked && change.move <= policy.last_move)
+      return "policy_revoked";
     switch (change.move) {
       case PolicyChange::Move::kActivate:
         if (policy.standing == Standing::kActive) return "policy_active";

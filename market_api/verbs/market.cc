@@ -70,9 +70,30 @@ Status found_anew(const MarketConfig& config, Clock& clock) {
 
 Result<bool> founded(const std::string& directory) {
   std::string path = directory + "/ledger.db";
-  if (!file_exists(path)) return false;
+  if (!file_exists(path)) {
+    // Another genesis under a key that has signed one would be a fork.
+    for (const char* later : {"/keeper.sealed", "/ledger.db.index", "/blobs"}) {
+      if (!file_exists(directory + later)) continue;
+      return Error(Code::kMalformed, path + ": expected the ledger of the market that left " +
+                                         (later + 1) +
+                                         " here; restore it, or name an empty folder");
+    }
+    return false;
+  }
   auto store = TRY(ledger::LedgerStore::open(path));
   return store.size() > 0;
+}
+
+// Without it nobody has the keys of the datasets, and each contract would spend for nothing.
+Status check_keeper_state(const std::string& path, const contracts::MarketState& state) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && info.st_size > 0) return Done{};
+  for (const auto& [id, dataset] : state.datasets()) {
+    if (dataset.erased) continue;
+    return Error(Code::kMalformed,
+                 path + ": expected the keeper's state beside a ledger with datasets; restore it");
+  }
+  return Done{};
 }
 
 bool from_participants(const contracts::Record& record) {
@@ -130,6 +151,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
       KeeperLink::Config{config_.enclave_program, dir + "/platform.key", dir + "/keeper.sealed"},
       *ledger_, witnesses_.get());
   TRY(follow());
+  TRY(check_keeper_state(dir + "/keeper.sealed", follower_->state()));
   // The keeper boots before anyone is served: a market without one is of no use.
   TRY(keeper_->ask(
       trainer::frame(trainer::Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})));

@@ -299,7 +299,8 @@ class Judge {
     context.now_ms = now_;
     context.spent_epsilon_micro =
         dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
-    context.runs = dataset.budget.runs;
+    context.runs =
+        dataset.budget.runs + static_cast<int64_t>(dataset.budget.holders.size());  // and to come
     context.head = static_cast<int64_t>(head_size);
     context.consumer =
         usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });

@@ -24,16 +24,15 @@ uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch) {
   return static_cast<uint32_t>(std::clamp(0.02 * step / 10, 32.0, double{kMostCanaries}));
 }
 
-Canaries::Canaries(const Secret<32>& root, uint32_t count, float length) : length_(length) {
+Canaries::Canaries(const Secret<32>& coins, uint32_t count, float length) : length_(length) {
   CHECK(count > 0 && count <= kMostCanaries);
   scores_.assign(count, 0.0);
   inside_.assign(count, 0);
   gradient_.assign(count, 0.0F);
   released_.assign(count, 0.0F);
   sums_.assign(count, 0);
-  auto key = derive_key(root, "canary-coins", 0);
   std::vector<uint64_t> in;
-  poisson_batch(key, count, uint64_t{1} << 63, in);
+  poisson_batch(coins, count, uint64_t{1} << 63, in);
   for (uint64_t i : in) {
     inside_[i] = 1;
     members_.push_back(static_cast<uint32_t>(i));

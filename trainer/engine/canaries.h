@@ -26,8 +26,9 @@ uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch);
 
 class Canaries {
  public:
-  // Coins are tossed from the root. `length` is that of a clipped canary, clipped_length().
-  Canaries(const Secret<32>& root, uint32_t count, float length);
+  // Coins are tossed with a key of their own. `length` is that of a clipped canary,
+  // clipped_length().
+  Canaries(const Secret<32>& coins, uint32_t count, float length);
 
   // What the run's rule leaves of a canary's gradient of 16 C, spread evenly over all layers.
   using Clip = std::function<void(const ExampleNorms& norms, std::span<float> factors,

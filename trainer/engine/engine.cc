@@ -71,7 +71,7 @@ struct TrainingRun::State {
   uint64_t rows = 0;
   std::optional<ExampleReader> reader;
   std::optional<FixedFeatures> features;  // read in place of examples
-  std::vector<KeySchedule> schedules;  // one for each purpose of a step: Purpose
+  std::vector<KeySchedule> schedules;     // one for each purpose of a step: Purpose
   Workers* workers = nullptr;
   std::unique_ptr<Network> network;
   std::optional<ClipRule> clip;      // with privacy
@@ -383,7 +383,7 @@ Status TrainingRun::plant_canaries(uint32_t count) {
     s.clip->factors(norms, 1, factors, present);
     seam::factors(norms, layers, s.spec.shard, 1, s.spec.privacy->clip, factors);
   };
-  s.canaries.emplace(*s.root, count,
+  s.canaries.emplace(s.schedules[State::kCanaries].derive("canary-coins", 0), count,
                      Canaries::clipped_length(rule, layers, s.spec.shard, s.spec.privacy->clip));
   return Done{};
 }

@@ -102,8 +102,8 @@ void into_channels(const Shape3& part, const Shape3& whole, uint32_t first, size
 void from_channels(const Shape3& part, const Shape3& whole, uint32_t first, size_t rows,
                    const float* dy, float* dx, Onto onto);
 
-// Which row of the table a column of the example names: 0 where it is out of range, which
-// check_categories has ruled out for real examples.
+// Which row of the table a column of the example names: 0 where it names none. Without privacy
+// such examples were refused before; under privacy no example may fail a run.
 inline uint32_t category(float value, uint32_t categories) {
   return value >= 0 && value < static_cast<float>(categories) ? static_cast<uint32_t>(value) : 0;
 }

@@ -11,6 +11,11 @@ namespace {
 
 using Values = std::vector<double>;
 
+// The row of an embedding's table that a value names; 0 where it names none.
+size_t category(double value, uint32_t categories) {
+  return value >= 0 && value < categories ? static_cast<size_t>(value) : 0;
+}
+
 size_t at(const Shape3& shape, size_t channel, size_t row, size_t column) {
   return (channel * shape.height + row) * shape.width + column;
 }
@@ -186,7 +191,7 @@ Values forward(const Layer& layer, uint32_t index, const std::vector<Values>& va
       size_t o = 0;
       for (uint32_t column : layer.node.columns) {
         for (size_t u = 0; u < layer.node.units; ++u)
-          y[o++] = weight[static_cast<size_t>(x[column]) * layer.node.units + u];
+          y[o++] = weight[category(x[column], layer.node.categories) * layer.node.units + u];
       }
       break;
     }
@@ -281,7 +286,7 @@ void backward(const Layer& layer, uint32_t index, const std::vector<Values>& val
       size_t o = 0;
       for (uint32_t column : layer.node.columns) {
         for (size_t u = 0; u < layer.node.units; ++u)
-          dweight[static_cast<size_t>(x[column]) * layer.node.units + u] += dy[o++];
+          dweight[category(x[column], layer.node.categories) * layer.node.units + u] += dy[o++];
       }
       break;
     }

@@ -80,7 +80,9 @@ TEST_F(PolicyVersions, OnlyTheProviderMovesThemAndEachMoveHasItsPlace) {
   EXPECT_EQ(standing(second), Standing::kActive);
   EXPECT_EQ(change(first, Move::kRevokeNoNew), "");
   EXPECT_EQ(change(first, Move::kActivate), "policy_revoked");
-  EXPECT_EQ(change(first, Move::kRevokeDestroy), "policy_revoked");
+  EXPECT_EQ(change(first, Move::kRevokeNoNew), "policy_revoked");
+  EXPECT_EQ(change(first, Move::kRevokeDestroy), "");  // a revocation may become stronger
+  EXPECT_EQ(change(first, Move::kRevokeStop), "policy_revoked");
 }
 
 TEST_F(PolicyVersions, AContractIsDecidedUnderTheVersionItWasQuotedOrNotAtAll) {
