@@ -6,9 +6,9 @@ return {
   model = { linear { units = 16 }, tanh(), linear { units = 2 } },
   train = {
     epochs = 30,
-    batch = 64,
-    optimizer = sgd { momentum = 0.9 },
-    learning_rate = function(step) return step <= 100 and 0.5 or 0.25 end,
+    batch = 128,
+    optimizer = sgd(),
+    learning_rate = function(step) return step <= 60 and 0.5 or 0.25 end,
     seed = 1,
   },
   -- Public constants: no measurement may choose its own scale.

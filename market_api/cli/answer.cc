@@ -58,7 +58,7 @@ ExitStatus print(const Result<Answer>& answer, bool as_json) {
   } else if (!answer->text.empty()) {
     std::printf("%s\n", answer->text.c_str());
   }
-  if (std::fflush(stdout) != 0) status = ExitStatus::kInternal;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) status = ExitStatus::kInternal;
   return status;
 }
 

@@ -121,6 +121,11 @@ Result<Answer> audit_tiles(const AuditOptions& options) {
     return Error(Code::kMalformed, "--tiles: expected a directory or a URL");
   }
   auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
+  if (url) {  // what cannot be asked now is not bad
+    auto answers = fetch("checkpoint");
+    if (!answers && answers.error().code() == Code::kTryAgain)
+      return std::move(answers).take_error().within("--tiles");
+  }
   return audit_answer(audit_log_tiles(fetch, *judge, basis));
 }
 

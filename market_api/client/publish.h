@@ -16,13 +16,12 @@ namespace souk::market {
 struct Offer {
   std::string name, provider_name;
   std::string policy;  // Lua source that check_source accepted
-  // Manifest::categories.
-  std::map<std::string, std::vector<std::string>> categories;
   contracts::Minor price = 0;
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;
   std::string policy_engine;  // hash of the semantics the policy is for, in hex; empty: any
   int64_t user_cap = 1;       // the provider's promise: rows of one person at most
+  std::map<std::string, std::vector<std::string>> categories;  // Manifest::categories
 };
 
 struct Published {

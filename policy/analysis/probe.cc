@@ -149,7 +149,8 @@ class Probe::Machine {
     const Value* price = result.table->find(Value::of(&kPrice));
     if (price && price->tag == Value::Tag::kInteger) {
       answer.price = price->integer;
-      if (price->integer < 0) answer.end = Answer::End::kError;
+      // Beyond 2^53 - 1 it is no integer of a decision.
+      if (price->integer < 0 || price->integer > 9007199254740991) answer.end = Answer::End::kError;
     } else {
       if (price && price->tag != Value::Tag::kNil) answer.end = Answer::End::kError;
       static const std::string kDatasetPrice = "price";

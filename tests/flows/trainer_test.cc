@@ -596,7 +596,7 @@ TEST_F(TrainerFlow, AuditsItselfWhereItIsObligedTo) {
     if (!asked) continue;
     EXPECT_GE(result.audit->canaries, 32);
     EXPECT_LE(result.audit->epsilon_lower_micro, result.epsilon_micro);
-    EXPECT_GT(result.audit->epsilon_gdp_micro, 0);
+    EXPECT_GE(result.audit->epsilon_gdp_micro, 0);  // of few canaries: may be nothing
   }
 }
 

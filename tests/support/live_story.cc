@@ -129,6 +129,7 @@ std::string LiveStory::verdict() {
     case Phase::kRefused:
     case Phase::kEscrowed:
     case Phase::kRunning:
+    case Phase::kStopping:
     case Phase::kExpired:
       break;
   }

@@ -150,6 +150,21 @@ class Author {
     return ContractId(digest_named("nothing"));
   }
 
+  // The version that a running contract was allowed under ends, and the run with it.
+  Plan stop() {
+    const Contract* contract = world_.state().contract(any_contract(Phase::kRunning));
+    if (!contract || contract->policies.empty()) return {Tick{}, "keeper"};
+    const DatasetId id = contract->submit.datasets.front();
+    auto move =
+        below(2) == 0 ? PolicyChange::Move::kRevokeStop : PolicyChange::Move::kRevokeDestroy;
+    PolicyChange change{id, contract->policies.front(), move};
+    for (const auto& provider : kProviders) {
+      bool theirs = world_.state().dataset(id)->provider == key(provider).public_key();
+      if (theirs) return {change, provider};
+    }
+    return {change, name(kProviders)};
+  }
+
   Plan plan() {
     switch (below(16)) {
       case 0:
@@ -178,6 +193,7 @@ class Author {
         return {Tick{}, "keeper"};
       case 3:
         if (below(25) == 0) return {world_.boot("keeper"), "keeper"};
+        if (below(40) == 0) return stop();
         return {Tick{}, "keeper"};
       case 4:
       case 5:

@@ -32,11 +32,13 @@ TEST(Budget, ChargesAreTheDivergencesRoundedUpWithTheSamplersShare) {
 }
 
 // E_Q[(P/Q)^a] of a person with k rows, as the finite sum over how many of them a copies of the
-// run draw: every term is positive. An oracle of its own, in extended precision.
+// run draw: every term is positive. An oracle of its own, in extended precision; terms are held as
+// logarithms of their size, since e^(s^2 / 2 sigma^2) outgrows every float.
 double divergence_of_a_person(const Event& event, uint32_t order) {
+  using Terms = std::vector<long double>;
   const uint32_t k = event.records;
   const long double q = event.q, s2 = static_cast<long double>(event.sigma) * event.sigma;
-  std::vector<long double> one(k + 1), plain(k + 1);
+  Terms one(k + 1), plain(k + 1);
   long double binomial = 1;
   for (uint32_t j = 0; j <= k; ++j) {
     plain[j] = binomial * std::pow(q, static_cast<long double>(j)) *
@@ -44,23 +46,32 @@ double divergence_of_a_person(const Event& event, uint32_t order) {
     one[j] = plain[j] * std::exp(-static_cast<long double>(j) * j / (2 * s2));
     binomial = binomial * (k - j) / (j + 1);
   }
-  auto times = [](const std::vector<long double>& a, const std::vector<long double>& b) {
-    std::vector<long double> out(a.size() + b.size() - 1);
+  auto times = [](const Terms& a, const Terms& b) {
+    Terms out(a.size() + b.size() - 1);
     for (size_t i = 0; i < a.size(); ++i) {
       for (size_t j = 0; j < b.size(); ++j) out[i + j] += a[i] * b[j];
     }
     return out;
   };
-  auto all = one, whole = plain;
+  Terms all = one, whole = plain;
   for (uint32_t copy = 1; copy < order; ++copy) {
     all = times(all, one);
     whole = times(whole, plain);
   }
+  // Where any term is large, the excess is the sum; where none is, its cancellation is harmless.
+  long double largest = 0;
+  for (size_t s = 0; s < all.size(); ++s)
+    largest = std::max(largest, std::log(all[s]) + static_cast<long double>(s) * s / (2 * s2));
   long double excess = 0;
   for (size_t s = 0; s < all.size(); ++s) {
-    excess += all[s] * std::exp(static_cast<long double>(s) * s / (2 * s2)) - whole[s];
+    long double term =
+        std::exp(std::log(all[s]) + static_cast<long double>(s) * s / (2 * s2) - largest);
+    excess += term - whole[s] * std::exp(-largest);
   }
-  return static_cast<double>(std::log1p(excess) / (order - 1));
+  // largest is 0 unless a term is above 1
+  long double log_moment =
+      largest > 40 ? largest + std::log(excess) : std::log1p(excess * std::exp(largest));
+  return static_cast<double>(log_moment / (order - 1));
 }
 
 TEST(Budget, APersonsChargeIsThatOfTheBinomialMixtureAndNeverBelowIt) {
