@@ -197,6 +197,15 @@ contracts::MarketState Market::state() {
   return follower_->state();
 }
 
+// A stranger who names another's ciphertext could keep it from being erased.
+bool Market::owned_by_another(const Digest& ciphertext, const PublicKey& author) {
+  std::lock_guard lock(follow_mutex_);
+  const auto& datasets = follower_->state().datasets();
+  return std::any_of(datasets.begin(), datasets.end(), [&](const auto& other) {
+    return other.second.manifest.ciphertext == ciphertext && other.second.provider != author;
+  });
+}
+
 // The blob goes when the tombstone is on the disk. A crash between the two: the next start
 // does it.
 void Market::erase_blobs() {
@@ -232,6 +241,10 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                  "expected a deposit, an offer, a policy, a revocation or a contract");
   }
   if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
+    if (owned_by_another(offer->manifest.ciphertext, entry.author())) {
+      return Error(Code::kRefused,
+                   "expected a ciphertext of your own: another provider's dataset names this one");
+    }
     auto size = blobs_->size(offer->manifest.ciphertext);
     if (!size || *size != static_cast<uint64_t>(offer->manifest.size)) {
       return Error(Code::kNotFound, "expected the ciphertext of this offer to be uploaded first");

@@ -95,6 +95,7 @@ class Market {
   Status connect_witnesses(const ConnectWitness& connect);
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
   void erase_blobs();
+  bool owned_by_another(const Digest& ciphertext, const PublicKey& author);
   Status follow();
   void decide_loop();
   void train_loop();

@@ -118,6 +118,18 @@ TEST_F(KeeperFlow, AFloodOfReasonsStillFitsIntoOneEntry) {
   EXPECT_NE(reasons.find("short"), std::string::npos);
 }
 
+TEST_F(KeeperFlow, AQuotaCountsRunsThatAreAllowedAndHaveNotEnded) {
+  auto dataset = market.publish(
+      market.providers[0], {.policy = "return {allow = ctx.runs < 1, reason = 'one run only'}"});
+  market.deposit(market.lab.account(), 1000);
+  ContractId first = market.submit(market.contract({dataset.id}));
+  ContractId second = market.submit(market.contract({dataset.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, first));
+  EXPECT_EQ(market.phase(first), Phase::kEscrowed);
+  ASSERT_TRUE(market.record(Kind::kDecide, second));
+  EXPECT_EQ(market.phase(second), Phase::kRefused);
+}
+
 TEST_F(KeeperFlow, AFreePriceIsFree) {
   auto dataset =
       market.publish(market.providers[0], {.policy = "return {allow = true, price = 0}"});

@@ -89,5 +89,16 @@ TEST_F(SoukdTest, ASecondOneOnTheSameFolderLeavesTheFirstAlone) {
   EXPECT_EQ(market.audit(), "");
 }
 
+TEST_F(SoukdTest, WhatIsLeftOfAMarketIsNotFoundedAnew) {
+  LiveMarket market;
+  ASSERT_TRUE(market.start());
+  market.kill_host();
+  for (const char* end : {"", "-wal", "-shm"}) fs::remove(market.data() + "/ledger.db" + end);
+  auto called = call("--treasury " + std::string(64, '0') + " --data '" + market.data() + "'");
+  EXPECT_EQ(called.status, 2) << called.err;
+  EXPECT_NE(called.err.find("ledger.db: expected the ledger"), std::string::npos) << called.err;
+  EXPECT_FALSE(fs::exists(market.data() + "/ledger.db"));
+}
+
 }  // namespace
 }  // namespace souk::flows
