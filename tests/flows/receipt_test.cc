@@ -15,8 +15,8 @@ namespace client = souk::market;
 
 class ReceiptFlow : public ::testing::Test {
  protected:
-  ReceiptFlow()
-      : north(market.publish(market.providers[0])),
+  explicit ReceiptFlow(const char* policy = "return {allow = true}")
+      : north(market.publish(market.providers[0], {.policy = policy})),
         id(market.escrowed({north.id})),
         trainer(market.started(id)),
         result(market.result_of(id, to_bytes("header"), to_bytes("payload"))) {
@@ -73,6 +73,42 @@ TEST_F(ReceiptFlow, AResultAfterTheRefundIsNone) {
   uint64_t seq = record_result();
   ASSERT_EQ(market.void_of(seq), "not_running");
   auto report = verify(seq);
+  EXPECT_FALSE(report.ok);
+  EXPECT_EQ(report.section, "result");
+}
+
+class AuditedReceiptFlow : public ReceiptFlow {
+ protected:
+  AuditedReceiptFlow() : ReceiptFlow("return {allow = true, obligations = {audit = 'one-run'}}") {
+    result.epsilon_micro = market.state().contract(id)->submit.spec.privacy->epsilon_micro;
+  }
+  client::ReceiptReport with(std::optional<contracts::JobAudit> audit) {
+    result.audit = audit;
+    uint64_t seq = record_result();
+    EXPECT_EQ(market.void_of(seq), "");
+    return verify(seq);
+  }
+};
+
+TEST_F(AuditedReceiptFlow, WhatTheAuditProvesMayReachTheClaim) {
+  contracts::JobAudit audit;
+  audit.canaries = 64;
+  audit.epsilon_lower_micro = result.epsilon_micro;
+  auto report = with(audit);
+  EXPECT_TRUE(report.ok) << report.section << ": " << report.reason;
+}
+
+TEST_F(AuditedReceiptFlow, WhatTheAuditProvesMayNotPassTheClaim) {
+  contracts::JobAudit audit;
+  audit.canaries = 64;
+  audit.epsilon_lower_micro = result.epsilon_micro + 1;
+  auto report = with(audit);
+  EXPECT_FALSE(report.ok);
+  EXPECT_EQ(report.section, "result");
+}
+
+TEST_F(AuditedReceiptFlow, NoFiguresAreNoAudit) {
+  auto report = with({});
   EXPECT_FALSE(report.ok);
   EXPECT_EQ(report.section, "result");
 }
