@@ -152,8 +152,9 @@ Status append_lua(const Json& value, int depth, std::string& out) {
   if (const auto* text = value.string()) {
     char escaped[8];
     out += '"';
-    for (unsigned char byte : *text) {
-      std::snprintf(escaped, sizeof escaped, "\\%03u", static_cast<unsigned>(byte));
+    for (char byte : *text) {
+      std::snprintf(escaped, sizeof escaped, "\\%03u",
+                    static_cast<unsigned>(static_cast<unsigned char>(byte)));
       out += escaped;
     }
     out += '"';

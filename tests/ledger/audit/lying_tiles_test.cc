@@ -95,7 +95,7 @@ TEST_F(LyingTiles, EveryFileTruncatedIsRefusedAndNamed) {
 TEST_F(LyingTiles, EveryFileTooLongIsRefusedAndNamed) {
   for (const char* name : kFiles) {
     SCOPED_TRACE(name);
-    for (size_t more : {1, 32, 8192, 1 << 20}) {
+    for (size_t more : {1u, 32u, 8192u, 1u << 20}) {
       expect_caught(with(name, [&](Bytes& bytes) { bytes.resize(bytes.size() + more, 'x'); }),
                     name);
     }

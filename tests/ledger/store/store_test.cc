@@ -308,7 +308,7 @@ TEST_P(OlderFile, IsBroughtToThisVersionWithItsRootItsProofsAndItsNonces) {
     ASSERT_TRUE(store) << store.error().expected();
     EXPECT_EQ(store->root(), root);
     EXPECT_EQ(store->checkpoint(), note);
-    for (uint64_t seq : {0, 255, 256, 511, 512, 699}) {
+    for (uint64_t seq : {0u, 255u, 256u, 511u, 512u, 699u}) {
       auto proof = store->inclusion_proof(store->snapshot(), seq, kSize);
       ASSERT_TRUE(proof) << proof.error().expected();
       EXPECT_TRUE(verify_inclusion(leaf_hash(leaves[seq]), seq, kSize, *proof, root));
@@ -355,7 +355,7 @@ TEST_F(StoreTest, AnAlteredWriteAheadLogIsNotTakenForAShorterOne) {
   Folder copy;
   {
     auto store = LedgerStore::create(path()).take();
-    for (uint64_t to : {1, 10, 20, 30})
+    for (uint64_t to : {1u, 10u, 20u, 30u})
       ASSERT_TRUE(store.append_batch(batch_to(store, leaves, to)));
     for (const char* part : {"", "-wal"}) {
       std::filesystem::copy_file(path() + part, copy.file("ledger.db") + part);
