@@ -61,32 +61,33 @@ Result<Answer> audit(Session&, const AuditOptions& options) {
   // The jail forks, so it comes before anything that starts threads.
   auto jail = TRY(policy::start_lua_nursery());
   auto job = TRY(open_local(options.request, *jail));
-  auto workers = TRY(trainer::Workers::start(options.request.threads > 0
-                                                 ? options.request.threads
-                                                 : std::max(1U, std::thread::hardware_concurrency())));
+  auto workers = TRY(trainer::Workers::start(
+      options.request.threads > 0 ? options.request.threads
+                                  : std::max(1U, std::thread::hardware_concurrency())));
   const auto& rows = job.rows.data;
   trainer::Examples examples{features_of(rows), rows.labels};
   trainer::PrivacyAudit found;
   {
     ProgressBar bar("auditing");
-    found = TRY(trainer::audit_privacy(
-        job.spec, examples, job.initial ? &*job.initial : nullptr, options.shadows,
-        trainer::NoiseRoot::random(), *workers,
-        [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
+    found =
+        TRY(trainer::audit_privacy(job.spec, examples, job.initial ? &*job.initial : nullptr,
+                                   options.shadows, trainer::NoiseRoot::random(), *workers,
+                                   [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   }
   Answer answer;
-  answer.json = {{"ok", found.ok},
-                 {"epsilon_claimed", number(found.claimed)},
-                 {"delta", number(found.delta)},
-                 {"epsilon_accountant", number(found.accountant)},
-                 {"epsilon_lower", number(found.epsilon_lower)},
-                 {"epsilon_gdp", number(found.one_run.epsilon_gdp)},
-                 {"suspicious", found.suspicious},
-                 {"confidence", Json::real(1 - trainer::kAuditError)},
-                 {"self_test", self_test_json(found.self_test)},
-                 {"one_run", figures_json(found.one_run)},
-                 {"membership", found.membership ? Json(figures_json(*found.membership)) : Json(nullptr)},
-                 {"shadows", options.shadows}};
+  answer.json = {
+      {"ok", found.ok},
+      {"epsilon_claimed", number(found.claimed)},
+      {"delta", number(found.delta)},
+      {"epsilon_accountant", number(found.accountant)},
+      {"epsilon_lower", number(found.epsilon_lower)},
+      {"epsilon_gdp", number(found.one_run.epsilon_gdp)},
+      {"suspicious", found.suspicious},
+      {"confidence", Json::real(1 - trainer::kAuditError)},
+      {"self_test", self_test_json(found.self_test)},
+      {"one_run", figures_json(found.one_run)},
+      {"membership", found.membership ? Json(figures_json(*found.membership)) : Json(nullptr)},
+      {"shadows", options.shadows}};
   std::string& text = answer.text;
   text = "claimed      epsilon " + digits(found.claimed) + " at delta " + digits(found.delta) +
          " (the accountant says " + digits(found.accountant) + ")\nself-test    ";
@@ -100,10 +101,10 @@ Result<Answer> audit(Session&, const AuditOptions& options) {
                 digits(check.least) + " to " + digits(check.most);
     }
   }
-  text += "; epsilon at least " + digits(found.self_test.epsilon_lower) + " by what was measured\none run      " +
-          std::to_string(found.one_run.examples) + " canaries: epsilon at least " +
-          digits(found.one_run.epsilon_lower) + " (proven), looks like " +
-          digits(found.one_run.epsilon_gdp);
+  text += "; epsilon at least " + digits(found.self_test.epsilon_lower) +
+          " by what was measured\none run      " + std::to_string(found.one_run.examples) +
+          " canaries: epsilon at least " + digits(found.one_run.epsilon_lower) +
+          " (proven), looks like " + digits(found.one_run.epsilon_gdp);
   if (found.suspicious) text += "; WARNING: that is above the claim";
   if (found.membership) {
     text += "\nmembership   " + std::to_string(options.shadows) + " shadow models: AUC " +
@@ -122,9 +123,9 @@ Result<Answer> audit(Session&, const AuditOptions& options) {
 void add_privacy_audit_verb(CLI::App& group, Session& session) {
   auto options = std::make_shared<AuditOptions>();
   LocalRequest& request = options->request;
-  CLI::App* verb = add_verb(group, session, "audit",
-                            "Try to refute a specification's epsilon with this build's trainer",
-                            options, audit);
+  CLI::App* verb =
+      add_verb(group, session, "audit",
+               "Try to refute a specification's epsilon with this build's trainer", options, audit);
   verb->footer(
       "Runs the self-test of the engine, one training run with canaries, and membership inference\n"
       "(likelihood ratios, few shadow models) on rows of your own. Exit 1: the claim is refuted.");

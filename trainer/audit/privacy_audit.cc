@@ -32,25 +32,23 @@ Result<PrivacyAudit> audit_privacy(
   progress(0, total);
   out.self_test = TRY(self_test(honest, derive_key(seed, "audit-self-test", 0)));
   progress(1, total);
-  auto run = TRY(TrainingRun::create(honest, data, derive_key(seed, "audit-one-run", 0), workers,
-                                     initial));
+  auto run = TRY(
+      TrainingRun::create(honest, data, derive_key(seed, "audit-one-run", 0), workers, initial));
   TRY(run.plant_canaries(kMostCanaries));
   TRY(run.run_to_end());
   out.one_run = one_run_figures(*run.canaries(), out.delta);
   progress(2, total);
   if (shadows > 0) {
-    out.membership = TRY(membership_inference(honest, data, shadows,
-                                              derive_key(seed, "audit-membership", 0), workers,
-                                              initial, [&](uint32_t models) {
-                                                progress(2 + models, total);
-                                              }));
+    out.membership = TRY(membership_inference(
+        honest, data, shadows, derive_key(seed, "audit-membership", 0), workers, initial,
+        [&](uint32_t models) { progress(2 + models, total); }));
   }
   out.epsilon_lower = std::max(out.self_test.epsilon_lower, out.one_run.epsilon_lower);
   if (out.membership)
     out.epsilon_lower = std::max(out.epsilon_lower, out.membership->epsilon_lower);
   out.suspicious = out.one_run.epsilon_gdp > out.claimed;
-  out.ok = needed <= spec.privacy->epsilon_micro && out.self_test.ok &&
-           out.epsilon_lower <= out.claimed;
+  out.ok =
+      needed <= spec.privacy->epsilon_micro && out.self_test.ok && out.epsilon_lower <= out.claimed;
   return out;
 }
 

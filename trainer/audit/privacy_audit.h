@@ -1,5 +1,6 @@
 // Everything this build can say against a specification's claimed epsilon, on somebody's own rows:
-// the self-test of the engine, one run with canaries, and membership inference. trainer/SPEC.md, Audit.
+// the self-test of the engine, one run with canaries, and membership inference. trainer/SPEC.md,
+// Audit.
 #pragma once
 
 #include <functional>
