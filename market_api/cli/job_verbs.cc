@@ -22,6 +22,7 @@ struct SubmitOptions {
   std::string file;
   bool dry_run = false, wait = false;
   contracts::Minor price = -1;
+  std::vector<std::string> pins;
 };
 struct OneOptions {
   std::string job;
@@ -30,6 +31,14 @@ struct OneOptions {
 bool is_final(Phase phase) {
   return phase == Phase::kRefused || phase == Phase::kSettled || phase == Phase::kRefunded ||
          phase == Phase::kExpired;
+}
+
+// The policy version that answers for each dataset; empty: whatever is active when it is decided.
+Json versions_json(const contracts::ContractSubmit& submit, const std::vector<Digest>& versions) {
+  Json::Array out;
+  for (size_t i = 0; i < versions.size(); ++i)
+    out.push_back(Json::Object{{"dataset", submit.datasets[i]}, {"version", versions[i]}});
+  return out;
 }
 
 // What the verified ledger says about a contract.
@@ -47,6 +56,9 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
                  {"price", price},
                  {"entry", contract.submit_seq},
                  {"steps", contract.submit.spec.steps},
+                 {"policies", versions_json(contract.submit, contract.policies.empty()
+                                                                 ? contract.submit.policies
+                                                                 : contract.policies)},
                  {"deadline_ms", contract.deadline},
                  {"ended_because", contract.ended_because}};
   answer.text =
@@ -110,13 +122,43 @@ Answer final_answer(const ContractId& id, const Connection& connection) {
   return answer;
 }
 
-Answer quote_answer(const Quote& quote, const std::string& currency) {
+// Versions that an earlier quote was about, instead of those that are active now.
+Status pin(contracts::ContractSubmit& submit, const contracts::MarketState& state,
+           const std::vector<std::string>& pins) {
+  if (pins.empty()) return Done{};
+  std::vector<std::optional<Digest>> chosen(submit.datasets.size());
+  for (size_t i = 0; i < submit.policies.size(); ++i) chosen[i] = submit.policies[i];
+  for (const std::string& digits : pins) {
+    size_t found = 0;
+    for (size_t i = 0; i < submit.datasets.size(); ++i) {
+      for (const auto& [version, policy] : state.dataset(submit.datasets[i])->policies) {
+        if (digits.size() < 6 || !to_hex(ByteView(version)).starts_with(digits)) continue;
+        chosen[i] = version;
+        ++found;
+      }
+    }
+    if (found != 1)
+      return Error(Code::kMalformed,
+                   "--pin " + digits +
+                       ": expected 6 or more first digits of one policy version of one of the "
+                       "contract's datasets");
+  }
+  submit.policies.clear();
+  for (const auto& version : chosen) {
+    if (!version)
+      return Error(Code::kMalformed,
+                   "--pin: expected one for each dataset whose policy has no active version");
+    submit.policies.push_back(*version);
+  }
+  return Done{};
+}
+
+Answer quote_answer(const Quote& quote, const contracts::ContractSubmit& submit,
+                    const std::string& currency) {
   Answer answer;
-  answer.json = {{"job", nullptr},
-                 {"status", quote.status},
-                 {"reasons", quote.reasons},
-                 {"price", quote.price},
-                 {"dry_run", true}};
+  answer.json = {{"job", nullptr},         {"policies", versions_json(submit, submit.policies)},
+                 {"status", quote.status}, {"reasons", quote.reasons},
+                 {"price", quote.price},   {"dry_run", true}};
   answer.text = "would be " + printable(quote.status) + " now; nothing was recorded";
   if (quote.price > 0) {
     answer.text += "\nprice    " + std::to_string(quote.price) + " " + currency + " (minor units)";
@@ -146,11 +188,12 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
     Code code = error.code() == Code::kBroken ? Code::kBroken : Code::kMalformed;
     return Error(code, options.file + ": " + error.expected());
   }
+  TRY(pin(elaborated->submit, connection.view.state(), options.pins));
 
   if (mode == SubmitMode::kDryRun) {
     auto quote =
         TRY(ask_quote(elaborated->submit, identity, connection.line, connection.view.market()));
-    return quote_answer(quote, connection.view.follower().genesis().currency);
+    return quote_answer(quote, elaborated->submit, connection.view.follower().genesis().currency);
   }
   Submitted submitted;
   {
@@ -213,6 +256,9 @@ void add_job_verbs(CLI::App& app, Session& session) {
   verb->add_option("--price", submitting->price,
                    "offer this many minor units instead of the contract's")
       ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+  verb->add_option(
+      "--pin", submitting->pins,
+      "a policy version that --dry-run named, to be decided under it; may be repeated");
   auto asking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "status", "Where a job stands", asking, status);
   verb->add_option("JOB", asking->job, "job id or its first digits")->required();
