@@ -45,13 +45,13 @@ void global_average_pool(const Layer& layer, size_t rows, const float* x, float*
 void global_average_pool_backward(const Layer& layer, size_t rows, const float* dy, float* dx,
                                   Onto onto);
 
-// --- norms.cc -------------------------------------------------------------------------------
+// --- group_norm.cc, batch_norm.cc ------------------------------------------------------------
 
-// What a norm needs for each channel; one thread's.
+// What a norm needs for each channel and place of a block; one thread's.
 struct NormScratch {
   std::vector<float> a, b, c, d;
   std::vector<double> sum, dot;
-  void fit(size_t channels);
+  void fit(const Layer& layer);
 };
 
 // y = norm(x) * weight + bias, then + residual and max(v, slope * v), if asked for. `moments`: mean

@@ -227,7 +227,7 @@ NetworkWorker Network::State::make_worker() const {
   const bool training = settings.gradients != Gradients::kNone;
   const bool bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
   uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0,
-           images = 0, channels = 0;
+           images = 0;
   w.values.assign(graph.layers.size(), nullptr);
   w.gradients.assign(graph.layers.size(), nullptr);
   std::vector<bool> back(graph.layers.size(),
@@ -248,12 +248,12 @@ NetworkWorker Network::State::make_worker() const {
       case Op::kLayerNorm:
         extra = uint64_t{2} * norm_groups(layer.node) * rows;
         if (training) own = uint64_t{2} * layer.out.channels * rows;
-        channels = std::max<uint64_t>(channels, layer.out.channels);
+        w.norm_scratch.fit(layer);
         break;
       case Op::kBatchNorm:
         extra = uint64_t{2} * layer.out.channels;
         own = extra;
-        channels = std::max<uint64_t>(channels, layer.out.channels);
+        w.norm_scratch.fit(layer);
         break;
       case Op::kDropout:
         extra = count;
@@ -318,7 +318,6 @@ NetworkWorker Network::State::make_worker() const {
   w.sums = Buffer<double>(sums);
   w.scratch = Buffer<uint8_t>(scratch + 64);
   w.ghost.fit(pixels);
-  w.norm_scratch.fit(channels);
   w.stream.emplace(engine);
   if (per_example()) {
     w.norms.square.resize(strategies.size() * examples);
