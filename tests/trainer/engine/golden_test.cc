@@ -22,7 +22,10 @@ constexpr const char* kPython = "/usr/bin/python3";
 
 bool has_torch() {
   static const bool there =
-      std::system((std::string(kPython) + " -c 'import torch' 2>/dev/null").c_str()) == 0;
+      std::system(
+          (std::string(kPython) +
+           " -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec(\"torch\"))'")
+              .c_str()) == 0;
   return there;
 }
 
@@ -33,30 +36,45 @@ void write(const std::string& path, const std::vector<Number>& numbers) {
              static_cast<std::streamsize>(numbers.size() * sizeof(Number)));
 }
 
-std::vector<double> losses_of_torch(const TrainingSpec& spec, const testing::Data& data,
-                                    const std::vector<float>& weights) {
-  std::array<char, 32> folder{"/tmp/souk-golden-XXXXXX"};
-  if (!mkdtemp(folder.data())) return {};
-  const std::string at = folder.data();
-  write(at + "/features.f32", data.features);
-  write(at + "/labels.i64", data.labels);
-  write(at + "/weights.f32", weights);
-  std::ofstream(at + "/spec.json") << canonical(contracts::to_json(spec));
-  const char* source = std::getenv("SOUK_SOURCE");
-  const std::string command = std::string(kPython) + " " + (source ? source : ".") +
-                              "/tests/bench/peers/torch_train.py " + at + "/spec.json --golden " +
-                              at;
-  std::vector<double> losses;
-  if (FILE* output = popen(command.c_str(), "r")) {
-    std::array<char, 128> line{};
-    while (std::fgets(line.data(), line.size(), output)) losses.push_back(std::atof(line.data()));
-    pclose(output);
+// torch at the same task, in a process of its own that runs beside this one.
+class Peer {
+ public:
+  Peer(const TrainingSpec& spec, const testing::Data& data, const std::vector<float>& weights) {
+    std::array<char, 32> folder{"/tmp/souk-golden-XXXXXX"};
+    if (!mkdtemp(folder.data())) return;
+    folder_ = folder.data();
+    write(folder_ + "/features.f32", data.features);
+    write(folder_ + "/labels.i64", data.labels);
+    write(folder_ + "/weights.f32", weights);
+    std::ofstream(folder_ + "/spec.json") << canonical(contracts::to_json(spec));
+    const char* source = std::getenv("SOUK_SOURCE");
+    const std::string command = std::string(kPython) + " " + (source ? source : ".") +
+                                "/tests/bench/peers/torch_train.py " + folder_ +
+                                "/spec.json --golden " + folder_;
+    output_ = popen(command.c_str(), "r");
   }
-  for (const char* name : {"/features.f32", "/labels.i64", "/weights.f32", "/spec.json"})
-    std::remove((at + name).c_str());
-  rmdir(at.c_str());
-  return losses;
-}
+  ~Peer() {
+    if (output_) pclose(output_);
+    for (const char* name : {"/features.f32", "/labels.i64", "/weights.f32", "/spec.json"})
+      std::remove((folder_ + name).c_str());
+    rmdir(folder_.c_str());
+  }
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  // Of all steps; waits for them.
+  std::vector<double> losses() {
+    std::vector<double> losses;
+    std::array<char, 128> line{};
+    while (output_ && std::fgets(line.data(), line.size(), output_))
+      losses.push_back(std::atof(line.data()));
+    return losses;
+  }
+
+ private:
+  std::string folder_;
+  FILE* output_ = nullptr;
+};
 
 // Every step sees every row. Tolerance: single precision drifts apart as weights do; where ReLU and
 // maxima switch at different steps it shows first, so deep nets get more.
@@ -64,18 +82,25 @@ void compare(TrainingSpec spec, const testing::Data& data, double tolerance, dou
   if (!has_torch()) GTEST_SKIP() << "python3-torch is not installed";
   spec.steps = 50;
   spec.batch = static_cast<uint32_t>(data.labels.size());
-  spec.shard = std::min(spec.batch, 4U);
+  spec.shard = std::min(spec.batch / 2, 4U);  // more than one
   spec.learning_rate = {{50, rate}};
+  Peer peer(spec, data, testing::flat(initial_model(spec).take()));
   auto workers = Workers::start(2).take();
-  auto theirs = losses_of_torch(spec, data, testing::flat(initial_model(spec).take()));
-  ASSERT_EQ(theirs.size(), 50u);
   auto run = TrainingRun::create(spec, data.examples(), testing::root_of(1), *workers).take();
+  std::vector<double> ours;
   for (size_t step = 0; step < 50; ++step) {
     ASSERT_TRUE(run.step());
-    EXPECT_NEAR(run.private_loss_of_last_step(), theirs[step],
-                tolerance * std::max(1.0, theirs[step]))
-        << "step " << step;
+    ours.push_back(run.private_loss_of_last_step());
   }
+  const auto theirs = peer.losses();
+  ASSERT_EQ(theirs.size(), 50u);
+  double worst = 0;
+  for (size_t step = 0; step < 50; ++step) {
+    const double allowed = tolerance * std::max(1.0, theirs[step]);
+    EXPECT_NEAR(ours[step], theirs[step], allowed) << "step " << step;
+    worst = std::max(worst, std::abs(ours[step] - theirs[step]) / allowed);
+  }
+  std::printf("largest difference: %.2f of what is allowed\n", worst);
   EXPECT_LT(theirs.back(), theirs.front());  // and it was training
 }
 
@@ -107,7 +132,7 @@ TEST(Golden, Vgg9) {
 
 TEST(Golden, ResNet32WithGroupNorm) {
   auto spec = bench_spec("resnet32gn");
-  compare(spec, data_for(spec, 8), 5e-3);
+  compare(spec, data_for(spec, 4), 5e-3, 0.002);
 }
 
 TEST(Golden, EmbeddingsOfMixedColumns) {
