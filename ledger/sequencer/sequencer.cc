@@ -30,7 +30,8 @@ struct Waiting {
 
 Error broken() {
   return Error(Code::kBroken,
-               "expected to know whether the last write happened; reopen the ledger");
+               "expected to know whether the last write happened; the ledger takes entries again "
+               "when it is reopened");
 }
 
 Error taken() {
@@ -64,6 +65,7 @@ struct Sequencer::Impl {
   std::vector<Waiting> queue;
   bool stopping = false;
   bool failed = false;
+  std::optional<Error> trouble;  // of the last write
 
   std::atomic<uint64_t> batches = 0;
 
@@ -184,6 +186,7 @@ void Sequencer::Impl::fail(std::vector<Placed> placed) {
   {
     std::lock_guard lock(queue_mutex);
     failed = true;
+    trouble = broken();
     rest = std::exchange(queue, {});
   }
   for (auto& one : placed) one.waiting.answer.set_value(broken());
@@ -255,6 +258,11 @@ void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
   batch.new_size = tree.size();
   batch.new_root = tree.root();
   auto committed = commit(batch, placed);
+  {
+    std::lock_guard lock(queue_mutex);
+    trouble.reset();
+    if (!committed) trouble = committed.error();
+  }
   if (!committed) {
     if (batch.old_size == 0) market.clear();
     // Only "nothing was written" leaves us where we were. Another writer, or a batch
@@ -345,6 +353,12 @@ Result<std::vector<Digest>> Sequencer::consistency(uint64_t old_size, uint64_t n
 
 Result<Bytes> Sequencer::tile(const TilePath& path) const {
   return impl_->store.tile(path);
+}
+
+Status Sequencer::health() const {
+  std::lock_guard lock(impl_->queue_mutex);
+  if (impl_->trouble) return *impl_->trouble;
+  return Done{};
 }
 
 uint64_t Sequencer::batches() const {

@@ -37,8 +37,8 @@ class Sequencer {
 
   // Blocks until the entry is durable. The same envelope again has the same place (and a
   // proof under the newest checkpoint); another envelope with the same author and nonce is
-  // kConflict. kRefused: not for this market; kTryAgain: the queue is full, or nothing was
-  // written; kBroken: the outcome of a write is unknown, and the ledger must be reopened.
+  // kConflict. kRefused: not for this market; kTryAgain: the queue or the disk is full, nothing
+  // was written; kBroken: the outcome of a write is unknown, and the ledger must be reopened.
   Result<Receipt> append(AuthenticEntry entry);
   // The same without waiting: the future has the entry's place once that is durable.
   std::future<Result<uint64_t>> submit(AuthenticEntry entry);
@@ -52,6 +52,10 @@ class Sequencer {
 
   // What tlog-tiles serves at this path; kNotFound when there is no such tile.
   Result<Bytes> tile(const TilePath& path) const;
+
+  // How the last write went: kTryAgain while the disk is full, and the ledger takes entries again
+  // by itself when it is not; kBroken: no more until it is reopened. Reading goes on.
+  Status health() const;
 
   // Committed since the start: with append's rate, how many entries share an fsync.
   uint64_t batches() const;

@@ -124,10 +124,13 @@ Status NonceIndex::File::write(const std::vector<std::pair<NonceKey, uint64_t>>&
     code = mark.restart().bind(1, static_cast<int64_t>(to)).bind(2, ByteView(last)).run();
     mark.restart();
   }
-  if (code == SQLITE_DONE)
-    code = connection.run("COMMIT") == SQLITE_OK ? SQLITE_DONE : SQLITE_IOERR;
+  if (code == SQLITE_DONE) {
+    code = connection.run("COMMIT");
+    if (code == SQLITE_OK) code = SQLITE_DONE;
+  }
   if (code == SQLITE_DONE) return Done{};
   if (connection.in_transaction()) connection.run("ROLLBACK");
+  if (is_full(code)) return disk_full();
   return Error(Code::kBroken,
                std::string("nonce index: expected to write: ") + sqlite3_errstr(code));
 }
@@ -172,7 +175,16 @@ Result<std::unique_ptr<NonceIndex>> NonceIndex::open(std::string path,
   std::error_code failure;
   bool there = std::filesystem::exists(path, failure);
   auto file = File::open(path, !there);
-  bool usable = file && fits(**file) && catch_up(**file);
+  if (!file && file.error().code() == Code::kTryAgain) return std::move(file).take_error();
+  bool usable = file && fits(**file);
+  if (usable) {
+    auto caught_up = catch_up(**file);
+    // No room on the disk makes it no worse than it was.
+    if (!caught_up && caught_up.error().code() == Code::kTryAgain) {
+      return std::move(caught_up).take_error();
+    }
+    usable = static_cast<bool>(caught_up);
+  }
   if (!usable) {
     if (file) *file = nullptr;
     remove_files(path);

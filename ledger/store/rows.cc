@@ -34,6 +34,13 @@ Result<Writer> Writer::open(const std::string& path) {
                 std::move(node),       std::move(head),  std::move(log)};
 }
 
+bool Writer::fold() {
+  auto run = connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+  if (!run) return false;
+  auto row = run->step();  // busy, frames in the log, frames folded in
+  return row && *row == Statement::Step::kRow && run->integer(0) == 0;
+}
+
 Result<Reader> Reader::open(const std::string& path) {
   auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
   auto leaves = TRY(

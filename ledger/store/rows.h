@@ -18,6 +18,9 @@ struct Writer {
   Statement entry, tile, node, head, log;
 
   static Result<Writer> open(const std::string& path);
+  // The write-ahead log folded into the file and emptied; false when there is no room for
+  // that, or a reader is in the way.
+  bool fold();
 };
 
 struct Reader {

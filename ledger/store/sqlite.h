@@ -4,12 +4,28 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
 #include <memory>
 #include <string>
 
 #include "ledger/base/bytes.h"
 
 namespace souk::ledger {
+
+inline bool is_full(int code) {
+  return (code & 0xff) == SQLITE_FULL;
+}
+
+// A full disk is for the operator to mend and for the caller to wait out; all else is ours.
+inline Error disk_full() {
+  return Error(Code::kTryAgain,
+               "disk full: expected room for the ledger; nothing was recorded, send it again when "
+               "there is");
+}
+inline Error sqlite_error(int code, const std::string& expected) {
+  if (is_full(code)) return disk_full();
+  return Error(Code::kBroken, "ledger file: expected " + expected + ": " + sqlite3_errstr(code));
+}
 
 class Statement {
  public:
@@ -45,8 +61,7 @@ class Statement {
     int code = run();
     if (code == SQLITE_ROW) return Step::kRow;
     if (code == SQLITE_DONE) return Step::kDone;
-    return Error(Code::kBroken,
-                 std::string("ledger file: expected to read it: ") + sqlite3_errstr(code));
+    return sqlite_error(code, "to read it");
   }
 
   int64_t integer(int column) { return sqlite3_column_int64(statement_.get(), column); }
@@ -75,8 +90,7 @@ class Connection {
     Connection connection;
     connection.db_.reset(raw);
     if (code != SQLITE_OK) {
-      return Error(Code::kBroken,
-                   std::string("ledger file: expected to open it: ") + sqlite3_errstr(code));
+      return sqlite_error(connection.without_room(code), "to open it");
     }
     sqlite3_extended_result_codes(raw, 1);
     sqlite3_busy_timeout(raw, 5000);
@@ -88,8 +102,7 @@ class Connection {
   Status execute(const char* sql) {
     int code = run(sql);
     if (code == SQLITE_OK) return Done{};
-    return Error(Code::kBroken,
-                 std::string("ledger file: expected a working database: ") + sqlite3_errstr(code));
+    return sqlite_error(without_room(code), "a working database");
   }
   Result<Statement> prepare(const char* sql) {
     sqlite3_stmt* raw = nullptr;
@@ -97,13 +110,28 @@ class Connection {
     Statement statement;
     statement.statement_.reset(raw);
     if (code != SQLITE_OK) {
-      return Error(Code::kBroken,
-                   std::string("ledger file: expected its tables: ") + sqlite3_errstr(code));
+      return sqlite_error(without_room(code), "its tables");
     }
     return statement;
   }
+  // Whether the file system writes a sector whole or not at all, so that SQLite puts nothing
+  // behind the frame that commits: a write that had no room then left no commit.
+  bool commits_with_its_last_write() {
+    sqlite3_file* file = nullptr;
+    int code = sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    return code == SQLITE_OK && file && file->pMethods &&
+           (file->pMethods->xDeviceCharacteristics(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE) != 0;
+  }
   int changes() { return sqlite3_changes(db_.get()); }
   bool in_transaction() { return sqlite3_get_autocommit(db_.get()) == 0; }
+
+  // The code of a failure outside a commit: SQLite calls some failures for want of room
+  // failures of another kind (its shared memory is a file too).
+  int without_room(int code) const {
+    bool io = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+    int number = db_ ? sqlite3_system_errno(db_.get()) : 0;
+    return io && (number == ENOSPC || number == EDQUOT) ? SQLITE_FULL : code;
+  }
 
  private:
   struct Close {

@@ -35,7 +35,11 @@ struct LedgerStore::Impl {
   mutable std::mutex head_mutex;
   Head head;
   std::string vkey;
-  bool in_doubt = false;
+  enum class Doubt : uint8_t {
+    kNone,
+    kFull,     // a commit had no room: what was committed before is certain
+    kUnknown,  // for good
+  } doubt = Doubt::kNone;
 
   mutable TileCache cache{kCachedTiles};
   // Opened when it is first asked for.
@@ -53,17 +57,34 @@ struct LedgerStore::Impl {
 
   Status certain() const {
     std::lock_guard lock(head_mutex);
-    if (in_doubt) return doubtful();
+    if (doubt == Doubt::kUnknown) return doubtful();
     return Done{};
+  }
+  Doubt doubts() const {
+    std::lock_guard lock(head_mutex);
+    return doubt;
+  }
+  void doubt_is(Doubt which) {
+    std::lock_guard lock(head_mutex);
+    doubt = which;
+  }
+  Error unknown_outcome() {
+    doubt_is(Doubt::kUnknown);
+    return doubtful();
   }
   // Ends the transaction; what SQLite cannot undo leaves us in doubt.
   Error undo(Error reason) {
     if (!writer.connection.in_transaction() || writer.connection.run("ROLLBACK") == SQLITE_OK) {
       return reason;
     }
-    std::lock_guard lock(head_mutex);
-    in_doubt = true;
-    return doubtful();
+    return unknown_outcome();
+  }
+  // Nothing was written for this reason of SQLite's.
+  Error not_written(int code) {
+    code = writer.connection.without_room(code);
+    if (is_full(code)) return undo(disk_full());
+    return undo(Error(Code::kTryAgain,
+                      std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
   }
   Head current() const {
     std::lock_guard lock(head_mutex);
@@ -73,6 +94,8 @@ struct LedgerStore::Impl {
   Result<NonceIndex*> index() const;
   Result<Bytes> bundle(const TileTree& tree, const TilePath& at) const;
   Result<Head> next_head(const Batch& batch, std::vector<FilledTile>& filled) const;
+  Error commit_had_no_room();
+  Status reopen();
   int write(const Batch& batch, const Head& next, const std::vector<FilledTile>& filled);
 };
 
@@ -383,8 +406,53 @@ int LedgerStore::Impl::write(const Batch& batch, const Head& next,
   return code;
 }
 
+// SQLite writes the frame that commits last, and syncs after it: without room for one of the
+// writes there is no commit, unless the file system makes it pad that frame.
+Error LedgerStore::Impl::commit_had_no_room() {
+  doubt_is(Doubt::kFull);
+  auto found_out = reopen();
+  if (found_out) return disk_full();
+  if (found_out.error().code() != Code::kTryAgain) return std::move(found_out).take_error();
+  return Error(Code::kTryAgain,
+               "disk full: whether this was recorded is known when there is room; send it again");
+}
+
+// The everyday opening, whole: the log's bytes are looked at and the head is added up from what
+// the file holds. Where the failed commit may lie behind the log's end, the log is emptied too, so
+// that it cannot come back. Readers keep the connection they have until the new one stands.
+Status LedgerStore::Impl::reopen() {
+  auto opened = LedgerStore::open(path);
+  if (!opened) {
+    if (opened.error().code() == Code::kTryAgain) return std::move(opened).take_error();
+    doubt_is(Doubt::kUnknown);
+    return std::move(opened).take_error();
+  }
+  auto fresh = std::move(opened->impl_);
+  if (fresh->head.root != head.root || fresh->head.tree->size() != head.tree->size() ||
+      fresh->head.checkpoint != head.checkpoint) {
+    return unknown_outcome();  // the next start takes it from the disk
+  }
+  if (!fresh->writer.connection.commits_with_its_last_write() && !fresh->writer.fold()) {
+    return disk_full();
+  }
+  writer = std::move(fresh->writer);
+  {
+    std::lock_guard lock(read_mutex);
+    reader = std::move(fresh->reader);
+  }
+  doubt_is(Doubt::kNone);
+  return Done{};
+}
+
+Status LedgerStore::recover() {
+  TRY(impl_->certain());
+  if (impl_->doubts() == Impl::Doubt::kNone) return Done{};
+  return impl_->reopen();
+}
+
 Status LedgerStore::append_batch(const Batch& batch) {
   TRY(impl_->certain());
+  TRY(recover());
   auto& connection = impl_->writer.connection;
   std::vector<FilledTile> filled;
   auto next = TRY(impl_->next_head(batch, filled));
@@ -392,18 +460,12 @@ Status LedgerStore::append_batch(const Batch& batch) {
   // A crash anywhere before COMMIT returns: SQLite's log has no commit frame, or has
   // one that nobody was told of. Both are whole ledgers.
   int code = connection.run("BEGIN IMMEDIATE");
-  if (code != SQLITE_OK) {
-    return impl_->undo(Error(
-        Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
-  }
+  if (code != SQLITE_OK) return impl_->not_written(code);
   code = impl_->write(batch, next, filled);
   if ((code & 0xff) == SQLITE_CONSTRAINT) {
     return impl_->undo(Error(Code::kConflict, "expected new sequence numbers"));
   }
-  if (code != SQLITE_DONE) {
-    return impl_->undo(Error(
-        Code::kTryAgain, std::string("ledger file: expected to write: ") + sqlite3_errstr(code)));
-  }
+  if (code != SQLITE_DONE) return impl_->not_written(code);
   // Compare-and-swap: another writer has moved the head.
   if (connection.changes() != 1) {
     return impl_->undo(
@@ -413,11 +475,10 @@ Status LedgerStore::append_batch(const Batch& batch) {
   auto index = impl_->index();
   if (!index) return impl_->undo(Error(Code::kTryAgain, index.error().expected()));
   code = connection.run("COMMIT");
+  if (is_full(code)) return impl_->commit_had_no_room();
   if (code != SQLITE_OK) {
     // Whether the commit frame reached the disk is unknown: stop, never guess.
-    std::lock_guard lock(impl_->head_mutex);
-    impl_->in_doubt = true;
-    return doubtful();
+    return impl_->unknown_outcome();
   }
   if (!batch.entries.empty()) {
     std::vector<NonceKey> keys;

@@ -108,8 +108,13 @@ class LedgerStore {
   // All or nothing, and on disk when it returns Done. Whether a nonce is taken is the
   // caller's to ask. kConflict: the head has moved; kTryAgain: nothing was written; kMalformed: the
   // batch does not add up. kBroken: whether it was written is unknown; this object answers nothing
-  // but kBroken afterwards, and only open() finds out.
+  // but kBroken afterwards, and only open() finds out. A commit that had no room on the disk is
+  // kTryAgain: reading goes on, and appending once recover() has found out.
   Status append_batch(const Batch& batch);
+  // Done where there is nothing to find out. After a commit that had no room: opens the file
+  // again as every start does, and folds its log in. kTryAgain while there is no room for that;
+  // kBroken when what is there is not what was there before that commit.
+  Status recover();
 
  private:
   struct Impl;

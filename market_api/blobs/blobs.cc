@@ -46,7 +46,8 @@ class Fd {
 // A full disk is for the operator to mend and for the client to wait out; all else is ours.
 Error disk_error(const char* action) {
   if (errno == ENOSPC || errno == EDQUOT) {
-    return Error(Code::kTryAgain, std::string("expected room on the disk to ") + action);
+    return Error(Code::kTryAgain, std::string("disk full: expected room to ") + action +
+                                      "; what was acknowledged stays, go on when there is");
   }
   return Error(Code::kBroken, std::string("expected the disk to ") + action);
 }

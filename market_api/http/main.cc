@@ -173,6 +173,7 @@ int run(int argc, char** argv) {
   // Every thread made from here on leaves the signals to sigwait below.
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   SystemClock clock;
+  config.on_ledger_failed = [] { kill(getpid(), SIGTERM); };
   auto market = Market::open(std::move(config), clock, connect_witness);
   if (!market) return exit_status(market.error());
   Market& open_market = **market;
@@ -200,6 +201,8 @@ int run(int argc, char** argv) {
   int signal_number = 0;
   sigwait(&ends, &signal_number);
   (*server)->stop();
+  auto failed = open_market.ledger_failure();
+  if (!failed) return exit_status(failed.error());
   return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace souk::market {
@@ -33,28 +34,42 @@ Result<Bytes> read_file(const std::string& path, size_t max_bytes) {
 
 Status write_file(const std::string& path, ByteView bytes) {
   std::string temporary = path + ".new";
-  Error failed(Code::kBroken, "expected to write " + path);
+  auto failure = [&] {
+    if (errno == ENOSPC || errno == EDQUOT) {
+      return Error(Code::kTryAgain, "disk full: expected room to write " + path +
+                                        "; nothing was recorded, send it again when there is");
+    }
+    return Error(Code::kBroken, "expected to write " + path);
+  };
   int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return failed;
+  if (fd < 0) return failure();
   size_t written = 0;
   while (written < bytes.size()) {
     ssize_t n = write(fd, bytes.data() + written, bytes.size() - written);
     if (n <= 0) {
+      auto why = failure();
       close(fd);
-      return failed;
+      return why;
     }
     written += static_cast<size_t>(n);
   }
-  bool synced = fsync(fd) == 0;
+  if (fsync(fd) != 0) {
+    auto why = failure();
+    close(fd);
+    return why;
+  }
   close(fd);
-  if (!synced || rename(temporary.c_str(), path.c_str()) != 0) return failed;
+  if (rename(temporary.c_str(), path.c_str()) != 0) return failure();
   auto slash = path.rfind('/');
   std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
   int dir = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (dir < 0) return failed;
-  synced = fsync(dir) == 0;
+  if (dir < 0) return failure();
+  if (fsync(dir) != 0) {
+    auto why = failure();
+    close(dir);
+    return why;
+  }
   close(dir);
-  if (!synced) return failed;
   return Done{};
 }
 

@@ -36,6 +36,30 @@ Frame abort_of(const ContractId& contract) {
 
 }  // namespace
 
+// Says what whoever looks after the disk must know. False when the ledger has failed for good.
+bool Market::watch_ledger() {
+  auto health = ledger_->health();
+  bool full = !health && health.error().expected().starts_with("disk full");
+  if (full && !disk_full_) {
+    std::fprintf(stderr, "soukd: %s; reading goes on\n", health.error().expected().c_str());
+  }
+  if (!full && health && disk_full_) {
+    std::fputs("soukd: the disk has room again, and the ledger takes entries\n", stderr);
+  }
+  disk_full_ = full;
+  if (ledger_failure()) return true;
+  if (config_.on_ledger_failed) config_.on_ledger_failed();
+  return false;
+}
+
+Status Market::ledger_failure() {
+  auto health = ledger_->health();
+  if (health || health.error().code() == Code::kTryAgain) return Done{};
+  return Error(Code::kTryAgain,
+               "the ledger's last write has no known outcome; ended, so that the next start finds "
+               "out what is on the disk");
+}
+
 void Market::decide_loop() {
   uint64_t seen = 0;
   while (true) {
@@ -46,6 +70,7 @@ void Market::decide_loop() {
       if (stopping_) return;
       seen = news_;
     }
+    if (!watch_ledger()) return;
     if (witnesses_) {
       // Caught: no keeper on this ledger any more. What is recorded can still be read.
       auto caught = witnesses_->halted();

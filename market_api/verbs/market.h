@@ -32,6 +32,9 @@ struct MarketConfig {
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
   // existing one only the witnesses' addresses may differ from genesis.
   std::string witness_policy;
+  // Called once, from a thread of the market's, when the ledger has failed for good: whoever
+  // runs the market ends it, and the next start finds out what is on the disk.
+  std::function<void()> on_ledger_failed = nullptr;
 };
 
 // How far an entry must have come before it is acknowledged.
@@ -88,6 +91,9 @@ class Market {
   contracts::MarketState state();
   JobProgress progress(const ContractId& contract);
 
+  // Why on_ledger_failed was called; Done as long as it was not.
+  Status ledger_failure();
+
  private:
   Market(MarketConfig config, Clock& clock, FolderLock lock)
       : config_(std::move(config)), clock_(clock), lock_(std::move(lock)) {}
@@ -97,6 +103,7 @@ class Market {
   void erase_blobs();
   bool owned_by_another(const Digest& ciphertext, const PublicKey& author);
   Status follow();
+  bool watch_ledger();
   void decide_loop();
   void train_loop();
   bool decide_once();
@@ -133,6 +140,7 @@ class Market {
   std::optional<ContractId> training_;          // Guarded by mutex_.
   trainer::EnclaveProcess* process_ = nullptr;  // Guarded by mutex_. Owned by run_job().
   std::map<ContractId, JobProgress> progress_;  // Guarded by mutex_.
+  bool disk_full_ = false;                      // Owned by the decide thread.
   Patience deciding_;                           // Owned by the decide thread.
   Patience starting_;                           // Owned by the train thread.
 

@@ -69,6 +69,7 @@ Content read_whole(const std::string& path) {
 struct Verdict {
   bool happens = true;
   bool succeeds = true;
+  bool no_room = false;
 };
 
 // Guarded by the disk's mutex.
@@ -81,6 +82,8 @@ Verdict next_operation() {
   switch (d.fault) {
     case Fault::kFails:
       return {false, false};
+    case Fault::kFull:
+      return {false, false, true};
     case Fault::kFailsPersisted:
       return {true, false};
     default:
@@ -116,14 +119,19 @@ int write_file(sqlite3_file* file, const void* from, int amount, sqlite3_int64 o
   std::lock_guard lock(disk().mutex);
   auto verdict = next_operation();
   int code = SQLITE_OK;
-  if (verdict.happens) {
+  if (verdict.no_room) {
+    amount /= 2;
+    code = SQLITE_FULL;
+  }
+  if (verdict.happens || verdict.no_room) {
     auto* bytes = static_cast<const char*>(from);
     disk().images[*of(file)->path].unsynced.push_back({.truncation = false,
                                                        .at = static_cast<size_t>(offset),
                                                        .bytes = Content(bytes, bytes + amount)});
-    code = real->pMethods->xWrite(real, from, amount, offset);
+    int written = real->pMethods->xWrite(real, from, amount, offset);
+    if (!verdict.no_room) code = written;
   }
-  return verdict.succeeds ? code : SQLITE_IOERR_WRITE;
+  return verdict.succeeds || verdict.no_room ? code : SQLITE_IOERR_WRITE;
 }
 int truncate_file(sqlite3_file* file, sqlite3_int64 size) {
   auto* real = of(file)->real();

@@ -11,6 +11,7 @@ namespace souk::faults {
 enum class Fault {
   kNone,
   kFails,           // the operation reports an error and did not happen
+  kFull,            // a write has no room: half of it happens. Other operations fail
   kFailsPersisted,  // it reports an error and did happen
   kPowerLoss,       // nothing after this happens, and nothing unsynced is left
   kPowerLossTorn,   // the same, but any of the unsynced writes may have reached the disk

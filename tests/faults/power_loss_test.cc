@@ -70,6 +70,14 @@ class PowerLoss : public ::testing::Test {
           receipts.push_back(*receipt);
         } else if (receipt.error().code() == Code::kTryAgain) {
           unwritten.push_back(number);
+          if (fault == Fault::kFull) {
+            EXPECT_TRUE(receipt.error().expected().starts_with("disk full"))
+                << receipt.error().expected();
+            EXPECT_FALSE((*log)->health());
+            EXPECT_EQ((*log)->size(), kBefore + receipts.size());
+            EXPECT_TRUE((*log)->leaf(kBefore - 1)) << "reading stops";
+            EXPECT_EQ(unwritten.size(), 1u) << "the next is taken";
+          }
         } else {
           EXPECT_EQ(receipt.error().code(), Code::kBroken);
           ++seen.doubtful;
@@ -151,6 +159,17 @@ TEST_F(PowerLoss, AnOperationThatFailsAndDidNotHappenLosesNothing) {
 }
 TEST_F(PowerLoss, AnOperationThatFailsAndDidHappenLosesNothing) {
   sweep(Fault::kFailsPersisted);
+}
+// Every write of an append in turn finds the disk full. Nothing of it is recorded, the log keeps
+// what it had and says so, and takes the next entry by itself.
+TEST_F(PowerLoss, AWriteThatFindsNoRoomRefusesOneAppendAndTheLogGoesOn) {
+  Outcome seen;
+  uint64_t at = 1;
+  while (one(Fault::kFull, at, seen) && !HasFailure()) ++at;
+  EXPECT_GE(seen.struck, 10u);
+  // The syncs among the operations fail as a disk fails, for good; no other does.
+  EXPECT_GE(seen.refused, 8u);
+  EXPECT_LE(seen.doubtful, kAppends * kAppends);
 }
 TEST_F(PowerLoss, APowerLossTakesNothingThatWasAcknowledged) {
   sweep(Fault::kPowerLoss);

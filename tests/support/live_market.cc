@@ -167,6 +167,11 @@ void LiveMarket::kill_host() {
   }
 }
 
+void LiveMarket::forget_host() {
+  host_ = 0;
+  client_.reset();
+}
+
 Status LiveMarket::stop_host() {
   CHECK(host_ > 0);
   kill(host_, SIGTERM);

@@ -34,6 +34,7 @@ class LiveMarket {
   Status wait_until_it_serves();
   void kill_host();    // kill -9, and its enclaves are gone when this returns
   Status stop_host();  // SIGTERM; an error unless it ends with status 0
+  void forget_host();  // one whose end somebody else has waited for
   // kill -9 of the enclave in this role; false when none runs.
   bool kill_enclave(const std::string& role);
   std::vector<pid_t> enclaves(const std::string& role) const;
