@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "ledger/base/result.h"
-#include "trainer/engine/normal_lanes.h"
-#include "trainer/engine/wipe.h"
+#include "trainer/engine/normal_runs.h"
 
 namespace souk::trainer {
 namespace {
@@ -58,26 +57,6 @@ int64_t truncate_scaled(std::span<const float> values, double factor, std::span<
   return sum;
 }
 
-// Normals made at once: 32 KiB of them.
-constexpr size_t kRun = 16 * kNormalsPerPiece;
-
-// Calls use(first, normals) for every run of `count` normals; what is left of a piece is lost.
-template <class Use>
-void for_each_run(ChaCha20& random, size_t count, Use&& use) {
-  alignas(64) std::array<double, kRun> normals;
-  const Lanes lanes = lanes_of_this_cpu();
-  for (size_t first = 0; first < count; first += kRun) {
-    size_t wanted = std::min(kRun, count - first);
-    size_t pieces = (wanted + kNormalsPerPiece - 1) / kNormalsPerPiece;
-    std::span<double> made(normals.data(), pieces * kNormalsPerPiece);
-    normal_pieces(random.state(), random.take_blocks(kBlocksPerPiece * pieces), made, lanes);
-    use(first, std::span<const double>(normals.data(), wanted));
-  }
-  wipe(normals.data(),
-       std::min(kRun, (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece) *
-           sizeof(double));
-}
-
 }  // namespace
 
 std::optional<NoiseGrid> NoiseGrid::make(double sigma, double clip, double draws) {
@@ -119,7 +98,7 @@ double clip_to_grid(std::span<const float> gradient, const NoiseGrid& grid,
 }
 
 void standard_normals(ChaCha20& random, std::span<double> out) {
-  for_each_run(random, out.size(), [&](size_t first, std::span<const double> normals) {
+  for_each_normal_run(random, out.size(), [&](size_t first, std::span<const double> normals) {
     std::copy(normals.begin(), normals.end(), out.begin() + static_cast<ptrdiff_t>(first));
   });
 }
@@ -127,7 +106,7 @@ void standard_normals(ChaCha20& random, std::span<double> out) {
 void add_noise(ChaCha20& random, const NoiseGrid& grid, std::span<int64_t> sums) {
   // The integer nearest to x is in the low bits of x + kRounder: the difference of the bits.
   const double deviation = grid.deviation_units;
-  for_each_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
+  for_each_normal_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
     int64_t* to = sums.data() + first;
     for (size_t i = 0; i < normals.size(); ++i) {
       to[i] += std::bit_cast<int64_t>(normals[i] * deviation + kRounder) -

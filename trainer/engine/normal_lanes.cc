@@ -19,19 +19,26 @@ using Reals = double __attribute__((vector_size(64)));
 
 constexpr size_t kPairs = kNormalsPerPiece / 2;
 
-// Sixteen blocks at once; the key stream in the order word 0 of all blocks, word 1 of all, ...
-SOUK_INLINE void sixteen_blocks(const uint32_t* state, uint32_t counter, uint32_t* out) {
-  Words x[16], start[16];
-  for (size_t i = 0; i < 16; ++i) start[i] = Words{} + state[i];
-  start[12] = Words{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + counter;
-  for (size_t i = 0; i < 16; ++i) x[i] = start[i];
+// Sixteen blocks of ChaCha20 at once, in steps that other work can stand between.
+class SixteenBlocks {
+ public:
+  SOUK_INLINE explicit SixteenBlocks(const uint32_t* state) {
+    for (size_t i = 0; i < 16; ++i) {
+      for (size_t block = 0; block < 16; ++block) start_[i][block] = state[i];
+    }
+  }
+  SOUK_INLINE void begin(uint32_t counter) {
+    for (uint32_t block = 0; block < 16; ++block) start_[12][block] = counter + block;
+    for (size_t i = 0; i < 16; ++i) std::memcpy(&x_[i], start_[i], 64);
+  }
+  // Two of the twenty rounds.
+  SOUK_INLINE void rounds() {
 #define SOUK_STEP(a, b, d, n) \
-  x[a] += x[b];               \
-  x[d] ^= x[a];               \
-  x[d] = (x[d] << n) | (x[d] >> (32 - n));
+  x_[a] += x_[b];             \
+  x_[d] ^= x_[a];             \
+  x_[d] = (x_[d] << n) | (x_[d] >> (32 - n));
 #define SOUK_QUARTER(a, b, c, d) \
   SOUK_STEP(a, b, d, 16) SOUK_STEP(c, d, b, 12) SOUK_STEP(a, b, d, 8) SOUK_STEP(c, d, b, 7)
-  for (int round = 0; round < 10; ++round) {
     SOUK_QUARTER(0, 4, 8, 12)
     SOUK_QUARTER(1, 5, 9, 13)
     SOUK_QUARTER(2, 6, 10, 14)
@@ -40,14 +47,27 @@ SOUK_INLINE void sixteen_blocks(const uint32_t* state, uint32_t counter, uint32_
     SOUK_QUARTER(1, 6, 11, 12)
     SOUK_QUARTER(2, 7, 8, 13)
     SOUK_QUARTER(3, 4, 9, 14)
-  }
 #undef SOUK_QUARTER
 #undef SOUK_STEP
-  for (size_t i = 0; i < 16; ++i) {
-    x[i] += start[i];
-    std::memcpy(out + 16 * i, &x[i], 64);
   }
-}
+  // The key stream in the order word 0 of all blocks, word 1 of all, ...
+  SOUK_INLINE void end(void* out) {
+    for (size_t i = 0; i < 16; ++i) {
+      Words first;
+      std::memcpy(&first, start_[i], 64);
+      x_[i] += first;
+      std::memcpy(static_cast<uint32_t*>(out) + 16 * i, &x_[i], 64);
+    }
+  }
+  void forget() {
+    wipe(start_, sizeof(start_));
+    wipe(x_, sizeof(x_));
+  }
+
+ private:
+  alignas(64) uint32_t start_[16][16];
+  Words x_[16] = {};
+};
 
 // An integer below 2^52 as a double, exactly: its bits under the exponent of 2^52.
 SOUK_INLINE Reals exactly(const Longs& below_2_52) {
@@ -121,31 +141,53 @@ SOUK_INLINE void square_roots(Reals& x) {
   for (int i = 0; i < 8; ++i) x[i] = __builtin_sqrt(x[i]);
 }
 
-SOUK_INLINE void one_piece(const uint32_t* state, uint32_t counter, double* out) {
-  alignas(64) uint64_t words[3 * kPairs];
-  for (uint32_t i = 0; i < 3; ++i)
-    sixteen_blocks(state, counter + 16 * i, reinterpret_cast<uint32_t*>(words) + 256 * i);
-  for (size_t i = 0; i < kPairs; i += 8) {
-    Longs high, low, turn;
-    std::memcpy(&high, words + i, 64);
-    std::memcpy(&low, words + kPairs + i, 64);
-    std::memcpy(&turn, words + 2 * kPairs + i, 64);
-    Reals square = -2.0 * log_of(uniform(high, low)), sine, cosine;
-    square_roots(square);
-    sine_cosine(turn, sine, cosine);
-    sine *= square;
-    cosine *= square;
-    std::memcpy(out + i, &cosine, 64);
-    std::memcpy(out + kPairs + i, &sine, 64);
-  }
-  wipe(words, sizeof(words));
+// Pairs [i, i + 8) of a piece, from its words.
+SOUK_INLINE void eight_pairs(const uint64_t* words, size_t i, double* out) {
+  Longs high, low, turn;
+  std::memcpy(&high, words + i, 64);
+  std::memcpy(&low, words + kPairs + i, 64);
+  std::memcpy(&turn, words + 2 * kPairs + i, 64);
+  Reals square = -2.0 * log_of(uniform(high, low)), sine, cosine;
+  square_roots(square);
+  sine_cosine(turn, sine, cosine);
+  sine *= square;
+  cosine *= square;
+  std::memcpy(out + i, &cosine, 64);
+  std::memcpy(out + kPairs + i, &sine, 64);
 }
 
+// While a piece is made of its words, the words of the next one are: integers here, fractions
+// there, so that neither waits for the other.
 SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out, size_t pieces) {
-  for (size_t i = 0; i < pieces; ++i) {
-    one_piece(state, static_cast<uint32_t>(counter + kBlocksPerPiece * i),
-              out + kNormalsPerPiece * i);
+  constexpr size_t kBatches = kBlocksPerPiece / 16, kGroups = kPairs / 8, kSlots = 5;
+  static_assert(kBatches * kSlots < kGroups);
+  alignas(64) uint64_t words[2][3 * kPairs];
+  SixteenBlocks blocks(state);
+  for (size_t b = 0; b < kBatches; ++b) {
+    const auto at = static_cast<uint32_t>(counter + 16 * b);
+    blocks.begin(at);
+    for (size_t i = 0; i < 2 * kSlots; ++i) blocks.rounds();
+    blocks.end(words[0] + 128 * b);
   }
+  for (size_t piece = 0; piece < pieces; ++piece, out += kNormalsPerPiece) {
+    const uint64_t* own = words[piece % 2];
+    size_t group = 0;
+    if (piece + 1 < pieces) {
+      for (size_t b = 0; b < kBatches; ++b) {
+        const auto at = static_cast<uint32_t>(counter + kBlocksPerPiece * (piece + 1) + 16 * b);
+        blocks.begin(at);
+        for (size_t slot = 0; slot < kSlots; ++slot) {
+          blocks.rounds();
+          eight_pairs(own, 8 * group++, out);
+          blocks.rounds();
+        }
+        blocks.end(words[1 - piece % 2] + 128 * b);
+      }
+    }
+    for (; group < kGroups; ++group) eight_pairs(own, 8 * group, out);
+  }
+  wipe(words, sizeof(words));
+  blocks.forget();
 }
 
 [[gnu::target("avx512f,avx512dq,avx512bw,avx512vl"), gnu::noinline]] void on_avx512(

@@ -1,11 +1,10 @@
 #include "trainer/engine/release.h"
 
-#include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 
 #include "ledger/base/result.h"
+#include "trainer/engine/normal_runs.h"
 #include "trainer/engine/simd.h"
 
 namespace souk::trainer {
@@ -34,37 +33,42 @@ void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) con
   int64_t* to = sums.data();
   const uint64_t count = values.size();
   const double to_units = to_units_;
-  wide([&] {
-    for (uint64_t i = 0; i < count; ++i) {
-      to[i] += std::bit_cast<int64_t>(static_cast<double>(from[i]) * to_units + kRounder) -
-               std::bit_cast<int64_t>(kRounder);
+  wide([=] {
+    // Copies that no store below could change.
+    const double own_units = to_units;
+    int64_t* const out = to;
+    for (uint64_t i = 0, n = count; i < n; ++i) {
+      out[i] += std::bit_cast<int64_t>(static_cast<double>(from[i]) * own_units + kRounder) -
+                std::bit_cast<int64_t>(kRounder);
     }
   });
 }
 
 void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share,
                          std::span<float> out) const {
-  std::array<double, 4096> normals;
   const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units,
                scale = grid_.step * share;
   const int shift = shift_;
   const int64_t mask = (int64_t{1} << shift) - 1;
-  for (size_t first = 0; first < sums.size(); first += normals.size()) {
-    const size_t n = std::min(normals.size(), sums.size() - first);
-    standard_normals(random, std::span<double>(normals).first(n));
+  for_each_normal_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
     int64_t* sum = sums.data() + first;
     float* to = out.data() + first;
-    wide([&] {
-      for (size_t i = 0; i < n; ++i) {
+    const double* normal = normals.data();
+    const size_t n = normals.size();
+    wide([=] {
+      // Copies that no store below could change.
+      const double own_unit = unit, own_deviation = deviation, own_scale = scale;
+      const int64_t below = mask, by = shift;
+      for (size_t i = 0, end = n; i < end; ++i) {
         // whole + fraction, 0 <= fraction < 1; the whole steps stay out of the rounding.
-        const int64_t whole = sum[i] >> shift;
-        const double fraction = static_cast<double>(sum[i] & mask) * unit;
-        const double noisy = (normals[i] * deviation + fraction + kRounder) - kRounder;
-        to[i] = static_cast<float>((static_cast<double>(whole) + noisy) * scale);
+        const int64_t whole = sum[i] >> by;
+        const double fraction = static_cast<double>(sum[i] & below) * own_unit;
+        const double noisy = (normal[i] * own_deviation + fraction + kRounder) - kRounder;
+        to[i] = static_cast<float>((static_cast<double>(whole) + noisy) * own_scale);
         sum[i] = 0;
       }
     });
-  }
+  });
 }
 
 }  // namespace souk::trainer
