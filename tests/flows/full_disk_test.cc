@@ -1,7 +1,7 @@
 // A disk that is full while soukd runs, with real processes on a small file system of their
 // own: nothing acknowledged is lost, readers go on, and so does the market when there is room.
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -113,8 +113,8 @@ class FullDisk : public ::testing::Test {
     ASSERT_EQ(chmod(key.c_str(), 0600), 0);
   }
   std::string pay(int minor) {
-    return "treasury deposit --key " + market.logs() + "/treasury.key " +
-           to_hex(lab.account()) + " " + std::to_string(minor);
+    return "treasury deposit --key " + market.logs() + "/treasury.key " + to_hex(lab.account()) +
+           " " + std::to_string(minor);
   }
 
   LiveMarket market;
@@ -211,8 +211,9 @@ TEST_F(FullDisk, AJobThatMeetsItEndsSettledOrRefunded) {
     }
     LiveStory story(market, rows(), 400, 2, 3000);
     ASSERT_TRUE(market.sync());
-    for (auto next : {LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded, LiveStory::Step::kOffered,
-                      LiveStory::Step::kDeposited, LiveStory::Step::kSubmitted, step}) {
+    for (auto next :
+         {LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded, LiveStory::Step::kOffered,
+          LiveStory::Step::kDeposited, LiveStory::Step::kSubmitted, step}) {
       auto done = story.do_step(next);
       ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
     }

@@ -43,6 +43,15 @@ Convolution::Convolution(const dnnl::engine& engine, const Layer& layer,
                                 : Dims{groups, out / groups, in / groups, kernel, kernel};
   plain_ = Md(dims, Type::f32, groups == 1 ? Tag::oihw : Tag::goihw);
   bias_ = Md(Dims{out}, Type::f32, Tag::a);
+  end_ = {nullptr, plan.rectify, plan.slope};
+  if (!plan.bf16 && Winograd::suits(layer)) {
+    forward_tiles_.emplace(engine, layer, Winograd::Way::kForward, plan.rows, plan.small_rows);
+    scratch_ = forward_tiles_->scratch_bytes();
+    if (plan.training && plan.needs_input_gradient) {
+      data_tiles_.emplace(engine, layer, Winograd::Way::kBackward, plan.rows, plan.small_rows);
+      scratch_ = std::max(scratch_, data_tiles_->scratch_bytes());
+    }
+  }
   // The first tile decides the layouts of weights; the others take them over.
   add_tile(engine, layer, plan, plan.rows, true, plan.batch_gradient);
   if (plan.small_rows != plan.rows)
@@ -51,9 +60,11 @@ Convolution::Convolution(const dnnl::engine& engine, const Layer& layer,
     if (rows > 0) add_tile(engine, layer, plan, rows, false, true);
   }
   plain_weights_ = empty_memory(plain_, engine);
-  forward_weights_ = dnnl::memory(forward_layout_, engine);
-  to_forward_ =
-      dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, forward_layout_));
+  if (forward_layout_.get_size() > 0) {
+    forward_weights_ = dnnl::memory(forward_layout_, engine);
+    to_forward_ =
+        dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, forward_layout_));
+  }
   if (data_layout_.get_size() > 0) {
     data_weights_ = dnnl::memory(data_layout_, engine);
     to_data_ = dnnl::reorder(dnnl::reorder::primitive_desc(engine, plain_, engine, data_layout_));
@@ -99,7 +110,7 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer,
                                                attr, engine);
   };
   auto hint = forward_pd(any, t.target_gradient, own_scratch());
-  if (passes && !t.forward) {
+  if (passes && !t.forward && !forward_tiles_) {
     auto attr = own_scratch();
     if (plan.rectify) {
       dnnl::post_ops after;
@@ -111,7 +122,7 @@ void Convolution::add_tile(const dnnl::engine& engine, const Layer& layer,
     t.scratch_forward = pd.scratchpad_desc();
     forward_layout_ = pd.weights_desc();
   }
-  if (passes && plan.training && plan.needs_input_gradient && !t.data) {
+  if (passes && plan.training && plan.needs_input_gradient && !t.data && !data_tiles_) {
     dnnl::convolution_backward_data::primitive_desc pd(
         {kDirect, t.source_gradient, data_layout_.get_size() > 0 ? data_layout_ : any,
          t.target_gradient, strides, padding, padding},
@@ -144,9 +155,11 @@ void Convolution::set_weights(dnnl::stream& stream, const float* weights) {
                                      {DNNL_ARG_TO, to.get()}};
     check(dnnl_primitive_execute(reorder.get(), stream.get(), 2, args));
   };
-  move(to_forward_, forward_weights_);
+  if (forward_layout_.get_size() > 0) move(to_forward_, forward_weights_);
   if (data_layout_.get_size() > 0) move(to_data_, data_weights_);
   check(dnnl_stream_wait(stream.get()));
+  if (forward_tiles_) forward_tiles_->set_weights(weights);
+  if (data_tiles_) data_tiles_->set_weights(weights);
 }
 
 Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) : of_(of) {
@@ -161,6 +174,8 @@ Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) :
   bias_gradient_ = empty_memory(of.bias_, engine);
   if (of.blocked_.get_size() > 0) blocked_ = empty_memory(of.blocked_, engine);
   plain_ = empty_memory(of.plain_, engine);
+  if (of.forward_tiles_) forward_tiles_.emplace(engine, *of.forward_tiles_);
+  if (of.data_tiles_) data_tiles_.emplace(engine, *of.data_tiles_);
 }
 
 void Convolution::Runner::run(dnnl::stream& stream, const dnnl::primitive& primitive,
@@ -171,6 +186,11 @@ void Convolution::Runner::run(dnnl::stream& stream, const dnnl::primitive& primi
 
 void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const void* x,
                                   const float* bias, float* y, void* scratch) {
+  if (forward_tiles_) {
+    Winograd::End end = of_.end_;
+    if (of_.has_bias_) end.bias = bias;
+    return forward_tiles_->run(stream, rows, static_cast<const float*>(x), end, y, scratch);
+  }
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.source, x);
@@ -187,6 +207,8 @@ void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const voi
 
 void Convolution::Runner::backward_data(dnnl::stream& stream, uint32_t rows, const void* dy,
                                         float* dx, void* scratch) {
+  if (data_tiles_)
+    return data_tiles_->run(stream, rows, static_cast<const float*>(dy), {}, dx, scratch);
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.target_gradient, dy);

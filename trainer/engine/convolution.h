@@ -1,15 +1,18 @@
 // One convolution on oneDNN: its primitives, shared by all workers and fixed when the network is
-// compiled. Layout channels last. Scratch memory belongs to whoever runs it: a primitive with a
+// compiled; forward and towards the input by way of Winograd's transform where that is faster.
+// Layout channels last. Scratch memory belongs to whoever runs it: a primitive with a
 // scratchpad of its own, run by two threads, gives wrong norms now and then.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <dnnl.hpp>
 
 #include "trainer/engine/graph.h"
+#include "trainer/engine/winograd.h"
 
 namespace souk::trainer {
 
@@ -61,6 +64,7 @@ class Convolution {
     };
     std::vector<Memories> memories_;  // one for each tile
     dnnl::memory bias_, bias_gradient_, blocked_, plain_;
+    std::optional<Winograd::Runner> forward_tiles_, data_tiles_;
   };
 
   // From the model's weights; for all threads, between passes.
@@ -93,6 +97,8 @@ class Convolution {
 
   uint32_t full_ = 0, small_ = 0;
   bool has_bias_ = false;
+  Winograd::End end_;                                   // without the bias
+  std::optional<Winograd> forward_tiles_, data_tiles_;  // in place of those primitives
   std::vector<Tile> tiles_;
   dnnl::memory::desc plain_, bias_, forward_layout_, data_layout_, blocked_;
   dnnl::memory forward_weights_, data_weights_, plain_weights_;

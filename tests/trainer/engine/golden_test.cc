@@ -127,7 +127,7 @@ TEST(Golden, Vgg9) {
   // Without norms its loss starts at 9: at a rate of 0.01 the smallest difference grows tenfold in
   // a few steps.
   auto spec = bench_spec("vgg9");
-  compare(spec, data_for(spec, 8), 2e-3, 0.001);
+  compare(spec, data_for(spec, 8), 2e-3, 0.0005);
 }
 
 TEST(Golden, ResNet32WithGroupNorm) {
