@@ -355,7 +355,7 @@ class Reader {
       }
       if (out.count(name) != 0) return bad("expected each member once");
       skip_space();
-      if (!accept(":")) return bad("expected :");
+      if (!accept(":")) return bad("expected a colon");
       skip_space();
       auto member = TRY(read(depth + 1));
       out.emplace(name, std::move(member));

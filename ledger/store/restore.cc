@@ -47,7 +47,9 @@ class Restorer {
     std::vector<FilledTile> filled;
     tree_.append(last_leaf_, filled);
     for (const auto& one : filled) {
-      if (insert_tile(tile_, node_, one) != SQLITE_DONE) return broken_file("to write a tile");
+      int code = insert_tile(tile_, node_, one);
+      if (code != SQLITE_DONE)
+        return sqlite_error(connection_.without_room(code), "to write a tile");
     }
     if (tree_.size() % kChunk != 0) return Done{};
     TRY(connection_.execute("COMMIT"));
@@ -88,6 +90,13 @@ class Restorer {
   TimeMs time_ = 0;
 };
 
+Status restore_to(const std::string& path, const NoteKey& key, const std::string& checkpoint,
+                  const LedgerStore::EachLeaf& each_leaf) {
+  auto restorer = TRY(Restorer::open(path));
+  TRY(each_leaf([&](uint64_t, ByteView leaf) { return restorer.add(leaf); }));
+  return restorer.finish(key, checkpoint);
+}
+
 }  // namespace
 
 std::string unfinished_name(const std::string& path) {
@@ -106,13 +115,18 @@ Status publish_file(const std::string& from, const std::string& to) {
   if (failure == std::errc::file_exists) {
     return Error(Code::kConflict, "ledger file: expected none at this path");
   }
+  if (failure == std::errc::no_space_on_device)
+    return Error(Code::kTryAgain, "ledger file: expected room on the disk");
   if (failure) return broken_file("to give the new file its name");
   std::filesystem::remove(from, failure);
   std::string folder = std::filesystem::path(to).parent_path().string();
   int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   bool synced = fd >= 0 && fsync(fd) == 0;
   if (fd >= 0) close(fd);
-  if (!synced) return broken_file("to sync its folder");
+  if (!synced) {
+    std::filesystem::remove(to, failure);  // nobody was told of it
+    return broken_file("to sync its folder");
+  }
   return Done{};
 }
 
@@ -123,12 +137,10 @@ Status LedgerStore::restore(const std::string& path, const NoteKey& key,
     return Error(Code::kConflict, "ledger file: expected none at this path");
   }
   std::string unfinished = unfinished_name(path);
-  {
-    auto restorer = TRY(Restorer::open(unfinished));
-    TRY(each_leaf([&](uint64_t, ByteView leaf) { return restorer.add(leaf); }));
-    TRY(restorer.finish(key, checkpoint));
-  }
-  return publish_file(unfinished, path);
+  auto made = restore_to(unfinished, key, checkpoint, each_leaf);
+  if (made) made = publish_file(unfinished, path);
+  if (!made) unfinished_name(path);  // and what was made so far is gone
+  return made;
 }
 
 }  // namespace souk::ledger

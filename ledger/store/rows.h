@@ -57,7 +57,7 @@ struct Head {
 };
 Result<Head> read_head(Reader& reader);
 
-// A file is made under another name, with leftovers of it gone, until it is whole.
+// A file is made under another name until it is whole. Removes what is left of an earlier attempt.
 std::string unfinished_name(const std::string& path);
 // Gives it its name: after this it is durable. kConflict when there is one.
 Status publish_file(const std::string& from, const std::string& to);

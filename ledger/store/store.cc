@@ -17,6 +17,25 @@ namespace {
 
 constexpr size_t kCachedTiles = 4096;  // 64 MiB: the hashes of a million entries
 
+// The tables of a ledger without entries.
+Status make_empty(const std::string& path) {
+  auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+  TRY(connection.execute(kPageSize));
+  TRY(connection.execute("PRAGMA journal_mode = WAL"));
+  TRY(connection.execute("PRAGMA synchronous = FULL"));
+  TRY(connection.execute("BEGIN EXCLUSIVE"));
+  TRY(connection.execute(kCreateSchema));
+  TRY(connection.execute(kCreateTiles));
+  auto head = TRY(connection.prepare("INSERT INTO head VALUES(1, 0, ?1, zeroblob(32), 0, '')"));
+  auto root = empty_root();
+  head.bind(1, ByteView(root));
+  TRY(head.step());
+  head.restart();
+  TRY(connection.execute("COMMIT"));
+  // Into the file itself: a full disk is said here, not swallowed when the connection closes.
+  return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
 Error doubtful() {
   return broken_file("to know whether the last write happened; reopen the ledger");
 }
@@ -132,22 +151,12 @@ Result<LedgerStore> LedgerStore::create(const std::string& path) {
   }
   // Under another name until it is whole: a crash leaves nothing at `path`.
   std::string unfinished = unfinished_name(path);
-  {
-    auto connection = TRY(Connection::open(unfinished, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    TRY(connection.execute(kPageSize));
-    TRY(connection.execute("PRAGMA journal_mode = WAL"));
-    TRY(connection.execute("PRAGMA synchronous = FULL"));
-    TRY(connection.execute("BEGIN EXCLUSIVE"));
-    TRY(connection.execute(kCreateSchema));
-    TRY(connection.execute(kCreateTiles));
-    auto head = TRY(connection.prepare("INSERT INTO head VALUES(1, 0, ?1, zeroblob(32), 0, '')"));
-    auto root = empty_root();
-    head.bind(1, ByteView(root));
-    TRY(head.step());
-    head.restart();
-    TRY(connection.execute("COMMIT"));
-  }  // the last connection folds the write-ahead log into the file
-  TRY(publish_file(unfinished, path));
+  auto made = make_empty(unfinished);
+  if (made) made = publish_file(unfinished, path);
+  if (!made) {
+    unfinished_name(path);  // and what was made so far is gone
+    return std::move(made).take_error();
+  }
   return open(path);
 }
 
@@ -165,7 +174,7 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
   }
   bool older = false;
   {
-    auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE));
+    auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
     auto number = TRY(connection.prepare("PRAGMA application_id"));
     TRY(number.step());
     if (number.integer(0) != kApplicationId) {
@@ -176,13 +185,14 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
     older = version.integer(0) != kSchemaVersion;
   }
   if (older) TRY(migrate(path));
-  auto writer = TRY(Writer::open(path));
   auto reader = TRY(Reader::open(path));
   auto head = TRY(read_head(reader));
   auto row = TRY(reader.connection.prepare("SELECT vkey FROM log WHERE id = 1"));
   auto step = TRY(row.step());
   std::string vkey = step == Statement::Step::kRow ? row.text(0) : "";
   row.restart();
+  // Last, as it folds the write-ahead log into the file: what is no ledger stays as it was.
+  auto writer = TRY(Writer::open(path));
   return LedgerStore(std::make_unique<Impl>(path, std::move(writer), std::move(reader),
                                             std::move(head), std::move(vkey)));
 }

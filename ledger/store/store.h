@@ -50,10 +50,11 @@ struct NonceAnswer {
 // second one that appends loses the compare-and-swap on the head.
 class LedgerStore {
  public:
-  // A new file. kConflict when there is one already.
+  // A new file. kConflict when there is one already, kTryAgain on a full disk; on every error
+  // nothing of it is left.
   static Result<LedgerStore> create(const std::string& path);
   // kNotFound when there is no file; kBroken when the entries on disk do not add up
-  // to the head and its checkpoint.
+  // to the head and its checkpoint, or it is no ledger: the file is then as it was.
   static Result<LedgerStore> open(const std::string& path);
 
   // A new file from all leaves of a ledger and a checkpoint over them by `key`. Does not

@@ -16,8 +16,11 @@ constexpr size_t kMaxLeaf = 65535;
 // 256 leaves of the largest size with their lengths.
 constexpr uint64_t kMaxFile = kTileWidth * (kMaxLeaf + 2);
 
-Error broken(const std::string& expected) {
-  return Error(Code::kBroken, "tiles: expected " + expected);
+// Of a write that failed just now.
+Error unwritten(const std::string& expected, int cause = errno) {
+  bool full = cause == ENOSPC || cause == EDQUOT;
+  return Error(full ? Code::kTryAgain : Code::kBroken,
+               (full ? "disk full: expected " : "tiles: expected ") + expected);
 }
 
 // A file descriptor and its end.
@@ -64,8 +67,10 @@ Result<Bytes> read_whole(const std::string& path) {
 Result<TilesBuilder> TilesBuilder::open(std::string directory) {
   std::error_code failure;
   std::filesystem::create_directories(directory, failure);
+  if (failure == std::errc::no_space_on_device)
+    return unwritten("to make " + directory, failure.value());
   if (failure || !std::filesystem::is_directory(directory, failure)) {
-    return Error(Code::kConflict, "tiles: expected a directory that can be made");
+    return Error(Code::kMalformed, directory + ": expected a directory that can be made");
   }
   return TilesBuilder(std::move(directory));
 }
@@ -76,16 +81,18 @@ Status TilesBuilder::put(const TilePath& path, ByteView bytes) {
   std::error_code failure;
   if (folder != made_) {
     std::filesystem::create_directories(folder, failure);
-    if (failure) return broken("to make " + folder);
+    if (failure) return unwritten("to make " + folder, failure.value());
     made_ = folder;
   }
   {
     File out(file, O_WRONLY | O_CREAT | O_EXCL);
     if (out.is_open()) {
-      if (!out.write(bytes)) return broken("to write " + file);
-      return Done{};
+      if (out.write(bytes)) return Done{};
+      Error failed = unwritten("to write " + file);
+      ::unlink(file.c_str());  // a part of a tile is none
+      return failed;
     }
-    if (errno != EEXIST) return broken("to make " + file);
+    if (errno != EEXIST) return unwritten("to make " + file);
   }
   auto there = TRY(read_whole(file));
   if (std::equal(there.begin(), there.end(), bytes.begin(), bytes.end())) return Done{};
@@ -97,12 +104,14 @@ Status TilesBuilder::put_text(const std::string& name, std::string_view text) co
   {
     File out(file + ".new", O_WRONLY | O_CREAT | O_TRUNC);
     if (!out.is_open() || !out.write(as_bytes(text)) || ::fsync(out.number()) != 0) {
-      return broken("to write " + file);
+      Error failed = unwritten("to write " + file);
+      ::unlink((file + ".new").c_str());
+      return failed;
     }
   }
   std::error_code failure;
   std::filesystem::rename(file + ".new", file, failure);
-  if (failure) return broken("to write " + file);
+  if (failure) return unwritten("to write " + file, failure.value());
   return Done{};
 }
 
@@ -141,7 +150,8 @@ Status TilesBuilder::finish() {
     TRY(put(path, tree_.edge(level)->bytes()));
   }
   File folder(directory_, O_RDONLY | O_DIRECTORY);
-  if (!folder.is_open() || ::syncfs(folder.number()) != 0) return broken("to sync " + directory_);
+  if (!folder.is_open() || ::syncfs(folder.number()) != 0)
+    return unwritten("to sync " + directory_);
   return Done{};
 }
 
@@ -183,7 +193,11 @@ Status each_leaf(const FetchTileFile& fetch, uint64_t size,
         width = kTileWidth;
       }
     }
-    if (!bytes) return std::move(bytes).take_error().within(path.text());
+    if (!bytes) {
+      Error failed = std::move(bytes).take_error();
+      bool named = failed.expected().find(path.text()) != std::string::npos;
+      return named ? failed : std::move(failed).within(path.text());
+    }
     auto leaves = parse_bundle(*bytes, width);
     if (!leaves) return std::move(leaves).take_error().within(path.text());
     for (uint64_t i = 0; i < path.width; ++i) TRY(visit(index * kTileWidth + i, (*leaves)[i]));

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "ledger/crypto/hash.h"
+#include "ledger/store/rows.h"
 #include "ledger/store/sqlite.h"
 
 namespace souk::ledger {
@@ -58,6 +59,20 @@ std::string origin_hash(const std::string& origin) {
   return to_hex(ByteView(sha256(as_bytes(origin))));
 }
 
+Status make_new(const std::string& path, const std::string& witness_vkey) {
+  auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+  TRY(connection.execute("PRAGMA journal_mode = WAL"));
+  TRY(connection.execute("PRAGMA synchronous = FULL"));
+  TRY(connection.execute("BEGIN EXCLUSIVE"));
+  TRY(connection.execute(kCreateSchema));
+  auto row = TRY(connection.prepare("INSERT INTO witness VALUES(1, ?1, 0)"));
+  row.bind(1, witness_vkey);
+  TRY(row.step());
+  row.restart();
+  TRY(connection.execute("COMMIT"));
+  return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
 Result<WitnessStore::Latest> read_latest(Statement& row) {
   WitnessStore::Latest out;
   for (uint8_t byte : row.blob(0)) out.size = out.size << 8 | byte;
@@ -104,17 +119,13 @@ Result<WitnessStore> WitnessStore::create(const std::string& path,
   if (std::filesystem::exists(path, failure) || failure) {
     return Error(Code::kConflict, "witness file: expected none at this path");
   }
-  {
-    auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
-    TRY(connection.execute("PRAGMA journal_mode = WAL"));
-    TRY(connection.execute("PRAGMA synchronous = FULL"));
-    TRY(connection.execute("BEGIN EXCLUSIVE"));
-    TRY(connection.execute(kCreateSchema));
-    auto row = TRY(connection.prepare("INSERT INTO witness VALUES(1, ?1, 0)"));
-    row.bind(1, witness_vkey);
-    TRY(row.step());
-    row.restart();
-    TRY(connection.execute("COMMIT"));
+  // Under another name until it is whole: a crash leaves nothing at `path`.
+  std::string unfinished = unfinished_name(path);
+  auto made = make_new(unfinished, witness_vkey);
+  if (made) made = publish_file(unfinished, path);
+  if (!made) {
+    unfinished_name(path);  // and what was made so far is gone
+    return std::move(made).take_error();
   }
   return open(path);
 }
@@ -125,6 +136,17 @@ Result<WitnessStore> WitnessStore::open(const std::string& path) {
     return Error(Code::kNotFound,
                  "witness file: expected one at this path; `souk-witness init` makes it");
   }
+  {  // for reading only: what is no witness's file stays as it was
+    auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
+    auto number = TRY(connection.prepare("PRAGMA application_id"));
+    TRY(number.step());
+    if (number.integer(0) != kWitnessApplicationId) {
+      return broken("the application number of a witness");
+    }
+    auto row = TRY(connection.prepare("PRAGMA integrity_check(1)"));
+    TRY(row.step());
+    if (row.text(0) != "ok") return broken("sound database pages");
+  }
   auto connection = TRY(Connection::open(path, SQLITE_OPEN_READWRITE));
   TRY(connection.execute("PRAGMA journal_mode = WAL"));
   TRY(connection.execute("PRAGMA synchronous = FULL"));
@@ -132,11 +154,6 @@ Result<WitnessStore> WitnessStore::open(const std::string& path) {
   TRY(connection.execute("PRAGMA cell_size_check = ON"));
   std::string vkey;
   {
-    auto number = TRY(connection.prepare("PRAGMA application_id"));
-    TRY(number.step());
-    if (number.integer(0) != kWitnessApplicationId) {
-      return broken("the application number of a witness");
-    }
     auto row = TRY(connection.prepare("SELECT vkey FROM witness WHERE id = 1"));
     auto step = TRY(row.step());
     if (step == Statement::Step::kDone) return broken("the witness's key");

@@ -28,7 +28,8 @@ class WitnessStore {
   };
 
   // A new file for the witness with this vkey. kConflict when there is one already: a
-  // witness that began anew would cosign whatever it is shown.
+  // witness that began anew would cosign whatever it is shown. On every error nothing of it is
+  // left.
   static Result<WitnessStore> create(const std::string& path, const std::string& witness_vkey);
   // kNotFound when there is no file, kBroken when it is not a witness's.
   static Result<WitnessStore> open(const std::string& path);

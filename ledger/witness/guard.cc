@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <utility>
 
@@ -23,19 +24,24 @@ std::string text_of(uint64_t count) {
 
 bool write_count(int fd, uint64_t count) {
   auto text = text_of(count);
-  return pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()) &&
-         fdatasync(fd) == 0;
+  auto written = pwrite(fd, text.data(), text.size(), 0);
+  if (written >= 0 && written != static_cast<ssize_t>(text.size())) errno = ENOSPC;
+  return written == static_cast<ssize_t>(text.size()) && fdatasync(fd) == 0;
 }
 
 }  // namespace
 
 Status CountGuard::create(const std::string& path) {
   int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return Error(Code::kConflict, "witness count file: expected to make a new one");
-  bool written = write_count(fd, 0) && fsync(fd) == 0;
-  close(fd);
-  if (!written) return broken("to write it");
-  return Done{};
+  if (fd < 0 && errno == EEXIST)
+    return Error(Code::kConflict, "witness count file: expected to make a new one");
+  bool written = fd >= 0 && write_count(fd, 0) && fsync(fd) == 0;
+  int cause = errno;
+  if (fd >= 0) close(fd);
+  if (written) return Done{};
+  if (fd >= 0) unlink(path.c_str());
+  if (cause != ENOSPC && cause != EDQUOT) return broken("to write it");
+  return Error(Code::kTryAgain, "witness count file: expected room on the disk");
 }
 
 Result<CountGuard> CountGuard::open(const std::string& path) {

@@ -12,7 +12,7 @@ namespace souk::ledger {
 // For one thread at a time.
 class CountGuard {
  public:
-  // A new file holding 0. kConflict when there is one.
+  // A new file holding 0. kConflict when there is one, kTryAgain on a full disk.
   static Status create(const std::string& path);
   // kNotFound when there is no file, kBroken when it is not one of ours.
   static Result<CountGuard> open(const std::string& path);

@@ -66,7 +66,7 @@ Status make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return disk_error("make a directory");
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return Error(Code::kBroken, "expected a directory for blobs");
+    return Error(Code::kMalformed, path + ": expected a directory for blobs");
   }
   return Done{};
 }

@@ -21,7 +21,8 @@ bool is_upload_id(const std::string& text);
 // Thread safe; one store per directory, held by a lock on DIR/lock.
 class BlobStore {
  public:
-  // Makes the directory if need be. kConflict if another process has it open.
+  // Makes the directory if need be. kConflict if another process has it open, kMalformed if there
+  // is something else of this name.
   static Result<BlobStore> open(const std::string& directory);
   ~BlobStore();
   BlobStore(BlobStore&&) noexcept;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 
@@ -26,39 +27,23 @@ size_t width(const std::string& text) {
 
 }  // namespace
 
-ExitStatus exit_status(const Error& error) {
-  switch (error.code()) {
-    case Code::kMalformed:
-      return ExitStatus::kUsage;
-    case Code::kUnauthentic:
-    case Code::kRefused:
-    case Code::kNotFound:
-    case Code::kConflict:
-    case Code::kExhausted:
-      return ExitStatus::kNo;
-    case Code::kTryAgain:
-      return ExitStatus::kCannotNow;
-    case Code::kBroken:
-      return ExitStatus::kInternal;
-  }
-  return ExitStatus::kInternal;
-}
-
 ExitStatus print(const Result<Answer>& answer, bool as_json) {
   ExitStatus status = answer ? answer->status : exit_status(answer.error());
   if (!answer) {
     std::fprintf(stderr, "souk: %s\n", printable(answer.error().expected()).c_str());
-    if (as_json) {
-      Json error = Json::Object{{"error", Json::Object{{"code", code_name(answer.error().code())},
-                                                       {"message", answer.error().expected()}}}};
-      std::printf("%s\n", canonical(error).c_str());
-    }
+    if (as_json) std::printf("%s\n", canonical(error_json(answer.error())).c_str());
   } else if (as_json) {
     std::printf("%s\n", answer_json(answer->json).c_str());
   } else if (!answer->text.empty()) {
     std::printf("%s\n", answer->text.c_str());
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) status = ExitStatus::kInternal;
+  if (answer && !answer->complaint.empty())
+    std::fprintf(stderr, "souk: %s\n", printable(answer->complaint).c_str());
+  errno = 0;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    status = errno == ENOSPC ? ExitStatus::kCannotNow : ExitStatus::kInternal;
+    std::fputs("souk: expected to write the answer to standard output\n", stderr);
+  }
   return status;
 }
 

@@ -8,24 +8,18 @@
 
 #include "ledger/base/clock.h"
 #include "ledger/codec/json.h"
+#include "market_api/outcome/outcome.h"
 
 namespace souk::market {
-
-enum class ExitStatus : int {
-  kYes = 0,
-  kNo = 1,         // refused, not so, not found
-  kUsage = 2,      // the call or a file is malformed
-  kCannotNow = 3,  // network, busy: try again
-  kInternal = 4,
-};
 
 struct Answer {
   Json::Object json;
   std::string text;  // without the last newline
   ExitStatus status = ExitStatus::kYes;
+  // With kUsage, where the answer itself says at length what is malformed: the sentence for stderr.
+  std::string complaint = {};
 };
 
-ExitStatus exit_status(const Error& error);
 // Prints and answers the status for main().
 ExitStatus print(const Result<Answer>& answer, bool as_json);
 

@@ -1,4 +1,5 @@
 // souk ledger audit.
+#include "ledger/proof/checkpoint.h"
 #include "ledger/proof/policy_check.h"
 #include "market_api/cli/log_verbs.h"
 #include "market_api/client/audit.h"
@@ -70,6 +71,8 @@ Answer audit_answer(const LedgerAudit& audit) {
 Result<std::string> seen_checkpoint(const AuditOptions& options) {
   if (options.seen.empty()) return std::string();
   auto bytes = TRY(load_argument(options.seen, ledger::kMaxNoteBytes));
+  auto note = TRY(about_file(ledger::parse_note(as_text(bytes)), options.seen));
+  TRY(about_file(ledger::parse_checkpoint(note.text), options.seen));
   return to_text(bytes);
 }
 
@@ -92,15 +95,15 @@ bool is_url(const std::string& text) {
 
 Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file) {
   if (vkey.empty() == policy_file.empty()) {
-    return Error(Code::kMalformed, "expected --key VKEY or --policy FILE");
+    return Error(Code::kMalformed, "expected --key VKEY or --policy FILE with a log's tiles");
   }
   if (policy_file.empty()) {
-    auto key = TRY(ledger::NoteKey::parse(vkey));
+    auto key = TRY(about_input(ledger::NoteKey::parse(vkey), "--key"));
     return JudgeCheckpoint(
         [key](std::string_view note) { return ledger::check_under_key(note, key); });
   }
   auto text = TRY(load_argument(policy_file, ledger::kMaxPolicyBytes));
-  auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
+  auto policy = TRY(about_file(ledger::TlogPolicy::parse(as_text(text)), policy_file));
   return JudgeCheckpoint(
       [policy](std::string_view note) { return ledger::check_under_policy(note, policy); });
 }
@@ -114,11 +117,10 @@ Result<Answer> audit_tiles(const AuditOptions& options) {
   if (!options.market_id.empty()) {
     basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
   }
-  auto judge = judge_by(options.key, options.policy);
-  if (!judge) return std::move(judge).take_error().within("--tiles");
+  auto judge = TRY(judge_by(options.key, options.policy));
   bool url = is_url(options.tiles);
   if (!url && !is_directory(options.tiles)) {
-    return Error(Code::kMalformed, "--tiles: expected a directory or a URL");
+    return Error(Code::kMalformed, "--tiles: expected a directory or a URL: " + options.tiles);
   }
   auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
   if (url) {  // what cannot be asked now is not bad
@@ -126,7 +128,7 @@ Result<Answer> audit_tiles(const AuditOptions& options) {
     if (!answers && answers.error().code() == Code::kTryAgain)
       return std::move(answers).take_error().within("--tiles");
   }
-  return audit_answer(audit_log_tiles(fetch, *judge, basis));
+  return audit_answer(audit_log_tiles(fetch, judge, basis));
 }
 
 // The market to audit by: the one on the command line, else the one the identity

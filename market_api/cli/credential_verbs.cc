@@ -71,7 +71,7 @@ Result<Answer> add(Session& session, const AddOptions& options) {
   auto identity = TRY(session.identity());
   auto bytes = TRY(load_argument(options.file, 16 << 10));
   auto kept = keep_credential(identity, as_text(bytes));
-  if (!kept) return std::move(kept).take_error().within(options.file);
+  if (!kept) return about_file(std::move(kept).take_error(), options.file);
   std::string text = to_text(bytes);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   auto verified = TRY(contracts::verify_credential(text, identity.pin().market));

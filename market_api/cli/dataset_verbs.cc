@@ -13,7 +13,8 @@ namespace souk::market {
 namespace {
 
 struct PublishOptions {
-  std::string file, labels, csv, policy, label, budget_epsilon, budget_delta, name;
+  std::string file, labels, csv, policy, label, budget_epsilon, budget_delta;
+  std::optional<std::string> name;
   std::vector<std::string> drop, classes;
   contracts::Minor price = 0;
   int64_t user_cap = 1;
@@ -38,10 +39,24 @@ Result<std::string> load_policy(const std::string& path) {
   return to_text(bytes);
 }
 
+// Nobody could ever train on fewer rows or classes, and the offer stands for good.
+Status check_trainable(const trainer::Dataset& dataset, const std::string& path) {
+  if (dataset.rows() < 2) {
+    return Error(Code::kMalformed, path + ": expected at least 2 rows to train on, found " +
+                                       std::to_string(dataset.rows()));
+  }
+  if (dataset.schema.classes.size() >= 2) return Done{};
+  return Error(Code::kMalformed, path +
+                                     ": expected at least 2 classes among the labels, found 1; "
+                                     "--classes names those that other providers' rows have");
+}
+
 Result<Answer> publish_dataset(Session& session, const PublishOptions& options) {
   auto identity = TRY(session.identity());
   Offer offer;
-  offer.name = options.name.empty() ? stem(options.file) : options.name;
+  offer.name = options.name ? *options.name : stem(options.file);
+  if (offer.name.empty())
+    return Error(Code::kMalformed, "--name: expected a public name that is not empty");
   offer.provider_name = identity.name();
   offer.price = options.price;
   offer.budget_epsilon_micro = TRY(parse_scaled(options.budget_epsilon, 6, "--budget-epsilon"));
@@ -60,11 +75,12 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
   file.classes = options.classes;
   if (!options.csv.empty()) {
     auto bytes = TRY(load_argument(options.csv, size_t{16} << 20));
-    auto json = TRY(parse_json(as_text(bytes)));
+    auto json = TRY(about_file(parse_json(as_text(bytes)), options.csv));
     file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
     offer.categories = file.csv->categories();
   }
   auto dataset = TRY(load_dataset(file));
+  TRY(check_trainable(dataset, options.file));
 
   offer.policy_engine = to_hex(ByteView(policy::engine_hash()));
   offer.user_cap = options.user_cap;
@@ -148,7 +164,7 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   const auto& state = connection.view.state();
-  auto id = TRY(find_by_prefix(state.datasets(), options.id, "dataset"));
+  auto id = TRY(find_dataset(state, options.id));
   const contracts::Dataset& dataset = *state.dataset(id);
   const auto& manifest = dataset.manifest;
   Answer answer;
@@ -208,7 +224,7 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
 Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.id, "dataset"));
+  auto id = TRY(find_dataset(connection.view.state(), options.id));
   auto envelope = contracts::sign_record(contracts::DatasetRevoke{id}, identity.key(),
                                          connection.view.market());
   auto recorded = TRY(connection.line.record(envelope));
@@ -227,7 +243,7 @@ Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
 Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.id, "dataset"));
+  auto id = TRY(find_dataset(connection.view.state(), options.id));
   auto envelope =
       contracts::sign_record(contracts::DatasetErase{id}, identity.key(), connection.view.market());
   auto recorded = TRY(connection.line.record(envelope));
@@ -290,16 +306,16 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   auto showing = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "show", "One dataset with its policy and budget", showing,
                   show_dataset);
-  verb->add_option("ID", showing->id, "dataset id or its first digits")->required();
+  verb->add_option("ID", showing->id, "dataset id or its first digits, or its name")->required();
   auto revoking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "revoke", "No new contract may use this dataset", revoking,
                   revoke_dataset);
-  verb->add_option("ID", revoking->id, "dataset id or its first digits")->required();
+  verb->add_option("ID", revoking->id, "dataset id or its first digits, or its name")->required();
   auto erasing = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "erase",
                   "Destroy the dataset's key and ciphertext and leave a signed tombstone", erasing,
                   erase_dataset);
-  verb->add_option("ID", erasing->id, "dataset id or its first digits")->required();
+  verb->add_option("ID", erasing->id, "dataset id or its first digits, or its name")->required();
 }
 
 }  // namespace souk::market

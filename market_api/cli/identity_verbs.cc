@@ -31,8 +31,8 @@ Result<std::string> policy_to_pin(const std::string& path, MarketLine& line,
                                   const contracts::Follower& follower) {
   auto bytes = TRY(load_argument(path, contracts::kMaxWitnessPolicyBytes));
   auto text = to_text(bytes);
-  auto policy = TRY(ledger::TlogPolicy::parse(text));
-  auto quorum = TRY(ledger::WitnessQuorum::parse(text));
+  auto policy = TRY(about_file(ledger::TlogPolicy::parse(text), path));
+  auto quorum = TRY(about_file(ledger::WitnessQuorum::parse(text), path));
   if (!quorum.needed()) {
     return Error(Code::kMalformed, "--policy: expected a quorum of witnesses, not none");
   }

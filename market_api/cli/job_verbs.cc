@@ -186,7 +186,7 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
     // Whatever the contract does wrong, it is the file that must change.
     Error error = std::move(elaborated).take_error();
     Code code = error.code() == Code::kBroken ? Code::kBroken : Code::kMalformed;
-    return Error(code, options.file + ": " + error.expected());
+    return about_file(Error(code, error.expected()), options.file);
   }
   TRY(pin(elaborated->submit, connection.view.state(), options.pins));
 

@@ -20,6 +20,7 @@ int run(int argc, char** argv) {
       "Exit: 0 yes, 1 no, 2 malformed call or file, 3 cannot now, 4 internal.\n"
       "Money is in minor units of the market's currency. Ids may be shortened to 6 digits or "
       "more.");
+  session.json = asks_for_json(argc, argv);
   app.add_flag("--json", session.json, "print one JSON object");
   app.add_option("--as", session.as, "identity to use (default: the first one made)");
   app.add_option("--home", session.home_flag,
@@ -43,8 +44,13 @@ int run(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& success) {  // --help
-    return app.exit(success);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
+    std::string text = version ? "souk " SOUK_VERSION : app.help();
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    Answer answer{{{"help", text}}, text};
+    if (version) answer.json = {{"version", SOUK_VERSION}};
+    return static_cast<int>(print(answer, session.json));
   } catch (const CLI::ParseError& error) {
     auto unknown = app.remaining(true);
     bool no_verb =

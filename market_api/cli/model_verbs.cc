@@ -63,7 +63,7 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
   files.unlisted = trainer::Unlisted::kMissing;
   if (!csv.empty()) {
     auto bytes = TRY(load_argument(csv, size_t{16} << 20));
-    auto json = TRY(parse_json(as_text(bytes)));
+    auto json = TRY(about_file(parse_json(as_text(bytes)), csv));
     files.csv = TRY(trainer::csv_layout_from_json(json, csv));
   } else if (!files.csv && !notes.feature_names.empty()) {
     // A model of the market: its features are columns of numbers, found by name.
@@ -185,7 +185,7 @@ Result<Answer> import(Session&, const ImportOptions& options) {
 Result<Answer> verify(Session& session, const VerifyOptions& options) {
   auto bytes = TRY(load_argument(options.file, kMaxReceiptBytes));
   auto receipt = parse_receipt(as_text(bytes));
-  if (!receipt) return std::move(receipt).take_error().within(options.file);
+  if (!receipt) return about_file(std::move(receipt).take_error(), options.file);
   std::optional<MarketId> pinned;
   if (!options.market_id.empty()) {
     pinned = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));

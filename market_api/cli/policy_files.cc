@@ -44,7 +44,7 @@ Result<Question> read_question(const QuestionFiles& files) {
 Result<Json> read_json_argument(const std::string& path) {
   auto bytes = TRY(load_argument(path, 64 << 20));
   auto json = parse_json_marking_reals(as_text(bytes), 64 << 20);
-  if (!json) return std::move(json).take_error().within(path);
+  if (!json) return about_file(std::move(json).take_error(), path);
   return json;
 }
 
@@ -114,6 +114,14 @@ Result<std::string> load_policy_argument(const std::string& path) {
   return text;
 }
 
+Result<std::string> load_checked_policy(const std::string& path) {
+  auto source = TRY(load_policy_argument(path));
+  if (source.find_first_not_of(" \t\r\n") == std::string::npos)
+    return Error(Code::kMalformed, path + ": expected a policy, the file is empty");
+  TRY(about_input(policy::check_source(source), path));
+  return source;
+}
+
 ExitStatus decision_exit(policy::DecisionStatus status) {
   switch (status) {
     case policy::DecisionStatus::kAllowed:
@@ -135,7 +143,8 @@ Json decision_json(const policy::PolicyDecision& decision) {
   return json;
 }
 
-Answer decision_answer(const policy::PolicyDecision& decision) {
+Answer decision_answer(const policy::PolicyDecision& decision, const std::string& policy,
+                       const QuestionFiles& question) {
   Answer answer;
   answer.json = *decision_json(decision).object();
   answer.text = policy::status_name(decision.status);
@@ -145,6 +154,14 @@ Answer decision_answer(const policy::PolicyDecision& decision) {
   if (std::string why = reasons_text(reasons); !why.empty()) answer.text += "\n" + why;
   answer.text += "\n" + std::to_string(decision.gas) + " gas";
   answer.status = decision_exit(decision.status);
+  if (answer.status != ExitStatus::kUsage) return answer;
+  std::string why = decision.reasons.empty() ? policy::status_name(decision.status)
+                                             : decision.reasons.front().message;
+  const std::string& file = decision.status == policy::DecisionStatus::kInvalidPolicy ? policy
+                            : why.starts_with("dataset") ? question.dataset
+                            : why.starts_with("ctx")     ? question.ctx
+                                                         : question.request;
+  answer.complaint = about_file(Error(Code::kMalformed, why), file).expected();
   return answer;
 }
 

@@ -47,9 +47,14 @@ struct LimitOptions {
 // that it is refused as such.
 Result<std::string> load_policy_argument(const std::string& path);
 
+// The same of a policy that the engine would run: kMalformed says where it is not one.
+Result<std::string> load_checked_policy(const std::string& path);
+
 // The JSON of policy/SPEC.md, Decision; 0 allowed, 2 for a malformed question or
 // policy, 1 for every other refusal.
-Answer decision_answer(const policy::PolicyDecision& decision);
+// Of a malformed one it also says which of the files is malformed.
+Answer decision_answer(const policy::PolicyDecision& decision, const std::string& policy,
+                       const QuestionFiles& question);
 Json decision_json(const policy::PolicyDecision& decision);
 ExitStatus decision_exit(policy::DecisionStatus status);
 

@@ -339,10 +339,11 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
   auto limits = TRY(options.limits.limits());
   auto question = TRY(read_question(options.question));
   if (!question.wrong.empty())
-    return decision_answer(policy::refused_request(source, question.request, question.wrong));
+    return decision_answer(policy::refused_request(source, question.request, question.wrong),
+                           options.policy, options.question);
   auto decision = policy::evaluate_jailed(*jail, source, question.request, question.dataset,
                                           question.ctx, limits);
-  Answer answer = decision_answer(decision);
+  Answer answer = decision_answer(decision, options.policy, options.question);
   Json::Array read;
   std::string text;
   for (const auto& path : decision.read_set) {
@@ -503,6 +504,8 @@ Result<Answer> whatif(Session& session, const WhatIfOptions& options) {
   if (!options.request.empty()) otherwise.request = TRY(read_json_argument(options.request));
   if (!options.dataset.empty()) otherwise.dataset = TRY(read_json_argument(options.dataset));
   if (!options.ctx.empty()) otherwise.ctx = TRY(read_json_argument(options.ctx));
+  std::string current;
+  if (!options.against.empty()) current = TRY(load_policy_argument(options.against));
   const bool many_datasets = !options.datasets.empty();
   std::optional<std::vector<PolicyDecision>> was;
   std::vector<Asked> all;
@@ -515,7 +518,6 @@ Result<Answer> whatif(Session& session, const WhatIfOptions& options) {
   }
   auto now = decide_all(*jail, all, source, many_datasets && options.against.empty(), limits);
   if (!options.against.empty()) {
-    auto current = TRY(load_policy_argument(options.against));
     was = decide_all(*jail, all, current, false, limits);
   }
   Json::Array results, gains, loses;

@@ -216,8 +216,7 @@ Json question_json(const policy::analysis::Space::Question& question) {
 
 Result<Answer> prove(Session&, const ProveOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_policy_argument(options.policy));
-  TRY(policy::check_source(source));
+  auto source = TRY(load_checked_policy(options.policy));
   auto effort = TRY(options.effort.effort());
   auto proof = TRY(policy::analysis::prove(source, options.invariant, engine_of(*jail), effort));
   Answer answer;
@@ -266,10 +265,8 @@ std::string witness_text(const char* what,
 
 Result<Answer> diff(Session&, const DiffOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto a = TRY(load_policy_argument(options.a));
-  auto b = TRY(load_policy_argument(options.b));
-  TRY(policy::check_source(a));
-  TRY(policy::check_source(b));
+  auto a = TRY(load_checked_policy(options.a));
+  auto b = TRY(load_checked_policy(options.b));
   auto effort = TRY(options.effort.effort());
   auto difference = TRY(policy::analysis::compare_policies(a, b, engine_of(*jail), effort));
   Answer answer;

@@ -79,10 +79,11 @@ Result<Answer> eval(Session&, const EvalOptions& options) {
   auto source = TRY(load_policy_argument(options.policy));
   auto limits = TRY(options.limits.limits());
   auto question = TRY(read_question(options.question));
-  if (!question.wrong.empty())
-    return decision_answer(policy::refused_request(source, question.request, question.wrong));
-  return decision_answer(policy::evaluate_jailed(*jail, source, question.request, question.dataset,
-                                                 question.ctx, limits));
+  auto decision = question.wrong.empty()
+                      ? policy::evaluate_jailed(*jail, source, question.request, question.dataset,
+                                                question.ctx, limits)
+                      : policy::refused_request(source, question.request, question.wrong);
+  return decision_answer(decision, options.policy, options.question);
 }
 
 }  // namespace

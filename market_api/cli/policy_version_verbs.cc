@@ -46,17 +46,16 @@ Result<Answer> publish(Session& session, const PublishOptions& options) {
   contracts::PolicyPublish record;
   if (!options.parameters.empty()) {
     auto bytes = TRY(load_argument(options.parameters, 1 << 16));
-    record.parameters = TRY(parse_json(as_text(bytes)));
+    record.parameters = TRY(about_file(parse_json(as_text(bytes)), options.parameters));
     if (!record.parameters.object())
-      return Error(Code::kMalformed, "--parameters: expected one JSON object");
+      return Error(Code::kMalformed, options.parameters + ": expected one JSON object");
   }
   auto whole = TRY(policy::with_parameters(source, record.parameters));
   auto good = policy::check_source(whole);
   if (!good) return Error(Code::kMalformed, options.policy + ": " + good.error().expected());
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  record.dataset =
-      TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  record.dataset = TRY(find_dataset(connection.view.state(), options.dataset));
   record.source = source;
   record.engine = to_hex(ByteView(policy::engine_hash()));
   Digest version = contracts::policy_version(record.source, record.parameters, record.engine);
@@ -86,8 +85,7 @@ Result<Answer> move(Session& session, const MoveOptions& options) {
   }
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  change.dataset =
-      TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  change.dataset = TRY(find_dataset(connection.view.state(), options.dataset));
   const auto& versions = connection.view.state().dataset(change.dataset)->policies;
   const Digest* found = nullptr;
   for (const auto& [version, policy] : versions) {
@@ -118,7 +116,7 @@ Result<Answer> move(Session& session, const MoveOptions& options) {
 Result<Answer> versions(Session& session, const VersionsOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  auto id = TRY(find_by_prefix(connection.view.state().datasets(), options.dataset, "dataset"));
+  auto id = TRY(find_dataset(connection.view.state(), options.dataset));
   Answer answer;
   Json::Array all;
   std::vector<std::vector<std::string>> rows{{"VERSION", "STANDING", "POLICY", "ENTRY"}};
@@ -138,7 +136,7 @@ void add_move(CLI::App& group, Session& session, const char* name, const char* h
   auto options = std::make_shared<MoveOptions>();
   options->mode = "no-new";
   CLI::App* app = add_verb(group, session, name, help, options, verb);
-  app->add_option("DATASET", options->dataset, "id, or its first digits")->required();
+  app->add_option("DATASET", options->dataset, "id or its first digits, or its name")->required();
   app->add_option("VERSION", options->version, "its first 6 digits or more")->required();
   if (has_mode)
     app->add_option("--mode", options->mode,
@@ -152,7 +150,8 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
   auto publishing = std::make_shared<PublishOptions>();
   CLI::App* verb = add_verb(*group, session, "publish", "A further version of a dataset's policy",
                             publishing, publish);
-  verb->add_option("DATASET", publishing->dataset, "id, or its first digits")->required();
+  verb->add_option("DATASET", publishing->dataset, "id or its first digits, or its name")
+      ->required();
   verb->add_option("POLICY", publishing->policy, "Lua file")->required();
   verb->add_option("--parameters", publishing->parameters,
                    "JSON object that the policy reads as `parameters`");
@@ -166,7 +165,7 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
   auto listing = std::make_shared<VersionsOptions>();
   verb = add_verb(*group, session, "versions", "All versions of a dataset's policy", listing,
                   versions);
-  verb->add_option("DATASET", listing->dataset, "id, or its first digits")->required();
+  verb->add_option("DATASET", listing->dataset, "id or its first digits, or its name")->required();
 }
 
 }  // namespace souk::market

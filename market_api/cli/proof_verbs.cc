@@ -17,6 +17,12 @@ namespace {
 
 constexpr size_t kMaxProofFile = 4 << 20;
 
+// What stands in a file that somebody typed: said of it when it does not read.
+template <class T>
+Result<T> read_from(const std::string& file, Result<T> read) {
+  return about_file(std::move(read), file == "-" ? "stdin" : file);
+}
+
 struct ClaimOptions {
   std::string file = "-";
 };
@@ -60,7 +66,7 @@ Result<Answer> judged(const Status& verdict, std::string yes_text, Json::Object 
 
 Result<Answer> inclusion(Session&, const ClaimOptions& options) {
   auto text = TRY(load_input(options.file, kMaxProofFile));
-  auto claim = TRY(ledger::InclusionClaim::parse(as_text(text)));
+  auto claim = TRY(read_from(options.file, ledger::InclusionClaim::parse(as_text(text))));
   return judged(
       claim.check(),
       "leaf " + std::to_string(claim.index) + " is in the tree of " + std::to_string(claim.size),
@@ -72,7 +78,7 @@ Result<Answer> inclusion(Session&, const ClaimOptions& options) {
 
 Result<Answer> consistency(Session&, const ClaimOptions& options) {
   auto text = TRY(load_input(options.file, kMaxProofFile));
-  auto claim = TRY(ledger::ConsistencyClaim::parse(as_text(text)));
+  auto claim = TRY(read_from(options.file, ledger::ConsistencyClaim::parse(as_text(text))));
   return judged(claim.check(),
                 "the tree of " + std::to_string(claim.size2) + " extends that of " +
                     std::to_string(claim.size1),
@@ -84,7 +90,7 @@ Result<Answer> consistency(Session&, const ClaimOptions& options) {
 
 Result<Answer> verify_signature(Session&, const ClaimOptions& options) {
   auto text = TRY(load_input(options.file, size_t{64} << 20));
-  auto claim = TRY(ledger::SignatureClaim::parse(as_text(text)));
+  auto claim = TRY(read_from(options.file, ledger::SignatureClaim::parse(as_text(text))));
   return judged(claim.check(), "the signature holds", {});
 }
 
@@ -109,11 +115,11 @@ std::string shown(const std::string& name) {
 Result<Result<ledger::PolicyVerdict>> judge_checkpoint(const std::string& note,
                                                        const CheckOptions& options) {
   if (!options.key.empty()) {
-    auto key = TRY(ledger::NoteKey::parse(options.key));
+    auto key = TRY(about_input(ledger::NoteKey::parse(options.key), "--key"));
     return ledger::check_under_key(note, key);
   }
   auto text = TRY(load_input(options.policy, ledger::kMaxPolicyBytes + 1));
-  auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
+  auto policy = TRY(read_from(options.policy, ledger::TlogPolicy::parse(as_text(text))));
   return ledger::check_under_policy(note, policy);
 }
 
@@ -122,9 +128,9 @@ Result<Answer> check(Session&, const CheckOptions& options) {
     return Error(Code::kMalformed, "expected --key VKEY or --policy FILE");
   }
   auto text = TRY(load_input(options.file, kMaxProofFile));
-  auto proof = TRY(ledger::parse_tlog_proof(as_text(text)));
-  auto note = TRY(ledger::parse_note(proof.checkpoint));
-  auto checkpoint = TRY(ledger::parse_checkpoint(note.text));
+  auto proof = TRY(read_from(options.file, ledger::parse_tlog_proof(as_text(text))));
+  auto note = TRY(read_from(options.file, ledger::parse_note(proof.checkpoint)));
+  auto checkpoint = TRY(read_from(options.file, ledger::parse_checkpoint(note.text)));
   Json::Object json = checkpoint_json(checkpoint);
   json["index"] = Json::wide(proof.index);
   json["leaf_checked"] = !options.leaf.empty();
@@ -160,7 +166,7 @@ Result<NoteKeys> note_keys(const std::vector<std::string>& vkeys) {
   NoteKeys out;
   std::map<std::pair<std::string, uint32_t>, Bytes> known;
   for (const auto& text : vkeys) {
-    auto vkey = TRY(ledger::Vkey::parse(text));
+    auto vkey = TRY(about_input(ledger::Vkey::parse(text), "--key"));
     auto [at, is_new] = known.try_emplace({vkey.name, vkey.id}, vkey.key);
     if (!is_new && at->second != vkey.key) {
       return Error(Code::kMalformed, "--key: expected keys of different names or hashes");
@@ -201,7 +207,7 @@ Result<std::vector<std::string>> signers_of(const ledger::Note& note, const Note
 Result<Answer> verify_note(Session&, const NoteOptions& options) {
   auto keys = TRY(note_keys(options.keys));
   auto text = TRY(load_input(options.file, ledger::kMaxNoteBytes + 1));
-  auto note = TRY(ledger::parse_note(as_text(text)));
+  auto note = TRY(read_from(options.file, ledger::parse_note(as_text(text))));
   Json::Object json;
   if (auto checkpoint = ledger::parse_checkpoint(note.text)) json = checkpoint_json(*checkpoint);
   json["signatures"] = note.signatures.size();
@@ -237,7 +243,7 @@ std::set<std::string> cosigner_names(const ledger::TlogPolicy& policy,
 
 Result<Answer> check_policy(Session&, const PolicyOptions& options) {
   auto text = TRY(load_input(options.file, ledger::kMaxPolicyBytes + 1));
-  auto policy = TRY(ledger::TlogPolicy::parse(as_text(text)));
+  auto policy = TRY(read_from(options.file, ledger::TlogPolicy::parse(as_text(text))));
   Json::Object json{{"logs", policy.logs().size()},
                     {"witnesses", policy.witnesses().size()},
                     {"groups", policy.groups().size()},

@@ -1,5 +1,6 @@
 #include "market_api/cli/session.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace souk::market {
@@ -83,6 +84,33 @@ Result<Bytes> load_argument(const std::string& path, size_t max_bytes) {
   auto bytes = load_file(path, max_bytes);
   if (!bytes) return as_usage(std::move(bytes).take_error());
   return bytes;
+}
+
+Result<DatasetId> find_dataset(const contracts::MarketState& state, const std::string& text) {
+  bool hex = text.size() >= 6 && text.size() <= 64 &&
+             text.find_first_not_of("0123456789abcdef") == std::string::npos;
+  std::vector<const contracts::Dataset*> found;
+  for (const auto& [id, dataset] : state.datasets()) {
+    bool by_id = hex && to_hex(id).starts_with(text);
+    if (by_id || dataset.manifest.name == text) found.push_back(&dataset);
+  }
+  if (found.size() == 1) return found.front()->id;
+  if (found.empty()) {
+    return Error(Code::kNotFound, "no dataset " + text +
+                                      " on the ledger: expected an id, 6 or more of its first "
+                                      "digits, or a name");
+  }
+  constexpr size_t kShown = 10;
+  std::string list;
+  for (size_t i = 0; i < std::min(found.size(), kShown); ++i) {
+    list += (i == 0 ? "" : ", ") + short_hex(to_hex(found[i]->id)) + " (" +
+            found[i]->manifest.name + " of " + found[i]->manifest.provider_name +
+            (found[i]->erased    ? ", erased)"
+             : found[i]->revoked ? ", revoked)"
+                                 : ")");
+  }
+  if (found.size() > kShown) list += " and " + std::to_string(found.size() - kShown) + " more";
+  return Error(Code::kMalformed, "dataset " + text + ": expected one, this may be " + list);
 }
 
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help) {

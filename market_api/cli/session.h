@@ -87,6 +87,10 @@ Result<Name> find_by_prefix(const std::map<Name, Value>& known, const std::strin
   return *found;
 }
 
+// The dataset with this id, with this prefix of an id, or with this name. kMalformed lists the
+// candidates when there are several; kNotFound.
+Result<DatasetId> find_dataset(const contracts::MarketState& state, const std::string& text);
+
 // Each adds its verbs to the command line; the parsed verb becomes session.verb.
 void add_identity_verbs(CLI::App& app, Session& session);    // init whoami version
 void add_dataset_verbs(CLI::App& app, Session& session);     // dataset publish|list|show|revoke

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include <chrono>
+#include <filesystem>
 
 #include "ledger/proof/checkpoint.h"
 #include "ledger/store/ledger_file.h"
@@ -58,6 +59,22 @@ class MappedFile {
   size_t length_;
 };
 
+// A folder that a verb fills: as it was when the verb fails, if it was not there before.
+class Filling {
+ public:
+  explicit Filling(const std::string& folder) : folder_(path_exists(folder) ? "" : folder) {}
+  ~Filling() {
+    std::error_code ignored;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  }
+  Filling(const Filling&) = delete;
+  Filling& operator=(const Filling&) = delete;
+  void done() { folder_.clear(); }
+
+ private:
+  std::string folder_;
+};
+
 // Whatever stands between newlines is a leaf; a newline at the end begins none.
 Result<Answer> build(Session&, const BuildOptions& options) {
   Bytes piped;
@@ -71,6 +88,7 @@ Result<Answer> build(Session&, const BuildOptions& options) {
     text = file->text();
   }
   auto start = std::chrono::steady_clock::now();
+  Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
   uint64_t wanted = options.size.value_or(UINT64_MAX);
   while (!text.empty() && builder.tree().size() < wanted) {
@@ -84,6 +102,7 @@ Result<Answer> build(Session&, const BuildOptions& options) {
                                        ", the leaves there are");
   }
   TRY(builder.finish());
+  filling.done();
   std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Answer answer;
   auto root = builder.tree().root();
@@ -103,11 +122,11 @@ std::string ledger_path(const std::string& data) {
 
 // A log as its server shows it: every entry, under a checkpoint that is believed, or no log.
 Result<Answer> export_served(const ExportOptions& options) {
-  auto judge = judge_by(options.key, options.policy);
-  if (!judge) return std::move(judge).take_error().within("--url");
+  auto judge = TRY(judge_by(options.key, options.policy));
   auto fetch = served_files(options.url);
   auto note = TRY(fetch("checkpoint"));
-  auto verdict = TRY((*judge)(as_text(note)));
+  auto verdict = TRY(judge(as_text(note)));
+  Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
   TRY(ledger::each_leaf(fetch, verdict.checkpoint.size,
                         [&](uint64_t, ByteView leaf) { return builder.add(leaf); }));
@@ -119,6 +138,7 @@ Result<Answer> export_served(const ExportOptions& options) {
   }
   TRY(builder.put_text("vkey", verdict.log_key + "\n"));
   TRY(builder.put_text("checkpoint", as_text(note)));
+  filling.done();
   Answer answer;
   answer.json = {{"root", verdict.checkpoint.root},
                  {"size", verdict.checkpoint.size},
@@ -137,13 +157,18 @@ Result<Answer> export_ledger(Session&, const ExportOptions& options) {
   if (!options.url.empty()) return export_served(options);
   std::string path = ledger_path(options.data);
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
-  auto file = TRY(ledger::LedgerFile::open(path));
-  auto head = TRY(file.head());
-  auto vkey = TRY(file.log_key());
-  auto key = TRY(ledger::NoteKey::parse(vkey));
-  auto checkpoint = TRY(ledger::open_checkpoint(head.checkpoint, key));
+  auto file = TRY(about_input(ledger::LedgerFile::open(path), path));
+  auto head = TRY(about_input(file.head(), path));
+  auto vkey = TRY(about_input(file.log_key(), path));
+  auto key = TRY(about_input(ledger::NoteKey::parse(vkey), path));
+  auto checkpoint = TRY(about_input(ledger::open_checkpoint(head.checkpoint, key), path));
+  Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
-  TRY(file.each_entry([&](int64_t, ByteView leaf) { return builder.add(leaf); }));
+  // What cannot be read is the file's, what cannot be written is not.
+  Status added = Done{};
+  auto read = file.each_entry([&](int64_t, ByteView leaf) { return added = builder.add(leaf); });
+  TRY(std::move(added));
+  TRY(about_input(std::move(read), path));
   TRY(builder.finish());
   if (builder.tree().size() != checkpoint.size || builder.tree().root() != checkpoint.root) {
     return Error(Code::kUnauthentic,
@@ -152,6 +177,7 @@ Result<Answer> export_ledger(Session&, const ExportOptions& options) {
   TRY(builder.put_text("vkey", vkey + "\n"));
   // Last: with it the directory is a log.
   TRY(builder.put_text("checkpoint", head.checkpoint));
+  filling.done();
   Answer answer;
   answer.json = {{"root", checkpoint.root},
                  {"size", checkpoint.size},
@@ -173,15 +199,21 @@ Result<Answer> import_ledger(Session&, const ImportOptions& options) {
     vkey = TRY(text_file(options.from + "/vkey"));
     while (!vkey.empty() && vkey.back() == '\n') vkey.pop_back();
   }
-  auto key = TRY(ledger::NoteKey::parse(vkey));
+  auto key = TRY(about_input(ledger::NoteKey::parse(vkey),
+                             options.key.empty() ? options.from + "/vkey" : "--key"));
   auto note = TRY(text_file(options.from + "/checkpoint"));
-  auto checkpoint = TRY(ledger::open_checkpoint(note, key));
+  auto checkpoint =
+      TRY(about_file(ledger::open_checkpoint(note, key), options.from + "/checkpoint"));
+  Filling filling(options.data);
   TRY(make_directory(options.data));
   auto fetch = ledger::files_of(options.from);
-  TRY(ledger::LedgerStore::restore(options.data + "/ledger.db", key, note,
-                                   [&](const ledger::LedgerStore::VisitLeaf& visit) {
-                                     return ledger::each_leaf(fetch, checkpoint.size, visit);
-                                   }));
+  TRY(about_file(ledger::LedgerStore::restore(options.data + "/ledger.db", key, note,
+                                              [&](const ledger::LedgerStore::VisitLeaf& visit) {
+                                                return ledger::each_leaf(fetch, checkpoint.size,
+                                                                         visit);
+                                              }),
+                 ""));
+  filling.done();
   Answer answer;
   answer.json = {{"root", checkpoint.root},
                  {"size", checkpoint.size},

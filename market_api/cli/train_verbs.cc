@@ -65,10 +65,13 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     answer.json["fold_accuracies"] = std::move(folds);
   }
   if (!options.out.empty()) {
-    TRY(save_model(options.out, result.stored, local_model_card(result)));
+    auto saved = TRY(save_model(options.out, result.stored, local_model_card(result)));
+    bool onnx = saved.without_onnx.empty();
     answer.json["model"] = options.out + "/model.safetensors";
-    answer.json["onnx"] = options.out + "/model.onnx";
-    answer.text += "\nmodel     " + options.out + "/model.safetensors, model.onnx, MODEL_CARD.md";
+    answer.json["onnx"] = onnx ? Json(options.out + "/model.onnx") : Json(nullptr);
+    answer.text += "\nmodel     " + options.out + "/model.safetensors, " +
+                   (onnx ? "model.onnx, " : "") + "MODEL_CARD.md";
+    if (!onnx) answer.text += "\nno ONNX   " + printable(saved.without_onnx);
   }
   return answer;
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "market_api/client/local_files.h"
+#include "market_api/outcome/outcome.h"
 #include "trainer/data/import.h"
 
 namespace souk::market {
@@ -55,6 +56,12 @@ std::vector<std::string> columns_to_drop(ByteView csv, const DatasetFile& file) 
   return drop;
 }
 
+// What is wrong with the labels is said of their file.
+Result<Dataset> about_labels(Result<Dataset> read, const std::string& labels) {
+  if (read || !read.error().expected().starts_with("labels")) return read;
+  return about_file(std::move(read), labels);
+}
+
 Result<Dataset> from_csv(ByteView bytes, const DatasetFile& file) {
   if (file.csv) {
     auto rows = TRY(trainer::import_laid_out_csv(bytes, *file.csv, trainer::Labels::kNeeded,
@@ -78,7 +85,7 @@ Result<Dataset> from_idx(ByteView images, const DatasetFile& file) {
   trainer::IdxOptions options;
   options.classes = file.classes;
   if (!file.label.empty()) options.label_name = file.label;
-  return trainer::import_idx(images, labels, options);
+  return about_labels(trainer::import_idx(images, labels, options), *file.labels);
 }
 
 Result<Dataset> from_npy(ByteView features, const DatasetFile& file) {
@@ -87,7 +94,7 @@ Result<Dataset> from_npy(ByteView features, const DatasetFile& file) {
   if (file.labels) {
     if (!file.label.empty()) options.label_name = file.label;
     auto labels = TRY(load(*file.labels));
-    return trainer::import_npy(features, ByteView(labels), options);
+    return about_labels(trainer::import_npy(features, ByteView(labels), options), *file.labels);
   }
   int64_t column = 0;
   const char* end = file.label.data() + file.label.size();
@@ -125,7 +132,8 @@ Result<Dataset> from_folder(const DatasetFile& file) {
 Result<Dataset> from_file(const DatasetFile& file) {
   if (is_directory(file.path)) return from_folder(file);
   auto bytes = TRY(load(file.path));
-  if (starts_with(bytes, "\x93NUMPY")) return from_npy(bytes, file);
+  if (bytes.empty()) return Error(Code::kMalformed, "expected rows, the file is empty");
+  if (starts_with(bytes, "\x93NUMPY") || ends_with(file.path, ".npy")) return from_npy(bytes, file);
   if (ends_with(file.path, ".safetensors")) return trainer::dataset_from_safetensors(bytes);
   bytes = TRY(trainer::gunzip_if_needed(bytes));
   if (starts_with(bytes, std::string_view("\0\0", 2))) return from_idx(bytes, file);
@@ -138,8 +146,8 @@ Result<Dataset> load_dataset(const DatasetFile& file) {
   auto dataset = from_file(file);
   if (dataset) return dataset;
   Error error = std::move(dataset).take_error();
-  if (error.expected().find(file.path) != std::string::npos) return error;
-  return std::move(error).within(file.path);
+  bool of_labels = file.labels && error.expected().find(*file.labels) != std::string::npos;
+  return of_labels ? error : about_file(std::move(error), file.path);
 }
 
 }  // namespace souk::market

@@ -30,13 +30,17 @@ class OpenFile {
   int fd_;
 };
 
-// A path that cannot be is a mistake of whoever named it; a disk that fails is not.
+// A path that cannot be is a mistake of whoever named it, a full disk passes; a disk that fails
+// is neither.
 Error cannot(const std::string& what, const std::string& path) {
   int why = errno;
   bool path_is_wrong = why == EACCES || why == EPERM || why == EROFS || why == ENOENT ||
-                       why == ENOTDIR || why == EISDIR || why == ENAMETOOLONG || why == ELOOP;
-  return Error(path_is_wrong ? Code::kMalformed : Code::kBroken,
-               "cannot " + what + " " + path + ": " + std::generic_category().message(why));
+                       why == ENOTDIR || why == EISDIR || why == ENAMETOOLONG || why == ELOOP ||
+                       why == ENOTEMPTY;
+  Code code = why == ENOSPC || why == EDQUOT ? Code::kTryAgain
+              : path_is_wrong                ? Code::kMalformed
+                                             : Code::kBroken;
+  return Error(code, "cannot " + what + " " + path + ": " + std::generic_category().message(why));
 }
 
 std::string folder_of(const std::string& path) {
@@ -98,25 +102,78 @@ Result<Bytes> load_file(const std::string& path, size_t max_bytes) {
   return bytes;
 }
 
-Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
-  std::string temporary = path + ".new-" + std::to_string(::getpid());
+namespace {
+
+std::string temporary_name(const std::string& path) {
+  return path + ".new-" + std::to_string(::getpid());
+}
+
+// Whole and durable under its temporary name, or not at all.
+Status write_temporary(const std::string& path, ByteView bytes, FileMode mode) {
+  std::string temporary = temporary_name(path);
   ::unlink(temporary.c_str());  // of a crash, or a link that somebody else laid there
-  {
-    OpenFile file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-                  mode == FileMode::kPrivate ? 0600 : 0644);
-    if (!file.is_open()) return cannot("write", path);
-    auto written = write_all(file.get(), bytes, path);
-    if (!written) {
-      ::unlink(temporary.c_str());
-      return written;
+  OpenFile file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+                mode == FileMode::kPrivate ? 0600 : 0644);
+  if (!file.is_open()) return cannot("write", path);
+  auto written = write_all(file.get(), bytes, path);
+  if (!written) ::unlink(temporary.c_str());
+  return written;
+}
+
+Status give_name(const std::string& path) {
+  std::string temporary = temporary_name(path);
+  if (::rename(temporary.c_str(), path.c_str()) == 0) return Done{};
+  Error failed = cannot("write", path);
+  ::unlink(temporary.c_str());
+  return failed;
+}
+
+// With missing parents; those that it made are added to `made`.
+Status make_folders(const std::string& path, std::vector<std::string>& made) {
+  if (is_directory(path)) return Done{};
+  std::string parent = folder_of(path);
+  if (parent != path) TRY(make_folders(parent, made));
+  if (::mkdir(path.c_str(), 0700) == 0) {
+    made.push_back(path);
+    return Done{};
+  }
+  if (errno == EEXIST && is_directory(path)) return Done{};
+  if (errno == EEXIST) errno = ENOTDIR;
+  return cannot("make the folder", path);
+}
+
+Status write_and_name(const std::string& directory, const std::vector<NewFile>& files) {
+  for (const auto& file : files) {
+    std::string path = directory + "/" + file.name;
+    if (is_directory(path)) {
+      errno = EISDIR;
+      return cannot("write", path);
     }
+    TRY(write_temporary(path, file.bytes, file.mode));
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    Error failed = cannot("write", path);
-    ::unlink(temporary.c_str());
-    return failed;
-  }
+  for (const auto& file : files) TRY(give_name(directory + "/" + file.name));
+  return sync_folder(directory);
+}
+
+}  // namespace
+
+Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
+  TRY(write_temporary(path, bytes, mode));
+  TRY(give_name(path));
   return sync_folder(folder_of(path));
+}
+
+Status save_files(const std::string& directory, const std::vector<NewFile>& files) {
+  std::vector<std::string> folders;
+  auto saved = make_folders(directory, folders);
+  if (saved) saved = write_and_name(directory, files);
+  if (saved) return saved;
+  for (const auto& file : files) {
+    ::unlink(temporary_name(directory + "/" + file.name).c_str());
+  }
+  // Goes only where nothing was put into it.
+  for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder) ::rmdir(folder->c_str());
+  return saved;
 }
 
 Status append_file(const std::string& path, ByteView bytes) {
@@ -131,14 +188,11 @@ Status truncate_file(const std::string& path, uint64_t size) {
 }
 
 Status make_directory(const std::string& path) {
-  if (is_directory(path)) return Done{};
-  std::string parent = folder_of(path);
-  if (parent != path) TRY(make_directory(parent));
-  if (::mkdir(path.c_str(), 0700) != 0 && (errno != EEXIST || !is_directory(path))) {
-    if (errno == EEXIST) errno = ENOTDIR;
-    return cannot("make the folder", path);
-  }
-  return Done{};
+  std::vector<std::string> made;
+  auto done = make_folders(path, made);
+  if (done) return done;
+  for (auto folder = made.rbegin(); folder != made.rend(); ++folder) ::rmdir(folder->c_str());
+  return done;
 }
 
 std::vector<std::string> list_directory(const std::string& path) {

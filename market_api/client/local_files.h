@@ -18,6 +18,15 @@ Result<Bytes> load_file(const std::string& path, size_t max_bytes);
 // The whole file or nothing of it: temporary file, fsync, rename, fsync of the folder.
 Status save_file(const std::string& path, ByteView bytes, FileMode mode);
 // Adds to the end and makes it durable. A crash leaves a part of `bytes` at most.
+// Several files of one folder, which is made if need be: all of them, or, on an error, the folder
+// as it was. A crash in the midst leaves some of them, each whole.
+struct NewFile {
+  std::string name;
+  ByteView bytes;
+  FileMode mode = FileMode::kShared;
+};
+Status save_files(const std::string& directory, const std::vector<NewFile>& files);
+// kTryAgain of this and of everything above when the disk is full.
 Status append_file(const std::string& path, ByteView bytes);
 Status truncate_file(const std::string& path, uint64_t size);
 // With missing parents; mode 0700.

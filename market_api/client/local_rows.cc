@@ -4,6 +4,7 @@
 
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/local_files.h"
+#include "market_api/outcome/outcome.h"
 #include "trainer/data/import.h"
 
 namespace souk::market {
@@ -34,12 +35,13 @@ Result<Opened> open(const std::string& path) {
   if (!bytes && bytes.error().code() == Code::kNotFound)
     return Error(Code::kMalformed, "no such file");
   if (!bytes) return std::move(bytes).take_error();
+  if (bytes->empty()) return Error(Code::kMalformed, "expected rows, the file is empty");
   file.bytes = TRY(trainer::gunzip_if_needed(*bytes));
   auto starts = [&](std::string_view text) {
     return file.bytes.size() >= text.size() &&
            as_text(ByteView(file.bytes).first(text.size())) == text;
   };
-  if (starts("\x93NUMPY")) {
+  if (starts("\x93NUMPY") || ends_with(path, ".npy")) {
     file.kind = Kind::kNpy;
     file.shape = TRY(trainer::npy_shape(file.bytes));
   } else if (ends_with(path, ".safetensors")) {
@@ -55,7 +57,7 @@ Result<Opened> open(const std::string& path) {
 
 Result<Opened> open_named(const std::string& path) {
   auto file = open(path);
-  if (!file) return std::move(file).take_error().within(path);
+  if (!file) return about_file(std::move(file).take_error(), path);
   return file;
 }
 
@@ -101,14 +103,19 @@ class Loader {
           file.kind == Kind::kIdx || (file.kind == Kind::kNpy && file.shape.size() > 1);
       if (takes_labels && i + 1 < files_.paths.size()) {
         auto next = TRY(open_named(files_.paths[i + 1]));
+        not_labels_ = ", which " + next.path + " is not";
         if (next.kind == file.kind && next.shape.size() == 1) {
           labels = std::move(next);
           ++i;
         }
       }
       bool labelled = true;
+      std::string labels_path = labels ? labels->path : labels_beside(file);
       auto dataset = read(file, std::move(labels), labelled);
-      if (!dataset) return std::move(dataset).take_error().within(file.path);
+      if (!dataset) {
+        bool of_labels = dataset.error().expected().starts_with("labels");
+        return about_file(std::move(dataset).take_error(), of_labels ? labels_path : file.path);
+      }
       TRY(add(std::move(*dataset), labelled, file.path));
     }
     return std::move(rows_);
@@ -135,6 +142,12 @@ class Loader {
       }
     }
     return Error(Code::kBroken, "a kind of file");
+  }
+
+  // Where the labels of an IDX file lie, if nothing else was said; "" if there are none.
+  static std::string labels_beside(const Opened& file) {
+    std::string name = file.kind == Kind::kIdx ? labels_name(file.path) : "";
+    return !name.empty() && path_exists(name) ? name : "";
   }
 
   Result<Dataset> read_csv(const Opened& file, bool& labelled) {
@@ -167,12 +180,12 @@ class Loader {
 
   Result<Dataset> read_idx(const Opened& file, std::optional<Opened> labels, bool& labelled) {
     if (!labels) {
-      std::string name = labels_name(file.path);
-      if (!name.empty() && path_exists(name)) labels = TRY(open_named(name));
+      std::string name = labels_beside(file);
+      if (!name.empty()) labels = TRY(open_named(name));
     }
     labelled = labels.has_value();
     if (!labelled && files_.labels == trainer::Labels::kNeeded) {
-      return Error(Code::kMalformed, "expected a file of labels after this one");
+      return Error(Code::kMalformed, "expected a file of labels after this one" + not_labels_);
     }
     trainer::IdxOptions options;
     options.classes = labelled ? files_.classes : std::vector<std::string>{};
@@ -192,7 +205,8 @@ class Loader {
     if (!labelled && files_.labels == trainer::Labels::kNeeded) {
       return Error(
           Code::kMalformed,
-          "expected a file of labels after this one, or --label N, the number of their column");
+          "expected a file of labels after this one, or --label N, the number of their column" +
+              not_labels_);
     }
     if (file.shape.empty()) return Error(Code::kMalformed, "expected rows");
     trainer::NpyOptions options;
@@ -230,6 +244,7 @@ class Loader {
   const RowFiles& files_;
   Rows rows_;
   bool first_ = true, guessed_ = false;
+  std::string not_labels_;  // the file that stands where labels were expected
 };
 
 }  // namespace

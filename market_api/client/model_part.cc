@@ -2,6 +2,7 @@
 
 #include "market_api/client/local_files.h"
 #include "market_api/client/onnx_model.h"
+#include "market_api/outcome/outcome.h"
 
 namespace souk::market {
 namespace {
@@ -77,7 +78,7 @@ contracts::TrainingSpec trainable_spec(const ModelPart& part) {
 
 Result<ModelPart> load_model_part(const std::string& path, DarknetNorm norm) {
   auto part = load_part(path, norm);
-  if (!part) return std::move(part).take_error().within(path);
+  if (!part) return about_file(std::move(part).take_error(), path);
   return part;
 }
 

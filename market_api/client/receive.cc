@@ -1,5 +1,7 @@
 #include "market_api/client/receive.h"
 
+#include <unistd.h>
+
 #include <sstream>
 
 #include "ledger/crypto/hash.h"
@@ -146,13 +148,14 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   auto onnx = onnx_of(stored, model);
   std::string notes = canonical(to_json(stored.notes)) + "\n";
 
-  TRY(make_directory(directory));
-  TRY(save_file(directory + "/receipt.json", as_bytes(receipt_text(receipt)), FileMode::kShared));
-  TRY(save_file(directory + "/spec.json", as_bytes(notes), FileMode::kShared));
-  TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(model_card(contract, view)),
-                FileMode::kShared));
-  if (onnx) TRY(save_file(directory + "/model.onnx", *onnx, FileMode::kPrivate));
-  TRY(save_file(directory + "/model.safetensors", model, FileMode::kPrivate));
+  std::string text = receipt_text(receipt), card = model_card(contract, view);
+  std::vector<NewFile> files{{"receipt.json", as_bytes(text)},
+                             {"spec.json", as_bytes(notes)},
+                             {"MODEL_CARD.md", as_bytes(card)}};
+  if (onnx) files.push_back({"model.onnx", *onnx, FileMode::kPrivate});
+  files.push_back({"model.safetensors", model, FileMode::kPrivate});
+  TRY(save_files(directory, files));
+  if (!onnx) ::unlink((directory + "/model.onnx").c_str());  // of another model
   return Received{directory, result.model, onnx ? "" : onnx.error().expected()};
 }
 

@@ -1,10 +1,13 @@
 #include "market_api/client/stored_model.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "market_api/client/local_files.h"
 #include "market_api/client/onnx_model.h"
+#include "market_api/outcome/outcome.h"
 
 namespace souk::market {
 namespace {
@@ -24,7 +27,7 @@ Result<std::vector<std::string>> texts_from(Fields& fields, const std::string& n
   const Json::Array* array = TRY(fields.array(name, size_t{1} << 24));
   std::vector<std::string> values;
   for (const Json& item : *array) {
-    if (!item.string()) return Error(Code::kMalformed, "spec.json." + name + ": expected texts");
+    if (!item.string()) return Error(Code::kMalformed, "model notes." + name + ": expected texts");
     values.push_back(*item.string());
   }
   return values;
@@ -43,8 +46,8 @@ bool ends_with(const std::string& text, std::string_view end) {
 
 Result<ModelNotes> notes_at(const std::string& path) {
   auto bytes = TRY(load(path, kMaxNotes));
-  auto json = TRY(parse_json(as_text(bytes), kMaxNotes));
-  return model_notes_from_json(json);
+  auto json = TRY(about_file(parse_json(as_text(bytes), kMaxNotes), path));
+  return about_file(model_notes_from_json(json), path);
 }
 
 Result<StoredModel> from_safetensors(const std::string& path, const std::string& notes_path) {
@@ -116,7 +119,7 @@ Json to_json(const ModelNotes& notes) {
 }
 
 Result<ModelNotes> model_notes_from_json(const Json& json) {
-  auto fields = TRY(Fields::of(json, "spec.json"));
+  auto fields = TRY(Fields::of(json, "model notes"));
   ModelNotes notes;
   notes.classes = TRY(texts_from(fields, "classes"));
   notes.feature_names = TRY(texts_from(fields, "feature_names"));
@@ -125,7 +128,7 @@ Result<ModelNotes> model_notes_from_json(const Json& json) {
   notes.spec = TRY(contracts::training_spec_from_json(*spec));
   if (fields.has("csv")) {
     const Json* csv = TRY(fields.any("csv"));
-    notes.csv = TRY(trainer::csv_layout_from_json(*csv, "spec.json.csv"));
+    notes.csv = TRY(trainer::csv_layout_from_json(*csv, "model notes.csv"));
   }
   if (fields.has("lineage")) {
     const Json* lineage = TRY(fields.any("lineage"));
@@ -191,21 +194,22 @@ Result<Bytes> model_to_safetensors(const StoredModel& stored) {
 
 Result<StoredModel> load_model(const std::string& path) {
   auto stored = load_any(path);
-  if (!stored) return std::move(stored).take_error().within(path);
+  if (!stored) return about_file(std::move(stored).take_error(), path);
   return stored;
 }
 
-Status save_model(const std::string& directory, const StoredModel& stored,
-                  const std::string& card) {
+Result<Saved> save_model(const std::string& directory, const StoredModel& stored,
+                         const std::string& card) {
   auto model = TRY(model_to_safetensors(stored));
   auto onnx = export_onnx(stored);
   if (!onnx && onnx.error().code() != Code::kRefused) return std::move(onnx).take_error();
   std::string notes = canonical(to_json(stored.notes)) + "\n";
-  TRY(make_directory(directory));
-  TRY(save_file(directory + "/spec.json", as_bytes(notes), FileMode::kShared));
-  TRY(save_file(directory + "/MODEL_CARD.md", as_bytes(card), FileMode::kShared));
-  if (onnx) TRY(save_file(directory + "/model.onnx", *onnx, FileMode::kPrivate));
-  return save_file(directory + "/model.safetensors", model, FileMode::kPrivate);
+  std::vector<NewFile> files{{"spec.json", as_bytes(notes)}, {"MODEL_CARD.md", as_bytes(card)}};
+  if (onnx) files.push_back({"model.onnx", *onnx, FileMode::kPrivate});
+  files.push_back({"model.safetensors", model, FileMode::kPrivate});
+  TRY(save_files(directory, files));
+  if (!onnx) ::unlink((directory + "/model.onnx").c_str());  // of another model
+  return Saved{onnx ? "" : onnx.error().expected()};
 }
 
 }  // namespace souk::market

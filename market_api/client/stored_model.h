@@ -50,7 +50,12 @@ Result<Bytes> model_to_safetensors(const StoredModel& stored);
 // A directory that save_model or receive_model wrote, a safetensors file with its specification
 // inside or with spec.json beside it, or an ONNX file. kMalformed says what was expected.
 Result<StoredModel> load_model(const std::string& path);
-// Writes all four files; the model last. Three, where ONNX cannot say the model.
-Status save_model(const std::string& directory, const StoredModel& stored, const std::string& card);
+// Writes all four files, or none; the model last. Three, where ONNX cannot say the model: the
+// folder has no model.onnx then, and `without_onnx` says why.
+struct Saved {
+  std::string without_onnx;
+};
+Result<Saved> save_model(const std::string& directory, const StoredModel& stored,
+                         const std::string& card);
 
 }  // namespace souk::market

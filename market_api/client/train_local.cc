@@ -10,6 +10,7 @@
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
+#include "market_api/outcome/outcome.h"
 #include "policy/jail/worker.h"
 #include "policy/privacy/accountant.h"
 #include "trainer/engine/chacha.h"
@@ -24,6 +25,7 @@ using trainer::Dataset;
 
 constexpr size_t kMaxSpecFile = size_t{16} << 20;
 constexpr uint32_t kMaxFolds = 1000;
+constexpr uint64_t kManyRows = 1'000'000;
 
 bool ends_with(const std::string& text, std::string_view end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -34,6 +36,20 @@ Result<Bytes> load_text(const std::string& path) {
   if (!bytes && bytes.error().code() == Code::kNotFound)
     return Error(Code::kMalformed, "no file " + path);
   return bytes;
+}
+
+// Said of the specification, unless it is about the weights, or about the rows.
+Error about_spec(Error error, const LocalRequest& request) {
+  bool of_weights =
+      !request.initial.empty() && error.expected().find(request.initial) != std::string::npos;
+  bool of_rows = error.expected().starts_with("data: ") && !request.data.empty();
+  if (of_weights) return error;
+  return about_file(std::move(error), of_rows ? request.data.front() : request.spec);
+}
+template <class T>
+Result<T> about_spec(Result<T> result, const LocalRequest& request) {
+  if (result) return result;
+  return about_spec(std::move(result).take_error(), request);
 }
 
 // The specification file, which may need the rows to be completed, and may say how to read them.
@@ -141,11 +157,10 @@ class SpecSource {
           initial_file_ + ": expected the file that the specification names by its SHA-256");
     }
     spec.initial = digest;
-    initial_ = TRY(trainer::initial_weights_from(spec, *bytes));
-    auto file = TRY(trainer::SafeTensors::read(*bytes));
-    auto parent = lineage_of(initial_file_, file);
-    if (!parent) return std::move(parent).take_error().within(initial_file_);
-    if (*parent) lineage_ = policy::derive({**parent});
+    initial_ = TRY(about_file(trainer::initial_weights_from(spec, *bytes), initial_file_));
+    auto file = TRY(about_file(trainer::SafeTensors::read(*bytes), initial_file_));
+    auto parent = TRY(about_file(lineage_of(initial_file_, file), initial_file_));
+    if (parent) lineage_ = policy::derive({*parent});
     return Done{};
   }
 
@@ -182,14 +197,19 @@ Result<std::optional<trainer::CsvLayout>> layout_for(const LocalRequest& request
                                                      SpecSource& source) {
   if (!request.csv.empty()) {
     auto bytes = TRY(load_text(request.csv));
-    auto json = TRY(parse_json(as_text(bytes)));
+    auto json = TRY(about_file(parse_json(as_text(bytes)), request.csv));
     auto layout = TRY(trainer::csv_layout_from_json(json, request.csv));
     return std::optional(layout);
   }
   for (const auto& path : request.data) {
     if (!TRY(is_csv(path))) continue;
     uint64_t lines = TRY(count_csv_lines(request.data));
-    return source.csv(lines);
+    auto layout = source.csv(lines);
+    // Too few lines for the specification: what is wrong is then said of the rows, if it is them.
+    if (!layout) {
+      if (auto with_more = source.csv(lines + kManyRows)) return with_more;
+    }
+    return about_spec(std::move(layout), request);
   }
   return std::optional<trainer::CsvLayout>();
 }
@@ -286,16 +306,14 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   if (request.folds > 0 && !request.test.empty())
     return Error(Code::kMalformed, "expected either --folds or --test");
   auto source = SpecSource::open(request, jail);
-  if (!source) return std::move(source).take_error().within(request.spec);
+  if (!source) return about_file(std::move(source).take_error(), request.spec);
 
   RowFiles files;
   files.paths = request.data;
   files.label = request.label;
   files.drop = request.drop;
-  auto layout = layout_for(request, *source);
-  if (!layout) return std::move(layout).take_error().within(request.spec);
-  if (*layout) source->note_categories(**layout);
-  files.csv = std::move(*layout);
+  files.csv = TRY(layout_for(request, *source));
+  if (files.csv) source->note_categories(*files.csv);
   auto rows = TRY(load_rows(files));
   std::optional<Rows> test;
   if (!request.test.empty()) {
@@ -314,7 +332,7 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
     TRY(cross_validate(request, *source, rows.data, *workers, progress, result));
   } else {
     auto spec = source->complete(rows.data);
-    if (!spec) return std::move(spec).take_error().within(request.spec);
+    if (!spec) return about_spec(std::move(spec).take_error(), request);
     auto trained = TRY(train(*spec, source->initial(), rows.data, test ? test->data : rows.data,
                              *workers, [&](uint32_t done) { progress(done, spec->steps); }));
     result.measured_on = test ? LocalResult::MeasuredOn::kTest : LocalResult::MeasuredOn::kTraining;
@@ -344,18 +362,16 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
 
 Result<LocalJob> open_local(const LocalRequest& request, policy::Nursery& jail) {
   auto source = SpecSource::open(request, jail);
-  if (!source) return std::move(source).take_error().within(request.spec);
+  if (!source) return about_file(std::move(source).take_error(), request.spec);
   RowFiles files;
   files.paths = request.data;
   files.label = request.label;
   files.drop = request.drop;
-  auto layout = layout_for(request, *source);
-  if (!layout) return std::move(layout).take_error().within(request.spec);
-  files.csv = std::move(*layout);
+  files.csv = TRY(layout_for(request, *source));
   LocalJob job;
   job.rows = TRY(load_rows(files));
   auto spec = source->complete(job.rows.data);
-  if (!spec) return std::move(spec).take_error().within(request.spec);
+  if (!spec) return about_spec(std::move(spec).take_error(), request);
   job.spec = std::move(*spec);
   if (source->initial()) job.initial = *source->initial();
   return job;

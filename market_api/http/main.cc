@@ -1,18 +1,22 @@
 // soukd: the market's host. Starts or opens the market in a directory, serves its
 // API on the loopback interface, and runs its enclaves.
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <filesystem>
 
+#include "ledger/proof/quorum.h"
 #include "market_api/http/routes.h"
+#include "market_api/outcome/outcome.h"
 #include "market_api/transport/client.h"
 #include "market_api/transport/server.h"
 #include "market_api/verbs/files.h"
+#include "market_api/verbs/witnesses.h"
 
 namespace souk::market {
 namespace {
@@ -27,22 +31,22 @@ std::string beside_me(const char* name) {
 // The treasury key is made and held by the `souk` program of whoever runs it; this
 // process sees the public half only.
 Result<PublicKey> treasury_of_operator() {
-  std::string command = "'" + beside_me("souk") + "' treasury keygen --json";
+  std::string command = "'" + beside_me("souk") + "' treasury keygen --json 2>/dev/null";
   FILE* pipe = popen(command.c_str(), "r");
   if (!pipe) return Error(Code::kTryAgain, "expected to run souk treasury keygen");
   std::string out;
   char buffer[4096];
   while (size_t n = fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, n);
-  if (pclose(pipe) != 0) {
-    return Error(
-        Code::kRefused,
-        "a new market needs a treasury: run `souk treasury keygen` and pass --treasury HEX");
-  }
-  auto json = TRY(parse_json(out));
-  const Json* key = json.find("treasury");
-  if (!key || !key->string())
-    return Error(Code::kBroken, "expected a key from souk treasury keygen");
-  return named_from_hex<PublicKey>(*key->string());
+  int status = pclose(pipe);
+  auto json = parse_json(out);
+  const Json* key = json ? json->find("treasury") : nullptr;
+  if (status == 0 && key && key->string()) return named_from_hex<PublicKey>(*key->string());
+  const Json* error = json ? json->find("error") : nullptr;
+  const Json* message = error ? error->find("message") : nullptr;
+  bool later = WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(ExitStatus::kCannotNow);
+  return Error(later ? Code::kTryAgain : Code::kMalformed,
+               "a new market needs a treasury: run `souk treasury keygen` and pass --treasury HEX" +
+                   (message && message->string() ? " (" + *message->string() + ")" : ""));
 }
 
 // Bytes to a witness and back; a connection that broke is made anew.
@@ -60,150 +64,197 @@ Result<ledger::WitnessFeeder::Exchange> connect_witness(const std::string& url) 
       });
 }
 
-int exit_status(const Error& error) {
-  std::fprintf(stderr, "soukd: %s\n", error.expected().c_str());
+// A start that is refused is for whoever called to mend; a port or a folder in use becomes free.
+Error of_start(Error error) {
   switch (error.code()) {
-    case Code::kMalformed:
     case Code::kRefused:
-      return 2;
-    case Code::kTryAgain:
+    case Code::kNotFound:
+      return Error(Code::kMalformed, error.expected());
     case Code::kConflict:
-      return 3;
-    case Code::kUnauthentic:
-      return 1;
+      return Error(Code::kTryAgain, error.expected());
     default:
-      return 4;
+      return error;
   }
 }
 
-int run(int argc, char** argv) {
-  CLI::App app{
-      "The host of a souk market. It keeps ciphertext and the ledger; it holds no keys of data."};
-  std::string directory;
-  std::string host = "127.0.0.1";
-  uint16_t port = 0;
-  std::string treasury_hex;
-  std::string currency = "EUR";
-  std::string witness_policy;
-  bool found_only = false;
-  bool json = false;
-  app.add_option("--data", directory,
-                 "directory of the market; created with a new genesis if empty")
-      ->required();
-  app.add_option("--host", host, "loopback address to listen on")->capture_default_str();
-  app.add_option("--port", port, "port; 0 picks a free one")->capture_default_str();
-  app.add_option(
-      "--treasury", treasury_hex,
-      "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
-  app.add_option("--currency", currency, "new market: currency code")->capture_default_str();
-  app.add_option("--witness-policy", witness_policy,
-                 "new market: C2SP tlog-policy file whose quorum of witnesses stands behind the "
-                 "ledger; later: their new addresses");
-  app.add_flag("--found", found_only,
-               "make the market, print its keys, and end: witnesses must know the ledger key "
-               "before the market opens");
-  app.add_flag("--json", json, "print one JSON object instead of lines");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    return exit_status(Error(Code::kMalformed, std::string(error.what()) + " (see soukd --help)"));
-  }
-  // Before anything is made: a call that cannot succeed leaves nothing behind.
-  auto listens = check_listen_address(host);
-  if (!listens) return exit_status(listens.error());
+Status read_witness_policy(const std::string& text) {
+  TRY(ledger::WitnessQuorum::parse(text));
+  return Done{};
+}
+
+struct Options {
+  std::string directory, treasury_hex, witness_policy;
+  std::string host = "127.0.0.1", currency = "EUR";
+  uint32_t port = 0;
+  bool found_only = false, json = false;
+};
+
+// What the call says, looked at before anything is made: a call that cannot succeed leaves
+// nothing behind.
+Result<MarketConfig> config_of(const Options& options) {
+  TRY(about_input(check_listen_address(options.host), "--host"));
+  const std::string& currency = options.currency;
   bool capitals =
       std::all_of(currency.begin(), currency.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
   if (!capitals || currency.size() < 3 || currency.size() > 8) {
-    return exit_status(Error(Code::kMalformed, "--currency: expected 3 to 8 capital letters"));
-  }
-  std::optional<PublicKey> treasury;
-  if (!treasury_hex.empty()) {
-    auto key = named_from_hex<PublicKey>(treasury_hex);
-    if (!key)
-      return exit_status(Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits"));
-    treasury = *key;
-  }
-
-  signal(SIGPIPE, SIG_IGN);
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGINT);
-  sigaddset(&ends, SIGTERM);
-
-  mkdir(directory.c_str(), 0700);
-  char real[4096];
-  struct stat info {};
-  if (!realpath(directory.c_str(), real) || stat(real, &info) != 0 || !S_ISDIR(info.st_mode) ||
-      access(real, W_OK | X_OK) != 0) {
-    return exit_status(Error(Code::kMalformed,
-                             "--data: expected a directory that is there or can be made, and that "
-                             "this user may write: " +
-                                 directory));
+    return Error(Code::kMalformed, "--currency: expected 3 to 8 capital letters");
   }
   MarketConfig config;
-  config.directory = real;
-  config.enclave_program = beside_me("souk-enclave");
   config.currency = currency;
-  config.treasury = treasury;
-  if (!treasury && !Market::exists(config.directory)) {
-    auto key = treasury_of_operator();
-    if (!key) return exit_status(key.error());
+  config.enclave_program = beside_me("souk-enclave");
+  config.ask_treasury = treasury_of_operator;
+  if (!options.treasury_hex.empty()) {
+    auto key = named_from_hex<PublicKey>(options.treasury_hex);
+    if (!key) return Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits");
     config.treasury = *key;
   }
-
-  if (!witness_policy.empty()) {
-    auto text = read_file(witness_policy, contracts::kMaxWitnessPolicyBytes);
-    if (!text) {
-      return exit_status(
-          Error(Code::kMalformed, "--witness-policy: expected a readable file of at most 16 KiB"));
-    }
-    config.witness_policy = to_text(*text);
+  if (!options.witness_policy.empty()) {
+    auto text =
+        TRY(about_input(read_file(options.witness_policy, contracts::kMaxWitnessPolicyBytes),
+                        options.witness_policy));
+    config.witness_policy = to_text(text);
   }
-  if (found_only) {
-    SystemClock clock;
-    auto key = Market::found(config, clock);
-    if (!key) return exit_status(key.error());
-    std::string text =
-        json ? canonical(Json::Object{{"ledger_key", key->vkey()}}) : "ledger-key " + key->vkey();
-    std::printf("%s\n", text.c_str());
-    return 0;
+  std::error_code failure;
+  auto path =
+      std::filesystem::weakly_canonical(std::filesystem::absolute(options.directory), failure);
+  if (!path.has_filename()) path = path.parent_path();  // named with a slash at its end
+  bool there = std::filesystem::exists(path, failure);
+  auto folder = there ? path : path.parent_path();
+  if (options.directory.empty() || !std::filesystem::is_directory(folder, failure) ||
+      access(folder.c_str(), W_OK | X_OK) != 0) {
+    return Error(Code::kMalformed,
+                 "--data: expected a directory that is there or can be made, and that this user "
+                 "may write: " +
+                     options.directory);
   }
+  config.directory = path.string();
+  if (!config.witness_policy.empty()) {
+    // A new market lives by it; an open one learns addresses from it.
+    bool is_new = !file_exists(config.directory + "/ledger.db");
+    TRY(about_input(is_new ? check_witness_policy(config.witness_policy)
+                           : read_witness_policy(config.witness_policy),
+                    options.witness_policy));
+  }
+  return config;
+}
 
-  // Every thread made from here on leaves the signals to sigwait below.
-  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+Result<int> found(const MarketConfig& config, const Options& options) {
   SystemClock clock;
-  config.on_ledger_failed = [] { kill(getpid(), SIGTERM); };
-  auto market = Market::open(std::move(config), clock, connect_witness);
-  if (!market) return exit_status(market.error());
-  Market& open_market = **market;
-  auto server = HttpServer::start(
-      host, port, [&](const Request& request) { return route(open_market, request); });
-  if (!server) return exit_status(server.error());
-  std::string url = "http://" + host + ":" + std::to_string((*server)->port());
-  std::string key = open_market.ledger().log_key().vkey();
-  if (json) {
+  auto key = TRY(Market::found(config, clock));
+  std::string text = options.json ? canonical(Json::Object{{"ledger_key", key.vkey()}})
+                                  : "ledger-key " + key.vkey();
+  std::printf("%s\n", text.c_str());
+  return 0;
+}
+
+void introduce(const Options& options, uint16_t port, Market& market) {
+  std::string url = "http://" + options.host + ":" + std::to_string(port);
+  std::string key = market.ledger().log_key().vkey();
+  if (options.json) {
     std::printf("%s\n", canonical(Json::Object{{"url", url},
-                                               {"market", open_market.id()},
+                                               {"market", market.id()},
                                                {"ledger_key", key},
-                                               {"treasury", open_market.treasury()}})
+                                               {"treasury", market.treasury()}})
                             .c_str());
   } else {
     std::printf("url %s\nmarket %s\nledger-key %s\ntreasury %s\n", url.c_str(),
-                to_hex(open_market.id()).c_str(), key.c_str(),
-                to_hex(open_market.treasury()).c_str());
+                to_hex(market.id()).c_str(), key.c_str(), to_hex(market.treasury()).c_str());
   }
   std::fflush(stdout);
   std::fputs(
       "soukd: enclaves are simulated (insecure-sim): root of this machine can see everything\n",
       stderr);
+}
+
+// Until it is asked to end; the status to end with.
+Result<int> serve(MarketConfig config, const Options& options) {
+  // Every thread made from here on leaves the signals to sigwait below.
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGINT);
+  sigaddset(&ends, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  SystemClock clock;
+  config.on_ledger_failed = [] { kill(getpid(), SIGTERM); };
+  // The port first, so that none is missing once there is a market; nobody is served before.
+  std::unique_ptr<Market> market;
+  std::atomic<Market*> opened = nullptr;
+  auto server = TRY(HttpServer::start(
+      options.host, static_cast<uint16_t>(options.port), [&](const Request& request) {
+        Market* there = opened;
+        if (there) return route(*there, request);
+        return problem(Error(Code::kTryAgain, "the market is not open yet"));
+      }));
+  market = TRY(Market::open(std::move(config), clock, connect_witness));
+  opened = market.get();
+  introduce(options, server->port(), *market);
 
   int signal_number = 0;
   sigwait(&ends, &signal_number);
-  (*server)->stop();
-  auto failed = open_market.ledger_failure();
-  if (!failed) return exit_status(failed.error());
+  server->stop();
+  auto failed = market->ledger_failure();
+  if (!failed) return end_with("soukd", of_start(std::move(failed).take_error()), false);
   return 0;
+}
+
+// --help and --version.
+int answer(const CLI::App& app, const CLI::Success& asked, bool json) {
+  bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
+  std::string text = version ? "soukd " SOUK_VERSION "\n" : app.help();
+  if (!json) {
+    std::fputs(text.c_str(), stdout);
+  } else {
+    Json said = version ? Json(Json::Object{{"version", SOUK_VERSION}})
+                        : Json(Json::Object{{"help", text}});
+    std::printf("%s\n", canonical(said).c_str());
+  }
+  return 0;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{
+      "The host of a souk market. It keeps ciphertext and the ledger; it holds no keys of data.",
+      "soukd"};
+  Options options;
+  options.json = asks_for_json(argc, argv);
+  app.add_option("--data", options.directory,
+                 "directory of the market; created with a new genesis if empty")
+      ->required();
+  app.add_option("--host", options.host, "loopback address to listen on")->capture_default_str();
+  app.add_option("--port", options.port, "port; 0 picks a free one")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  app.add_option(
+      "--treasury", options.treasury_hex,
+      "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
+  app.add_option("--currency", options.currency, "new market: currency code")
+      ->capture_default_str();
+  app.add_option("--witness-policy", options.witness_policy,
+                 "new market: C2SP tlog-policy file whose quorum of witnesses stands behind the "
+                 "ledger; later: their new addresses");
+  app.add_flag("--found", options.found_only,
+               "make the market, print its keys, and end: witnesses must know the ledger key "
+               "before the market opens");
+  app.add_flag("--json", options.json, "print one JSON object instead of lines");
+  app.set_version_flag("--version", "soukd " SOUK_VERSION);
+  app.footer(
+      "Exit: 0 ended when asked to, 1 a witness has caught this ledger, 2 malformed call or "
+      "file, 3 cannot now (port or folder in use, full disk, no quorum), 4 internal.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    return answer(app, asked, options.json);
+  } catch (const CLI::ParseError& error) {
+    return end_with("soukd",
+                    Error(Code::kMalformed, std::string(error.what()) + " (see soukd --help)"),
+                    options.json);
+  }
+  signal(SIGPIPE, SIG_IGN);
+  auto config = config_of(options);
+  if (!config) return end_with("soukd", of_start(std::move(config).take_error()), options.json);
+  auto ended = options.found_only ? found(*config, options) : serve(std::move(*config), options);
+  if (!ended) return end_with("soukd", of_start(std::move(ended).take_error()), options.json);
+  return *ended;
 }
 
 }  // namespace

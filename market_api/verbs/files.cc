@@ -21,12 +21,18 @@ Result<Bytes> read_file(const std::string& path, size_t max_bytes) {
   uint8_t buffer[65536];
   while (true) {
     ssize_t n = read(fd, buffer, sizeof buffer);
-    if (n < 0 || out.size() > max_bytes) {
+    if (n < 0) {
+      Code code = errno == EISDIR ? Code::kMalformed : Code::kBroken;
       close(fd);
-      return Error(Code::kBroken, "expected to read " + path);
+      return Error(code, "expected a readable file at " + path);
     }
     if (n == 0) break;
     out.insert(out.end(), buffer, buffer + n);
+    if (out.size() > max_bytes) {
+      close(fd);
+      return Error(Code::kMalformed,
+                   path + ": expected at most " + std::to_string(max_bytes) + " bytes");
+    }
   }
   close(fd);
   return out;
@@ -73,24 +79,50 @@ Status write_file(const std::string& path, ByteView bytes) {
   return Done{};
 }
 
+namespace {
+
+// Whether `path` still names the file that is open: whoever made a lock in vain removes it.
+bool names(const std::string& path, int fd) {
+  struct stat open_file {
+  }, named{};
+  return fstat(fd, &open_file) == 0 && stat(path.c_str(), &named) == 0 &&
+         open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
+}
+
+}  // namespace
+
 Result<FolderLock> FolderLock::take(const std::string& folder) {
-  int fd = open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return Error(Code::kBroken, "expected to write " + folder + "/lock");
+  const std::string path = folder + "/lock";
   // A soukd that was killed while it started an enclave leaves a child that holds the lock for a
   // moment more, until it execs or dies.
-  for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; ++waited) {
+  for (int waited = 0;; ++waited) {
+    int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool made = fd >= 0;
+    if (!made && errno == EEXIST) fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) continue;  // removed between the two
+    if (fd < 0) {
+      bool full = errno == ENOSPC || errno == EDQUOT;
+      return Error(full ? Code::kTryAgain : Code::kMalformed, "expected to write " + path);
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && names(path, fd)) {
+      return FolderLock(fd, made ? path : "");
+    }
+    close(fd);
     if (waited == 30) {
-      close(fd);
       return Error(Code::kConflict, "expected no other soukd to run on " + folder);
     }
     usleep(100'000);
   }
-  return FolderLock(fd);
+}
+
+void FolderLock::leave_nothing() const {
+  if (!made_.empty()) unlink(made_.c_str());
 }
 
 FolderLock::~FolderLock() {
   if (fd_ >= 0) close(fd_);
 }
-FolderLock::FolderLock(FolderLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+FolderLock::FolderLock(FolderLock&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), made_(std::exchange(other.made_, "")) {}
 
 }  // namespace souk::market

@@ -7,6 +7,7 @@
 
 namespace souk::market {
 
+// kNotFound when there is none; kMalformed when it is no readable file, or larger.
 Result<Bytes> read_file(const std::string& path, size_t max_bytes = 64 << 20);
 // Temporary file, fsync, rename, fsync of the directory; mode 0600.
 Status write_file(const std::string& path, ByteView bytes);
@@ -17,13 +18,16 @@ class FolderLock {
  public:
   // kConflict when another process holds it.
   static Result<FolderLock> take(const std::string& folder);
+  // Removes the lock's file if take() made it: for a start that came to nothing.
+  void leave_nothing() const;
   ~FolderLock();
   FolderLock(FolderLock&& other) noexcept;
   FolderLock& operator=(FolderLock&&) = delete;
 
  private:
-  explicit FolderLock(int fd) : fd_(fd) {}
+  FolderLock(int fd, std::string made) : fd_(fd), made_(std::move(made)) {}
   int fd_;
+  std::string made_;  // the path, if this process made the file
 };
 
 }  // namespace souk::market

@@ -106,7 +106,11 @@ Status KeeperLink::start() {
   auto genesis = TRY(ledger_.leaf(0));
   auto ready = TRY(talk(trainer::frame(
       Kind::kBegin, Json::Object{{"genesis", to_base64(genesis)}, {"sealed", sealed}})));
-  TRY(trainer::expect(ready, Kind::kReady));
+  auto begun = trainer::expect(ready, Kind::kReady);
+  if (!begun) {
+    Error error = std::move(begun).take_error();
+    return sealed.empty() ? error : std::move(error).within(config_.sealed);
+  }
   TRY(feed());
   auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
   TRY(append(boot));

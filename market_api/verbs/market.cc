@@ -1,14 +1,18 @@
 #include "market_api/verbs/market.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <filesystem>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/store/store.h"
+#include "market_api/outcome/outcome.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
@@ -21,8 +25,13 @@ using contracts::Phase;
 constexpr size_t kFeedLeaves = 500;
 
 Result<ledger::SigningKey> read_key(const std::string& path) {
-  auto seed = TRY(read_file(path, 32));
-  return ledger::SigningKey::from_seed(seed);
+  auto seed = TRY(about_input(read_file(path, 32), path));
+  return about_input(ledger::SigningKey::from_seed(seed), path);
+}
+
+Result<ledger::LedgerStore> open_ledger(const std::string& directory) {
+  std::string path = directory + "/ledger.db";
+  return about_input(ledger::LedgerStore::open(path), path);
 }
 
 Status write_key(const std::string& path, const ledger::SigningKey& key) {
@@ -30,12 +39,75 @@ Status write_key(const std::string& path, const ledger::SigningKey& key) {
   return write_file(path, seed.bytes(SecretAccess{}));
 }
 
+// The folder of a market, and what a start has put there: gone again unless the start came to
+// something. Only names that were not there before, and only those that a start makes.
+class Start {
+ public:
+  static Result<Start> in(const std::string& directory) {
+    bool made = mkdir(directory.c_str(), 0700) == 0;
+    if (!made && (errno == ENOSPC || errno == EDQUOT))
+      return Error(Code::kTryAgain, "disk full: expected room for the folder " + directory);
+    if (!std::filesystem::is_directory(directory))
+      return Error(Code::kMalformed, "expected to make the folder " + directory);
+    auto lock = FolderLock::take(directory);  // before the ledger is touched
+    if (!lock) {
+      if (made) rmdir(directory.c_str());
+      return std::move(lock).take_error();
+    }
+    return Start(directory, made, std::move(*lock));
+  }
+  Start(Start&& other) noexcept
+      : directory_(std::move(other.directory_)),
+        made_folder_(other.made_folder_),
+        lock_(std::move(other.lock_)) {}
+  Start& operator=(Start&&) = delete;
+  ~Start() {
+    if (!lock_) return;
+    for (const auto& name : made_) {
+      std::error_code ignored;
+      std::filesystem::remove_all(directory_ + "/" + name, ignored);
+    }
+    lock_->leave_nothing();
+    if (made_folder_) rmdir(directory_.c_str());
+  }
+
+  // From here on a market is made: what of it is there now stays.
+  void founds() {
+    for (const char* name : kMade) {
+      if (!file_exists(directory_ + "/" + name)) made_.emplace_back(name);
+    }
+  }
+  FolderLock succeeded() && {
+    FolderLock lock = std::move(*lock_);
+    lock_.reset();
+    return lock;
+  }
+
+ private:
+  static constexpr auto kMade = std::to_array<const char*>(
+      {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.index", "ledger.db.index-wal",
+       "ledger.db.index-shm", "blobs", "keeper.sealed", "keeper.sealed.new", "witnessed.state",
+       "witnessed.state.new", "platform.key", "platform.key.new", "ledger.key", "ledger.key.new"});
+
+  Start(std::string directory, bool made_folder, FolderLock lock)
+      : directory_(std::move(directory)), made_folder_(made_folder), lock_(std::move(lock)) {}
+
+  std::string directory_;
+  bool made_folder_;
+  std::optional<FolderLock> lock_;
+  std::vector<std::string> made_;
+};
+
 // A new market: keys, then genesis. The ledger file appears last, so a crash before
 // that starts over with the same keys.
 Status found_anew(const MarketConfig& config, Clock& clock) {
-  if (!config.treasury) {
-    return Error(Code::kRefused, "a new market needs the treasury's public key");
-  }
+  // What can be wrong is looked at before anything is made.
+  if (!config.witness_policy.empty()) TRY(check_witness_policy(config.witness_policy));
+  auto program =
+      TRY(about_input(read_file(config.enclave_program, size_t{1} << 30), config.enclave_program));
+  auto treasury = config.treasury;
+  if (!treasury && config.ask_treasury) treasury = TRY(config.ask_treasury());
+  if (!treasury) return Error(Code::kRefused, "a new market needs the treasury's public key");
   const std::string& dir = config.directory;
   for (const char* name : {"/ledger.key", "/platform.key"}) {
     if (file_exists(dir + name)) continue;
@@ -43,18 +115,16 @@ Status found_anew(const MarketConfig& config, Clock& clock) {
   }
   auto key = TRY(read_key(dir + "/ledger.key"));
   auto platform = TRY(read_key(dir + "/platform.key"));
-  auto program = TRY(read_file(config.enclave_program, size_t{1} << 30));
 
   contracts::Genesis genesis;
   genesis.origin = "souk-market/" + to_hex(ByteView(key.public_key().value()).first(6));
   auto note_key = TRY(ledger::NoteKey::of(genesis.origin, key.public_key()));
   genesis.ledger_key = note_key.vkey();
-  genesis.treasury = *config.treasury;
+  genesis.treasury = *treasury;
   genesis.currency = config.currency;
   genesis.evidence_roots.push_back({trainer::kInsecureSim, platform.public_key()});
   genesis.measurements.push_back(ledger::sha256(program));
   genesis.witness_policy = config.witness_policy;
-  if (!genesis.witness_policy.empty()) TRY(check_witness_policy(genesis.witness_policy));
 
   auto envelope = canonical(ledger::to_json(contracts::sign_genesis(genesis, key)));
   auto signed_entry = TRY(ledger::SignedEntry::decode(as_bytes(envelope)));
@@ -80,8 +150,25 @@ Result<bool> founded(const std::string& directory) {
     }
     return false;
   }
-  auto store = TRY(ledger::LedgerStore::open(path));
+  auto store = TRY(open_ledger(directory));
   return store.size() > 0;
+}
+
+// The keys beside a ledger are those that its genesis names.
+Status check_keys(const std::string& directory, const contracts::Genesis& genesis,
+                  const ledger::SigningKey& ledger_key) {
+  auto note_key = TRY(ledger::NoteKey::of(genesis.origin, ledger_key.public_key()));
+  if (note_key.vkey() != genesis.ledger_key) {
+    return Error(Code::kMalformed,
+                 directory + "/ledger.key: expected the key that signs this market's ledger");
+  }
+  auto platform = TRY(read_key(directory + "/platform.key"));
+  bool known = std::any_of(genesis.evidence_roots.begin(), genesis.evidence_roots.end(),
+                           [&](const auto& root) { return root.key == platform.public_key(); });
+  if (known) return Done{};
+  return Error(Code::kMalformed, directory +
+                                     "/platform.key: expected the key of the platform that "
+                                     "this market's genesis names");
 }
 
 // Without it nobody has the keys of the datasets, and each contract would spend for nothing.
@@ -108,38 +195,43 @@ bool from_participants(const contracts::Record& record) {
 
 }  // namespace
 
-bool Market::exists(const std::string& directory) {
-  auto answer = founded(directory);
-  return answer && *answer;
-}
-
 Result<ledger::NoteKey> Market::found(const MarketConfig& config, Clock& clock) {
-  mkdir(config.directory.c_str(), 0700);
-  auto lock = TRY(FolderLock::take(config.directory));  // before the ledger is touched
+  auto start = TRY(Start::in(config.directory));
   bool there = TRY(founded(config.directory));
-  if (!there) TRY(found_anew(config, clock));
-  auto store = TRY(ledger::LedgerStore::open(config.directory + "/ledger.db"));
-  return ledger::NoteKey::parse(store.log_key());
+  if (!there) {
+    start.founds();
+    TRY(found_anew(config, clock));
+  }
+  auto store = TRY(open_ledger(config.directory));
+  auto key = TRY(ledger::NoteKey::parse(store.log_key()));
+  std::move(start).succeeded();
+  return key;
 }
 
 Result<std::unique_ptr<Market>> Market::open(MarketConfig config, Clock& clock,
                                              const ConnectWitness& connect) {
-  mkdir(config.directory.c_str(), 0700);
-  auto lock = TRY(FolderLock::take(config.directory));  // before the ledger is touched
+  auto start = TRY(Start::in(config.directory));
   bool there = TRY(founded(config.directory));
-  if (!there) TRY(found_anew(config, clock));
-  std::unique_ptr<Market> market(new Market(std::move(config), clock, std::move(lock)));
+  if (!there) {
+    start.founds();
+    TRY(found_anew(config, clock));
+  }
+  std::unique_ptr<Market> market(new Market(std::move(config), clock));
   TRY(market->open_parts(connect));
+  market->lock_.emplace(std::move(start).succeeded());
   return market;
 }
 
 Status Market::open_parts(const ConnectWitness& connect) {
   const std::string& dir = config_.directory;
   auto key = TRY(read_key(dir + "/ledger.key"));
-  auto store = TRY(ledger::LedgerStore::open(dir + "/ledger.db"));
+  auto store = TRY(open_ledger(dir));
   auto genesis = TRY(store.leaf(0));
   genesis_leaf_ = to_base64(genesis);
-  follower_ = TRY(contracts::Follower::pin(genesis, std::nullopt, &trainer::appraise_for_market));
+  follower_ = TRY(
+      about_input(contracts::Follower::pin(genesis, std::nullopt, &trainer::appraise_for_market),
+                  dir + "/ledger.db"));
+  TRY(check_keys(dir, follower_->genesis(), key));
   id_ = follower_->market();
   treasury_ = follower_->genesis().treasury;
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),

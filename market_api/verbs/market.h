@@ -28,6 +28,8 @@ struct MarketConfig {
   std::string directory;              // created if missing
   std::string enclave_program;        // souk-enclave
   std::optional<PublicKey> treasury;  // needed when the market is new
+  // Asked when the market is new, can be made, and `treasury` is not set.
+  std::function<Result<PublicKey>()> ask_treasury = nullptr;
   std::string currency = "EUR";
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
   // existing one only the witnesses' addresses may differ from genesis.
@@ -55,15 +57,17 @@ struct JobProgress {
 
 class Market {
  public:
-  // Opens the market in the directory; a new one gets its keys and its genesis.
-  // kRefused when it is new and no treasury is named.
+  // Opens the market in the directory; a new one gets its keys and its genesis, and on an error
+  // leaves nothing of them behind.
+  // kMalformed when what lies in the directory is not what a market keeps there: the message
+  // names the file, and it is as it was. kRefused when it is new and no treasury is named.
+  // kConflict when another process has it open.
   // kTryAgain when no quorum of its witnesses answers; kUnauthentic when one of them has
   // caught this ledger rolled back or forked.
   static Result<std::unique_ptr<Market>> open(MarketConfig config, Clock& clock,
                                               const ConnectWitness& connect = nullptr);
   // Makes the market in the directory if there is none, and answers its ledger's key.
   static Result<ledger::NoteKey> found(const MarketConfig& config, Clock& clock);
-  static bool exists(const std::string& directory);
   ~Market();
   Market(const Market&) = delete;
   Market& operator=(const Market&) = delete;
@@ -95,8 +99,7 @@ class Market {
   Status ledger_failure();
 
  private:
-  Market(MarketConfig config, Clock& clock, FolderLock lock)
-      : config_(std::move(config)), clock_(clock), lock_(std::move(lock)) {}
+  Market(MarketConfig config, Clock& clock) : config_(std::move(config)), clock_(clock) {}
   Status open_parts(const ConnectWitness& connect);
   Status connect_witnesses(const ConnectWitness& connect);
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
@@ -119,9 +122,9 @@ class Market {
 
   const MarketConfig config_;
   Clock& clock_;
-  const FolderLock lock_;
 
   // Set once in open().
+  std::optional<FolderLock> lock_;
   MarketId id_;
   PublicKey treasury_;
   std::string genesis_leaf_;

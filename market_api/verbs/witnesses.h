@@ -1,4 +1,4 @@
-// What a witness policy must be for a market to live by it. Private to this room.
+// What a witness policy must be for a market to live by it.
 #pragma once
 
 #include <string>

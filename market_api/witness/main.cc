@@ -2,11 +2,14 @@
 // newest checkpoint of each log it knows and cosigns only what extends it.
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <functional>
 
+#include "market_api/outcome/outcome.h"
 #include "market_api/transport/server.h"
 #include "market_api/verbs/files.h"
 #include "market_api/witness/routes.h"
@@ -17,30 +20,13 @@ namespace {
 struct Options {
   std::string data, keys, name, vkey, origin, prefix;
   std::string host = "127.0.0.1";
-  uint16_t port = 0;
+  uint32_t port = 0;
   bool json = false;
 
   std::string store() const { return data + "/witness.db"; }
   std::string key() const { return (keys.empty() ? data : keys) + "/witness.key"; }
   std::string count() const { return (keys.empty() ? data : keys) + "/witness.count"; }
 };
-
-int exit_status(const Error& error) {
-  std::fprintf(stderr, "souk-witness: %s\n", error.expected().c_str());
-  switch (error.code()) {
-    case Code::kMalformed:
-      return 2;
-    case Code::kRefused:
-    case Code::kUnauthentic:
-    case Code::kNotFound:
-      return 1;
-    case Code::kTryAgain:
-    case Code::kConflict:
-      return 3;
-    default:
-      return 4;
-  }
-}
 
 void say(const Options& options, const Json::Object& answer) {
   if (options.json) {
@@ -61,42 +47,90 @@ struct Identity {
 };
 
 Result<Identity> load_identity(const Options& options) {
-  auto bytes = TRY(read_file(options.key(), 4096));
+  auto bytes = TRY(about_input(read_file(options.key(), 4096), options.key()));
   auto text = as_text(bytes);
   size_t end = text.find('\n');
   if (end == std::string_view::npos || text.size() != end + 66 || text.back() != '\n') {
-    return Error(Code::kMalformed, "key file: expected a name and 64 hex digits");
+    return Error(Code::kMalformed, options.key() + ": expected a name and 64 hex digits");
   }
-  auto seed = TRY(from_hex(text.substr(end + 1, 64)));
+  auto seed = TRY(about_input(from_hex(text.substr(end + 1, 64)), options.key()));
   auto key = TRY(ledger::SigningKey::from_seed(seed));
-  auto name = TRY(ledger::CosignerKey::of(std::string(text.substr(0, end)), key.public_key()));
+  auto name = TRY(about_input(
+      ledger::CosignerKey::of(std::string(text.substr(0, end)), key.public_key()), options.key()));
   return Identity{std::move(name), std::move(key)};
 }
 
+Result<ledger::WitnessStore> open_store(const Options& options) {
+  return about_input(ledger::WitnessStore::open(options.store()), options.store());
+}
+
+// What init makes, gone again unless all of it was made.
+class Made {
+ public:
+  ~Made() {
+    for (auto path = made_.rbegin(); path != made_.rend(); ++path) {
+      if (::unlink(path->c_str()) != 0) ::rmdir(path->c_str());
+    }
+  }
+  // kMalformed when it is something else than a folder, or cannot be made.
+  Status folder(const std::string& path) {
+    if (mkdir(path.c_str(), 0700) == 0) {
+      made_.push_back(path);
+      return Done{};
+    }
+    if (errno == ENOSPC || errno == EDQUOT)
+      return Error(Code::kTryAgain, "disk full: expected room for the folder " + path);
+    struct stat info {};
+    if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
+        access(path.c_str(), W_OK | X_OK) == 0) {
+      return Done{};
+    }
+    return Error(Code::kMalformed, "expected a folder that is there or can be made: " + path);
+  }
+  void file(const std::string& path) {
+    made_.push_back(path);
+    made_.push_back(path + ".new");
+  }
+  void keep() { made_.clear(); }
+
+ private:
+  std::vector<std::string> made_;
+};
+
 // The store appears last: a crash before that begins again with the same key.
 Status init(const Options& options) {
-  mkdir(options.data.c_str(), 0700);
-  if (!options.keys.empty()) mkdir(options.keys.c_str(), 0700);
+  auto trial = ledger::SigningKey::generate();
+  TRY(about_input(ledger::CosignerKey::of(options.name, trial.public_key()), "--name"));
   if (file_exists(options.store())) {
-    return Error(Code::kConflict, "expected a directory without a witness");
+    return Error(Code::kRefused, "expected a directory without a witness: " + options.data);
   }
+  Made made;
+  TRY(made.folder(options.data));
+  if (!options.keys.empty()) TRY(made.folder(options.keys));
   if (!file_exists(options.key())) {
-    auto key = ledger::SigningKey::generate();
-    TRY(ledger::CosignerKey::of(options.name, key.public_key()));
-    auto seed = key.seed(SecretAccess{});
+    auto seed = trial.seed(SecretAccess{});
     std::string text = options.name + "\n" + to_hex(seed.bytes(SecretAccess{})) + "\n";
+    made.file(options.key());
     TRY(write_file(options.key(), as_bytes(text)));
   }
   auto identity = TRY(load_identity(options));
-  if (!file_exists(options.count())) TRY(ledger::CountGuard::create(options.count()));
+  if (identity.name.name() != options.name) {
+    return Error(Code::kMalformed,
+                 options.key() + ": expected the key of the witness that --name names");
+  }
+  if (!file_exists(options.count())) {
+    made.file(options.count());
+    TRY(ledger::CountGuard::create(options.count()));
+  }
   TRY(ledger::WitnessStore::create(options.store(), identity.name.vkey()));
+  made.keep();
   say(options, {{"vkey", identity.name.vkey()}});
   return Done{};
 }
 
 Status add_log(const Options& options) {
-  auto key = TRY(ledger::NoteKey::parse(options.vkey));
-  auto store = TRY(ledger::WitnessStore::open(options.store()));
+  auto key = TRY(about_input(ledger::NoteKey::parse(options.vkey), "VKEY"));
+  auto store = TRY(open_store(options));
   const std::string& origin = options.origin.empty() ? key.name() : options.origin;
   TRY(store.add_log(origin, options.vkey));
   say(options, {{"origin", origin}, {"vkey", options.vkey}});
@@ -104,14 +138,14 @@ Status add_log(const Options& options) {
 }
 
 Status logs(const Options& options) {
-  auto store = TRY(ledger::WitnessStore::open(options.store()));
+  auto store = TRY(open_store(options));
   auto known = TRY(store.logs());
   Json::Array out;
   for (const auto& log : known) {
     auto latest = TRY(store.latest(log.origin));
     auto evidence = TRY(store.evidence(log.origin));
     Json::Object one{{"origin", log.origin}, {"vkey", log.vkey}, {"misbehaviour", evidence.size()}};
-    one["size"] = std::to_string(latest ? latest->size : 0);
+    one["size"] = Json::wide(latest ? latest->size : 0);
     out.push_back(std::move(one));
   }
   if (options.json) {
@@ -120,7 +154,7 @@ Status logs(const Options& options) {
   }
   for (const auto& log : out) {
     std::printf("%s size %s, %s contradictions kept\n", log.find("origin")->string()->c_str(),
-                log.find("size")->string()->c_str(), canonical(*log.find("misbehaviour")).c_str());
+                canonical(*log.find("size")).c_str(), canonical(*log.find("misbehaviour")).c_str());
   }
   return Done{};
 }
@@ -128,10 +162,11 @@ Status logs(const Options& options) {
 Status serve(const Options& options) {
   bool good = options.prefix.empty() || (options.prefix[0] == '/' && options.prefix.back() != '/');
   if (!good) return Error(Code::kMalformed, "--prefix: expected one like /witness");
+  TRY(about_input(check_listen_address(options.host), "--host"));
   auto identity = TRY(load_identity(options));
   std::string vkey = identity.name.vkey();
-  auto store = TRY(ledger::WitnessStore::open(options.store()));
-  auto guard = TRY(ledger::CountGuard::open(options.count()));
+  auto store = TRY(open_store(options));
+  auto guard = TRY(about_input(ledger::CountGuard::open(options.count()), options.count()));
 
   signal(SIGPIPE, SIG_IGN);
   sigset_t ends;
@@ -144,10 +179,12 @@ Status serve(const Options& options) {
                                             std::move(identity.key), std::move(guard), clock));
   HttpLimits limits;
   limits.max_body = kMaxWitnessBody;
-  auto server = TRY(HttpServer::start(
-      options.host, options.port,
+  auto listening = HttpServer::start(
+      options.host, static_cast<uint16_t>(options.port),
       [&](const Request& request) { return route_witness(*witness, options.prefix, request); },
-      limits));
+      limits);
+  if (!listening) return Error(Code::kTryAgain, listening.error().expected());  // a port in use
+  auto server = std::move(listening).take();
   say(options,
       {{"url", "http://" + options.host + ":" + std::to_string(server->port()) + options.prefix},
        {"vkey", vkey}});
@@ -157,15 +194,36 @@ Status serve(const Options& options) {
   return Done{};
 }
 
+// --help and --version.
+int answer(const CLI::App& app, const CLI::Success& asked, bool json) {
+  bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
+  std::string text = version ? "souk-witness " SOUK_VERSION "\n" : app.help();
+  if (!json) {
+    std::fputs(text.c_str(), stdout);
+  } else {
+    Json said = version ? Json(Json::Object{{"version", SOUK_VERSION}})
+                        : Json(Json::Object{{"help", text}});
+    std::printf("%s\n", canonical(said).c_str());
+  }
+  return 0;
+}
+
 int run(int argc, char** argv) {
-  CLI::App app{"A witness of transparency logs: cosigns checkpoints that extend what it has seen."};
+  CLI::App app{"A witness of transparency logs: cosigns checkpoints that extend what it has seen.",
+               "souk-witness"};
   app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "souk-witness " SOUK_VERSION);
+  app.footer(
+      "Exit: 0 yes, 1 no (a witness is there already, an old copy), 2 malformed call or "
+      "file, 3 cannot now (port in use, full disk), 4 internal.");
   Options options;
+  options.json = asks_for_json(argc, argv);
+  app.add_flag("--json", options.json, "print one JSON object");
   std::function<Status()> verb;
   auto add = [&](const char* name, const char* what, Status (*act)(const Options&)) {
     CLI::App* command = app.add_subcommand(name, what);
     command->add_option("--data", options.data, "directory of the witness")->required();
-    command->add_flag("--json", options.json, "print one JSON object");
     command->callback([&verb, &options, act] { verb = [&options, act] { return act(options); }; });
     return command;
   };
@@ -185,15 +243,22 @@ int run(int argc, char** argv) {
   auto* serving = add("serve", "Serve the witness protocol on the loopback interface", serve);
   keys(serving);
   serving->add_option("--host", options.host, "loopback address")->capture_default_str();
-  serving->add_option("--port", options.port, "port; 0 picks a free one")->capture_default_str();
+  serving->add_option("--port", options.port, "port; 0 picks a free one")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
   serving->add_option("--prefix", options.prefix, "path before /add-checkpoint, like /witness");
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    return answer(app, asked, options.json);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return end_with(
+        "souk-witness",
+        Error(Code::kMalformed, std::string(error.what()) + " (see souk-witness --help)"),
+        options.json);
   }
   auto done = verb();
-  return done ? 0 : exit_status(done.error());
+  return done ? 0 : end_with("souk-witness", done.error(), options.json);
 }
 
 }  // namespace

@@ -410,9 +410,22 @@ Result<Json::Array> remedies_jailed(Nursery& nursery, std::string_view source, c
   return out;
 }
 
+namespace {
+
+// The characters a policy may have, of another kind of program.
+Status check_program(std::string_view source) {
+  auto good = check_characters(source);
+  constexpr std::string_view kSubject = "policy";
+  if (good || !good.error().expected().starts_with(kSubject)) return good;
+  std::string said = good.error().expected().substr(kSubject.size());
+  return Error(good.error().code(), said.substr(said.find_first_not_of(": ")));
+}
+
+}  // namespace
+
 Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limits& limits,
                           int wall_ms) {
-  TRY(check_characters(source));
+  TRY(check_program(source));
   Json job = Json::Object{{"kind", "table"}, {"source", source}, {"limits", limits_json(limits)}};
   nursery.retire();
   auto answer = TRY(ask(nursery, job, wall_ms));
@@ -426,7 +439,7 @@ Result<Json> table_jailed(Nursery& nursery, std::string_view source, const Limit
 Result<Json> run_contract_jailed(Nursery& nursery, std::string_view source,
                                  const std::vector<CatalogEntry>& catalog, const Limits& limits,
                                  int wall_ms) {
-  TRY(check_characters(source));
+  TRY(check_program(source));
   Json job = Json::Object{{"kind", "contract"},
                           {"source", source},
                           {"catalog", to_json(catalog)},

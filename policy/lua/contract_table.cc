@@ -35,7 +35,7 @@ Result<Table> Table::of(const Json& value, std::string place) {
   static const Json::Object none;
   if (auto* object = value.object()) return Table(object, std::move(place));
   if (value.array() && value.array()->empty()) return Table(&none, std::move(place));  // {}
-  return wrong(place, "a table of named members");
+  return wrong(place.empty() ? "contract" : place, "a table of named members");
 }
 
 const Json* Table::find(const std::string& name) {

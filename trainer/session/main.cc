@@ -2,6 +2,7 @@
 // with descriptor 3, the channel, and descriptor 4, the key of the simulated
 // platform. It reads no environment variable and no argument but its role.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -30,6 +31,14 @@ Result<Bytes> read_all(int fd) {
     if (n == 0) return out;
     out.insert(out.end(), buffer, buffer + n);
   }
+}
+
+// Whether the channel is a socket and the platform's key a file, as soukd hands them over.
+bool started_by_soukd() {
+  struct stat channel {
+  }, key{};
+  return fstat(kChannelFd, &channel) == 0 && S_ISSOCK(channel.st_mode) &&
+         fstat(kPlatformFd, &key) == 0 && S_ISREG(key.st_mode);
 }
 
 Result<ledger::SigningKey> read_platform() {
@@ -88,8 +97,14 @@ Status run_one_job() {
 int main(int argc, char** argv) {
   using namespace souk;
   std::string_view role = argc == 2 ? argv[1] : "";
-  if (role != "keeper" && role != "trainer") {
-    std::fputs("souk-enclave keeper|trainer: started by soukd, not by hand\n", stderr);
+  constexpr char kUse[] = "souk-enclave keeper|trainer: started by soukd, not by hand\n";
+  if (role == "--version" || role == "--help" || role == "-h") {
+    std::fputs(role == "--version" ? "souk-enclave " SOUK_VERSION "\n" : kUse, stdout);
+    return 0;
+  }
+  bool known = role == "keeper" || role == "trainer";
+  if (!known || !trainer::started_by_soukd()) {
+    std::fputs(kUse, stderr);
     return 2;
   }
   auto ended = role == "keeper" ? trainer::run_keeper() : trainer::run_one_job();

@@ -1,0 +1,60 @@
+#include "market_api/outcome/outcome.h"
+
+#include <cstdio>
+#include <cstring>
+
+namespace souk::market {
+
+ExitStatus exit_status(const Error& error) {
+  switch (error.code()) {
+    case Code::kMalformed:
+      return ExitStatus::kUsage;
+    case Code::kUnauthentic:
+    case Code::kRefused:
+    case Code::kNotFound:
+    case Code::kConflict:
+    case Code::kExhausted:
+      return ExitStatus::kNo;
+    case Code::kTryAgain:
+      return ExitStatus::kCannotNow;
+    case Code::kBroken:
+      return ExitStatus::kInternal;
+  }
+  return ExitStatus::kInternal;
+}
+
+Json error_json(const Error& error) {
+  return Json::Object{
+      {"error", Json::Object{{"code", code_name(error.code())}, {"message", error.expected()}}}};
+}
+
+bool asks_for_json(int argc, char** argv) {
+  for (int i = 1; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
+    if (std::strcmp(argv[i], "--json") == 0) return true;
+  }
+  return false;
+}
+
+int end_with(const char* program, const Error& error, bool as_json) {
+  std::string line = error.expected();
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = c == '\n' ? ' ' : '?';
+  }
+  std::fprintf(stderr, "%s: %s\n", program, line.c_str());
+  if (as_json) std::printf("%s\n", canonical(error_json(error)).c_str());
+  return static_cast<int>(exit_status(error));
+}
+
+Error about_input(Error error, const std::string& named) {
+  Code code = error.code();
+  bool keeps = code == Code::kTryAgain || code == Code::kConflict || code == Code::kUnauthentic;
+  return about_file(Error(keeps ? code : Code::kMalformed, error.expected()), named);
+}
+
+Error about_file(Error error, const std::string& path) {
+  Error said(error.code() == Code::kNotFound ? Code::kMalformed : error.code(), error.expected());
+  if (path.empty() || said.expected().find(path) != std::string::npos) return said;
+  return std::move(said).within(path);
+}
+
+}  // namespace souk::market
