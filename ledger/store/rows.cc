@@ -1,5 +1,10 @@
 #include "ledger/store/rows.h"
 
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+
 #include "ledger/entry/leaf.h"
 #include "ledger/store/schema.h"
 
@@ -7,6 +12,46 @@ namespace souk::ledger {
 
 Error broken_file(const std::string& expected) {
   return Error(Code::kBroken, "ledger file: expected " + expected);
+}
+
+SideFiles::SideFiles(const std::string& path) {
+  std::error_code failure;
+  for (const char* end : {"-shm", "-wal"}) {
+    if (!std::filesystem::exists(path + end, failure)) made_.push_back(path + end);
+  }
+}
+
+SideFiles::~SideFiles() {
+  std::error_code failure;
+  for (const auto& path : made_) {
+    bool log = path.ends_with("-wal");
+    if (log && std::filesystem::file_size(path, failure) > 0) continue;
+    std::filesystem::remove(path, failure);
+  }
+}
+
+// sqlite.org/fileformat2.html, 1.3: page size at byte 16, pages at 28, the two counters that say
+// whether that number holds at 24 and 92.
+Status check_length(const std::string& path) {
+  std::error_code failure;
+  if (std::filesystem::file_size(path + "-wal", failure) > 0 && !failure) return Done{};
+  std::array<unsigned char, 100> header{};
+  std::ifstream in(path, std::ios::binary);
+  constexpr std::string_view kMagic("SQLite format 3\0", 16);
+  if (!in.read(reinterpret_cast<char*>(header.data()), header.size()) ||
+      !std::equal(kMagic.begin(), kMagic.end(), header.begin()))
+    return Done{};
+  auto number = [&](size_t at, size_t bytes) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes; ++i) value = value << 8 | header[at + i];
+    return value;
+  };
+  uint64_t page = number(16, 2) == 1 ? 65536 : number(16, 2);
+  uint64_t pages = number(24, 4) == number(92, 4) ? number(28, 4) : 0;
+  uint64_t length = std::filesystem::file_size(path, failure);
+  if (!failure && page > 0 && length % page == 0 && length >= pages * page) return Done{};
+  return broken_file("the " + std::to_string(pages) + " whole pages of its header, found " +
+                     std::to_string(length) + " bytes");
 }
 
 Result<Writer> Writer::open(const std::string& path) {

@@ -62,6 +62,24 @@ std::string unfinished_name(const std::string& path);
 // Gives it its name: after this it is durable. kConflict when there is one.
 Status publish_file(const std::string& from, const std::string& to);
 
+// What SQLite puts beside a file it opens, gone again unless keep() is called: a file that is
+// refused, and its folder, stay as they were.
+class SideFiles {
+ public:
+  explicit SideFiles(const std::string& path);
+  ~SideFiles();
+  SideFiles(const SideFiles&) = delete;
+  SideFiles& operator=(const SideFiles&) = delete;
+  void keep() { made_.clear(); }
+
+ private:
+  std::vector<std::string> made_;
+};
+
+// Whether the file ends where its header says: SQLite reads zeros past the end of one that was cut
+// short. Done where a write-ahead log may hold what the file lacks, and for what is no database.
+Status check_length(const std::string& path);
+
 // The rows of a full tile; SQLITE_DONE when both are in.
 int insert_tile(Statement& tile, Statement& node, const FilledTile& filled);
 

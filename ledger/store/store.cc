@@ -172,6 +172,8 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
                        std::to_string(damage->from) + " to " + std::to_string(damage->to) +
                        "; what was acknowledged after them would be lost");
   }
+  TRY(check_length(path));
+  SideFiles beside(path);
   bool older = false;
   {
     auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
@@ -193,6 +195,7 @@ Result<LedgerStore> LedgerStore::open(const std::string& path) {
   row.restart();
   // Last, as it folds the write-ahead log into the file: what is no ledger stays as it was.
   auto writer = TRY(Writer::open(path));
+  beside.keep();
   return LedgerStore(std::make_unique<Impl>(path, std::move(writer), std::move(reader),
                                             std::move(head), std::move(vkey)));
 }

@@ -136,6 +136,8 @@ Result<WitnessStore> WitnessStore::open(const std::string& path) {
     return Error(Code::kNotFound,
                  "witness file: expected one at this path; `souk-witness init` makes it");
   }
+  TRY(check_length(path));
+  SideFiles beside(path);
   {  // for reading only: what is no witness's file stays as it was
     auto connection = TRY(Connection::open(path, SQLITE_OPEN_READONLY));
     auto number = TRY(connection.prepare("PRAGMA application_id"));
@@ -159,6 +161,7 @@ Result<WitnessStore> WitnessStore::open(const std::string& path) {
     if (step == Statement::Step::kDone) return broken("the witness's key");
     vkey = row.text(0);
   }
+  beside.keep();
   return WitnessStore(std::make_unique<Impl>(std::move(connection), std::move(vkey)));
 }
 

@@ -3,9 +3,11 @@
 #include <stdio.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "ledger/codec/json.h"
 #include "market_api/client/local_files.h"
+#include "market_api/outcome/outcome.h"
 
 namespace souk::market {
 namespace {
@@ -104,10 +106,18 @@ Result<Identity> Home::create(const std::string& name, const MarketPin& pin) {
 
   // The folder appears under its name only when it is complete.
   std::string building = directory_ + "/identities/.new-" + name;
-  TRY(make_directory(building + "/credentials"));
-  TRY(make_directory(building + "/ledger"));
-  TRY(save_file(building + "/key.json", line(canonical(secrets)), FileMode::kPrivate));
-  TRY(save_file(building + "/market.json", line(canonical(pin_to_json(pin))), FileMode::kPrivate));
+  Bytes key_file = line(canonical(secrets)), pin_file = line(canonical(pin_to_json(pin)));
+  auto made = make_directory(building + "/credentials");
+  if (made) made = make_directory(building + "/ledger");
+  if (made) {
+    made = save_files(building, {{"key.json", key_file, FileMode::kPrivate},
+                                 {"market.json", pin_file, FileMode::kPrivate}});
+  }
+  if (!made) {
+    std::error_code ignored;
+    std::filesystem::remove_all(building, ignored);
+    return std::move(made).take_error();
+  }
   if (::rename(building.c_str(), directory.c_str()) != 0) {
     return Error(Code::kBroken, "cannot make the folder " + directory);
   }
@@ -137,8 +147,8 @@ Result<Identity> Home::open(const std::optional<std::string>& name) const {
   auto seed = TRY(fields.hex("seed"));
   auto age_text = TRY(fields.text("age"));
   TRY(fields.done());
-  auto key = TRY(ledger::SigningKey::from_seed(seed));
-  auto age = TRY(trainer::AgeIdentity::from_text(age_text));
+  auto key = TRY(about_file(ledger::SigningKey::from_seed(seed), key_path));
+  auto age = TRY(about_file(trainer::AgeIdentity::from_text(age_text), key_path));
 
   std::string market_path = directory + "/market.json";
   auto market_json = TRY(load_json(market_path));

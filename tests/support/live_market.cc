@@ -103,6 +103,11 @@ Status LiveMarket::wait_until_it_serves() {
     std::string line = read_text(out);
     if (!line.empty() && line.back() == '\n') {
       auto json = TRY(parse_json(line));
+      if (json.find("error")) {  // it ends now
+        waitpid(host_, nullptr, 0);
+        host_ = 0;
+        return Error(Code::kBroken, "soukd ended: " + read_text(logs() + "/soukd.err"));
+      }
       auto fields = TRY(Fields::of(json, "soukd"));
       url_ = TRY(fields.text("url"));
       auto market = TRY(fields.named<MarketId>("market"));

@@ -30,5 +30,26 @@ TEST(LocalFiles, ASecretGoesThroughNoLinkAndIntoNoFileThatWasThere) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(LocalFiles, SeveralAreSavedTogetherOrNotAtAll) {
+  std::string folder = (std::filesystem::temp_directory_path() / "souk-files-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  std::string deep = folder + "/one/two";
+  auto a = as_bytes("a"), b = as_bytes("b");
+  ASSERT_TRUE(save_files(deep, {{"x", a}, {"y", b}}));
+  EXPECT_EQ(list_directory(deep), (std::vector<std::string>{"x", "y"}));
+
+  // The second cannot be written: the first keeps what it had, and nothing new stands there.
+  ASSERT_TRUE(make_directory(deep + "/z"));
+  EXPECT_EQ(save_files(deep, {{"x", b}, {"new", b}, {"z", b}}).error().code(), Code::kMalformed);
+  EXPECT_EQ(list_directory(deep), (std::vector<std::string>{"x", "y", "z"}));
+  EXPECT_EQ(to_text(load_file(deep + "/x", 100).take()), "a");
+
+  // Nor do folders that were made for it.
+  std::string in_vain = folder + "/three/four";
+  EXPECT_FALSE(save_files(in_vain, {{"x", a}, {"no/such/folder", b}}));
+  EXPECT_FALSE(path_exists(folder + "/three"));
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace souk::market

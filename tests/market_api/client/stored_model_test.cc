@@ -86,6 +86,35 @@ TEST_F(StoredModelTest, OnnxPredictsLikeTheFolder) {
     EXPECT_NEAR(own.numbers[i], onnx.numbers[i], 1e-5);
 }
 
+TEST_F(StoredModelTest, WhatOnnxCannotSayIsSavedWithoutAndNothingIsLeftOfAnOlderOne) {
+  auto with = save_model(folder_.file("m"), stored_, "");
+  ASSERT_TRUE(with);
+  EXPECT_EQ(with->without_onnx, "");
+  EXPECT_TRUE(path_exists(folder_.file("m") + "/model.onnx"));
+  contracts::TrainingSpec spec = stored_.notes.spec;
+  spec.input_shape = {1, 16, 16};
+  spec.input_mean = {0};
+  spec.input_scale = {1};
+  spec.classes = 2;
+  contracts::Node waves, flatten, linear;
+  waves.op = contracts::Node::Op::kScattering;
+  waves.orientations = 2;
+  flatten.op = contracts::Node::Op::kFlatten;
+  linear.op = contracts::Node::Op::kLinear;
+  linear.units = 2;
+  spec.model = {waves, flatten, linear};
+  StoredModel model{{}, trainer::initial_model(spec).take()};
+  model.notes.spec = spec;
+  auto without = save_model(folder_.file("m"), model, "");
+  ASSERT_TRUE(without) << without.error().expected();
+  EXPECT_NE(without->without_onnx.find("ONNX"), std::string::npos) << without->without_onnx;
+  EXPECT_EQ(list_directory(folder_.file("m")),
+            (std::vector<std::string>{"MODEL_CARD.md", "model.safetensors", "spec.json"}));
+  auto again = load_model(folder_.file("m"));
+  ASSERT_TRUE(again) << again.error().expected();
+  EXPECT_EQ(again->model, model.model);
+}
+
 TEST_F(StoredModelTest, InitialWeightsMayLackAHeadAndNothingElse) {
   auto bytes = model_to_safetensors(stored_).take();
   auto file = trainer::SafeTensors::read(bytes).take();

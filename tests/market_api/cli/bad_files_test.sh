@@ -1,0 +1,253 @@
+#!/usr/bin/env bash
+# Every file that a verb of souk takes, in turn missing, a folder, empty, of junk, and cut short: exit status 2 and one
+# line that names the file once; nothing else is said, and nothing is made.
+#   bad_files_test.sh BIN SOURCE
+set -euo pipefail
+bin=$1 source=$2
+work=$(mktemp -d)
+export PATH="$bin:$PATH" SOUK_HOME="$work/home"
+host=''
+trap '[ -z "$host" ] || kill "$host" 2>/dev/null || true; rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "bad_files_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
+json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+
+# said_once COMMAND NAME WHY: err is one line, has NAME once, no empty place ("x: :") and words after it
+said_once() {
+  [ "$(wc -l < err)" = 1 ] || fail "expected one line: $1 ($3)" err
+  [ "$(grep -oF -- "$2" err | wc -l)" = 1 ] || fail "expected $2 once: $1 ($3)" err
+  if grep -q ': :\|: *$' err; then fail "expected no empty place: $1 ($3)" err; fi
+}
+called() { status=0; eval "timeout 60 souk $1" > out 2> err < /dev/null || status=$?; }
+
+tried=0
+# each VALID COMMAND [KINDS]: COMMAND has @ where the file stands; VALID is one that is right there
+each() {
+  local valid=$1 command=$2 kinds=${3:-missing folder empty junk cut} base extension='' kind file
+  base=$(basename "$valid")
+  case $base in *.*) extension=.${base##*.} ;; esac
+  for kind in $kinds; do
+    file=$kind-in$extension
+    rm -rf "$file"
+    case $kind in
+      folder) mkdir "$file" ;;
+      empty) : > "$file" ;;
+      junk) cp junk "$file" ;;
+      cut) head -c $(($(stat -c %s "$valid") * 2 / 3)) "$valid" > "$file" ;;
+    esac
+    called "${command//@/$file}"
+    [ "$status" = 2 ] || fail "expected status 2, got $status: $command ($kind)" out err
+    said_once "$command" "$file" "$kind"
+    [ ! -e made ] || fail "expected nothing to be made: $command ($kind)" err
+    tried=$((tried + 1))
+  done
+}
+# wrong COMMAND WORDS NAME: status 2, one line with both
+wrong() {
+  called "$1"
+  [ "$status" = 2 ] || fail "expected status 2, got $status: $1" out err
+  said_once "$1" "$3" ""
+  grep -qF -- "$2" err || fail "expected '$2': $1" err
+  tried=$((tried + 1))
+}
+
+# 600 bytes that are the same each time, none of them a format.
+awk 'BEGIN {for (i = 0; i < 600; i++) printf "%c", (i * i * 7 + i * 31) % 89 + 161}' | LC_ALL=C tr '\241-\376' '\200-\376' > junk
+awk 'BEGIN {print "a,b,sick"; for (i = 0; i < 60; i++) print i % 7 "," i % 5 "," (i % 7 > 3 ? "yes" : "no")}' > rows.csv
+{ printf '\0\0\10\3\0\0\0\4\0\0\0\2\0\0\0\2'; printf 'abcdefghijklmnop'; } > images.idx
+printf '\0\0\10\1\0\0\0\4\0\1\0\1' > labels.idx
+npy() { # SHAPE BYTES
+  local header="{'descr': '|u1', 'fortran_order': False, 'shape': ($1), }"
+  while [ $(((${#header} + 11) % 16)) != 0 ]; do header="$header "; done
+  printf '\223NUMPY\1\0'; printf "\\$(printf %o $((${#header} + 1)))\\0"; printf '%s\n' "$header"; printf "$2"
+}
+npy '4, 3' 'ab\0cd\1ef\0gh\1' > rows.npy
+npy '4, 2' 'abcdefgh' > plain.npy
+npy '4,' '\0\1\0\1' > labels.npy
+npy '0, 3' '' > none.npy
+echo 'return {allow = true, price = 1, obligations = {waive_privacy = true}}' > open.lua
+cp "$(dirname "$0")/two_classes.lua" two.lua
+sed -i 's/datasets = /payment = 10, datasets = /' two.lua
+printf '{"columns":[{"name":"a","kind":"number"},{"name":"b","kind":"number"},{"name":"sick","kind":"label"}]}' > layout.json
+printf '{"id":"t1","consumer":"acme","purpose":"research","region":"EU"}' > request.json
+printf '[{"id":"t1","consumer":"acme","purpose":"research","region":"EU"}]' > list.json
+printf '{"cases":[{"name":"x","expect":{"status":"denied"}}]}' > cases.json
+printf '{"leaf_hash":"00","index":0,"size":1,"root":"00","proof":[]}' > claim.json
+
+echo "-- on this machine"
+souk train-local two.lua --data rows.csv --label sick --out model > /dev/null
+arguments="--data rows.csv --label sick"
+each two.lua "train-local @ $arguments --out made"
+each model/spec.json "train-local @ $arguments --out made"
+each "$source/examples/architectures/plinius_mnist.cfg" "train-local @ $arguments --out made"
+each rows.csv "train-local two.lua --data @ --label sick --out made"
+each rows.csv "train-local two.lua $arguments --test @ --out made"
+each rows.npy "train-local two.lua --data @ --label 2 --out made"
+each images.idx "train-local two.lua --data @ labels.idx --out made"
+each labels.idx "train-local two.lua --data images.idx @ --out made"
+each labels.npy "train-local two.lua --data plain.npy @ --out made"
+each layout.json "train-local two.lua $arguments --csv @ --out made"
+each model/model.safetensors "train-local two.lua $arguments --init @ --out made"
+wrong "train-local two.lua --data none.npy --label 2" expected none.npy
+each two.lua "privacy audit @ $arguments --shadows 0"
+each rows.csv "privacy audit two.lua --data @ --label sick --shadows 0"
+each model/model.safetensors "model predict @ --data rows.csv"
+each model/model.onnx "model predict @ --data rows.csv"
+each rows.csv "model predict model --data @"
+each layout.json "model predict model --data rows.csv --csv @"
+each rows.csv "model evaluate model --data @"
+each labels.idx "model evaluate model --data images.idx --labels @" "missing folder"
+for format in onnx cfg json; do
+  case $format in onnx) valid=model/model.onnx ;; cfg) valid=$source/examples/architectures/plinius_mnist.cfg ;; json) valid=model/spec.json ;; esac
+  each $valid "model import @ --out made"
+done
+each model/model.onnx "model import @ --weights made"
+mkdir broken; cp model/model.safetensors broken; echo '{' > broken/spec.json
+wrong "model predict broken --data rows.csv" JSON broken/spec.json
+cp junk broken/model.safetensors; cp model/spec.json broken
+wrong "model predict broken --data rows.csv" expected broken
+
+each open.lua "policy eval @ --request request.json" "missing folder junk"
+each request.json "policy eval open.lua --request @"
+each request.json "policy eval open.lua --request request.json --dataset @"
+each request.json "policy eval open.lua --request request.json --ctx @"
+each open.lua "policy explain @ --request request.json" "missing folder junk"
+each request.json "policy explain open.lua --request @"
+each open.lua "policy test @" "missing folder"
+each cases.json "policy test open.lua --cases @"
+each open.lua "policy check @" "missing folder"
+each list.json "policy whatif open.lua --requests @"
+each list.json "policy whatif open.lua --request request.json --datasets @"
+each request.json "policy whatif open.lua --request @ --datasets list.json"
+each open.lua "policy whatif open.lua --requests list.json --against @" "missing folder"
+each open.lua "policy prove @ --invariant 'allow implies request.dp.epsilon_micro <= 1' --evaluations 10"
+each open.lua "policy diff @ open.lua --evaluations 10"
+each open.lua "policy diff open.lua @ --evaluations 10"
+each claim.json "proof inclusion @"
+each claim.json "proof consistency @"
+each claim.json "ledger verify-signature @"
+each rows.csv "ledger tiles build --leaves @ --out made" "missing folder"
+
+echo "-- with a market"
+soukd --data market > soukd.out 2> soukd.err &
+host=$!
+for _ in $(seq 300); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
+url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out) key=$(awk '/^ledger-key/ {print $2}' soukd.out)
+souk init --market "$url" --market-id "$id" --name clinic > /dev/null
+souk init --market "$url" --market-id "$id" --name lab > /dev/null
+sold="--budget-epsilon 9 --budget-delta 1e-5 --price 1"
+souk dataset publish rows.csv --as clinic --label sick --policy open.lua --name rows $sold --json > published.json
+souk treasury deposit lab 100 --market "$url" --market-id "$id" > /dev/null
+souk job submit two.lua --as lab --wait --json > job.json 2> /dev/null
+job=$(json job < job.json)
+souk model fetch "$job" --as lab --out fetched > /dev/null
+souk ledger prove 1 --out proof --leaf leaf > /dev/null
+souk ledger export log --data market > /dev/null
+souk credential issue --as clinic --to lab --type good --expires-days 5 --out credential.json > /dev/null
+printf 'log %s\nwitness W1 witness.example/w1+01120780+BMUi6wHS/kVwKqP0+TbNy7B3QiyFyXP/85H7TkZeY466 http://127.0.0.1:8101\nquorum W1\n' "$key" > witnesses
+entries() { souk ledger log --limit 1 --json | json size; }
+before=$(entries)
+
+publish="--as clinic $sold --policy open.lua"
+each rows.csv "dataset publish @ --label sick $publish"
+each rows.npy "dataset publish @ --label 2 $publish"
+each images.idx "dataset publish @ --labels labels.idx $publish"
+each labels.idx "dataset publish images.idx --labels @ $publish"
+each labels.npy "dataset publish plain.npy --labels @ $publish"
+each fetched/model.safetensors "dataset publish @ $publish"
+each layout.json "dataset publish rows.csv --csv @ $publish"
+each open.lua "dataset publish rows.csv --label sick --as clinic $sold --policy @" "missing folder junk cut"
+each open.lua "policy publish rows @ --as clinic" "missing folder junk cut"
+each request.json "policy publish rows open.lua --as clinic --parameters @"
+each two.lua "job submit @ --as lab"
+each credential.json "credential add @ --as lab"
+each home/treasury.key "credential issue --to lab --type x --expires-days 5 --out made --key @"
+each home/treasury.key "treasury deposit lab 5 --key @"
+each fetched/receipt.json "receipt verify @"
+each log/checkpoint "ledger audit --data market --seen @"
+each market/ledger.db "ledger export made --data @"
+each market/ledger.db "ledger audit --data @" "missing folder"
+each market/ledger.db "policy replay @" "missing folder"
+each witnesses "ledger audit --tiles log --policy @"
+each witnesses "ledger export made --url $url --policy @"
+each witnesses "init --market $url --market-id $id --name third --policy @"
+each witnesses "policy-file check @"
+each witnesses "proof check proof --policy @"
+each proof "proof check @ --key '$key'"
+each log/checkpoint "note verify @ --key '$key'"
+each log/checkpoint "ledger audit --tiles @ --key '$key'" "missing empty junk cut"
+for name in vkey checkpoint; do
+  for what in junk empty absent; do
+    rm -rf c; cp -a log c
+    case $what in junk) cp junk c/$name ;; empty) : > c/$name ;; absent) rm c/$name ;; esac
+    wrong "ledger import c --data made" expected c/$name
+    [ ! -e made ] || fail "expected no folder of an import that failed"
+  done
+done
+rm -rf c; cp -a log c; find c/tile/entries -type f -exec cp junk {} \;
+wrong "ledger import c --data made" expected tile/entries
+[ ! -e made ] || fail "expected no folder of an import that failed"
+
+echo "-- what the home keeps"
+for name in default identities/clinic/key.json identities/clinic/market.json; do
+  for what in junk empty cut; do
+    rm -rf spoilt; cp -a home spoilt
+    case $what in junk) cp junk spoilt/$name ;; empty) : > spoilt/$name ;; cut) truncate -s -9 spoilt/$name ;; esac
+    wrong "whoami --home spoilt" expected spoilt/$name
+  done
+done
+
+echo "-- contracts that say nothing, or the wrong thing"
+for text in 'return 5' 'return' '' 'return "x"' 'error()' 'error("")' 'return {}' 'return {' 'while true do end' 'return {purpose = 5}'; do
+  echo "$text" > five.lua
+  called "job submit five.lua --as lab"
+  [ "$status" = 2 ] || fail "expected status 2, got $status: $text" out err
+  said_once "$text" five.lua ""
+  if grep -q policy err; then fail "expected no policy in what is said of a contract: $text" err; fi
+done
+cp junk five.lua
+wrong "job submit five.lua --as lab" UTF-8 five.lua
+if grep -q policy err; then fail "expected no policy in what is said of a contract" err; fi
+
+echo "-- datasets on which nobody could train, and names"
+publish="--label sick --as clinic $sold --policy open.lua"
+printf 'a,sick\n1,yes\n2,yes\n3,yes\n' > one_class.csv
+wrong "dataset publish one_class.csv $publish" classes one_class.csv
+printf 'a,sick\n1,yes\n' > one_row.csv
+wrong "dataset publish one_row.csv --classes yes,no $publish" rows one_row.csv
+printf 'a,sick\n' > no_row.csv
+wrong "dataset publish no_row.csv $publish" expected no_row.csv
+wrong "dataset publish rows.csv --name '' $publish" expected --name
+[ "$(entries)" = "$before" ] || fail "expected nothing of this on the ledger"
+souk dataset publish one_class.csv --classes yes,no --name part $publish > /dev/null || fail "one class of two that are listed"
+ds=$(json dataset < published.json)
+for text in rows "$ds" "${ds:0:8}"; do
+  souk dataset show $text --as lab --json | grep -q "\"dataset\":\"$ds\"" || fail "dataset show $text"
+done
+called "dataset show nobody --as lab"
+[ "$status" = 1 ] || fail "expected status 1 for a dataset that is not there, got $status" err
+souk dataset publish rows.csv --name rows $publish --json > again.json
+called "dataset show rows --as lab"
+[ "$status" = 2 ] || fail "expected status 2 for a name of two datasets, got $status" out err
+for one in "$ds" "$(json dataset < again.json)"; do grep -q "${one:0:12}" err || fail "expected ${one:0:12} among the candidates" err; done
+
+echo "-- a model that is not there"
+called "model fetch 000000 --as lab --out made"
+[ "$status" = 1 ] && [ ! -e made ] || fail "expected no folder for an unknown job, status $status" err
+sed -i 's/payment = 10/payment = 1000/' two.lua
+called "job submit two.lua --as lab --json"
+[ "$status" = 1 ] || fail "expected a contract without money to be refused" out err
+called "model fetch $(json job < out) --as lab --out made"
+[ "$status" = 1 ] && [ ! -e made ] || fail "expected no folder for a job without a model, status $status" err
+
+echo "-- a model that has no form in ONNX"
+{ printf '\0\0\10\3\0\0\0\24\0\0\0\20\0\0\0\20'; awk 'BEGIN {for (i = 0; i < 5120; i++) printf "%c", i * i % 26 + 97}'; } > pictures.idx
+{ printf '\0\0\10\1\0\0\0\24'; for _ in 1 2 3 4 5 6 7 8 9 10; do printf '\0\1'; done; } > kinds.idx
+sed 's/model = {.*/model = { scattering { scales = 1, orientations = 2 }, flatten(), linear { units = 2 } },/' two.lua > waves.lua
+souk train-local waves.lua --data pictures.idx kinds.idx --out model --json > waves.json || fail "train-local waves.lua"
+grep -q '"onnx":null' waves.json || fail "expected no model.onnx to be named" waves.json
+[ ! -e model/model.onnx ] || fail "expected no model.onnx, of this or of another model"
+[ -s model/model.safetensors ] || fail "expected a model"
+souk train-local "$(dirname "$0")/two_classes.lua" --data rows.csv --label sick --out model --json > two.json
+grep -q '"onnx":"model/model.onnx"' two.json && [ -s model/model.onnx ] || fail "expected model.onnx" two.json
+echo "$tried files refused"

@@ -1,0 +1,200 @@
+#!/usr/bin/env bash
+# soukd, souk-witness and souk-enclave, called wrongly or on what is not theirs: the exit status of the contract, one line
+# that names the file, one JSON object with --json, and everything as it was before.
+#   starts_test.sh BIN
+set -euo pipefail
+bin=$1
+work=$(mktemp -d)
+export PATH="$bin:$PATH" SOUK_HOME="$work/home"
+host='' small=''
+cleanup() {
+  [ -z "$host" ] || kill "$host" 2>/dev/null || true
+  [ -z "$small" ] || umount "$small" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work"
+fail() { echo "starts_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
+json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+treasury="--treasury $(printf '0%.0s' {1..64})"
+
+# refused STATUS WORDS COMMAND...: that status, one line on stderr with the words, nothing on stdout; the same with --json,
+# and then one object that says it too.
+refused() {
+  local wanted=$1 words=$2 status=0 code; shift 2
+  timeout 60 "$@" > out 2> err || status=$?
+  [ "$status" = "$wanted" ] || fail "expected status $wanted, got $status: $*" out err
+  [ ! -s out ] || fail "expected nothing on stdout: $*" out
+  [ "$(wc -l < err)" = 1 ] || fail "expected one line: $*" err
+  grep -qF -- "$words" err || fail "expected '$words': $*" err
+  status=0
+  timeout 60 "$@" --json > out 2> err || status=$?
+  [ "$status" = "$wanted" ] || fail "expected status $wanted with --json, got $status: $*" out err
+  [ "$(wc -l < out)" = 1 ] || fail "expected one object: $*" out
+  case $wanted in 1) code='refused\|unauthentic' ;; 2) code=malformed ;; 3) code=try_again ;; esac
+  grep -q "^{\"error\":{\"code\":\"\($code\)\",\"message\":\".*\"}}$" out || fail "expected an error object: $*" out
+  grep -qF -- "$words" out || fail "expected '$words' in the object: $*" out
+}
+state() { (cd "$1" && find . -mindepth 1 | sort && find . -type f -exec sha256sum {} + | sort); }
+# keeps FOLDER ... as refused, and FOLDER is byte for byte what it was
+keeps() {
+  local folder=$1; shift
+  state "$folder" > before
+  refused "$@"
+  state "$folder" > after
+  cmp -s before after || { diff before after >&2 || true; fail "expected $folder to stay as it was: $*"; }
+}
+# nothing NAME ... as refused, and there is no NAME
+nothing() {
+  local name=$1; shift
+  refused "$@"
+  [ ! -e "$name" ] || fail "expected nothing to be made: $*"
+}
+copy() { rm -rf c; cp -a m c; }
+
+echo "-- help and version are answers"
+for program in soukd souk-witness souk-enclave souk; do
+  "$program" --version | grep -q "^$program [0-9]" || fail "$program --version"
+  "$program" --help | grep -q "$program" || fail "$program --help"
+done
+for program in soukd souk-witness souk; do
+  "$program" --help --json | grep -q '^{"help":".*"}$' || fail "$program --help --json"
+  "$program" --version --json | grep -q '^{"version":"[0-9.]*"}$' || fail "$program --version --json"
+done
+
+echo "-- a call that is refused founds nothing"
+head -c 300 /dev/urandom > junk
+nothing n 2 '--port' soukd --data n --port 65536
+nothing n 2 '--host' soukd --data n --host 0.0.0.0
+nothing n 2 '--frobnicate' soukd --data n --frobnicate
+nothing n 2 '--currency' soukd --data n --currency euro
+nothing n 2 'junk' soukd --data n --witness-policy junk
+nothing n 2 'absent' soukd --data n --witness-policy absent
+nothing n 2 "$work" soukd --data n --witness-policy "$work"
+printf 'witness W1 witness.example/w1+01120780+BMUi6wHS/kVwKqP0+TbNy7B3QiyFyXP/85H7TkZeY466\nquorum W1\n' > mute
+nothing n 2 'addresses' soukd --data n --witness-policy mute
+nothing n 2 'n/deep' soukd --data n/deep
+refused 2 'junk' soukd --data junk
+refused 2 'junk' soukd --data junk/under
+[ ! -e home ] || fail "expected no treasury key after calls that are refused"
+
+echo "-- a port in use is found out before there is a market"
+souk-witness init --data w --name witness.example/w > vkey
+souk-witness serve --data w --json > w.json 2> w.err &
+host=$!
+for _ in $(seq 200); do [ -s w.json ] && break; sleep 0.05; done
+port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' w.json)
+nothing n 3 "$port" soukd --data n --port "$port"
+mkdir e
+keeps e 3 "$port" soukd --data e --port "$port"
+souk-witness init --data w2 --name witness.example/w2 > vkey2
+refused 3 "$port" souk-witness serve --data w2 --port "$port"
+kill "$host"; wait "$host" || true; host=''
+
+echo "-- what lies in the folder of a market and is none of its files"
+soukd --data m --found > found
+souk treasury keygen > key
+for what in junk empty; do
+  copy
+  if [ $what = junk ]; then cp junk c/ledger.db; else : > c/ledger.db; fi
+  keeps c 2 c/ledger.db soukd --data c
+  keeps c 2 c/ledger.db soukd --data c --found
+done
+size=$(stat -c %s m/ledger.db)
+for part in $((size / 2)) $((size - 1)) 40 100; do
+  copy; truncate -s $part c/ledger.db
+  keeps c 2 c/ledger.db soukd --data c
+done
+copy; rm c/ledger.db; mkdir c/ledger.db; keeps c 2 c/ledger.db soukd --data c
+for name in platform ledger; do
+  copy; head -c 30 m/$name.key > c/$name.key; keeps c 2 c/$name.key soukd --data c
+  copy; head -c 33 junk > c/$name.key; keeps c 2 c/$name.key soukd --data c
+  copy; head -c 32 junk > c/$name.key; keeps c 2 c/$name.key soukd --data c
+  copy; : > c/$name.key; keeps c 2 c/$name.key soukd --data c
+  copy; rm c/$name.key; keeps c 2 c/$name.key soukd --data c
+  copy; rm c/$name.key; mkdir c/$name.key; keeps c 2 c/$name.key soukd --data c
+done
+copy; : > c/blobs; refused 2 c/blobs soukd --data c
+copy; mkdir c/keeper.sealed; head -c 9 junk > c/keeper.sealed/x; refused 2 c/keeper.sealed soukd --data c
+copy; head -c 20 junk > c/keeper.sealed; refused 2 c/keeper.sealed soukd --data c
+mkdir o; cp junk o/ledger.db
+keeps o 2 o/ledger.db soukd --data o
+
+echo "-- a ledger with datasets is not served without the keeper's state"
+soukd --data m > m.out 2> m.err &
+host=$!
+for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
+url=$(awk '/^url/ {print $2}' m.out) id=$(awk '/^market/ {print $2}' m.out)
+refused 3 'no other soukd' soukd --data m
+souk init --market "$url" --market-id "$id" --name clinic > /dev/null
+awk 'BEGIN {print "a,b,sick"; for (i = 0; i < 60; i++) print i % 7 "," i % 5 "," (i % 7 > 3 ? "yes" : "no")}' > table.csv
+echo 'return {allow = true, price = 1}' > open.lua
+souk dataset publish table.csv --label sick --policy open.lua --name rows --budget-epsilon 3 --budget-delta 1e-5 --price 1 > /dev/null
+kill "$host"; wait "$host" || true; host=''
+mv m/keeper.sealed sealed
+keeps m 2 m/keeper.sealed soukd --data m
+: > m/keeper.sealed
+keeps m 2 m/keeper.sealed soukd --data m
+mv sealed m/keeper.sealed
+soukd --data m > m.out 2> m.err &
+host=$!
+for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
+grep -q ^treasury m.out || fail "expected the market to open with its keeper's state" m.err
+kill "$host"; wait "$host" || true; host=''
+
+echo "-- witnesses"
+nothing n 2 '--name' souk-witness init --data n --name ''
+nothing n 2 '--name' souk-witness init --data n
+refused 2 junk souk-witness init --data junk --name witness.example/w
+keeps w 1 'without a witness' souk-witness init --data w --name witness.example/w
+nothing k 2 junk souk-witness init --data junk/k --keys k --name witness.example/w
+for verb in serve logs; do nothing nowhere 2 nowhere souk-witness $verb --data nowhere; done
+nothing nowhere 2 nowhere souk-witness add-log --data nowhere "$(sed 's/ledger-key //' found)"
+keeps w 2 VKEY souk-witness add-log --data w junk
+keeps w 2 '--host' souk-witness serve --data w --host 0.0.0.0
+keeps w 2 '--port' souk-witness serve --data w --port 70000
+for name in witness.db witness.key witness.count; do
+  for what in junk empty cut absent folder; do
+    rm -rf c; cp -a w c
+    case $what in
+      junk) cp junk c/$name ;;
+      empty) : > c/$name ;;
+      cut) truncate -s -1 c/$name ;;
+      absent) rm c/$name ;;
+      folder) rm c/$name; mkdir c/$name ;;
+    esac
+    keeps c 2 c/$name souk-witness serve --data c
+  done
+done
+souk-witness add-log --data w "$(sed 's/ledger-key //' found)" --json | grep -q '"origin"' || fail "add-log"
+souk-witness logs --data w --json | grep -q '"size":0[,}]' || fail "expected a size that is a number"
+
+echo "-- the enclave is soukd's to start"
+for role in keeper trainer; do
+  status=0; souk-enclave $role > out 2> err < /dev/null || status=$?
+  [ "$status" = 2 ] && [ "$(wc -l < err)" = 1 ] && grep -q 'started by soukd' err || fail "souk-enclave $role: $status" err
+  status=0; souk-enclave $role > out 2> err 3< /dev/null 4< junk || status=$?
+  [ "$status" = 2 ] && [ "$(wc -l < err)" = 1 ] || fail "souk-enclave $role with a file for its channel: $status" err
+done
+
+echo "-- a log that cannot be reached is not a bad one"
+refused 3 '127.0.0.1' souk ledger audit --tiles http://127.0.0.1:1 --key "$(sed 's/ledger-key //' found)"
+
+echo "-- a full disk"
+mkdir small
+if mount -t tmpfs -o size=1m souk-test small 2> mount.err; then
+  small=$work/small
+  head -c 2000000 /dev/zero > small/filler 2> /dev/null || true
+  state small > full
+  refused 3 'disk' soukd --data small/m $treasury
+  refused 3 'disk' souk-witness init --data small/w --name witness.example/w
+  refused 3 'small' souk treasury keygen --out small/t.key
+  refused 3 'small' souk policy new --template purpose --out small/p.lua
+  refused 3 'small' souk ledger export small/tiles --data m
+  refused 3 'small' souk train-local "$(dirname "$0")/../cli/two_classes.lua" --data table.csv --label sick --out small/model
+  state small > now
+  cmp -s full now || { diff full now >&2 || true; fail "expected nothing to be left on the full disk"; }
+  umount small; small=''
+else
+  echo "skipped: this user may not mount a small file system ($(cat mount.err))"
+fi
