@@ -2,6 +2,7 @@
 // reason to be void, then the effect, which cannot fail.
 #include <algorithm>
 
+#include "contracts/lifecycle/ancestry.h"
 #include "contracts/lifecycle/budget.h"
 
 namespace souk::contracts {
@@ -392,7 +393,7 @@ class Folding {
     if (auto it = state_.accounts_.find(contract.consumer); it != state_.accounts_.end()) {
       if (it->second.changed >= size) return "stale";
     }
-    for (const auto& id : contract.submit.datasets) {
+    for (const auto& id : learned_from(state_, contract.submit)) {
       if (state_.dataset(id)->changed >= size) return "stale";
     }
     return std::nullopt;

@@ -81,6 +81,11 @@ Json::Object members(const ContractSubmit& record) {
       {"purpose", record.purpose},     {"region", record.region},
       {"offered", record.offered},     {"deadline_minutes", record.deadline_minutes},
       {"recipient", record.recipient}, {"credentials", texts_json(record.credentials)}};
+  if (record.spec.initial) {
+    Json::Array jobs;
+    for (const auto& job : record.initial_jobs) jobs.push_back(job);
+    out["initial_jobs"] = std::move(jobs);
+  }
   if (record.policies.empty()) return out;  // left out, so that there is one text of each record
   Json::Array policies;
   for (const auto& policy : record.policies) policies.push_back(policy);
@@ -107,6 +112,13 @@ Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {
     return malformed("contract.submit.recipient", "an age1... recipient");
   }
   record.credentials = TRY(shown_texts(fields, "credentials", 16, 8192));
+  if (record.spec.initial) {
+    record.initial_jobs = TRY(
+        list_member<ContractId>(fields, "initial_jobs", 0, kMaxInitialJobs, name_item<ContractId>));
+    std::set<ContractId> once(record.initial_jobs.begin(), record.initial_jobs.end());
+    if (once.size() != record.initial_jobs.size())
+      return malformed("contract.submit.initial_jobs", "each job once");
+  }
   if (!fields.has("policies")) return record;
   record.policies = TRY(list_member<Digest>(fields, "policies", 1, kMaxDatasets, digest_item));
   if (record.policies.size() != record.datasets.size()) {

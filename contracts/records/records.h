@@ -23,6 +23,7 @@ namespace souk::contracts {
 using Minor = int64_t;
 
 inline constexpr size_t kMaxDatasets = 16;              // of one contract
+inline constexpr size_t kMaxInitialJobs = 16;           // likewise
 inline constexpr int64_t kMaxDeadlineMinutes = 10'080;  // a week
 inline constexpr size_t kMaxPolicyBytes = 32'768;
 inline constexpr size_t kMaxWitnessPolicyBytes = 16'384;
@@ -181,6 +182,9 @@ struct ContractSubmit {
   std::vector<std::string> credentials;  // DSSE envelopes (canonical JSON text)
   // The versions it was quoted, one for each dataset; or none, and then whatever is active.
   std::vector<Digest> policies;
+  // Only with spec.initial: the jobs of this market from whose models these weights come. None:
+  // declared to come from no model of this market.
+  std::vector<ContractId> initial_jobs;
   friend bool operator==(const ContractSubmit&, const ContractSubmit&) = default;
 };
 

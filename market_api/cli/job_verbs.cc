@@ -41,6 +41,23 @@ Json versions_json(const contracts::ContractSubmit& submit, const std::vector<Di
   return out;
 }
 
+// Where the initial weights are said to come from; null for a run from the seed.
+Json initial_json(const contracts::ContractSubmit& submit) {
+  if (!submit.spec.initial) return nullptr;
+  return Json::Object{
+      {"weights", *submit.spec.initial},
+      {"jobs", Json::Array(submit.initial_jobs.begin(), submit.initial_jobs.end())}};
+}
+
+std::string initial_text(const contracts::ContractSubmit& submit) {
+  if (!submit.spec.initial) return "";
+  std::string text = "\nstarts   from ";
+  if (submit.initial_jobs.empty()) text += "weights declared to come from no model of this market";
+  for (size_t i = 0; i < submit.initial_jobs.size(); ++i)
+    text += (i ? ", " : "the model of job ") + to_hex(submit.initial_jobs[i]);
+  return text;
+}
+
 // What the verified ledger says about a contract.
 Answer describe(const contracts::Contract& contract, const MarketView& view) {
   const std::string& currency = view.follower().genesis().currency;
@@ -59,10 +76,12 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
                  {"policies", versions_json(contract.submit, contract.policies.empty()
                                                                  ? contract.submit.policies
                                                                  : contract.policies)},
+                 {"initial", initial_json(contract.submit)},
                  {"deadline_ms", contract.deadline},
                  {"ended_because", contract.ended_because}};
   answer.text =
       "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
+  answer.text += initial_text(contract.submit);
   if (!status.empty()) answer.text += "\ndecision " + printable(status);
   if (decision && decision->allow) {
     answer.text += "\nprice    " + std::to_string(price) + " " + currency + " (minor units)";
@@ -156,10 +175,15 @@ Status pin(contracts::ContractSubmit& submit, const contracts::MarketState& stat
 Answer quote_answer(const Quote& quote, const contracts::ContractSubmit& submit,
                     const std::string& currency) {
   Answer answer;
-  answer.json = {{"job", nullptr},         {"policies", versions_json(submit, submit.policies)},
-                 {"status", quote.status}, {"reasons", quote.reasons},
-                 {"price", quote.price},   {"dry_run", true}};
-  answer.text = "would be " + printable(quote.status) + " now; nothing was recorded";
+  answer.json = {{"job", nullptr},
+                 {"policies", versions_json(submit, submit.policies)},
+                 {"initial", initial_json(submit)},
+                 {"status", quote.status},
+                 {"reasons", quote.reasons},
+                 {"price", quote.price},
+                 {"dry_run", true}};
+  answer.text =
+      "would be " + printable(quote.status) + " now; nothing was recorded" + initial_text(submit);
   if (quote.price > 0) {
     answer.text += "\nprice    " + std::to_string(quote.price) + " " + currency + " (minor units)";
   }

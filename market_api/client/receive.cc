@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "contracts/lifecycle/ancestry.h"
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/onnx_model.h"
@@ -101,9 +102,11 @@ Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketVie
     notes.label = first->manifest.label;
     if (!first->manifest.categories.empty()) notes.csv = layout_of(first->manifest);
   }
-  const auto& datasets = contract.submit.datasets;
   auto obligations = TRY(policy::obligations_from_json(contract.decision->obligations));
-  notes.lineage = policy::Lineage{{datasets.begin(), datasets.end()}, std::move(obligations)};
+  auto jobs = contracts::ancestry_of(view.state(), contract.submit).jobs;
+  jobs.insert(contract.id);
+  notes.lineage = policy::Lineage{contracts::learned_from(view.state(), contract.submit),
+                                  std::move(obligations), std::move(jobs)};
   return notes;
 }
 

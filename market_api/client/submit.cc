@@ -7,6 +7,7 @@
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
+#include "market_api/client/stored_model.h"
 #include "policy/jail/worker.h"
 #include "policy/privacy/accountant.h"
 #include "trainer/weights/initial_weights.h"
@@ -35,6 +36,31 @@ std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state
   return catalog;
 }
 
+// The jobs of this market that weights come from: the one whose result they are, else those of
+// their lineage. None: they are declared to come from no model of this market.
+Result<std::vector<ContractId>> jobs_behind(const std::string& path, ByteView weights,
+                                            const contracts::MarketState& state) {
+  const Digest digest = ledger::sha256(weights);
+  std::vector<ContractId> jobs;
+  for (const auto& [id, contract] : state.contracts()) {
+    if (contract.result && contract.result->model == digest) jobs.push_back(id);
+  }
+  if (!jobs.empty()) return jobs;
+  auto file = TRY(trainer::SafeTensors::read(weights));
+  auto lineage = TRY(lineage_of(path, file));
+  if (!lineage) return jobs;
+  for (const ContractId& id : lineage->jobs) {
+    if (state.contract(id)) jobs.push_back(id);
+  }
+  if (jobs.empty())
+    return Error(Code::kMalformed,
+                 "expected a model of this market or of none: its lineage names jobs of another, "
+                 "whose obligations nobody here can hold it to");
+  if (jobs.size() > contracts::kMaxInitialJobs)
+    return Error(Code::kMalformed, "expected a lineage of at most 16 jobs");
+  return jobs;
+}
+
 }  // namespace
 
 Result<PreparedContract> elaborate_contract(std::string_view source, const std::string& path,
@@ -48,6 +74,7 @@ Result<PreparedContract> elaborate_contract(std::string_view source, const std::
       },
       models_beside(path)));
   PreparedContract prepared;
+  contracts::ContractSubmit& submit = prepared.submit;
   if (!elaborated.initial_file.empty()) {
     const std::string file = file_beside(path, elaborated.initial_file);
     auto bytes = load_file(file, trainer::kMaxInitialBytes);
@@ -59,8 +86,10 @@ Result<PreparedContract> elaborate_contract(std::string_view source, const std::
     // What the trainer would refuse is refused before money is bound.
     auto fits = trainer::initial_weights_from(elaborated.spec, prepared.initial);
     if (!fits) return std::move(fits).take_error().within(file);
+    auto jobs = jobs_behind(file, prepared.initial, view.state());
+    if (!jobs) return std::move(jobs).take_error().within(file);
+    submit.initial_jobs = std::move(*jobs);
   }
-  contracts::ContractSubmit& submit = prepared.submit;
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);
   // The versions that a quote is about: the decision is made on these or not at all.

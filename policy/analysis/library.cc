@@ -54,7 +54,6 @@ void Interpreter::install() {
   global("pcall", Builtin::kPcall);
   global("ipairs", Builtin::kIpairs);
   global("pairs", Builtin::kPairs);
-  global("contains", Builtin::kContains);
   auto library = [&](const char* text,
                      std::initializer_list<std::pair<const char*, Builtin>> functions) {
     library_tables_.emplace_back();

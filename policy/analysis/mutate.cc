@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "policy/analysis/syntax.h"
+#include "policy/analysis/chunk.h"
 
 namespace souk::policy::analysis {
 namespace {

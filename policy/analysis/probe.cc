@@ -4,44 +4,10 @@
 #include <set>
 
 #include "policy/analysis/machine.h"
+#include "policy/lua/sandbox.h"
 
 namespace souk::policy::analysis {
 namespace {
-
-// The vocabulary of policies (policy/lua/library.cc) but for what the interpreter has.
-constexpr const char* kVocabulary = R"lua(
-local function text(value)
-  if value == nil then return "" end
-  if type(value) ~= "table" then return tostring(value) end
-  local parts = {}
-  for i, item in ipairs(value) do parts[i] = tostring(item) end
-  return table.concat(parts, ", ")
-end
-function rules()
-  local found, r = {}, {}
-  function r.deny(code, message, path, got, need)
-    found[#found + 1] = { code = text(code), message = text(message), path = text(path), got = text(got), need = text(need) }
-  end
-  function r.require(condition, code, path, got, need, message)
-    if type(condition) ~= "boolean" then error("require: expected true or false as the condition", 2) end
-    if condition then return true end
-    if type(code) == "table" then
-      r.deny(code.code, code.message, code.path, code.got, code.need)
-    else
-      r.deny(code, message, path, got, need)
-    end
-    return false
-  end
-  function r.decision(answer)
-    local decision = {}
-    for name, value in pairs(answer or {}) do decision[name] = value end
-    decision.allow = #found == 0 and decision.allow ~= false
-    if #found > 0 then decision.reasons = found end
-    return decision
-  end
-  return r
-end
-)lua";
 
 // What the literals and the places of branches are, over a whole tree.
 struct Survey {
@@ -169,6 +135,7 @@ class Probe::Machine {
     try {
       interpreter.noting = false;
       interpreter.run_chunk(*vocabulary);
+      interpreter.note_contains();
       interpreter.noting = true;
       decide(answer);
     } catch (const LuaError&) {
@@ -199,7 +166,7 @@ Result<std::unique_ptr<Probe>> Probe::make(const Space& space, const std::string
   std::unique_ptr<Probe> out(new Probe());
   out->machine_ = std::make_unique<Machine>(space);
   Machine& machine = *out->machine_;
-  machine.vocabulary = TRY(parse_chunk(kVocabulary, machine.sites));
+  machine.vocabulary = TRY(parse_chunk(std::string(kPolicyPrelude), machine.sites));
   auto parsed = parse_chunk(policy, machine.sites);
   if (!parsed) return std::move(parsed).take_error().within("policy");
   machine.policy = *parsed;

@@ -12,8 +12,8 @@
 #include <variant>
 #include <vector>
 
+#include "policy/analysis/chunk.h"
 #include "policy/analysis/space.h"
-#include "policy/analysis/syntax.h"
 
 namespace souk::policy::analysis {
 

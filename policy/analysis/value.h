@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "policy/analysis/chunk.h"
 #include "policy/analysis/space.h"
-#include "policy/analysis/syntax.h"
 
 namespace souk::policy::analysis {
 

@@ -191,6 +191,16 @@ PolicyDecision decide_answer(Answer answer, PolicyDecision decision, const Quest
 
 }  // namespace
 
+const std::set<std::string>& answer_members() {
+  static const std::set<std::string> kMembers = {"allow", "reason", "reasons", "price",
+                                                 "obligations"};
+  return kMembers;
+}
+const std::set<std::string>& reason_members() {
+  static const std::set<std::string> kMembers = {"code", "message", "path", "got", "need"};
+  return kMembers;
+}
+
 const Digest& engine_hash() {
   static const Digest hash = ledger::sha256(as_bytes(kEngineSemantics));
   return hash;

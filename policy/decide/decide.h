@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,10 @@ struct Reason {
 };
 Json to_json(const Reason& reason);
 Result<Reason> reason_from_json(const Json& json);
+
+// What a policy's answer and each of its reasons may have for members.
+const std::set<std::string>& answer_members();
+const std::set<std::string>& reason_members();
 
 // SHA-256 of the name of these semantics, the interpreter's release and the table of
 // costs. Two engines with one hash give one decision, gas included.

@@ -17,4 +17,8 @@ Status Joint::add(const PolicyDecision& part) {
   return Done{};
 }
 
+void Joint::inherit(const Obligations& obligations) {
+  obligations_ = obligations_ ? meet(*obligations_, obligations) : obligations;
+}
+
 }  // namespace souk::policy

@@ -18,6 +18,10 @@ class Joint {
   // kExhausted, changing nothing, when the prices do not add up below 2^53.
   Status add(const PolicyDecision& part);
 
+  // What a part that is not asked obliges to, beside those that are: of a model that is started
+  // from.
+  void inherit(const Obligations& obligations);
+
   bool allowed() const { return parts_ > 0 && refusals_ == 0; }  // of nobody: no
   int64_t price_minor() const { return allowed() ? price_minor_ : 0; }
   // The meet over the parts that allow; nothing before one did.

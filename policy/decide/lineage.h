@@ -15,9 +15,11 @@ namespace souk::policy {
 struct Lineage {
   std::set<DatasetId> datasets;
   Obligations obligations;
+  // The jobs of a market that made it and its ancestors; a contract that starts from it names them.
+  std::set<ContractId> jobs = {};
   friend bool operator==(const Lineage&, const Lineage&) = default;
 };
-Json to_json(const Lineage& lineage);  // {datasets, obligations}
+Json to_json(const Lineage& lineage);  // {datasets, jobs, obligations}
 Result<Lineage> lineage_from_json(const Json& json);
 
 // Of a model made from all of these, in any order: never looser than one of them. At

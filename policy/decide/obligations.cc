@@ -43,6 +43,16 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
+const std::set<std::string>& obligation_names() {
+  static const std::set<std::string> kNames = [] {
+    std::set<std::string> out = {"allowed_algorithms", "output_form", "attribution", "audit",
+                                 "waive_privacy"};
+    for (const auto& field : kAmounts) out.insert(field.name);
+    return out;
+  }();
+  return kNames;
+}
+
 Json to_json(const Obligations& obligations) {
   Json::Object out;
   for (const auto& field : kAmounts) {

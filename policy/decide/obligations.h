@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct Obligations {
   friend bool operator==(const Obligations&, const Obligations&) = default;
 };
 
+// The names of all there are.
+const std::set<std::string>& obligation_names();
 Json to_json(const Obligations& obligations);  // absent members are left out
 Result<Obligations> obligations_from_json(const Json& json);
 

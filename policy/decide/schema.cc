@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "policy/decide/nearest.h"
 #include "policy/lua/utf8.h"
 
 namespace souk::policy {
@@ -56,7 +57,8 @@ constexpr SchemaField kSchema[] = {
     {"request.output.form", FieldKind::kToken, kRequired, 1, 32, "weights"},
     {"request.datasets", FieldKind::kInteger, kOptional, 1, 256, "how many the contract joins"},
     {"request.providers", FieldKind::kTokens, kOptional, 0, 256, "of all datasets of the contract"},
-    {"request.dataset_ids", FieldKind::kTokens, kOptional, 0, 256, "all datasets of the contract"},
+    {"request.dataset_ids", FieldKind::kTokens, kOptional, 0, 256,
+     "all datasets of the contract, and those its initial weights have learned from"},
     {"request.dataset_names", FieldKind::kTexts, kOptional, 0, 256, "their names"},
     {"dataset", FieldKind::kBlock, kRequired, 0, 0, "the provider's own"},
     {"dataset.id", FieldKind::kToken, kRequired, 1, 128, "of the dataset"},
@@ -292,21 +294,6 @@ Status check_credentials(const Json& request) {
   return Done{};
 }
 
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 std::string_view last_name(std::string_view path) {
   return path.substr(path.rfind('.') + 1);
 }
@@ -343,9 +330,9 @@ std::string nearest_path(std::string_view unknown) {
   std::string_view found;
   for (const SchemaField& field : kSchema) {
     if (field.path.find('.') == std::string_view::npos) continue;
-    size_t by_name = 2 * distance(name, last_name(field.path)) +
+    size_t by_name = 2 * edit_distance(name, last_name(field.path)) +
                      (field.path.substr(0, root.size()) == root ? 0 : 1);
-    size_t by_path = 2 * distance(unknown, field.path);
+    size_t by_path = 2 * edit_distance(unknown, field.path);
     size_t cost = std::min(by_name, by_path);
     if (cost < best) {
       best = cost;

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "policy/decide/schema.h"
-#include "policy/lint/syntax.h"
+#include "policy/syntax/syntax.h"
 
 namespace souk::policy {
 namespace {

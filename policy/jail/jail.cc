@@ -236,6 +236,7 @@ Status load_filter(JailProfile profile) {
   bool fine = true;
   switch (profile) {
     case JailProfile::kPolicyWorker:
+      fine = allow(filter, {SCMP_SYS(poll), SCMP_SYS(ppoll)});
       break;
     case JailProfile::kNursery:
       fine = allow_nursery(filter);

@@ -12,7 +12,7 @@
 namespace souk::policy {
 
 enum class JailProfile : uint8_t {
-  kPolicyWorker,  // one thread: read, write, memory, clock, exit
+  kPolicyWorker,  // one thread: read, write, poll, memory, clock, exit
   kNursery,  // kPolicyWorker + fork, wait, kill, poll, pipe, close; and what a child needs to lock
              // itself down
   kEnclave,  // threads, sockets already open, files already open; no executable memory

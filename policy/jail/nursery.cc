@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,6 +34,21 @@ int64_t now_ms() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
+// Who waits looks again and again before it sleeps: to be woken costs more than a policy. In vain
+// where there is one processor, on which the other side could not go on meanwhile.
+constexpr int64_t kAnswerSpinNs = 100'000, kQuestionSpinNs = 50'000;
+
+int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+bool several_processors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 1;
 }
 
 enum class Read { kDone, kEnd, kLate };
@@ -69,6 +85,53 @@ bool write_all(int fd, const void* from, size_t size) {
   return true;
 }
 
+// The worker's end of the line, which does not block.
+class WorkerLine {
+ public:
+  WorkerLine(int fd, bool spins) : fd_(fd), spins_(spins) {}
+
+  // Exactly `size` bytes; false at the end. Looks for a while before it sleeps.
+  bool read(void* into, size_t size) {
+    auto* at = static_cast<char*>(into);
+    int64_t until = spins_ ? now_ns() + kQuestionSpinNs : 0;
+    while (size > 0) {
+      ssize_t got = ::read(fd_, at, size);
+      if (got > 0) {
+        at += got;
+        size -= static_cast<size_t>(got);
+      } else if (got < 0 && errno == EAGAIN) {
+        if (now_ns() >= until) wait_for(POLLIN);
+      } else if (got == 0 || errno != EINTR) {
+        return false;
+      }
+    }
+    return true;
+  }
+  bool write(const void* from, size_t size) {
+    auto* at = static_cast<const char*>(from);
+    while (size > 0) {
+      ssize_t put = ::write(fd_, at, size);
+      if (put > 0) {
+        at += put;
+        size -= static_cast<size_t>(put);
+      } else if (put < 0 && errno == EAGAIN) {
+        wait_for(POLLOUT);
+      } else if (put == 0 || errno != EINTR) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  void wait_for(short what) {
+    pollfd waiting{fd_, what, 0};
+    poll(&waiting, 1, -1);
+  }
+  int fd_;
+  bool spins_;
+};
+
 void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
   rlimit value{most, most};
   if (setrlimit(resource, &value) != 0) _exit(3);
@@ -86,15 +149,17 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
   options.profile = JailProfile::kPolicyWorker;
   options.keep_fds = {line, life};
   options.namespaces = LockDown::Namespaces::kLeave;  // the nursery has done it
+  const bool spins = several_processors();
   if (!lock_down(options)) _exit(3);
   if (!write_all(life, "", 1)) _exit(5);
+  WorkerLine caller(line, spins);
   std::string request, answer;
   while (true) {
     uint32_t length = 0;
-    if (read_exactly(line, &length, sizeof length, -1) != Read::kDone) _exit(0);
+    if (!caller.read(&length, sizeof length)) _exit(0);
     if (length > kMaxNurseryMessage) _exit(3);
     request.resize(length);
-    if (read_exactly(line, request.data(), length, -1) != Read::kDone) _exit(0);
+    if (!caller.read(request.data(), length)) _exit(0);
     try {
       answer.assign(sizeof length, '\0');
       answer += job(request);
@@ -103,7 +168,7 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
     }
     length = static_cast<uint32_t>(std::min<size_t>(answer.size() - sizeof length, UINT32_MAX));
     std::memcpy(answer.data(), &length, sizeof length);
-    if (!write_all(line, answer.data(), answer.size())) _exit(5);
+    if (!caller.write(answer.data(), answer.size())) _exit(5);
   }
 }
 
@@ -194,6 +259,7 @@ Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
     close(control[1]);
     return no("a socket pair");
   }
+  if (fcntl(line[1], F_SETFL, O_RDWR | O_NONBLOCK) != 0) return no("a line that does not block");
   pid_t parent = getpid();
   pid_t child = fork();
   if (child == 0) {
@@ -208,7 +274,7 @@ Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
     close(line[0]);
     return no("to fork");
   }
-  std::unique_ptr<Nursery> nursery(new Nursery(control[0], line[0], child));
+  std::unique_ptr<Nursery> nursery(new Nursery(control[0], line[0], child, several_processors()));
   char word = 0;
   if (read_exactly(control[0], &word, 1, now_ms() + kGraceMs) != Read::kDone || word != kReady) {
     return Error(Code::kBroken, "expected the nursery to lock itself down");
@@ -250,6 +316,13 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
   size_t sent = 0, got = 0;
   std::string in(4096, '\0');
   size_t expected = sizeof length;
+  // Straight away, and mostly it fits. What goes wrong here shows again below.
+  if (ssize_t put = send(line_, out.data(), out.size(), MSG_NOSIGNAL | MSG_DONTWAIT); put > 0)
+    sent = static_cast<size_t>(put);
+  pollfd answered{line_, POLLIN, 0};
+  const int64_t until = spins_ ? now_ns() + kAnswerSpinNs : 0;
+  while (sent == out.size() && now_ns() < until && poll(&answered, 1, 0) == 0) {
+  }
   while (got < expected) {
     int64_t left = deadline - now_ms();
     if (left <= 0) return Error(Code::kExhausted, "policy worker ran out of time");

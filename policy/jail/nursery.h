@@ -47,8 +47,8 @@ class Nursery {
   ~Nursery();
 
  private:
-  Nursery(int control, int line, pid_t process)
-      : control_(control), line_(line), process_(process) {}
+  Nursery(int control, int line, pid_t process, bool spins)
+      : control_(control), line_(line), process_(process), spins_(spins) {}
   Result<std::string> converse(std::string_view request, int64_t deadline);
   Status replace_worker();
   Status command(char what);
@@ -57,6 +57,7 @@ class Nursery {
   // Set once in start().
   int control_, line_;
   pid_t process_;
+  bool spins_;
   std::mutex mutex_;
   bool broken_ = false;       // Guarded by mutex_.
   bool worker_waits_ = true;  // Guarded by mutex_. A worker is there, and between calls.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "policy/lint/syntax.h"
+#include "policy/syntax/syntax.h"
 
 namespace souk::policy {
 namespace {
@@ -74,9 +74,10 @@ class Collector {
 }  // namespace
 
 Result<Instrumented> instrument(std::string_view source) {
-  auto chunk = TRY(parse_lua(source));
+  auto chunk = parse_lua(source);
+  if (!chunk) return Error(Code::kRefused, chunk.error().expected());
   Collector collector;
-  collector.walk(*chunk);
+  collector.walk(**chunk);
   struct Insertion {
     size_t at;
     bool closing;

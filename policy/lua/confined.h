@@ -121,7 +121,10 @@ void install_table_library(lua_State* state);
 void publish_read_only(lua_State* state, const char* name);
 // Sorted keys of a plain table: integers, then texts by bytes, then booleans.
 int ordered_pairs(lua_State* state);
-extern const std::string_view kPolicyPrelude;
+// By name, an empty one at the end.
+extern const luaL_Reg kTextFunctions[], kTableFunctions[];
+// What is there only to say that it is not.
+int no_patterns(lua_State* state);
 extern const std::string_view kContractPrelude;
 
 // result.cc

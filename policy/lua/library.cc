@@ -356,18 +356,18 @@ void set_functions(lua_State* state, const luaL_Reg* functions) {
   }
 }
 
+const luaL_Reg kMathFunctions[] = {
+    {"floor", math_floor}, {"ceil", math_ceil},           {"abs", math_abs},   {"min", math_min},
+    {"max", math_max},     {"tointeger", math_tointeger}, {"type", math_type}, {nullptr, nullptr}};
+
 void install_math(lua_State* state, Vocabulary vocabulary) {
-  static const luaL_Reg functions[] = {{"floor", math_floor}, {"ceil", math_ceil},
-                                       {"abs", math_abs},     {"min", math_min},
-                                       {"max", math_max},     {"tointeger", math_tointeger},
-                                       {"type", math_type},   {nullptr, nullptr}};
   static const luaL_Reg real_functions[] = {{"sqrt", math_sqrt},
                                             {"exp", math_exp},
                                             {"log", math_log},
                                             {"cos", math_cos},
                                             {nullptr, nullptr}};
   lua_newtable(state);
-  set_functions(state, functions);
+  set_functions(state, kMathFunctions);
   lua_pushinteger(state, LUA_MAXINTEGER);
   lua_setfield(state, -2, "maxinteger");
   lua_pushinteger(state, LUA_MININTEGER);
@@ -426,14 +426,48 @@ void publish_read_only(lua_State* state, const char* name) {
   lua_pop(state, 1);
 }
 
+namespace {
+
+const luaL_Reg kGlobalFunctions[] = {{"type", plain_type},         {"tostring", plain_tostring},
+                                     {"tonumber", plain_tonumber}, {"select", select_from},
+                                     {"error", raise_value},       {"assert", assert_value},
+                                     {"pcall", protected_call},    {"ipairs", in_order},
+                                     {"pairs", ordered_pairs},     {nullptr, nullptr}};
+
+std::set<std::string> names_of(const luaL_Reg* functions) {
+  std::set<std::string> out;
+  for (; functions->name; ++functions) {
+    if (functions->func != no_patterns) out.insert(functions->name);
+  }
+  return out;
+}
+
+}  // namespace
+
+const std::map<std::string, std::set<std::string>>& library_members() {
+  static const std::map<std::string, std::set<std::string>> kMembers = [] {
+    std::map<std::string, std::set<std::string>> out{{"math", names_of(kMathFunctions)},
+                                                     {"string", names_of(kTextFunctions)},
+                                                     {"table", names_of(kTableFunctions)}};
+    out["math"].insert({"maxinteger", "mininteger"});
+    return out;
+  }();
+  return kMembers;
+}
+
+const std::set<std::string>& global_names() {
+  static const std::set<std::string> kNames = [] {
+    std::set<std::string> out = names_of(kGlobalFunctions);
+    out.insert({"contains", "rules"});  // of the prelude
+    for (const auto& [library, members] : library_members()) out.insert(library);
+    return out;
+  }();
+  return kNames;
+}
+
 void install_library(lua_State* state, Vocabulary vocabulary) {
-  static const luaL_Reg functions[] = {{"type", plain_type},         {"tostring", plain_tostring},
-                                       {"tonumber", plain_tonumber}, {"select", select_from},
-                                       {"error", raise_value},       {"assert", assert_value},
-                                       {"pcall", protected_call},    {"ipairs", in_order},
-                                       {"pairs", ordered_pairs},     {nullptr, nullptr}};
   lua_pushglobaltable(state);
-  set_functions(state, functions);
+  set_functions(state, kGlobalFunctions);
   lua_pop(state, 1);
   install_math(state, vocabulary);
   install_text_library(state);

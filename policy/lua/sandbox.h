@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +34,13 @@ inline constexpr int kMaxResultDepth = 8;
 
 // The name of what a program means here and what it costs: any change of either changes it.
 inline constexpr std::string_view kEngineSemantics = "souk-policy/2 Lua 5.4.4 costs/3";
+
+// What a policy finds in this engine: the globals, the inputs not among them, and the members of
+// those that are libraries.
+const std::set<std::string>& global_names();
+const std::map<std::string, std::set<std::string>>& library_members();
+// The Lua text of `contains` and `rules`, which are policies' own words.
+extern const std::string_view kPolicyPrelude;
 
 // kPolicy: integers out only; a function as the answer is called with the inputs.
 // kContract: adds the vocabulary of training contracts, sqrt/exp/log/cos, and reals in

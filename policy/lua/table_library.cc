@@ -166,12 +166,13 @@ int table_sort(lua_State* state) {
 
 }  // namespace
 
+const luaL_Reg kTableFunctions[] = {{"insert", table_insert}, {"remove", table_remove},
+                                    {"concat", table_concat}, {"unpack", table_unpack},
+                                    {"sort", table_sort},     {nullptr, nullptr}};
+
 void install_table_library(lua_State* state) {
-  static const luaL_Reg functions[] = {{"insert", table_insert}, {"remove", table_remove},
-                                       {"concat", table_concat}, {"unpack", table_unpack},
-                                       {"sort", table_sort},     {nullptr, nullptr}};
   lua_newtable(state);
-  luaL_setfuncs(state, functions, 0);
+  luaL_setfuncs(state, kTableFunctions, 0);
   publish_read_only(state, "table");
 }
 

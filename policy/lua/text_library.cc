@@ -144,9 +144,13 @@ int text_find(lua_State* state) {
   return 2;
 }
 
+}  // namespace
+
 int no_patterns(lua_State* state) {
   raise(state, "patterns do not exist here; string.find(text, wanted, 1, true) finds a text");
 }
+
+namespace {
 
 // One conversion: flags, width <= 99, precision <= 99, letter.
 struct Conversion {
@@ -250,15 +254,15 @@ int text_format(lua_State* state) {
 
 }  // namespace
 
+const luaL_Reg kTextFunctions[] = {
+    {"len", text_len},       {"sub", text_sub},      {"upper", text_upper},   {"lower", text_lower},
+    {"rep", text_rep},       {"byte", text_byte},    {"char", text_char},     {"find", text_find},
+    {"format", text_format}, {"match", no_patterns}, {"gmatch", no_patterns}, {"gsub", no_patterns},
+    {nullptr, nullptr}};
+
 void install_text_library(lua_State* state) {
-  static const luaL_Reg functions[] = {
-      {"len", text_len},      {"sub", text_sub},       {"upper", text_upper},
-      {"lower", text_lower},  {"rep", text_rep},       {"byte", text_byte},
-      {"char", text_char},    {"find", text_find},     {"format", text_format},
-      {"match", no_patterns}, {"gmatch", no_patterns}, {"gsub", no_patterns},
-      {nullptr, nullptr}};
   lua_newtable(state);
-  luaL_setfuncs(state, functions, 0);
+  luaL_setfuncs(state, kTextFunctions, 0);
   lua_pushliteral(state, "");
   lua_newtable(state);  // no __add and kin: text is not a number here
   lua_pushvalue(state, -3);

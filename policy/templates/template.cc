@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <set>
 
+#include "policy/decide/nearest.h"
 #include "policy/lua/utf8.h"
 #include "policy/templates/library.h"
 
@@ -17,21 +18,6 @@ constexpr size_t kMaxTextBytes = 128;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr std::array<const char*, 8> kTypeNames = {"integer", "time",     "text",    "texts",
                                                    "choices", "integers", "amounts", "flag"};
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t corner = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      corner = above;
-    }
-  }
-  return row[b.size()];
-}
 
 // The name closest to `asked`, for a message.
 template <class Items>

@@ -54,11 +54,37 @@ awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail 
 sed -e 's/return {/return { initial = "towns\/model.safetensors",/' -e 's/units = 4,/units = 4, frozen = true,/' \
     -e 's/units = 8 }/units = 8, frozen = true }/' -e 's/steps = 60/steps = 20/' towns.lua > head.lua
 souk job submit head.lua --as lab --wait --json > job.json || fail "expected a new head" job.json soukd.err
-souk model fetch "$(json job < job.json)" --as lab --out head > /dev/null
+parent=$job job=$(json job < job.json)
+grep -q "\"initial\":{\"jobs\":\[\"$parent\"\]" job.json || fail "expected the weights' job in the contract" job.json
+souk model fetch "$job" --as lab --out head > /dev/null
+grep -q '"lineage":{"datasets":\["[0-9a-f]*"\],"jobs":\["[0-9a-f]*","[0-9a-f]*"\]' head/spec.json ||
+  fail "expected both jobs in the lineage" head/spec.json
 grep -q '"initial":"'"$(sha256sum < towns/model.safetensors | cut -d' ' -f1)"'"' head/spec.json ||
   fail "expected the weights' digest in the specification" head/spec.json
 souk model predict head --data table.csv --json > predicted.json
 awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected the new head to know the towns" predicted.json
+
+# Trained on at home the bytes are new, and the jobs behind them are named all the same.
+quote() { # WEIGHTS: what the contract would be told, in quote.json
+  sed "s|initial = \"[^\"]*\"|initial = \"$1\"|" head.lua > quote.lua
+  souk job submit quote.lua --as lab --dry-run --json > quote.json 2> quote.err
+}
+souk train-local head.lua --data table.csv --csv layout.json --out home > /dev/null 2> home.err || fail "expected to go on at home" home.err
+quote home/model.safetensors || fail "expected a quote" quote.json
+grep -q "\"initial\":{\"jobs\":\[\"$parent\"\]" quote.json || fail "expected the job behind the weights" quote.json
+# A model of this market is known by its bytes; one that is neither known nor says whose it is, is none to start from.
+cp towns/model.safetensors alone.safetensors
+quote alone.safetensors || fail "expected a quote" quote.json
+grep -q "\"initial\":{\"jobs\":\[\"$parent\"\]" quote.json || fail "expected the job whose model it is" quote.json
+head -c -1 towns/model.safetensors > changed.safetensors && printf '\0' >> changed.safetensors
+cmp -s changed.safetensors towns/model.safetensors && fail "expected other bytes"
+quote changed.safetensors && fail "expected a refusal" quote.json
+grep -q "lineage" quote.json || fail "expected a sentence about the lineage" quote.json
+# Numbers that come from no market are declared to.
+sed -e 's/initial = "[^"]*", //' -e 's/, frozen = true//g' head.lua > seed.lua
+souk train-local seed.lua --data table.csv --csv layout.json --out nobodys > /dev/null 2> home.err || fail "expected a model" home.err
+quote nobodys/model.safetensors || fail "expected a quote" quote.json
+grep -q '"initial":{"jobs":\[\]' quote.json || fail "expected weights of no job" quote.json
 
 # Weights of another model are refused before anything is recorded.
 sed 's/units = 8,/units = 9,/' head.lua > wrong.lua
@@ -109,4 +135,7 @@ souk job submit pictures.lua --as lab --wait --json > job.json || fail "expected
 souk model fetch "$(json job < job.json)" --as lab --out pictures.model > /dev/null
 souk model predict pictures.model --data pictures --json > predicted.json
 awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected to tell the pictures" predicted.json
+# And all of it comes out again from the ledger's bytes.
+kill "$host"; wait "$host" 2> /dev/null || true; host=
+souk policy replay --data market --json > replay.json || fail "expected the recorded decisions" replay.json
 echo "fine_tuning_test: ok"

@@ -4,14 +4,14 @@
 #include <map>
 #include <set>
 
+#include "contracts/lifecycle/ancestry.h"
 #include "ledger/crypto/hash.h"
 #include "policy/decide/joint.h"
 #include "policy/decide/request.h"
 #include "policy/decide/source.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
-#include "trainer/data/age.h"
-#include "trainer/engine/noise.h"
+#include "trainer/decision/feasibility.h"
 
 namespace souk::trainer {
 namespace {
@@ -28,14 +28,7 @@ using policy::Reason;
 constexpr size_t kMaxReasons = 64;
 // A decision is one ledger entry: all reasons of all providers share this much of it.
 constexpr size_t kReasonBytes = 28'000;
-
-// At most `max` bytes, cut between characters.
-std::string cut(const std::string& text, size_t max) {
-  if (text.size() <= max) return text;
-  size_t end = max;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
-  return text.substr(0, end);
-}
+constexpr size_t kMaxAncestors = 64;  // jobs behind initial weights
 
 Reason shortened(Reason reason) {
   reason.message = cut(reason.message, 200);
@@ -45,25 +38,8 @@ Reason shortened(Reason reason) {
   return reason;
 }
 
-// The first names of a list, as far as a reason can carry them.
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) {
-    if (text.size() > 96) return text + ", ...";
-    text += (text.empty() ? "" : ", ") + cut(name, 64);
-  }
-  return text;
-}
-
 size_t bytes_of(const Reason& reason) {
   return canonical(policy::to_json(reason)).size();
-}
-
-template <class Sides>
-uint64_t count(const Sides& shape) {
-  uint64_t product = 1;  // at most 2^48: both kinds of shape are bounded where they are read
-  for (auto side : shape) product *= static_cast<uint64_t>(side);
-  return product;
 }
 
 // The most epsilon, in millionths, that a run of this rate and length could spend and still be
@@ -90,8 +66,15 @@ int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& sp
 
 class Judge {
  public:
-  Judge(const MarketState& state, TimeMs now, ContractDecision& out)
-      : state_(state), now_(now), out_(out) {}
+  Judge(const MarketState& state, TimeMs now, uint64_t head_size, const PublicKey& consumer,
+        const ContractSubmit& submit, const EvaluatePolicy& evaluate, ContractDecision& out)
+      : state_(state),
+        now_(now),
+        head_size_(head_size),
+        consumer_(consumer),
+        submit_(submit),
+        evaluate_(evaluate),
+        out_(out) {}
 
   void reason(Reason reason) {
     auto& list = *out_.reasons.array();
@@ -102,79 +85,13 @@ class Judge {
     reason(std::move(why));
   }
 
-  // A trainer would fail on it after the start, when the budget is spent already: the
-  // consumer would burn it and have the money back.
-  bool feasible(const ContractSubmit& submit, const std::vector<const Dataset*>& datasets) {
-    const auto& spec = submit.spec;
-    bool good = true;
-    auto no = [&](Reason why) {
-      refuse("denied", std::move(why));
-      good = false;
-    };
-    auto recipient = recipient_from_text(submit.recipient);
-    if (!recipient || !make_header(FileKey::random(), std::span(&*recipient, 1))) {
-      no({"wrong_recipient", "nothing can be encrypted to this recipient", "", "", "", "",
-          "an age recipient"});
-    }
-    uint64_t features = count(spec.input_shape);
-    const Dataset* first = nullptr;  // that names its classes
-    for (const Dataset* dataset : datasets) {
-      const auto& manifest = dataset->manifest;
-      if (count(manifest.feature_shape) != features) {
-        no({"wrong_shape", "the specification is for rows of another shape", manifest.provider_name,
-            manifest.name, "request.model", std::to_string(features),
-            std::to_string(count(manifest.feature_shape))});
-      }
-      if (manifest.class_names.empty()) continue;  // its provider does not say
-      if (manifest.class_names.size() != spec.classes) {
-        no({"wrong_classes", "the specification is for another number of classes",
-            manifest.provider_name, manifest.name, "request.model", std::to_string(spec.classes),
-            std::to_string(manifest.class_names.size())});
-      } else if (first && first->manifest.class_names != manifest.class_names) {
-        no({"wrong_classes",
-            "the datasets of one contract must name the same classes in the same order",
-            manifest.provider_name, manifest.name, "request.datasets", listed(manifest.class_names),
-            listed(first->manifest.class_names) + ", as in " + first->manifest.name});
-      }
-      if (first && manifest.categories != first->manifest.categories) {
-        no({"different_categories",
-            "the datasets of one contract must number the same categories alike",
-            manifest.provider_name, manifest.name, "request.datasets", manifest.name,
-            "the categories of " + first->manifest.name});
-      }
-      if (!first) first = dataset;
-    }
-    for (const Dataset* dataset : datasets) {
-      if (!spec.privacy) break;
-      int64_t cap = dataset->manifest.user_cap;
-      bool covered = spec.privacy->user_cap == 1
-                         ? cap == 1
-                         : cap > 1 && cap <= int64_t{spec.privacy->user_cap};
-      if (covered) continue;
-      no({"wrong_unit", "epsilon must be about those whom the dataset's budget protects",
-          dataset->manifest.provider_name, dataset->manifest.name, "request.dp.user_cap",
-          std::to_string(spec.privacy->user_cap),
-          cap == 1 ? "1: no number of rows of a person is promised"
-                   : "at least " + std::to_string(cap)});
-    }
-    auto shape = contracts::check_spec(spec);
-    if (spec.privacy && shape) {
-      double draws = static_cast<double>(shape->parameters) * spec.steps;
-      if (!NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, draws)) {
-        no({"too_much_noise", "parameters times steps are more than the noise generator covers", "",
-            "", "request.steps", std::to_string(spec.steps), "less than 3e10 numbers in all"});
-      }
-    }
-    return good;
-  }
-
   // What the run costs. All rows are sampled at one rate and clipped to one bound, so datasets
   // differ only in how many rows a person of theirs may have.
-  bool account(const ContractSubmit& submit) {
-    if (!submit.spec.privacy) return true;
-    const auto& privacy = *submit.spec.privacy;
-    event_ = policy::Event{policy::rate_from_threshold(submit.spec.sampling_threshold),
-                           privacy.noise_multiplier, submit.spec.steps, privacy.user_cap};
+  bool account() {
+    if (!submit_.spec.privacy) return true;
+    const auto& privacy = *submit_.spec.privacy;
+    event_ = policy::Event{policy::rate_from_threshold(submit_.spec.sampling_threshold),
+                           privacy.noise_multiplier, submit_.spec.steps, privacy.user_cap};
     auto epsilon = policy::epsilon_upper(event_, static_cast<double>(privacy.delta_pico) * 1e-12);
     if (!epsilon) {
       refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp",
@@ -206,12 +123,11 @@ class Judge {
     return it->second;
   }
 
-  std::vector<policy::CredentialFact> credentials(const PublicKey& consumer,
-                                                  const ContractSubmit& submit) {
+  std::vector<policy::CredentialFact> credentials() {
     std::vector<policy::CredentialFact> facts;
-    for (const auto& text : submit.credentials) {
+    for (const auto& text : submit_.credentials) {
       auto verified = contracts::verify_credential(text, state_.market());
-      if (!verified || verified->credential.subject != consumer ||
+      if (!verified || verified->credential.subject != consumer_ ||
           verified->credential.expires_ms <= now_) {
         reason({"credential_ignored", "a credential is not valid for this consumer now", "", "",
                 "request.credentials", "", "a signed, unexpired credential of this consumer"});
@@ -271,53 +187,35 @@ class Judge {
     return false;
   }
 
-  // One provider's answer; false when it is not an allow.
-  bool ask(const Dataset& dataset, size_t index, const Json& request, const PublicKey& consumer,
-           const ContractSubmit& submit, const EvaluatePolicy& evaluate, uint64_t head_size) {
-    size_t room = kReasonBytes / submit.datasets.size();
-    policy::DatasetFacts facts;
-    facts.id = dataset.id;
-    facts.name = dataset.manifest.name;
-    facts.provider = dataset.provider;
-    facts.provider_name = dataset.manifest.provider_name;
-    facts.rows = static_cast<uint64_t>(dataset.manifest.rows);
-    facts.price_minor = dataset.manifest.price;
-    facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
-    facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
-    facts.user_cap = dataset.manifest.user_cap;
-    auto choice = contracts::policy_for(dataset, submit, index);
+  // How many policies will be asked: they share what a decision can carry of reasons.
+  void expect(size_t policies) { room_ = kReasonBytes / std::max<size_t>(policies, 1); }
+
+  // One policy's answer, noted in `noted` with its hashes, its reasons told. Nothing when there is
+  // none, or it is not an allow that the run keeps.
+  std::optional<PolicyDecision> ask(const Dataset& dataset, const contracts::PolicyChoice& choice,
+                                    const Json& request, Json::Array& noted) {
     const std::string engine = to_hex(ByteView(policy::engine_hash()));
-    if (!choice.policy || (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
+    if (!choice.policy || choice.obstacle ||
+        (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
+      const bool other_engine = choice.policy && !choice.obstacle;
       refuse("denied",
-             {choice.policy ? "policy_engine" : choice.obstacle,
+             {other_engine ? "policy_engine" : choice.obstacle,
               "no version of the policy can answer this contract", dataset.manifest.provider_name,
-              dataset.manifest.name, "request.policies", choice.policy ? choice.policy->engine : "",
-              choice.policy ? engine : "an active or quoted version"});
-      return false;
+              dataset.manifest.name, "request.policies", other_engine ? choice.policy->engine : "",
+              other_engine ? engine : "an active or quoted version"});
+      return std::nullopt;
     }
-    policy::ContextFacts context;
-    context.now_ms = now_;
-    context.spent_epsilon_micro =
-        dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
-    context.runs =
-        dataset.budget.runs + static_cast<int64_t>(dataset.budget.holders.size());  // and to come
-    context.head = static_cast<int64_t>(head_size);
-    context.consumer =
-        usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer; });
-    context.purpose = usage(
-        dataset.id, [&](const Contract& past) { return past.submit.purpose == submit.purpose; });
     auto text = policy::with_parameters(choice.policy->source, choice.policy->parameters);
     if (!text) {
       refuse("publish_rejected",
              {"policy_parameters", text.error().expected(), dataset.manifest.provider_name,
               dataset.manifest.name, "", "", ""});
-      return false;
+      return std::nullopt;
     }
-    PolicyDecision answer =
-        evaluate(*text, request, policy::build_dataset(facts), policy::build_context(context));
+    PolicyDecision answer = evaluate_(*text, request, facts_of(dataset), context_of(dataset));
     Json::Array read_set;
     for (const auto& path : answer.read_set) read_set.push_back(path);
-    inputs_.push_back(
+    noted.push_back(
         Json::Object{{"dataset", dataset.id},
                      {"policy", answer.policy_hash},
                      {"version", choice.version},
@@ -326,38 +224,56 @@ class Judge {
                      {"gas", answer.gas},
                      {"decision", answer.hash()},
                      {"read_set", ledger::sha256(as_bytes(canonical(Json(std::move(read_set)))))}});
-    for (Reason why : answer.reasons) {
-      why.provider = dataset.manifest.provider_name;
-      why.dataset = dataset.manifest.name;
-      if (bytes_of(why) > room) why = shortened(std::move(why));
-      size_t bytes = bytes_of(why);
-      if (bytes > room && room < kReasonBytes / submit.datasets.size())
-        break;  // the first is always told
-      room -= std::min(room, bytes);
-      if (answer.allowed()) {
-        reason(std::move(why));
-      } else {
-        refuse(policy::status_name(answer.status), std::move(why));
-      }
+    tell(dataset, answer);
+    if (!answer.allowed()) return std::nullopt;
+    if (!keeps(answer.obligations, dataset.manifest.provider_name, dataset.manifest.name))
+      return std::nullopt;
+    return answer;
+  }
+
+  // The run is no weaker than that.
+  bool keeps(const policy::Obligations& obligations, const std::string& provider,
+             const std::string& dataset) {
+    auto kept = policy::check_obligations(submit_.spec, obligations);
+    if (kept) return true;
+    refuse("denied",
+           {"obligation_not_met", kept.error().expected(), provider, dataset, "request", "", ""});
+    return false;
+  }
+
+  // What a job obliged to holds for every model that starts from its model, and so do the policies
+  // that it was allowed under; `asked` are those that have answered already. Nothing is paid to
+  // them again, and nothing of their budgets is spent: their rows are not read.
+  void inherit(const Contract& job, const Json& request,
+               std::set<std::pair<DatasetId, Digest>>& asked) {
+    auto obligations = policy::obligations_from_json(job.decision->obligations);
+    if (!obligations) {
+      refuse("denied", {"unknown_parent", obligations.error().expected(), "", "",
+                        "request.initial_jobs", to_hex(job.id), "a decision of this engine"});
+      return;
     }
-    if (!answer.allowed()) {
-      if (answer.reasons.empty()) {
-        refuse(policy::status_name(answer.status),
-               {"denied", "the policy gave no reason", dataset.manifest.provider_name,
-                dataset.manifest.name, "", "", ""});
-      }
-      return false;
+    if (keeps(*obligations, "", "")) joint_.inherit(*obligations);
+    for (size_t i = 0; i < job.submit.datasets.size(); ++i) {
+      const Dataset& dataset = *state_.dataset(job.submit.datasets[i]);
+      contracts::PolicyChoice choice{job.policies[i], &dataset.policies.at(job.policies[i])};
+      if (!asked.emplace(dataset.id, choice.version).second) continue;
+      if (choice.policy->standing == contracts::PolicyVersion::Standing::kRevoked)
+        choice.obstacle = "policy_revoked";
+      if (auto answer = ask(dataset, choice, request, inherited_))
+        joint_.inherit(answer->obligations);
     }
-    auto kept = policy::check_obligations(submit.spec, answer.obligations);
-    if (!kept) {
-      refuse("denied", {"obligation_not_met", kept.error().expected(),
-                        dataset.manifest.provider_name, dataset.manifest.name, "request", "", ""});
-      return false;
-    }
+  }
+
+  // One provider's answer, and what it grants of the dataset.
+  void admit(const Dataset& dataset, const contracts::PolicyChoice& choice, const Json& request) {
+    auto allowed = ask(dataset, choice, request, inputs_);
+    if (!allowed) return;
+    const PolicyDecision& answer = *allowed;
+    const ContractSubmit& submit = submit_;
     if (!joint_.add(answer)) {
       refuse("denied",
              {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
-      return false;
+      return;
     }
 
     Grant grant;
@@ -369,7 +285,7 @@ class Judge {
                         dataset.manifest.provider_name, dataset.manifest.name,
                         "request.dp.delta_pico", std::to_string(submit.spec.privacy->delta_pico),
                         "at most " + std::to_string(dataset.manifest.budget_delta_pico)});
-      return false;
+      return;
     }
     if (submit.spec.privacy) {
       grant.charges = charges_on(dataset);
@@ -391,42 +307,102 @@ class Judge {
                 std::to_string(epsilon_micro_),
                 (fits > 0 ? "at most " + std::to_string(fits) : "no private run at all") + ": of " +
                     std::to_string(dataset.manifest.budget_epsilon_micro) + ", " +
-                    std::to_string(context.spent_epsilon_micro) + " is spent or reserved"});
-        return false;
+                    std::to_string(spent_on(dataset)) + " is spent or reserved"});
+        return;
       }
       if (!within(dataset, answer.obligations.consumer_epsilon_micro,
                   {"consumer_budget_exhausted", "this consumer's budget of the dataset has no room",
                    &grant.consumer_caps},
-                  spent_in(dataset.consumers, consumer), grant) ||
+                  spent_in(dataset.consumers, consumer_), grant) ||
           !within(dataset, answer.obligations.purpose_epsilon_micro,
                   {"purpose_budget_exhausted", "this purpose's budget of the dataset has no room",
                    &grant.purpose_caps},
                   spent_in(dataset.purposes, submit.purpose), grant)) {
-        return false;
+        return;
       }
     } else {
       grant.waived = true;
     }
     out_.grants.push_back(grant);
-    return true;
   }
 
-  void finish(const ContractSubmit& submit) {
+  void finish() {
     out_.price = joint_.price_minor();
     if (joint_.obligations()) out_.obligations = policy::to_json(*joint_.obligations());
-    if (out_.price > submit.offered) {
+    if (out_.price > submit_.offered) {
       refuse("denied",
              {"price", "the offer is below the sum of the prices", "", "", "request.payment",
-              std::to_string(submit.offered), std::to_string(out_.price)});
+              std::to_string(submit_.offered), std::to_string(out_.price)});
     }
   }
 
-  Json::Array inputs_;
+  Json::Array inputs_;     // of the contract's datasets
+  Json::Array inherited_;  // of those its initial weights have learned from
 
  private:
+  int64_t spent_on(const Dataset& dataset) const {
+    return dataset.budget.epsilon_micro_committed + dataset.budget.epsilon_micro_reserved;
+  }
+
+  static Json facts_of(const Dataset& dataset) {
+    policy::DatasetFacts facts;
+    facts.id = dataset.id;
+    facts.name = dataset.manifest.name;
+    facts.provider = dataset.provider;
+    facts.provider_name = dataset.manifest.provider_name;
+    facts.rows = static_cast<uint64_t>(dataset.manifest.rows);
+    facts.price_minor = dataset.manifest.price;
+    facts.budget_epsilon_micro = dataset.manifest.budget_epsilon_micro;
+    facts.budget_delta_pico = dataset.manifest.budget_delta_pico;
+    facts.user_cap = dataset.manifest.user_cap;
+    return policy::build_dataset(facts);
+  }
+
+  Json context_of(const Dataset& dataset) const {
+    policy::ContextFacts context;
+    context.now_ms = now_;
+    context.spent_epsilon_micro = spent_on(dataset);
+    context.runs =
+        dataset.budget.runs + static_cast<int64_t>(dataset.budget.holders.size());  // and to come
+    context.head = static_cast<int64_t>(head_size_);
+    context.consumer =
+        usage(dataset.id, [&](const Contract& past) { return past.consumer == consumer_; });
+    context.purpose = usage(
+        dataset.id, [&](const Contract& past) { return past.submit.purpose == submit_.purpose; });
+    return policy::build_context(context);
+  }
+
+  // The reasons of an answer, as far as there is room; a refusal without one gets one.
+  void tell(const Dataset& dataset, const PolicyDecision& answer) {
+    size_t room = room_;
+    for (Reason why : answer.reasons) {
+      why.provider = dataset.manifest.provider_name;
+      why.dataset = dataset.manifest.name;
+      if (bytes_of(why) > room) why = shortened(std::move(why));
+      size_t bytes = bytes_of(why);
+      if (bytes > room && room < room_) break;  // the first is always told
+      room -= std::min(room, bytes);
+      if (answer.allowed()) {
+        reason(std::move(why));
+      } else {
+        refuse(policy::status_name(answer.status), std::move(why));
+      }
+    }
+    if (!answer.allowed() && answer.reasons.empty()) {
+      refuse(policy::status_name(answer.status),
+             {"denied", "the policy gave no reason", dataset.manifest.provider_name,
+              dataset.manifest.name, "", "", ""});
+    }
+  }
+
   const MarketState& state_;
   const TimeMs now_;
+  const uint64_t head_size_;
+  const PublicKey& consumer_;
+  const ContractSubmit& submit_;
+  const EvaluatePolicy& evaluate_;
   ContractDecision& out_;
+  size_t room_ = kReasonBytes;
   policy::Event event_;
   std::map<uint32_t, policy::Charges> charges_;  // by rows of a person
   int64_t epsilon_micro_ = 0;
@@ -444,7 +420,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   out.head_size = head_size;
   out.head_root = head_root;
   out.status = "allowed";
-  Judge judge(state, now.ms, out);
+  Judge judge(state, now.ms, head_size, consumer, submit, evaluate, out);
 
   std::vector<const Dataset*> datasets;
   uint64_t rows = 0;
@@ -460,8 +436,20 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     datasets.push_back(dataset);
     rows += static_cast<uint64_t>(dataset->manifest.rows);
   }
-  bool judged =
-      out.status == "allowed" && judge.feasible(submit, datasets) && judge.account(submit);
+  const auto ancestry = contracts::ancestry_of(state, submit);
+  if (ancestry.obstacle) {
+    judge.refuse("denied",
+                 {ancestry.obstacle->code, "nothing can start from this model", "", "",
+                  "request.initial_jobs", ancestry.obstacle->got, ancestry.obstacle->need});
+  } else if (ancestry.jobs.size() > kMaxAncestors) {
+    judge.refuse("denied", {"too_many_parents", "too many jobs stand behind these weights", "", "",
+                            "request.initial_jobs", std::to_string(ancestry.jobs.size()),
+                            "at most " + std::to_string(kMaxAncestors)});
+  }
+  if (out.status == "allowed") {
+    for (Reason& why : infeasible(submit, datasets)) judge.refuse("denied", std::move(why));
+  }
+  bool judged = out.status == "allowed" && judge.account();
   if (judged) {
     policy::RequestFacts facts;
     facts.id = id;
@@ -472,32 +460,50 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     facts.currency = state.genesis() ? state.genesis()->currency : "";
     facts.rows_total = rows;
     facts.datasets = static_cast<uint32_t>(datasets.size());
-    std::set<PublicKey> providers;
-    std::set<DatasetId> ids;
+    const auto ids = contracts::learned_from(state, submit);
     std::set<std::string> names;
-    for (const Dataset* dataset : datasets) {
-      providers.insert(dataset->provider);
-      ids.insert(dataset->id);
-      names.insert(dataset->manifest.name);
+    std::set<PublicKey> providers, of_all;
+    for (const Dataset* dataset : datasets) providers.insert(dataset->provider);
+    for (const DatasetId& each : ids) {
+      names.insert(state.dataset(each)->manifest.name);
+      of_all.insert(state.dataset(each)->provider);
     }
     facts.providers.assign(providers.begin(), providers.end());
     facts.dataset_ids.assign(ids.begin(), ids.end());
     facts.dataset_names.assign(names.begin(), names.end());
-    facts.credentials = judge.credentials(consumer, submit);
+    facts.credentials = judge.credentials();
     auto request = policy::build_request(submit.spec, facts);
-    if (!request) {
+    // Those whose rows are in the initial weights are asked about all who are in the model.
+    facts.providers.assign(of_all.begin(), of_all.end());
+    auto of_model = policy::build_request(submit.spec, facts);
+    if (!request || !of_model) {
       judge.refuse("invalid_request",
-                   {"invalid_request", request.error().expected(), "", "", "request", "", ""});
+                   {"invalid_request", (request ? of_model : request).error().expected(), "", "",
+                    "request", "", ""});
     } else {
       // Every provider is asked, so that one answer tells everything there is to change.
-      for (size_t i = 0; i < datasets.size(); ++i)
-        judge.ask(*datasets[i], i, *request, consumer, submit, evaluate, head_size);
+      std::set<std::pair<DatasetId, Digest>> asked;
+      judge.expect(ids.size());
+      for (size_t i = 0; i < datasets.size(); ++i) {
+        auto choice = contracts::policy_for(*datasets[i], submit, i);
+        asked.emplace(datasets[i]->id, choice.version);
+        judge.admit(*datasets[i], choice, *request);
+      }
+      for (const ContractId& job : ancestry.jobs)
+        judge.inherit(*state.contract(job), *of_model, asked);
     }
   }
-  if (out.status == "allowed") judge.finish(submit);
-  out.inputs = Json::Object{{"engine", policy::engine_hash()},
-                            {"policies", std::move(judge.inputs_)},
-                            {"time", Json::Object{{"ms", now.ms}, {"source", now.source}}}};
+  if (out.status == "allowed") judge.finish();
+  Json::Object inputs{{"engine", policy::engine_hash()},
+                      {"policies", std::move(judge.inputs_)},
+                      {"time", Json::Object{{"ms", now.ms}, {"source", now.source}}}};
+  if (submit.spec.initial) {
+    Json::Array jobs;
+    for (const ContractId& job : ancestry.jobs) jobs.push_back(job);
+    inputs["inherited"] =
+        Json::Object{{"jobs", std::move(jobs)}, {"policies", std::move(judge.inherited_)}};
+  }
+  out.inputs = std::move(inputs);
   out.allow = out.status == "allowed";
   if (out.allow) {
     // A contract on the ledger, or one that is only asked about.

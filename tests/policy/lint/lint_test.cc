@@ -6,7 +6,7 @@
 
 #include "policy/decide/evaluator.h"
 #include "policy/lint/instrument.h"
-#include "policy/lint/syntax.h"
+#include "policy/syntax/syntax.h"
 #include "policy/templates/template.h"
 #include "tests/policy/samples.h"
 

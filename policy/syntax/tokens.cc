@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cstdlib>
 
-#include "policy/lint/syntax.h"
+#include "policy/syntax/syntax.h"
 
 namespace souk::policy {
 namespace {
@@ -21,8 +23,29 @@ bool is_digit(char c) {
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
-bool is_hex(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+// Its value, or -1.
+int hex_digit(char c) {
+  if (is_digit(c)) return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// Up to 2^31, as Lua writes them: in up to six bytes.
+void put_utf8(std::string& out, uint64_t point) {
+  if (point < 0x80) {
+    out += static_cast<char>(point);
+    return;
+  }
+  std::string tail;
+  uint64_t first = 0x3f;
+  do {
+    tail.insert(tail.begin(), static_cast<char>(0x80 | (point & 0x3f)));
+    point >>= 6;
+    first >>= 1;
+  } while (point > first);
+  out += static_cast<char>(static_cast<uint8_t>((~first << 1) | point));
+  out += tail;
 }
 
 class Scanner {
@@ -48,7 +71,7 @@ class Scanner {
 
  private:
   Error wrong(const std::string& expected) const {
-    return Error(Code::kRefused, "line " + std::to_string(line_) + ": expected " + expected);
+    return Error(Code::kMalformed, "line " + std::to_string(line_) + ": expected " + expected);
   }
   char peek(size_t ahead = 0) const {
     return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
@@ -126,19 +149,43 @@ class Scanner {
 
   Status read_number(Token& token) {
     token.kind = Token::Kind::kNumber;
-    bool hex = peek() == '0' && (peek(1) == 'x' || peek(1) == 'X');
+    const size_t start = at_;
+    const bool hex = peek() == '0' && (peek(1) == 'x' || peek(1) == 'X');
     if (hex) at_ += 2;
+    bool real = false;
     while (true) {
       char c = peek();
       bool exponent = hex ? c == 'p' || c == 'P' : c == 'e' || c == 'E';
-      if (exponent && (peek(1) == '+' || peek(1) == '-')) {
-        at_ += 2;
-      } else if (is_hex(c) || c == '.' || exponent) {
+      if (exponent) {
+        real = true;
+        at_ += peek(1) == '+' || peek(1) == '-' ? 2 : 1;
+      } else if (c == '.') {
+        real = true;
+        ++at_;
+      } else if (hex ? hex_digit(c) >= 0 : is_digit(c)) {
         ++at_;
       } else {
-        return Done{};
+        break;
       }
     }
+    if (is_letter(peek())) return wrong("a number");
+    const std::string text(source_.substr(start, at_ - start));
+    token.whole = !real;
+    if (!real && hex) {
+      uint64_t value = 0;  // wraps around, as the manual says
+      for (char c : text.substr(2)) value = value * 16 + static_cast<uint64_t>(hex_digit(c));
+      token.integer = static_cast<int64_t>(value);
+      return Done{};
+    }
+    if (!real) {
+      auto read = std::from_chars(text.data(), text.data() + text.size(), token.integer);
+      if (read.ec == std::errc()) return Done{};
+      token.whole = false;  // too long for an integer: a real
+    }
+    char* end = nullptr;
+    token.real = std::strtod(text.c_str(), &end);
+    if (end != text.c_str() + text.size()) return wrong("a number");
+    return Done{};
   }
 
   Status read_quoted(Token& token) {
@@ -177,21 +224,26 @@ class Scanner {
       return Done{};
     }
     if (c == 'x') {
-      out.push_back(
-          static_cast<char>(std::stoi(std::string(source_.substr(at_ + 1, 2)), nullptr, 16)));
+      int high = hex_digit(peek(1)), low = hex_digit(peek(2));
+      if (high < 0 || low < 0) return wrong("two hexadecimal digits");
+      out.push_back(static_cast<char>(high * 16 + low));
       at_ += 3;
       return Done{};
     }
-    if (c == 'u') {  // its exact bytes matter to nobody here
-      while (at_ < source_.size() && peek() != '}' && peek() != '\n') ++at_;
-      if (peek() != '}') return wrong("} after \\u{");
+    if (c == 'u' && peek(1) == '{') {
+      constexpr uint64_t kMost = uint64_t{1} << 31;
+      uint64_t point = 0;
+      for (at_ += 2; hex_digit(peek()) >= 0 && point < kMost; ++at_)
+        point = point * 16 + static_cast<uint64_t>(hex_digit(peek()));
+      if (peek() != '}' || point >= kMost) return wrong("a code point");
       ++at_;
-      out.push_back('?');
+      put_utf8(out, point);
       return Done{};
     }
     if (!is_digit(c)) return wrong("an escape of Lua");
     int value = 0;
     for (int i = 0; i < 3 && is_digit(peek()); ++i) value = value * 10 + (source_[at_++] - '0');
+    if (value > 255) return wrong("a byte");
     out.push_back(static_cast<char>(value));
     return Done{};
   }

@@ -1,5 +1,6 @@
-#include "policy/lint/syntax.h"
+#include "policy/syntax/syntax.h"
 
+#include <algorithm>
 #include <map>
 
 namespace souk::policy {
@@ -34,7 +35,7 @@ class Parser {
   const Token& now() const { return tokens_[at_]; }
   const Token& next() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
   Error wrong(const std::string& expected) const {
-    return Error(Code::kRefused, "line " + std::to_string(now().line) + ": expected " + expected);
+    return Error(Code::kMalformed, "line " + std::to_string(now().line) + ": expected " + expected);
   }
   bool accept(std::string_view what) {
     if (!now().is(what)) return false;
@@ -168,6 +169,10 @@ class Parser {
       auto more = TRY(read_suffixed());
       s.targets.push_back(std::move(more));
     }
+    for (const auto& target : s.targets) {
+      if (target->kind != Kind::kName && target->kind != Kind::kIndex)
+        return wrong("something that can be assigned to");
+    }
     TRY(need("="));
     return add_expressions(s);
   }
@@ -178,6 +183,9 @@ class Parser {
     while (accept(",")) s.names.push_back(TRY(need_name()));
     if (!accept("=")) TRY(need("in"));
     TRY(add_expressions(s));
+    const bool numeric = s.kind == Statement::Kind::kNumericFor;
+    if (numeric && (s.names.size() != 1 || s.expressions.size() < 2 || s.expressions.size() > 3))
+      return wrong("one name, and two or three limits of the loop");
     TRY(need("do"));
     TRY(add_block(s));
     return need("end");
@@ -220,7 +228,9 @@ class Parser {
     do {
       s.names.push_back(TRY(need_name()));
       if (accept("<")) {
-        TRY(need_name());
+        auto attribute = TRY(need_name());
+        if (attribute != "const" && attribute != "close") return wrong("<const> or <close>");
+        s.closes = s.closes || attribute == "close";
         TRY(need(">"));
       }
     } while (accept(","));
@@ -247,8 +257,7 @@ class Parser {
     bool unary = now().is("not") || now().is("-") || now().is("#") || now().is("~");
     if (unary) {
       left = begin(Kind::kUnary);
-      left->text = now().source;
-      ++at_;
+      take_operator(*left);
       auto operand = TRY(read_expression(kUnaryPriority));
       left->parts.push_back(std::move(operand));
       finish(*left);
@@ -259,8 +268,7 @@ class Parser {
       auto found = kBinary.find(now().source);
       if (found == kBinary.end() || found->second.left <= limit) break;
       auto binary = begin(Kind::kBinary);
-      binary->text = now().source;
-      ++at_;
+      take_operator(*binary);
       binary->begin = left->begin;
       binary->line = left->line;
       binary->column = left->column;
@@ -273,9 +281,19 @@ class Parser {
     return left;
   }
 
+  void take_operator(Expression& expression) {
+    expression.text = now().source;
+    expression.op_begin = now().begin;
+    expression.op_end = now().end;
+    expression.op_line = now().line;
+    ++at_;
+  }
   ExpressionPtr take(Kind kind) {
     auto expression = begin(kind);
     expression->text = kind == Kind::kText ? now().value : std::string(now().source);
+    expression->whole = now().whole;
+    expression->integer = now().integer;
+    expression->real = now().real;
     ++at_;
     finish(*expression);
     return expression;
@@ -302,8 +320,6 @@ class Parser {
   }
 
   Result<ExpressionPtr> read_suffixed() {
-    Deeper deeper(depth_);
-    if (depth_ > kMaxDepth) return wrong("fewer levels");
     ExpressionPtr out;
     if (now().is("(")) {
       out = begin(Kind::kParen);
@@ -403,6 +419,7 @@ class Parser {
     while (!now().is(")")) {
       if (accept("...")) {
         function->parameters.push_back("...");
+        break;
       } else {
         function->parameters.push_back(TRY(need_name()));
       }

@@ -1,14 +1,11 @@
-// Inside of policy/analysis: Lua 5.4 as a tree that the second interpreter can run, its
-// names resolved to slots. (policy/lint has a tree of what is written.) Lua 5.4 Reference
-// Manual, section 9.
+// Inside of policy/analysis: a policy as the second interpreter runs it, made of the tree of
+// what is written (policy/syntax): its names resolved to slots, its expressions numbered.
 #pragma once
 
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "ledger/base/result.h"
@@ -18,18 +15,6 @@ namespace souk::policy::analysis {
 struct Span {
   uint32_t begin = 0, end = 0;  // bytes of the source
 };
-
-enum class TokenKind : uint8_t { kEnd, kName, kKeyword, kInteger, kReal, kText, kSymbol };
-struct Token {
-  TokenKind kind = TokenKind::kEnd;
-  Span span;
-  uint32_t line = 1;
-  std::string text;  // name, keyword, symbol, or the bytes of a string
-  int64_t integer = 0;
-  double real = 0;
-};
-// kMalformed names the line. Comments and space are left out.
-Result<std::vector<Token>> tokens_of(std::string_view source);
 
 struct Expr;
 struct Block;
@@ -158,7 +143,7 @@ struct Chunk {
 };
 
 // Sites count on from `first_site`; answers the next free one in it. kMalformed names
-// the line. Depth at most 150.
+// the line.
 Result<std::shared_ptr<const Chunk>> parse_chunk(std::string source, uint32_t& first_site);
 
 }  // namespace souk::policy::analysis

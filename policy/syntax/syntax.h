@@ -1,5 +1,6 @@
-// Lua 5.4 source as a tree, for those who look at a policy without running it. The
-// interpreter's own parser decides what Lua is; this one reads what that accepts.
+// Lua 5.4 source as a tree of what is written, for those who look at a policy without running it:
+// check, coverage, and the second interpreter (policy/analysis). The first one's own parser decides
+// what Lua is; this one reads what that accepts. Lua 5.4 Reference Manual, section 9.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +15,18 @@ namespace souk::policy {
 
 struct Token {
   enum class Kind : uint8_t { kName, kKeyword, kNumber, kText, kSign, kEnd } kind = Kind::kEnd;
-  std::string_view source;    // as it stands there
-  std::string value;          // of a text, its bytes
+  std::string_view source;  // as it stands there
+  std::string value;        // of a text, its bytes
+  bool whole = false;       // of a number: it is `integer`, else `real`
+  int64_t integer = 0;
+  double real = 0;
   size_t begin = 0, end = 0;  // bytes from the start of the source
   int line = 1, column = 1;
   bool is(std::string_view what) const {
     return source == what && (kind == Kind::kKeyword || kind == Kind::kSign);
   }
 };
-// Comments and space left out; the last is kEnd. kRefused names the line.
+// Comments and space left out; the last is kEnd. kMalformed names the line.
 Result<std::vector<Token>> tokens_of(std::string_view source);
 
 struct Block;
@@ -47,13 +51,18 @@ struct Expression {
   } kind = Kind::kNil;
   struct Field;
 
-  std::string text;  // a name, an operator, the bytes of a text, a number as written
+  std::string text;    // a name, an operator, the bytes of a text, a number as written
+  bool whole = false;  // of a number: it is `integer`, else `real`
+  int64_t integer = 0;
+  double real = 0;
   std::vector<std::unique_ptr<Expression>> parts;
   std::vector<Field> fields;
   std::vector<std::string> parameters;  // of a function
   std::unique_ptr<Block> body;
-  size_t begin = 0, end = 0;  // where it stands, for whoever writes it anew
+  size_t begin = 0, end = 0;        // where it stands, for whoever writes it anew
+  size_t op_begin = 0, op_end = 0;  // likewise its operator
   int line = 1, column = 1;
+  int op_line = 1;
 
   bool is_binary(std::string_view op) const { return kind == Kind::kBinary && text == op; }
   bool is_comparison() const;
@@ -82,7 +91,8 @@ struct Statement {
     kLabel,
     kEmpty
   } kind = Kind::kEmpty;
-  std::vector<std::string> names;                    // declared here
+  std::vector<std::string> names;                    // declared here; a label
+  bool closes = false;                               // kLocal: one of them is <close>
   std::vector<std::unique_ptr<Expression>> targets;  // kAssign; kFunction: what is named
   std::vector<std::unique_ptr<Expression>>
       expressions;  // values, conditions (kIf: one for each but the else block)
@@ -95,7 +105,7 @@ struct Block {
   std::vector<std::unique_ptr<Statement>> statements;
 };
 
-// kRefused names the line.
+// kMalformed names the line. At most 190 levels: the interpreter's own is 200.
 Result<std::unique_ptr<Block>> parse_lua(std::string_view source);
 
 }  // namespace souk::policy
