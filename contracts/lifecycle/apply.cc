@@ -11,33 +11,19 @@ constexpr size_t kMaxPolicyVersions = 256;  // of one dataset
 
 class Folding {
  public:
-  using Void = std::optional<std::string>;  // the code of why there is no effect
+  Folding(MarketState& state, const ledger::RecordedEntry& recorded)
+      : state_(state), recorded_(recorded), entry_(recorded.entry()), seq_(recorded.seq()) {}
 
-  // `entry` as the next one of the state's ledger.
-  Folding(MarketState& state, const ledger::AuthenticEntry& entry, TimeMs time)
-      : state_(state), entry_(entry), time_(time), seq_(state.size()) {}
-
-  Void run() {
-    state_.time_ = std::max(state_.time_, time_);
+  void run() {
+    CHECK(seq_ == state_.size());
+    state_.time_ = std::max(state_.time_, recorded_.time());
     sweep();
-    auto why = fold();
-    if (why) state_.voids_.emplace(seq_, *why);
-    return why;
-  }
-
-  // Roots are kept only as far back as a decision yet to come may point.
-  void remember_head(const Digest& leaf_hash) {
-    state_.tree_.append(leaf_hash);
-    if (state_.undecided_.empty()) {
-      state_.heads_.clear();
-      return;
-    }
-    state_.heads_.emplace(state_.tree_.size(), state_.tree_.root());
-    auto oldest = state_.heads_.upper_bound(*state_.undecided_.begin());
-    state_.heads_.erase(state_.heads_.begin(), oldest);
+    if (auto why = fold()) state_.voids_.emplace(seq_, *why);
+    remember_head();
   }
 
  private:
+  using Void = std::optional<std::string>;  // the code of why there is no effect
   static constexpr auto kEffect = std::nullopt;
 
   // Every open contract whose deadline has come leaves its phase by itself.
@@ -152,7 +138,6 @@ class Folding {
     if (it->second.revoked) return "revoked";
     it->second.revoked = true;
     it->second.changed = seq_;
-    if (state_.rules() >= Rules::kSecond) withdraw(revoke.dataset, "dataset_revoked", false);
     return kEffect;
   }
 
@@ -166,7 +151,6 @@ class Folding {
     dataset.erased = true;
     dataset.wrap.clear();
     dataset.changed = seq_;
-    if (state_.rules() >= Rules::kSecond) withdraw(erase.dataset, "dataset_erased", true);
     return kEffect;
   }
 
@@ -228,31 +212,17 @@ class Folding {
     for (auto& [id, contract] : state_.contracts_) {
       if (!allowed_under(contract, change)) continue;
       if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
-      withdraw_from(contract, "policy_revoked", stops);
-    }
-  }
-
-  // A revoked dataset is for no new run, an erased one for none: the same for contracts.
-  void withdraw(const DatasetId& dataset, const char* why, bool stops) {
-    for (auto& [id, contract] : state_.contracts_) {
-      if (names(contract, dataset) && withdraw_from(contract, why, stops)) {
-        contract.ended_by_dataset = dataset;
+      bool waits = contract.phase == Phase::kEscrowed;
+      if (!waits && !(contract.phase == Phase::kRunning && stops)) continue;
+      give_back(contract);
+      contract.ended_because = "policy_revoked";
+      if (waits) {
+        free_reservation(contract);
+        end(contract, Phase::kRefunded);
+      } else {
+        contract.phase = Phase::kStopping;
       }
     }
-  }
-
-  bool withdraw_from(Contract& contract, const char* why, bool stops) {
-    bool waits = contract.phase == Phase::kEscrowed;
-    if (!waits && !(contract.phase == Phase::kRunning && stops)) return false;
-    give_back(contract);
-    contract.ended_because = why;
-    if (waits) {
-      free_reservation(contract);
-      end(contract, Phase::kRefunded);
-    } else {
-      contract.phase = Phase::kStopping;
-    }
-    return true;
   }
 
   static bool allowed_under(const Contract& contract, const PolicyChange& change) {
@@ -296,7 +266,6 @@ class Folding {
     state_.undecided_.erase(contract->submit_seq);
     contract->decision_hash = entry_.payload_hash();
     contract->decision_seq = seq_;
-    contract->decision_time = state_.time_;
     contract->decision = std::move(decision);
     if (late) return kEffect;
     if (!contract->decision->allow) {
@@ -333,7 +302,6 @@ class Folding {
 
     contract->start_hash = entry_.payload_hash();
     contract->start_seq = seq_;
-    contract->start_time = state_.time_;
     contract->start = std::move(start);
     contract->phase = Phase::kRunning;
     return kEffect;
@@ -364,15 +332,10 @@ class Folding {
   Void on(JobStop& stop) {
     Contract* contract = find(stop.contract);
     if (!contract) return "unknown_contract";
-    bool unbegun = contract->phase == Phase::kRunning && stop.missing;
-    if (contract->phase != Phase::kStopping && !unbegun) return "not_stopping";
+    if (contract->phase != Phase::kStopping) return "not_stopping";
     if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
     if (stop.job_start != contract->start_hash) return "wrong_start";
     if (stop.steps > contract->submit.spec.steps) return "too_many_steps";
-    if (stop.missing) {
-      if (!names(*contract, *stop.missing)) return "wrong_dataset";
-      if (stop.steps != 0) return "too_many_steps";
-    }
     const auto& grants = contract->decision->grants;
     bool one_each = stop.spent.size() == grants.size();
     for (size_t i = 0; one_each && i < grants.size(); ++i) {
@@ -382,8 +345,6 @@ class Folding {
     std::vector<Grant> spent = grants;
     for (size_t i = 0; i < grants.size(); ++i) {
       if (stop.spent[i].epsilon_micro > grants[i].epsilon_micro) return "over_reserved";
-      bool spent_something = stop.spent[i].charges != Charges{} || stop.spent[i].epsilon_micro != 0;
-      if (stop.missing && spent_something) return "over_reserved";
       for (size_t order = 0; order < grants[i].charges.size(); ++order) {
         if (stop.spent[i].charges[order] > grants[i].charges[order]) return "over_reserved";
       }
@@ -391,13 +352,8 @@ class Folding {
       spent[i].epsilon_micro = stop.spent[i].epsilon_micro;
     }
 
-    if (unbegun) {
-      give_back(*contract);
-      contract->ended_because = "ciphertext_missing";
-      contract->ended_by_dataset = stop.missing;
-    }
     free_reservation(*contract);
-    if (!stop.missing) commit(*contract, spent);  // without a step there was no run
+    commit(*contract, spent);
     contract->stop = std::move(stop);
     end(*contract, Phase::kRefunded);
     return kEffect;
@@ -409,7 +365,6 @@ class Folding {
     if (!contract) return "unknown_contract";
     bool started = contract->phase == Phase::kRunning || contract->phase == Phase::kStopping;
     if (!started && contract->phase != Phase::kEscrowed) return "not_escrowed";
-    if (abort.dataset && !names(*contract, *abort.dataset)) return "wrong_dataset";
 
     give_back(*contract);
     if (started) {
@@ -417,11 +372,7 @@ class Folding {
     } else {
       free_reservation(*contract);
     }
-    // One that was withdrawn ended for that reason, whoever signed how far it had come.
-    if (contract->phase != Phase::kStopping || state_.rules() < Rules::kSecond) {
-      contract->ended_because = std::move(abort.reason);
-      contract->ended_by_dataset = abort.dataset;
-    }
+    contract->ended_because = std::move(abort.reason);
     end(*contract, Phase::kRefunded);
     return kEffect;
   }
@@ -462,11 +413,6 @@ class Folding {
       if (dataset.revoked) return "revoked";  // allowed once, but its key was not yet out
     }
     return std::nullopt;
-  }
-
-  static bool names(const Contract& contract, const DatasetId& dataset) {
-    const auto& wanted = contract.submit.datasets;
-    return std::find(wanted.begin(), wanted.end(), dataset) != wanted.end();
   }
 
   bool by_keeper() const { return state_.keeper_ && entry_.author() == state_.keeper_->key; }
@@ -561,23 +507,27 @@ class Folding {
     }
   }
 
+  // Roots are kept only as far back as a decision yet to come may point.
+  void remember_head() {
+    state_.tree_.append(recorded_.leaf_hash());
+    if (state_.undecided_.empty()) {
+      state_.heads_.clear();
+      return;
+    }
+    state_.heads_.emplace(state_.tree_.size(), state_.tree_.root());
+    auto oldest = state_.heads_.upper_bound(*state_.undecided_.begin());
+    state_.heads_.erase(state_.heads_.begin(), oldest);
+  }
+
   MarketState& state_;
+  const ledger::RecordedEntry& recorded_;
   const ledger::AuthenticEntry& entry_;
-  const TimeMs time_;
   const uint64_t seq_;
 };
 
 MarketState apply(MarketState state, const ledger::RecordedEntry& entry) {
-  CHECK(entry.seq() == state.size());
-  Folding folding(state, entry.entry(), entry.time());
-  folding.run();
-  folding.remember_head(entry.leaf_hash());
+  Folding(state, entry).run();
   return state;
-}
-
-std::optional<std::string> would_be_void(MarketState state, const ledger::AuthenticEntry& entry,
-                                         TimeMs now) {
-  return Folding(state, entry, now).run();
 }
 
 }  // namespace souk::contracts

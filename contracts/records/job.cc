@@ -174,12 +174,10 @@ Result<JobResult> read(Fields& fields, Of<JobResult>) {
 Json::Object members(const JobStop& record) {
   Json::Array spent;
   for (const auto& item : record.spent) spent.push_back(to_json(item));
-  Json::Object out{{"contract", record.contract},
-                   {"job_start", record.job_start},
-                   {"spent", std::move(spent)},
-                   {"steps", record.steps}};
-  if (record.missing) out["missing"] = *record.missing;
-  return out;
+  return {{"contract", record.contract},
+          {"job_start", record.job_start},
+          {"spent", std::move(spent)},
+          {"steps", record.steps}};
 }
 
 Result<JobStop> read(Fields& fields, Of<JobStop>) {
@@ -190,21 +188,17 @@ Result<JobStop> read(Fields& fields, Of<JobStop>) {
   record.steps = static_cast<uint32_t>(steps);
   record.spent =
       TRY(list_member<JobStop::Spent>(fields, "spent", 1, kMaxDatasets, spent_from_json));
-  if (fields.has("missing")) record.missing = TRY(fields.named<DatasetId>("missing"));
   return record;
 }
 
 Json::Object members(const JobAbort& record) {
-  Json::Object out{{"contract", record.contract}, {"reason", record.reason}};
-  if (record.dataset) out["dataset"] = *record.dataset;
-  return out;
+  return {{"contract", record.contract}, {"reason", record.reason}};
 }
 
 Result<JobAbort> read(Fields& fields, Of<JobAbort>) {
   JobAbort record;
   record.contract = TRY(fields.named<ContractId>("contract"));
   record.reason = TRY(shown_text(fields, "reason", 1, 64));
-  if (fields.has("dataset")) record.dataset = TRY(fields.named<DatasetId>("dataset"));
   return record;
 }
 

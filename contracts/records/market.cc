@@ -36,7 +36,6 @@ Json::Object members(const Genesis& record) {
                    {"evidence_roots", std::move(roots)},
                    {"measurements", std::move(measurements)}};
   if (!record.witness_policy.empty()) out["witness_policy"] = record.witness_policy;
-  if (record.rules != Rules::kFirst) out["rules"] = static_cast<int64_t>(record.rules);
   return out;
 }
 
@@ -68,10 +67,6 @@ Result<Genesis> read(Fields& fields, Of<Genesis>) {
     return fixed<32>(bytes);
   };
   record.measurements = TRY(list_member<Digest>(fields, "measurements", 1, 64, digest_item));
-  record.rules = Rules::kFirst;
-  if (fields.has("rules")) {
-    record.rules = static_cast<Rules>(TRY(fields.integer("rules", 2, 2)));
-  }
   if (fields.has("witness_policy")) {
     record.witness_policy = TRY(fields.text("witness_policy", kMaxWitnessPolicyBytes));
     if (record.witness_policy.empty()) {

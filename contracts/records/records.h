@@ -47,13 +47,6 @@ Digest evidence_digest(const Evidence& evidence);
 
 // seq 0, signed by the ledger key. The market id is SHA-256 of its payload; its
 // own `market` member is "".
-// The rules of a market, for good: those of its genesis. Entries made under older ones keep
-// the meaning that they had.
-enum class Rules : int64_t {
-  kFirst = 1,   // the member is left out
-  kSecond = 2,  // revoked and erased datasets end contracts; contracts/SPEC.md, "Rules"
-};
-
 struct Genesis {
   static constexpr const char* kType = "application/vnd.souk.genesis+json";
   std::string origin;      // checkpoint origin and name of the ledger key
@@ -70,7 +63,6 @@ struct Genesis {
   // C2SP tlog-policy text; empty: no witnesses, and the member is left out. Otherwise keys,
   // results and payouts wait until its quorum has cosigned.
   std::string witness_policy = {};
-  Rules rules = Rules::kSecond;
   friend bool operator==(const Genesis&, const Genesis&) = default;
 };
 
@@ -312,8 +304,6 @@ struct JobStop {
     friend bool operator==(const Spent&, const Spent&) = default;
   };
   std::vector<Spent> spent;  // one for each dataset, in the contract's order
-  // The host did not bring this dataset's ciphertext as job.start names it: no step was begun.
-  std::optional<DatasetId> missing = std::nullopt;
   friend bool operator==(const JobStop&, const JobStop&) = default;
 };
 
@@ -321,8 +311,7 @@ struct JobStop {
 struct JobAbort {
   static constexpr const char* kType = "application/vnd.souk.job-abort+json";
   ContractId contract;
-  std::string reason;                               // "trainer_died", "ciphertext_missing"
-  std::optional<DatasetId> dataset = std::nullopt;  // of the contract's, where one is the reason
+  std::string reason;  // "trainer_died", "result_refused"
   friend bool operator==(const JobAbort&, const JobAbort&) = default;
 };
 

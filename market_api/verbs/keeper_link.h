@@ -40,8 +40,7 @@ class KeeperLink {
   Result<std::string> checkpoint() const;
   Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
   Result<uint64_t> append(const trainer::Frame& answer);
-  Status keep_sealed(Fields& answer);    // Guarded by mutex_.
-  Result<std::string> restore_sealed();  // Guarded by mutex_.
+  Status keep_sealed(const std::string& base64);
 
   const Config config_;
   ledger::Sequencer& ledger_;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <set>
 
 #include "contracts/lifecycle/market_state.h"
 #include "policy/decide/decide.h"
@@ -23,15 +22,12 @@ using EvaluatePolicy = std::function<policy::PolicyDecision(
 
 // What `submit` by `consumer` is worth in this state, at this head. Never fails: what
 // cannot be judged is denied, with a reason. A contract that is not recorded is quoted:
-// everything but the consumer's balance. `unavailable`: datasets whose ciphertext the host says
-// it does not hold; a contract that names one is denied.
+// everything but the consumer's balance.
 contracts::ContractDecision decide_contract(const contracts::MarketState& state, uint64_t head_size,
                                             const Digest& head_root, const ContractId& id,
                                             const PublicKey& consumer,
                                             const contracts::ContractSubmit& submit,
-                                            const DecisionTime& now, const EvaluatePolicy& evaluate,
-                                            const std::set<DatasetId>& unavailable = {});
-// Those that a recorded decision was told of.
-std::set<DatasetId> unavailable_in(const contracts::ContractDecision& decision);
+                                            const DecisionTime& now,
+                                            const EvaluatePolicy& evaluate);
 
 }  // namespace souk::trainer
