@@ -35,6 +35,7 @@ Json to_json(const Grant& grant) {
                    {"waived", grant.waived}};
   if (grant.consumer_caps) out["consumer_caps"] = charges_json(*grant.consumer_caps);
   if (grant.purpose_caps) out["purpose_caps"] = charges_json(*grant.purpose_caps);
+  if (grant.obligations) out["obligations"] = *grant.obligations;
   return out;
 }
 
@@ -58,6 +59,7 @@ Result<Grant> grant_from_json(const Json& json) {
   if (fields.has("purpose_caps")) {
     grant.purpose_caps = TRY(charges_member(fields, "purpose_caps", -1));
   }
+  if (fields.has("obligations")) grant.obligations = TRY(object_member(fields, "obligations"));
   TRY(fields.done());
   return grant;
 }
@@ -102,6 +104,10 @@ Result<ContractSubmit> read(Fields& fields, Of<ContractSubmit>) {
   std::set<DatasetId> distinct(record.datasets.begin(), record.datasets.end());
   if (distinct.size() != record.datasets.size()) {
     return malformed("contract.submit.datasets", "each dataset once");
+  }
+  if (record.spec.privacy && !record.spec.privacy->pool.empty() &&
+      record.spec.privacy->pool.size() != record.datasets.size()) {
+    return malformed("contract.submit.spec.privacy.pool", "one for each dataset");
   }
   record.purpose = TRY(shown_text(fields, "purpose", 0, 256));
   record.region = TRY(shown_text(fields, "region", 0, 64));

@@ -208,6 +208,9 @@ struct Grant {
   // over all its contracts; left out where it names no such budget.
   std::optional<Charges> consumer_caps = std::nullopt;
   std::optional<Charges> purpose_caps = std::nullopt;
+  // Where the spec has a pool: what this provider obliges to about its own part of it. The
+  // decision's own obligations then leave out what differs: max_epsilon_micro, min_noise_micro.
+  std::optional<Json> obligations = std::nullopt;
   friend bool operator==(const Grant&, const Grant&) = default;
 };
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "contracts/training/vocabulary.h"
@@ -154,6 +155,38 @@ Status check_output(const TrainingSpec& spec, const Shape3& last) {
                                      " numbers, it gives " + std::to_string(last.count()));
 }
 
+// The whole is the largest of its parts, so that a specification has one text.
+Status check_pool(const TrainingSpec& spec) {
+  const auto& privacy = *spec.privacy;
+  if (privacy.pool.empty()) return Done{};
+  if (privacy.pool.size() > kMaxPool) return malformed("spec.privacy.pool", "expected at most 16");
+  PoolMember most{0, 0, 0};
+  for (const PoolMember& member : privacy.pool) {
+    if (!(member.clip >= privacy.clip * kLeastPoolClip && member.clip <= privacy.clip)) {
+      return malformed("spec.privacy.pool.clip", "expected 1/8 of the contract's clip up to it");
+    }
+    if (member.epsilon_micro < 1)
+      return malformed("spec.privacy.pool.epsilon_micro", "expected 1 to 1000000000000");
+    if (member.sampling_threshold == 0) {
+      return malformed("spec.privacy.pool.sampling_threshold",
+                       "expected above zero; otherwise no row of the dataset is ever drawn");
+    }
+    most.clip = std::max(most.clip, member.clip);
+    most.epsilon_micro = std::max(most.epsilon_micro, member.epsilon_micro);
+    most.sampling_threshold = std::max(most.sampling_threshold, member.sampling_threshold);
+  }
+  const PoolMember whole{privacy.clip, privacy.epsilon_micro, spec.sampling_threshold};
+  if (most != whole) {
+    return malformed("spec.privacy.pool",
+                     "expected the contract's clip, epsilon_micro and sampling_threshold to be the "
+                     "largest of the datasets'");
+  }
+  const bool alike = std::all_of(privacy.pool.begin(), privacy.pool.end(),
+                                 [&](const PoolMember& member) { return member == whole; });
+  if (alike) return malformed("spec.privacy.pool", "expected none where all datasets are alike");
+  return Done{};
+}
+
 Status check_sampling_and_privacy(const TrainingSpec& spec) {
   if (spec.shuffle && spec.sampling_threshold != 0) {
     return malformed("spec.sampling_threshold", "expected \"0\" with shuffle");
@@ -180,10 +213,24 @@ Status check_sampling_and_privacy(const TrainingSpec& spec) {
   if (privacy.delta_pico < 1 || privacy.delta_pico > kMaxDeltaPico) {
     return malformed("spec.privacy.delta_pico", "expected 1 to 999999999999");
   }
-  return Done{};
+  return check_pool(spec);
 }
 
 }  // namespace
+
+PoolMember member_of(const TrainingSpec& spec, size_t index) {
+  const PrivacySpec& privacy = *spec.privacy;
+  if (privacy.pool.empty()) return {privacy.clip, privacy.epsilon_micro, spec.sampling_threshold};
+  CHECK(index < privacy.pool.size());
+  return privacy.pool[index];
+}
+
+double noise_on(const TrainingSpec& spec, size_t index) {
+  const PrivacySpec& privacy = *spec.privacy;
+  const double own = member_of(spec, index).clip;
+  if (own == privacy.clip) return privacy.noise_multiplier;
+  return privacy.noise_multiplier * (privacy.clip / own) * (1 - 0x1p-50);
+}
 
 Result<ModelShape> check_spec(const TrainingSpec& spec) {
   ModelShape shape;

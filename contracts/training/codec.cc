@@ -220,6 +220,19 @@ Result<PrivacySpec> read_privacy(const Json& json) {
   if (fields.has("user_cap")) {
     privacy.user_cap = static_cast<uint32_t>(TRY(fields.integer("user_cap", 2, kMaxUserCap)));
   }
+  if (fields.has("pool")) {
+    const Json::Array* pool = TRY(fields.array("pool", kMaxPool));
+    if (pool->empty()) return malformed("spec.privacy.pool", "expected one for each dataset");
+    for (const Json& item : *pool) {
+      auto own = TRY(Fields::of(item, "spec.privacy.pool"));
+      PoolMember member;
+      member.clip = TRY(own.real("clip"));
+      member.epsilon_micro = TRY(own.integer("epsilon_micro", 1, kMaxEpsilonMicro));
+      member.sampling_threshold = TRY(wide(own, "sampling_threshold"));
+      TRY(own.done());
+      privacy.pool.push_back(member);
+    }
+  }
   TRY(fields.done());
   return privacy;
 }
@@ -274,6 +287,14 @@ Json to_json(const TrainingSpec& spec) {
                            {"clipping", name_of(kClippings, spec.privacy->clipping)}};
     // Left out where a row is the unit, so that every specification has one text.
     if (spec.privacy->user_cap != 1) (*privacy.object())["user_cap"] = spec.privacy->user_cap;
+    Json::Array pool;
+    for (const PoolMember& member : spec.privacy->pool) {
+      pool.push_back(
+          Json::Object{{"clip", real_text(member.clip)},
+                       {"epsilon_micro", member.epsilon_micro},
+                       {"sampling_threshold", std::to_string(member.sampling_threshold)}});
+    }
+    if (!pool.empty()) (*privacy.object())["pool"] = std::move(pool);
   }
   Json::Object out{
       {"version", kFormatVersion},

@@ -73,6 +73,17 @@ struct Optimizer {
 
 // Differential privacy of the whole run (DP-SGD, Abadi et al. 2016), add/remove one record.
 inline constexpr int64_t kMaxUserCap = 1024;  // rows of one person
+// The least clipping norm of a dataset, as a part of the contract's: what rounding 5e7 sums to
+// 2^-30 C adds is then within the 1e-4 C_i kept for it (trainer/SPEC.md, Sensitivity).
+inline constexpr double kLeastPoolClip = 1.0 / 8;
+
+// How one dataset of a pool takes part: constants of the contract, known before any row is.
+struct PoolMember {
+  double clip = 1;                  // C_i <= C: its rows' gradients are clipped to this
+  int64_t epsilon_micro = 0;        // claimed for its people, at the contract's delta
+  uint64_t sampling_threshold = 0;  // each of its rows is drawn iff its u64 is below
+  friend bool operator==(const PoolMember&, const PoolMember&) = default;
+};
 
 struct PrivacySpec {
   double clip = 1;              // L2 bound C of one example's gradient
@@ -85,6 +96,9 @@ struct PrivacySpec {
   enum class Clipping : uint8_t { kFlat, kPerLayer, kAutomatic } clipping = Clipping::kFlat;
   // Whom epsilon is about: 1, a row; k > 1, a person with at most k rows.
   uint32_t user_cap = 1;
+  // One for each dataset, in the contract's order, where they do not all take part alike; clip,
+  // epsilon_micro and the run's sampling_threshold are then the largest of theirs.
+  std::vector<PoolMember> pool = {};
   friend bool operator==(const PrivacySpec&, const PrivacySpec&) = default;
 };
 
@@ -132,6 +146,11 @@ struct TrainingSpec {
   std::optional<PrivacySpec> privacy;
   friend bool operator==(const TrainingSpec&, const TrainingSpec&) = default;
 };
+
+// How dataset `index` of the contract takes part in a private run.
+PoolMember member_of(const TrainingSpec& spec, size_t index);
+// The noise in units of its own clipping norm, sigma C / C_i; never above it.
+double noise_on(const TrainingSpec& spec, size_t index);
 
 struct Shape3 {
   uint32_t channels = 0, height = 1, width = 1;

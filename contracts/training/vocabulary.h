@@ -24,6 +24,7 @@ inline constexpr int64_t kMaxScattered = 256;  // pixels on a side
 inline constexpr size_t kMaxRates = 65536;
 inline constexpr size_t kMaxConstants = 1 << 18;
 inline constexpr int64_t kMaxEpsilonMicro = 1'000'000'000'000;
+inline constexpr size_t kMaxPool = 16;  // datasets of one contract
 inline constexpr int64_t kMaxDeltaPico = 999'999'999'999;
 
 // Which fields of Node an op has. One table for the writer, the reader and the check.

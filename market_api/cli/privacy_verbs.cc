@@ -18,7 +18,7 @@ using policy::Mechanism;
 
 // Numbers are read here rather than by CLI11, so that each is refused with a sentence.
 struct RunOptions {
-  std::string sample_rate, noise_multiplier, steps, events, adjacency = "add-remove";
+  std::string sample_rate, noise_multiplier, steps, events, user_cap, adjacency = "add-remove";
 };
 struct EpsilonOptions : RunOptions {
   std::string delta;
@@ -36,7 +36,7 @@ struct FilterOptions {
   std::string epsilon, delta, stream, rule = "renyi-mixture8";
 };
 struct PlanOptions {
-  std::string epsilon, delta, rows, batch, epochs, budget_epsilon, budget_delta;
+  std::string epsilon, delta, rows, batch, epochs, user_cap, budget_epsilon, budget_delta;
 };
 struct ExplainOptions {
   std::string epsilon, delta = "0";
@@ -76,15 +76,25 @@ Result<double> delta_of(const std::string& text) {
   return delta;
 }
 
+// Rows of one person; 1 where it is left out.
+Result<uint32_t> user_cap_of(const std::string& text) {
+  if (text.empty()) return uint32_t{1};
+  auto records = TRY(policy::parse_count(text, "--user-cap"));
+  if (records < 1 || records > 4096)
+    return usage("--user-cap: expected 1 to 4096 rows of a person");
+  return static_cast<uint32_t>(records);
+}
+
 // The one run of --sample-rate, --noise-multiplier and --steps, or the list of --events.
 // `asks_noise`: the noise multiplier is what is looked for.
 Result<policy::MechanismList> mechanisms_of(const RunOptions& options, bool asks_noise) {
-  bool single =
-      !options.sample_rate.empty() || !options.noise_multiplier.empty() || !options.steps.empty();
+  bool single = !options.sample_rate.empty() || !options.noise_multiplier.empty() ||
+                !options.steps.empty() || !options.user_cap.empty();
   policy::MechanismList list;
   if (!options.events.empty()) {
     if (single)
-      return usage("expected either --events or --sample-rate, --noise-multiplier and --steps");
+      return usage(
+          "expected either --events or --sample-rate, --noise-multiplier, --steps and --user-cap");
     list = TRY(policy::parse_mechanisms(options.events));
   } else {
     if (options.sample_rate.empty() || options.steps.empty() ||
@@ -98,6 +108,8 @@ Result<policy::MechanismList> mechanisms_of(const RunOptions& options, bool asks
     run.steps = TRY(policy::parse_count(options.steps, "--steps"));
     if (!asks_noise)
       run.scale = TRY(policy::parse_number(options.noise_multiplier, "--noise-multiplier"));
+    run.records = TRY(user_cap_of(options.user_cap));
+    if (run.records > 1) run.kind = Mechanism::Kind::kSampledUser;
     TRY(policy::check(run));
     list.all.push_back(run);
     if (asks_noise) list.unknown = 0;
@@ -220,9 +232,10 @@ Result<Answer> plan(Session&, const PlanOptions& options) {
   if (!(steps >= 1 && steps <= 4294967296.0))
     return usage("--epochs: expected 1 to 2^32 steps in all");
   // As the market counts: with the slack of the real noise generator.
-  auto sigma = policy::calibrate_noise(epsilon, delta, rate, static_cast<uint64_t>(steps));
+  const uint32_t records = TRY(user_cap_of(options.user_cap));
+  auto sigma = policy::calibrate_noise(epsilon, delta, rate, static_cast<uint64_t>(steps), records);
   if (!sigma) return std::move(sigma).take_error();
-  policy::Event event{rate, *sigma, static_cast<uint64_t>(steps)};
+  policy::Event event{rate, *sigma, static_cast<uint64_t>(steps), records};
   double spent = TRY(policy::epsilon_upper(event, delta));
   Answer answer;
   answer.json = {{"noise_multiplier", number(*sigma)},
@@ -330,6 +343,8 @@ void add_run_options(CLI::App* verb, std::shared_ptr<Options> options, bool asks
   verb->add_option("--events", options->events,
                    "several mechanisms: psg:q=,sigma=,T= gauss:sigma=,T= lap:b=,T= pure:eps=,T= "
                    "psgu:q=,sigma=,T=,k= tpsg:N=,q=,B=,sigma=,T= joined by ';'");
+  verb->add_option("--user-cap", options->user_cap,
+                   "rows of one person at most (default 1: the unit is a row)");
   verb->add_option("--adjacency", options->adjacency, "add-remove (default) or replace-one");
 }
 
@@ -384,6 +399,8 @@ void add_privacy_verbs(CLI::App& app, Session& session) {
   verb->add_option("--rows", plan_options->rows, "rows of the dataset")->required();
   verb->add_option("--batch", plan_options->batch, "expected batch")->required();
   verb->add_option("--epochs", plan_options->epochs, "passes over the data")->required();
+  verb->add_option("--user-cap", plan_options->user_cap,
+                   "rows of one person at most (default 1: the unit is a row)");
   verb->add_option("--budget-epsilon", plan_options->budget_epsilon,
                    "epsilon of the dataset's budget");
   verb->add_option("--budget-delta", plan_options->budget_delta, "delta of the dataset's budget");

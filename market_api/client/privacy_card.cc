@@ -31,6 +31,20 @@ std::string audit_row(const contracts::JobResult& result) {
   return row;
 }
 
+// How the datasets of a pool took part, where they did not all alike.
+std::string pool_rows(const contracts::TrainingSpec& spec) {
+  std::string rows;
+  for (size_t i = 0; i < spec.privacy->pool.size(); ++i) {
+    const auto& member = spec.privacy->pool[i];
+    rows += "| its dataset " + std::to_string(i + 1) + " | Poisson rate " +
+            digits(policy::rate_from_threshold(member.sampling_threshold)) + ", clipping norm " +
+            digits(member.clip) + ", so noise multiplier " + digits(contracts::noise_on(spec, i)) +
+            "; epsilon at most " + digits(static_cast<double>(member.epsilon_micro) * 1e-6) +
+            " |\n";
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::JobResult& result,
@@ -45,15 +59,19 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::J
   const double epsilon = static_cast<double>(result.epsilon_micro) * 1e-6,
                delta = static_cast<double>(result.delta_pico) * 1e-12;
   const double rate = policy::rate_from_threshold(spec.sampling_threshold);
+  const uint32_t cap = spec.privacy->user_cap;
+  const std::string unit =
+      cap == 1 ? "one record (row)" : "one person with at most " + std::to_string(cap) + " records";
   card << "| | |\n|---|---|\n"
        << "| epsilon | " << digits(epsilon) << " |\n"
        << "| delta | " << digits(delta) << " |\n"
-       << "| unit | one record (row) |\n"
-       << "| adjacency | add or remove one record; rates, steps, clipping norm and denominator are "
-          "public |\n"
+       << "| unit | " << unit << " |\n"
+       << "| adjacency | add or remove " << unit
+       << "; rates, steps, clipping norms and denominator are public constants of the contract |\n"
        << "| mechanism | DP-SGD: Poisson rate " << digits(rate) << ", noise multiplier "
        << digits(spec.privacy->noise_multiplier) << ", clipping norm " << digits(spec.privacy->clip)
        << ", " << result.steps << " steps |\n"
+       << pool_rows(spec)
        << "| accountant | privacy loss distribution, proven upper bound, with 1e-4 for the finite "
           "precision of the noise |\n"
        << "| audit | " << audit_row(result) << " |\n\n"
@@ -65,10 +83,10 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::J
        << digits(100 * policy::most_certainty(epsilon, 0.5))
        << " % sure after seeing the model.\n\n"
        << "It rests on these assumptions: the measured enclave code ran as attested (evidence `"
-       << evidence_kind
-       << "`); its random root was secret and never used twice; a person's rows are one record "
-          "(who owns k rows is "
-          "protected k times less); a person in two datasets is covered by both budgets together "
+       << evidence_kind << "`); its random root was secret and never used twice; "
+       << (cap == 1 ? "a person's rows are one record (who owns k rows is protected k times less)"
+                    : "nobody has more records than that, as the providers promise")
+       << "; a person in two datasets is covered by both budgets together "
           "only. Other contracts on the "
           "same data spend more: the providers' ledgers add them up (`souk dataset show`).\n";
   return card.str();

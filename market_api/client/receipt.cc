@@ -211,6 +211,11 @@ class Verification {
     if (decision.price > contract_->record.offered) return wrong("a price within the offer");
     auto obligations = TRY(policy::obligations_from_json(decision.obligations));
     TRY(policy::check_obligations(contract_->record.spec, obligations));
+    for (size_t i = 0; i < decision.grants.size(); ++i) {
+      if (!decision.grants[i].obligations) continue;
+      auto own = TRY(policy::obligations_from_json(*decision.grants[i].obligations));
+      TRY(policy::check_obligations(contract_->record.spec, own, i));
+    }
     report_.price = decision.price;
     return Done{};
   }

@@ -48,7 +48,8 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
        << "| expected batch | " << spec.batch << " |\n";
   if (spec.privacy) {
     card << "| differential privacy | DP-SGD, epsilon " << millionths(result.epsilon_micro)
-         << " at delta " << result.delta_pico << "e-12 (add or remove one record) |\n"
+         << " at delta " << result.delta_pico << "e-12 (add or remove one "
+         << (spec.privacy->user_cap == 1 ? "record" : "person") << ") |\n"
          << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
          << real_text(spec.privacy->noise_multiplier) << " |\n";
   } else {
@@ -103,6 +104,12 @@ Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketVie
     if (!first->manifest.categories.empty()) notes.csv = layout_of(first->manifest);
   }
   auto obligations = TRY(policy::obligations_from_json(contract.decision->obligations));
+  for (const auto& grant : contract.decision->grants) {
+    if (!grant.obligations) continue;
+    auto own = TRY(policy::obligations_from_json(*grant.obligations));
+    own.waive_privacy = obligations.waive_privacy;
+    obligations = policy::meet(obligations, own);
+  }
   auto jobs = contracts::ancestry_of(view.state(), contract.submit).jobs;
   jobs.insert(contract.id);
   notes.lineage = policy::Lineage{contracts::learned_from(view.state(), contract.submit),

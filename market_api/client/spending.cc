@@ -1,6 +1,8 @@
 #include "market_api/client/spending.h"
 
-#include "policy/privacy/accountant.h"
+#include <algorithm>
+
+#include "policy/privacy/run.h"
 
 namespace souk::market {
 
@@ -16,10 +18,13 @@ Result<Spending> spending_of(const contracts::MarketState& state,
       granted |= grant.dataset == dataset.id && !grant.waived;
     }
     if (!granted) continue;
-    policy::Event event{policy::rate_from_threshold(contract.submit.spec.sampling_threshold),
-                        privacy->noise_multiplier,
-                        contract.stop ? contract.stop->steps : contract.submit.spec.steps,
-                        static_cast<uint32_t>(dataset.manifest.user_cap)};
+    const auto& all_of_it = contract.submit.datasets;
+    const auto index =
+        std::find(all_of_it.begin(), all_of_it.end(), dataset.id) - all_of_it.begin();
+    const auto event =
+        policy::event_of_run(contract.submit.spec, static_cast<size_t>(index),
+                             contract.stop ? contract.stop->steps : contract.submit.spec.steps,
+                             static_cast<uint32_t>(dataset.manifest.user_cap));
     bool holds = dataset.budget.holders.count(id) != 0;
     bool spent = !holds && contract.start.has_value();
     if (!holds && !spent) continue;  // ended before it started: nothing was opened

@@ -69,8 +69,8 @@ Result<PreparedContract> elaborate_contract(std::string_view source, const std::
                                             std::optional<contracts::Minor> price, TimeMs now) {
   auto elaborated = TRY(policy::elaborate_jailed(
       jail, source, catalog_of(view.state()),
-      [](double epsilon, double delta, double q, uint32_t steps) {
-        return policy::calibrate_noise(epsilon, delta, q, steps);
+      [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
+        return policy::calibrate_noise(epsilon, delta, q, steps, records);
       },
       models_beside(path)));
   PreparedContract prepared;

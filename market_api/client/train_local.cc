@@ -103,8 +103,8 @@ class SpecSource {
     } else {
       auto elaborated = TRY(policy::elaborate_jailed(
           jail_, as_text(text_), {catalog_entry(rows, rows.rows())},
-          [](double epsilon, double delta, double q, uint32_t steps) {
-            return policy::calibrate_noise(epsilon, delta, q, steps);
+          [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
+            return policy::calibrate_noise(epsilon, delta, q, steps, records);
           },
           models_beside(request_.spec)));
       spec = std::move(elaborated.spec);

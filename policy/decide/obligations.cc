@@ -199,7 +199,21 @@ std::vector<Weakness> weaknesses(const RunFacts& run, const Obligations& obligat
   return out;
 }
 
-Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations) {
+Obligations about_own_part(const Obligations& obligations) {
+  Obligations own;
+  own.max_epsilon_micro = obligations.max_epsilon_micro;
+  own.min_noise_micro = obligations.min_noise_micro;
+  return own;
+}
+
+Obligations about_the_run(const Obligations& obligations) {
+  Obligations shared = obligations;
+  shared.max_epsilon_micro = shared.min_noise_micro = std::nullopt;
+  return shared;
+}
+
+Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations,
+                         std::optional<size_t> member) {
   auto shape = TRY(contracts::check_spec(spec));
   RunFacts run;
   run.steps = spec.steps;
@@ -207,9 +221,11 @@ Status check_obligations(const contracts::TrainingSpec& spec, const Obligations&
   run.algorithm = algorithm_name(spec);
   if (spec.privacy) {
     run.private_run = true;
-    run.epsilon_micro = spec.privacy->epsilon_micro;
+    run.epsilon_micro =
+        member ? contracts::member_of(spec, *member).epsilon_micro : spec.privacy->epsilon_micro;
     run.delta_pico = spec.privacy->delta_pico;
-    run.noise_micro = static_cast<int64_t>(std::floor(spec.privacy->noise_multiplier * 1e6));
+    run.noise_micro = static_cast<int64_t>(std::floor(
+        (member ? contracts::noise_on(spec, *member) : spec.privacy->noise_multiplier) * 1e6));
   }
   std::string text;
   for (const auto& weakness : weaknesses(run, obligations)) {

@@ -54,6 +54,14 @@ Obligations meet(const Obligations& a, const Obligations& b);
 // kRefused names each thing that is weaker than obliged. More noise, fewer
 // steps, a smaller model are fine. min_co_providers is not a matter of the
 // specification: judge (policy/decide/decide.h) compares it with the request.
-Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations);
+//
+// `member`: the run as dataset `member` of its pool takes part in it, at its own noise and epsilon.
+Status check_obligations(const contracts::TrainingSpec& spec, const Obligations& obligations,
+                         std::optional<size_t> member = std::nullopt);
+
+// Where a specification has a pool, what one provider obliges to about noise and epsilon is about
+// its own part of it; everything else is about the run, and met with the others'.
+Obligations about_own_part(const Obligations& obligations);
+Obligations about_the_run(const Obligations& obligations);
 
 }  // namespace souk::policy

@@ -71,10 +71,18 @@ Result<Json> build_request(const TrainingSpec& spec, const RequestFacts& facts) 
                   {"clip_micro", 0},
                   {"user_cap", 1}};
   if (spec.privacy) {
-    dp["epsilon_micro"] = spec.privacy->epsilon_micro;
+    if (!spec.privacy->pool.empty() && facts.member >= spec.privacy->pool.size())
+      return wrong("spec.privacy.pool", "one for each dataset");
+    const auto own = contracts::member_of(spec, facts.member);
+    dp["epsilon_micro"] = own.epsilon_micro;
     dp["delta_pico"] = spec.privacy->delta_pico;
-    dp["noise_micro"] = micro_down(spec.privacy->noise_multiplier);
-    dp["clip_micro"] = micro_up(spec.privacy->clip);
+    dp["noise_micro"] = micro_down(contracts::noise_on(spec, facts.member));
+    dp["clip_micro"] = micro_up(own.clip);
+    if (!spec.privacy->pool.empty()) {
+      epochs = static_cast<int64_t>(
+          std::ceil(static_cast<double>(spec.steps) *
+                    std::ldexp(static_cast<double>(own.sampling_threshold), -64)));
+    }
     dp["user_cap"] = spec.privacy->user_cap;
   }
   std::set<std::string> types;

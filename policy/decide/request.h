@@ -29,6 +29,8 @@ struct RequestFacts {
   std::string currency;
   uint64_t rows_total = 0;  // over all datasets of the contract
   uint32_t datasets = 1;
+  size_t member = 0;  // which of them the policy is about: where the spec has a pool, epsilon,
+                      // noise, clip and epochs of the request are those of its rows
   // Of all datasets of the contract; providers and ids sorted, each once.
   std::vector<PublicKey> providers;
   std::vector<DatasetId> dataset_ids;

@@ -69,7 +69,10 @@ struct Privacy {
   contracts::PrivacySpec spec;
   bool calibrated = false;
 };
-Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t steps,
-                             const Calibrate& calibrate);
+// `privacy`, for a run whose steps, batch and sampling_threshold are read already; moves
+// sampling_threshold where the contract has a pool. `rows` of each dataset; none: rows at hand,
+// which are one dataset whatever the contract says.
+Result<Privacy> read_privacy(const Json& value, contracts::TrainingSpec& spec,
+                             const std::vector<uint64_t>& rows, const Calibrate& calibrate);
 
 }  // namespace souk::policy

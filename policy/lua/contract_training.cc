@@ -23,6 +23,58 @@ Result<contracts::Augmentation> read_augmentation(Table& train) {
   return augmentation;
 }
 
+Result<int64_t> read_epsilon(Table& table, std::optional<int64_t> otherwise) {
+  const Json* epsilon = table.find("epsilon");
+  const Json* micro = table.find("epsilon_micro");
+  if (!epsilon && !micro && otherwise) return *otherwise;
+  if ((epsilon != nullptr) == (micro != nullptr))
+    return wrong(table.place("epsilon"), "either epsilon or epsilon_micro");
+  if (epsilon) return scaled(*epsilon, 1e6, "millionth", table.place("epsilon"));
+  return table.whole("epsilon_micro", 1, 1'000'000'000'000);
+}
+
+// How each dataset takes part: what is left out is the contract's.
+Status read_pool(const Json& value, const std::vector<uint64_t>& rows,
+                 contracts::PrivacySpec& privacy, uint64_t& threshold) {
+  if (!value.array() || value.array()->size() != rows.size())
+    return wrong("privacy.pool", "a list with a table for each of the " +
+                                     std::to_string(rows.size()) + " datasets, in their order");
+  const contracts::PoolMember whole{privacy.clip, privacy.epsilon_micro, threshold};
+  contracts::PoolMember most{0, 0, 0};
+  std::vector<contracts::PoolMember> pool;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    auto table = TRY(Table::of((*value.array())[i], "privacy.pool[" + std::to_string(i + 1) + "]"));
+    contracts::PoolMember member = whole;
+    member.clip = TRY(table.real("clip", whole.clip));
+    member.epsilon_micro = TRY(read_epsilon(table, whole.epsilon_micro));
+    const Json* rate = table.find("rate");
+    if (rate && table.find("batch"))
+      return wrong(table.place("rate"), "either rate or batch, the rows of it that a step expects");
+    if (rate) {
+      const double q = TRY(real_of(*rate, table.place("rate")));
+      if (!(q >= 0x1p-60 && q <= 1)) return wrong(table.place("rate"), "a number from 0 to 1");
+      member.sampling_threshold = q == 1 ? UINT64_MAX : static_cast<uint64_t>(std::ldexp(q, 64));
+    } else if (table.find("batch")) {
+      const auto batch = TRY(table.whole("batch", 1, static_cast<int64_t>(rows[i])));
+      member.sampling_threshold = poisson_threshold(batch, rows[i]);
+    }
+    TRY(table.done());
+    most.clip = std::max(most.clip, member.clip);
+    most.epsilon_micro = std::max(most.epsilon_micro, member.epsilon_micro);
+    most.sampling_threshold = std::max(most.sampling_threshold, member.sampling_threshold);
+    pool.push_back(member);
+  }
+  if (most.clip != whole.clip || most.epsilon_micro != whole.epsilon_micro) {
+    return wrong("privacy.pool",
+                 "the largest clip and epsilon of the datasets to be the contract's");
+  }
+  threshold = most.sampling_threshold;
+  const bool alike =
+      std::all_of(pool.begin(), pool.end(), [&](const auto& member) { return member == most; });
+  if (!alike) privacy.pool = std::move(pool);
+  return Done{};
+}
+
 }  // namespace
 
 Result<int64_t> read_batch(Table& train, uint64_t rows) {
@@ -114,43 +166,46 @@ Result<std::vector<double>> read_constants(const Json* value, const std::string&
   return out;
 }
 
-Result<Privacy> read_privacy(const Json& value, uint64_t threshold, uint32_t steps,
-                             const Calibrate& calibrate) {
+Result<Privacy> read_privacy(const Json& value, TrainingSpec& spec,
+                             const std::vector<uint64_t>& rows, const Calibrate& calibrate) {
   auto table = TRY(Table::of(value, "privacy"));
   Privacy privacy;
-  const Json* epsilon = table.find("epsilon");
-  const Json* micro = table.find("epsilon_micro");
-  if ((epsilon != nullptr) == (micro != nullptr))
-    return wrong("privacy", "either epsilon or epsilon_micro");
-  privacy.spec.epsilon_micro = epsilon ? TRY(scaled(*epsilon, 1e6, "millionth", "privacy.epsilon"))
-                                       : TRY(table.whole("epsilon_micro", 1, 1'000'000'000'000));
+  auto& own = privacy.spec;
+  own.epsilon_micro = TRY(read_epsilon(table, std::nullopt));
   const Json* delta = TRY(table.need("delta", "a number such as \"1e-5\""));
-  privacy.spec.delta_pico = TRY(scaled(*delta, 1e12, "1e-12", "privacy.delta"));
-  privacy.spec.clip = TRY(table.real("clip", 1.0));
+  own.delta_pico = TRY(scaled(*delta, 1e12, "1e-12", "privacy.delta"));
+  own.clip = TRY(table.real("clip", 1.0));
   auto clipping = TRY(table.text("clipping", "flat"));
   auto way = contracts::clipping_from_name(clipping);
   if (!way) return wrong("privacy.clipping", "\"flat\", \"per_layer\" or \"automatic\"");
-  privacy.spec.clipping = *way;
+  own.clipping = *way;
   if (table.find("user_cap")) {
     auto cap = TRY(table.whole("user_cap", 1, contracts::kMaxUserCap));
-    privacy.spec.user_cap = static_cast<uint32_t>(cap);
+    own.user_cap = static_cast<uint32_t>(cap);
   }
+  if (const Json* pool = table.find("pool"); pool && !rows.empty())
+    TRY(read_pool(*pool, rows, own, spec.sampling_threshold));
   const Json* noise = table.find("noise_multiplier");
   TRY(table.done());
   if (noise) {
-    privacy.spec.noise_multiplier = TRY(real_of(*noise, "privacy.noise_multiplier"));
+    own.noise_multiplier = TRY(real_of(*noise, "privacy.noise_multiplier"));
     return privacy;
   }
-  if (privacy.spec.user_cap > 1) {
-    return wrong("privacy.noise_multiplier",
-                 "a number where user_cap is more than 1 (souk privacy noise finds it: psgu)");
-  }
   if (!calibrate) return wrong("privacy.noise_multiplier", "a number");
-  double q = std::ldexp(static_cast<double>(threshold), -64);
-  double least = TRY(calibrate(static_cast<double>(privacy.spec.epsilon_micro) / 1e6,
-                               static_cast<double>(privacy.spec.delta_pico) / 1e12, q, steps));
+  // What the dataset that needs most needs, in units of the contract's clipping norm.
+  spec.privacy = own;
+  double least = 0;
+  for (size_t i = 0; i < std::max<size_t>(1, own.pool.size()); ++i) {
+    const auto member = contracts::member_of(spec, i);
+    double q = std::ldexp(static_cast<double>(member.sampling_threshold), -64);
+    double needed =
+        TRY(calibrate(static_cast<double>(member.epsilon_micro) / 1e6,
+                      static_cast<double>(own.delta_pico) / 1e12, q, spec.steps, own.user_cap));
+    const double part = member.clip / own.clip;
+    least = std::max(least, part == 1 ? needed : needed * part * (1 + 1e-14));
+  }
   // Up to whole millionths, the unit policies are asked in.
-  privacy.spec.noise_multiplier = std::ceil(least * 1e6) / 1e6;
+  own.noise_multiplier = std::ceil(least * 1e6) / 1e6;
   privacy.calibrated = true;
   return privacy;
 }

@@ -252,7 +252,11 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
     if (spec.shuffle)
       return wrong("train.shuffle",
                    "false with privacy: the accountant covers Poisson sampling only");
-    auto read = TRY(read_privacy(*privacy, spec.sampling_threshold, spec.steps, calibrate));
+    std::vector<uint64_t> rows;
+    for (const CatalogEntry* entry : selection.entries) {
+      if (!entry->any_name) rows.push_back(entry->rows);
+    }
+    auto read = TRY(read_privacy(*privacy, spec, rows, calibrate));
     spec.privacy = read.spec;
     out.noise_calibrated = read.calibrated;
   }

@@ -60,10 +60,10 @@ struct NamedModel {
 using ModelSource =
     std::function<Result<NamedModel>(const std::string& file, const std::string& norm)>;
 
-// The least noise multiplier that keeps `epsilon` at `delta` for Poisson rate q
-// over `steps` (policy/privacy supplies it).
-using Calibrate =
-    std::function<Result<double>(double epsilon, double delta, double q, uint32_t steps)>;
+// The least noise multiplier that keeps `epsilon` at `delta` for Poisson rate q over `steps`, for
+// whoever has at most `records` rows (policy/privacy supplies it).
+using Calibrate = std::function<Result<double>(double epsilon, double delta, double q,
+                                               uint32_t steps, uint32_t records)>;
 
 inline constexpr Limits kContractLimits{
     .gas = 100'000'000, .memory_bytes = 64 << 20, .output_bytes = 4 << 20};

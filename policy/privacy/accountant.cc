@@ -178,15 +178,42 @@ int64_t epsilon_micro_down(double epsilon) {
   return static_cast<int64_t>(std::min(kCeiling, std::floor(epsilon * 1e6)));
 }
 
-Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps) {
+namespace {
+
+// A person's rows: the bound is dear, so the search is that of the ideal mechanism.
+Result<double> calibrate_for_person(double epsilon, double delta, const Event& event) {
+  constexpr double kLeast = 1e-3, kMost = 1e4;
+  auto keeps = [&](double sigma) {
+    auto value = epsilon_upper({event.q, sigma, event.steps, event.records}, delta);
+    return value && *value <= epsilon;
+  };
+  auto refused = [] {
+    return Error(Code::kRefused, "no noise multiplier up to 10000 reaches this epsilon");
+  };
+  if (!(epsilon > kSamplerSlack)) return refused();
+  auto found =
+      least_noise({mechanism_of(event)}, 0, Adjacency::kAddRemove, epsilon - kSamplerSlack, delta);
+  if (!found) return refused();
+  double sigma = std::max(kLeast, *found);
+  for (int i = 0; i < 100 && sigma <= kMost; ++i, sigma *= 1 + 1e-6) {
+    if (keeps(sigma)) return sigma;
+  }
+  return refused();
+}
+
+}  // namespace
+
+Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps,
+                               uint32_t records) {
   constexpr double kTolerance = 5e-5;
   if (!(epsilon > 0 && std::isfinite(epsilon)))
     return Error(Code::kMalformed, "epsilon: expected a positive number");
-  TRY(check(Event{q, 1, steps}));
+  TRY(check(Event{q, 1, steps, records}));
   if (!(delta > 0 && delta < 1))
     return Error(Code::kMalformed, "delta: expected a number between 0 and 1");
   constexpr double kLeast = 1e-3, kMost = 1e4;
   if (steps == 0 || q == 0) return kLeast;
+  if (records > 1) return calibrate_for_person(epsilon, delta, {q, 1, steps, records});
   auto by_renyi = [&](double sigma) {
     Event event{q, sigma, steps};
     return ideal_epsilon_by_renyi(std::span<const Event>(&event, 1), delta) + kSamplerSlack;

@@ -57,7 +57,9 @@ int64_t epsilon_micro_up(double epsilon);
 int64_t epsilon_micro_down(double epsilon);
 
 // The smallest noise multiplier whose epsilon_upper does not exceed epsilon: never under
-// it, at most 1e-4 above it, relatively. kRefused: no sigma <= 1e4 is enough.
-Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps);
+// it, at most 1e-4 above it, relatively (for `records` above 1: 5e-4). kRefused: no sigma <= 1e4 is
+// enough.
+Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t steps,
+                               uint32_t records = 1);
 
 }  // namespace souk::policy

@@ -300,6 +300,46 @@ TEST(TrainingSpec, InitialWeightsAreNamedByDigestOrNotAtAll) {
   }
 }
 
+TEST(TrainingSpec, APoolSaysHowEachDatasetTakesPart) {
+  TrainingSpec spec = sample_spec();
+  EXPECT_EQ(to_json(spec).find("privacy")->find("pool"), nullptr);
+  // Without one, every dataset is the whole.
+  EXPECT_EQ(member_of(spec, 3), (PoolMember{1.0, 2000000, uint64_t{1} << 60}));
+  EXPECT_EQ(noise_on(spec, 3), 1.1);
+  spec.privacy->pool = {{1.0, 700000, uint64_t{1} << 60}, {0.25, 2000000, uint64_t{1} << 58}};
+  EXPECT_EQ(training_spec_from_json(to_json(spec)).take(), spec);
+  EXPECT_EQ(member_of(spec, 1), spec.privacy->pool[1]);
+  EXPECT_EQ(noise_on(spec, 0), 1.1);
+  EXPECT_LE(noise_on(spec, 1), 4.4);
+  EXPECT_GE(noise_on(spec, 1), 4.4 * (1 - 1e-14));
+  auto refused = [&](const std::function<void(TrainingSpec&)>& change) {
+    auto other = spec;
+    change(other);
+    return !check_spec(other) && !training_spec_from_json(to_json(other));
+  };
+  auto pool = [](TrainingSpec& s) -> PoolMember& { return s.privacy->pool[1]; };
+  const auto nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).clip = 0.1249; }));  // below an eighth
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).clip = 1.01; }));
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).clip = -0.25; }));
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).epsilon_micro = 0; }));
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).sampling_threshold = 0; }));
+  // The contract's own numbers are the largest of its datasets'.
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).epsilon_micro = 2000001; }));
+  EXPECT_TRUE(refused([&](auto& s) { pool(s).epsilon_micro = 1; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.sampling_threshold += 1; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.privacy->clip = 1.5; }));
+  EXPECT_TRUE(refused([&](auto& s) { s.privacy->pool.resize(17, s.privacy->pool[0]); }));
+  // Where all are alike there is none, so that a specification has one text.
+  EXPECT_TRUE(refused([&](auto& s) { s.privacy->pool = {{1.0, 2000000, uint64_t{1} << 60}}; }));
+  auto broken = spec;
+  pool(broken).clip = nan;
+  EXPECT_FALSE(check_spec(broken));
+  Json empty = to_json(sample_spec());
+  (*(*empty.object())["privacy"].object())["pool"] = Json::Array{};
+  EXPECT_FALSE(training_spec_from_json(empty));
+}
+
 TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
   struct Lie {
     const char* named;

@@ -1,6 +1,6 @@
 // What the keeper allows: what every policy, every budget and a trainer can bear.
 #include "policy/decide/decide.h"
-#include "policy/privacy/accountant.h"
+#include "policy/privacy/budget.h"
 #include "tests/flows/keeper_flow.h"
 
 namespace souk::flows {
@@ -323,6 +323,115 @@ TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
     ASSERT_TRUE(body);
     EXPECT_EQ(*body->find("decision")->find("allow")->boolean(), fits) << canonical(*body);
   }
+}
+
+// ---- a pool ---------------------------------------------------------------------------
+
+TEST_F(KeeperFlow, APoolChargesEachProviderItsOwnRateAndNoise) {
+  auto north = market.publish(market.providers[0]), east = market.publish(market.providers[1]);
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({north.id, east.id});
+  submit.spec = pooled_spec();
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  const auto& decision = *market.state().contract(id)->decision;
+  ASSERT_TRUE(decision.allow) << canonical(contracts::members_json(decision));
+  const auto& spec = submit.spec;
+  // (q_i, sigma C / C_i, T), as anybody can compute it from the contract alone.
+  const policy::Event own[] = {
+      {policy::rate_from_threshold(spec.sampling_threshold), 2, spec.steps},
+      {policy::rate_from_threshold(uint64_t{1} << 58), 2 / 0.25, spec.steps}};
+  for (size_t i = 0; i < 2; ++i) {
+    auto charges = policy::charges_for(own[i]);
+    for (size_t order = 0; order < charges.size(); ++order)
+      EXPECT_NEAR(static_cast<double>(decision.grants[i].charges[order]),
+                  static_cast<double>(charges[order]), 2)
+          << i;
+    EXPECT_NEAR(static_cast<double>(decision.grants[i].epsilon_micro),
+                1e6 * *policy::epsilon_upper(own[i], 1e-5), 2);
+  }
+  EXPECT_LT(decision.grants[1].charges[0], decision.grants[0].charges[0] / 100);
+  EXPECT_EQ(market.state().dataset(north.id)->budget.reserved, decision.grants[0].charges);
+  EXPECT_EQ(market.state().dataset(east.id)->budget.reserved, decision.grants[1].charges);
+}
+
+TEST_F(KeeperFlow, APolicyIsAskedAndKeptAboutItsOwnPartOfThePool) {
+  // The first is content with the contract's noise; the second wants four times that, and less
+  // epsilon, and has both: of its own rows.
+  auto spec = pooled_spec();
+  const std::string half = std::to_string(spec.privacy->epsilon_micro / 2);
+  auto north = market.publish(market.providers[0]);
+  auto strict = [&](const std::string& noise, const std::string& epsilon) {
+    return market.publish(
+        market.providers[1],
+        {.policy = "return {allow = request.dp.clip_micro == 250000, obligations = {"
+                   "min_noise_micro = " +
+                   noise + ", max_epsilon_micro = " + epsilon + "}}"});
+  };
+  const DatasetId kept = strict("7999999", half).id, louder = strict("8000001", half).id,
+                  tighter = strict("1", std::to_string(spec.privacy->epsilon_micro / 2 - 1)).id;
+  for (const auto& east : {kept, louder, tighter}) {
+    const bool allowed = east == kept;
+    market.deposit(market.lab.account(), 1000);
+    auto submit = market.contract({north.id, east});
+    submit.spec = spec;
+    ContractId id = market.submit(submit);
+    ASSERT_TRUE(market.record(Kind::kDecide, id));
+    const auto& decision = *market.state().contract(id)->decision;
+    EXPECT_EQ(decision.allow, allowed) << canonical(contracts::members_json(decision));
+    if (!allowed) {
+      EXPECT_EQ(market.state().dataset(east)->budget.reserved, contracts::Charges{});
+      continue;
+    }
+    ASSERT_TRUE(decision.grants[0].obligations && decision.grants[1].obligations);
+    EXPECT_EQ(*decision.grants[1].obligations->find("min_noise_micro")->integer(), 7999999);
+    EXPECT_EQ(*decision.grants[0].obligations->find("min_noise_micro")->integer(), 1000000);
+    EXPECT_EQ(decision.obligations.find("min_noise_micro"), nullptr);
+    EXPECT_EQ(*decision.obligations.find("max_steps")->integer(), 100);
+  }
+}
+
+TEST_F(KeeperFlow, APoolWhoseSecondBudgetHasNoRoomTouchesNoBudget) {
+  auto north = market.publish(market.providers[0]);
+  auto poor = market.publish(market.providers[1], {.budget_epsilon_micro = 1'500'000});
+  market.deposit(market.lab.account(), 10'000);
+  auto submit = market.contract({north.id, poor.id});
+  // As loud as the first, it is too dear for the second's budget; as quiet as it was, it is not.
+  for (bool loud : {true, false}) {
+    submit.spec = pooled_spec();
+    auto& pool = submit.spec.privacy->pool;
+    if (loud) pool[1] = {0.9, pool[0].epsilon_micro, pool[0].sampling_threshold};
+    ContractId id = market.submit(submit);
+    ASSERT_TRUE(market.record(Kind::kDecide, id));
+    const auto& decision = *market.state().contract(id)->decision;
+    EXPECT_EQ(decision.status, loud ? "budget_exhausted" : "allowed")
+        << canonical(contracts::members_json(decision));
+    EXPECT_EQ(market.state().dataset(north.id)->budget.reserved == contracts::Charges{}, loud);
+    EXPECT_EQ(market.state().dataset(poor.id)->budget.reserved == contracts::Charges{}, loud);
+  }
+}
+
+TEST_F(KeeperFlow, APoolForAnotherNumberOfDatasetsOrWithAnUnderstatedPartIsRefused) {
+  auto north = market.publish(market.providers[0]), east = market.publish(market.providers[1]);
+  market.deposit(market.lab.account(), 1000);
+  market.follow();
+  auto ask = [&](const contracts::ContractSubmit& submit) {
+    return market.keeper().ask(Kind::kQuote,
+                               Json::Object{{"consumer", market.lab.account()},
+                                            {"submit", contracts::members_json(submit)}});
+  };
+  auto one = market.contract({north.id});
+  one.spec = pooled_spec();
+  EXPECT_EQ(refused(ask(one)), Code::kMalformed);
+  auto understated = market.contract({north.id, east.id});
+  understated.spec = pooled_spec();
+  understated.spec.privacy->pool[1].epsilon_micro = 1000;
+  auto answer = ask(understated);
+  auto body = trainer::expect(answer, Kind::kDecision);
+  ASSERT_TRUE(body) << kind_and_body(answer);
+  const Json& reason = body->find("decision")->find("reasons")->array()->front();
+  EXPECT_EQ(*reason.find("code")->string(), "epsilon_understated");
+  EXPECT_EQ(*reason.find("dataset")->string(), east.offer.manifest.name);
 }
 
 TEST_F(KeeperFlow, NoKeyOfARevokedDataset) {

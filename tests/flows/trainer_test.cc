@@ -287,6 +287,76 @@ TEST_F(RevokedFlow, ATrainerIsShownNoOlderLedgerAtItsCheckpoint) {
   EXPECT_FALSE(trainer->finish());
 }
 
+// ---- no step twice ------------------------------------------------------------------
+
+TEST_F(TrainerFlow, AStepThatWasTakenIsNeverTakenAgainAndItsJobCommitsItsReservedMaximum) {
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({north.id});
+  submit.spec = private_spec(2, 40, 2);
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  auto first = started(id);
+  const auto reserved = market.state().dataset(north.id)->budget.reserved;
+  ASSERT_NE(reserved, contracts::Charges{});
+  ASSERT_TRUE(market.show(*first, market.history()));
+  ASSERT_TRUE(market.send_dataset(*first, north.id, north.file));
+  // Two of its steps are taken; then its host is gone, and the process with it.
+  ASSERT_TRUE(first->send(trainer::frame(Kind::kTrain, Json::Object{})));
+  auto progress = first->receive();
+  ASSERT_TRUE(progress);
+  ASSERT_EQ(progress->kind, Kind::kProgress);
+  EXPECT_FALSE(first->finish());
+  for (const auto& frame : first->heard()) {
+    EXPECT_NE(frame.kind, Kind::kBytes);  // nothing left it that a run could go on from
+    EXPECT_NE(frame.kind, Kind::kResult);
+  }
+
+  // Another process of the same build on the same machine takes up the same contract: the start
+  // names the first one's keys, and a keeper signs no second start, also not after its own restart.
+  auto second = std::make_unique<TrainerThread>(market.self());
+  auto evidence = market.prepare(*second, id, std::string(64, '7'));
+  ASSERT_TRUE(evidence);
+  for (bool restarted : {false, true}) {
+    if (restarted) market.restart_keeper();
+    EXPECT_TRUE(refused(market.start_frame(id, *evidence))) << restarted;
+  }
+  expect_no_work(*second);
+
+  // Whatever its host says about how far it came, all that was reserved is spent.
+  EXPECT_EQ(market.state().dataset(north.id)->budget.reserved, reserved);
+  ASSERT_TRUE(
+      market.record(Kind::kAbort, Json::Object{{"contract", id}, {"reason", "trainer_died"}}));
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  EXPECT_EQ(market.state().dataset(north.id)->budget.committed, reserved);
+  EXPECT_EQ(market.state().dataset(north.id)->budget.reserved, contracts::Charges{});
+}
+
+// ---- a pool ---------------------------------------------------------------------------
+
+TEST_F(TrainerFlow, APoolTrainsEachDatasetInItsOwnWayAndCommitsWhatEachSpent) {
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({north.id, east.id});
+  submit.spec = pooled_spec();
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  ASSERT_EQ(market.phase(id), Phase::kEscrowed)
+      << canonical(contracts::members_json(*market.state().contract(id)->decision));
+  auto trainer = started(id);
+  ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+  ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
+  ASSERT_EQ(market.send_dataset(*trainer, east.id, east.file)->kind, Kind::kDone);
+  auto delivery = market.train(*trainer);
+  ASSERT_TRUE(delivery) << delivery.error().expected();
+  ASSERT_EQ(market.void_of(market.append(delivery->result)), "");
+  const auto& contract = *market.state().contract(id);
+  // The receipt claims the most that any of them spent.
+  EXPECT_EQ(contract.result->epsilon_micro, std::max(contract.decision->grants[0].epsilon_micro,
+                                                     contract.decision->grants[1].epsilon_micro));
+  const contracts::Grant* grants = contract.decision->grants.data();
+  EXPECT_EQ(market.state().dataset(north.id)->budget.committed, grants[0].charges);
+  EXPECT_EQ(market.state().dataset(east.id)->budget.committed, grants[1].charges);
+}
+
 // ---- whose job ------------------------------------------------------------------
 
 TEST_F(TrainerFlow, RefusesWithoutAJobStart) {

@@ -33,7 +33,7 @@ std::vector<CatalogEntry> catalog() {
           entry(6, "mnist-museum", 20000, {1, 28, 28}, 10)};
 }
 
-Result<double> fixed_noise(double, double, double, uint32_t) {
+Result<double> fixed_noise(double, double, double, uint32_t, uint32_t) {
   return 1.23456789;
 }
 
@@ -82,6 +82,61 @@ TEST(Elaborate, ScheduleFunctionsBecomeRunLengths) {
   EXPECT_FALSE(elaborate(
       contract("learning_rate = 0.1", "learning_rate = function(step) while true do end end"),
       catalog(), fixed_noise, {.gas = 100000}));
+}
+
+TEST(Elaborate, NoiseForPersonsIsFoundForAsManyRowsAsTheyHave) {
+  uint32_t asked = 0;
+  auto done = elaborate(contract("epsilon = 1.5", "user_cap = 4, epsilon = 1.5"), catalog(),
+                        [&](double, double, double, uint32_t, uint32_t records) -> Result<double> {
+                          asked = records;
+                          return 2.5;
+                        });
+  ASSERT_TRUE(done) << done.error().expected();
+  EXPECT_EQ(asked, 4U);
+  EXPECT_EQ(done->spec.privacy->user_cap, 4U);
+  EXPECT_EQ(done->spec.privacy->noise_multiplier, 2.5);
+}
+
+TEST(Elaborate, APoolGivesEachDatasetItsRateClipAndEpsilon) {
+  // What each would need alone, in units of its own clipping norm.
+  std::vector<std::array<double, 2>> asked;
+  auto calibrate = [&](double epsilon, double, double q, uint32_t, uint32_t) -> Result<double> {
+    asked.push_back({epsilon, q});
+    return epsilon < 1 ? 5.0 : 1.5;
+  };
+  auto done = elaborate(contract("epsilon = 1.5",
+                                 "clip = 2, pool = {{batch = 19}, {rate = 0.25, "
+                                 "clip = 0.5, epsilon = 0.5}}, epsilon = 1.5"),
+                        catalog(), calibrate);
+  ASSERT_TRUE(done) << done.error().expected();
+  const auto& privacy = *done->spec.privacy;
+  ASSERT_EQ(privacy.pool.size(), 2U);
+  EXPECT_EQ(privacy.pool[0],
+            (contracts::PoolMember{2, 1500000, 1844674407370955161U}));  // 19 of 190 rows
+  EXPECT_EQ(privacy.pool[1], (contracts::PoolMember{0.5, 500000, uint64_t{1} << 62}));
+  EXPECT_EQ(done->spec.sampling_threshold, uint64_t{1} << 62);
+  EXPECT_EQ(done->spec.batch, 10U);  // the denominator stays what the contract says
+  ASSERT_EQ(asked.size(), 2U);
+  EXPECT_EQ(asked[0], (std::array<double, 2>{1.5, 0.1}));
+  EXPECT_EQ(asked[1], (std::array<double, 2>{0.5, 0.25}));
+  // 5 over a norm of 0.5 is 1.25 over the contract's 2: the other's 1.5 is more.
+  EXPECT_EQ(privacy.noise_multiplier, 1.5);
+
+  auto alike = elaborate(contract("epsilon = 1.5", "pool = {{}, {}}, epsilon = 1.5"), catalog(),
+                         fixed_noise);
+  ASSERT_TRUE(alike) << alike.error().expected();
+  EXPECT_EQ(canonical(contracts::to_json(alike->spec)),
+            canonical(contracts::to_json(elaborate(contract(), catalog(), fixed_noise)->spec)));
+  for (const char* pool : {"{}", "{{}}", "{{}, {}, {}}", "{{rate = 0}, {}}", "{{rate = 1.5}, {}}",
+                           "{{rate = 0.1, batch = 3}, {}}", "{{batch = 191}, {}}",
+                           "{{clip = 0.1}, {}}", "{{clip = 2}, {}}", "{{clip = 0.5}, {clip = 0.5}}",
+                           "{{epsilon = 2}, {}}", "{{noise = 1}, {}}", "7", "{{}, 7}"}) {
+    auto refused =
+        elaborate(contract("epsilon = 1.5", std::string("pool = ") + pool + ", epsilon = 1.5"),
+                  catalog(), fixed_noise);
+    ASSERT_FALSE(refused) << pool;
+    EXPECT_EQ(refused.error().code(), Code::kMalformed) << pool;
+  }
 }
 
 std::string with_model(const std::string& before, const std::string& model) {

@@ -437,6 +437,14 @@ contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double n
   return spec;
 }
 
+contracts::TrainingSpec pooled_spec() {
+  auto spec = private_spec(2, 40, 2);
+  spec.privacy->pool = {{1, spec.privacy->epsilon_micro, spec.sampling_threshold},
+                        {0.25, spec.privacy->epsilon_micro / 2, uint64_t{1} << 58}};
+  CHECK(contracts::check_spec(spec));
+  return spec;
+}
+
 contracts::TrainingSpec MarketFixture::spec() const {
   return private_spec(2, 4, 2);
 }

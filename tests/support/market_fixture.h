@@ -91,6 +91,9 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
 // One linear layer, DP-SGD with noise multiplier `noise`; its epsilon claimed as it is.
 contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double noise);
 
+// The same for two datasets: the second is drawn less often, and clipped to a quarter of the norm.
+contracts::TrainingSpec pooled_spec();
+
 // An enclave process without a process: keys, and evidence of them.
 struct StandIn {
   ledger::SigningKey signing = ledger::SigningKey::generate();

@@ -3,26 +3,26 @@
 #include <algorithm>
 #include <cmath>
 
-#include "policy/privacy/accountant.h"
+#include "policy/privacy/run.h"
 #include "trainer/engine/sampling.h"
 
 namespace souk::trainer {
 
 Result<PrivacyAudit> audit_privacy(
-    const contracts::TrainingSpec& spec, Examples data, const Model* initial, uint32_t shadows,
+    const contracts::TrainingSpec& whole, Examples data, const Model* initial, uint32_t shadows,
     const NoiseRoot& seed, Workers& workers,
     const std::function<void(uint64_t done, uint64_t total)>& progress) {
-  if (!spec.privacy) {
+  if (!whole.privacy) {
     return Error(Code::kMalformed,
                  "audit: expected a specification with privacy; this one claims none");
   }
-  if (spec.shuffle) return Error(Code::kRefused, "audit: expected Poisson sampling");
+  if (whole.shuffle) return Error(Code::kRefused, "audit: expected Poisson sampling");
+  // Of a pool, the part that costs its people most: the rows here stand for theirs.
+  const contracts::TrainingSpec spec = policy::alone(whole, TRY(policy::most_exposed(whole)));
   PrivacyAudit out;
   out.claimed = static_cast<double>(spec.privacy->epsilon_micro) * 1e-6;
   out.delta = static_cast<double>(spec.privacy->delta_pico) * 1e-12;
-  const policy::Event event{policy::rate_from_threshold(spec.sampling_threshold),
-                            spec.privacy->noise_multiplier, spec.steps};
-  out.accountant = TRY(policy::epsilon_upper(event, out.delta));
+  out.accountant = TRY(policy::epsilon_of_run(spec, spec.steps));
   const int64_t needed = policy::epsilon_micro_up(out.accountant);
   // The engine runs nothing that claims less than it spends: what is false is still measured.
   contracts::TrainingSpec honest = spec;

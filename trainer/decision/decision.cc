@@ -9,8 +9,8 @@
 #include "policy/decide/joint.h"
 #include "policy/decide/request.h"
 #include "policy/decide/source.h"
-#include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
+#include "policy/privacy/run.h"
 #include "trainer/decision/feasibility.h"
 
 namespace souk::trainer {
@@ -85,40 +85,49 @@ class Judge {
     reason(std::move(why));
   }
 
-  // What the run costs. All rows are sampled at one rate and clipped to one bound, so datasets
-  // differ only in how many rows a person of theirs may have.
-  bool account() {
-    if (!submit_.spec.privacy) return true;
-    const auto& privacy = *submit_.spec.privacy;
-    event_ = policy::Event{policy::rate_from_threshold(submit_.spec.sampling_threshold),
-                           privacy.noise_multiplier, submit_.spec.steps, privacy.user_cap};
-    auto epsilon = policy::epsilon_upper(event_, static_cast<double>(privacy.delta_pico) * 1e-12);
-    if (!epsilon) {
-      refuse("denied", {"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp",
-                        "", "a finite epsilon"});
-      return false;
-    }
-    epsilon_micro_ = policy::epsilon_micro_up(*epsilon);
-    if (epsilon_micro_ > privacy.epsilon_micro) {
-      refuse("denied", {"epsilon_understated", "the run spends more than the contract claims", "",
-                        "", "request.dp.epsilon_micro", std::to_string(privacy.epsilon_micro),
-                        "at least " + std::to_string(epsilon_micro_)});
-      return false;
+  bool pooled() const { return submit_.spec.privacy && !submit_.spec.privacy->pool.empty(); }
+
+  // What the run costs the people of each dataset: by its own rate and its own clipping norm, and
+  // by how many rows of a person it may have.
+  bool account(const std::vector<const Dataset*>& datasets) {
+    const auto& spec = submit_.spec;
+    if (!spec.privacy) return true;
+    for (size_t i = 0; i < policy::kinds_of_members(spec); ++i) {
+      auto no = [&](Reason why) {
+        if (pooled()) {
+          why.provider = datasets[i]->manifest.provider_name;
+          why.dataset = datasets[i]->manifest.name;
+        }
+        refuse("denied", std::move(why));
+        return false;
+      };
+      auto epsilon = policy::epsilon_of_run(spec, i, spec.steps);
+      if (!epsilon) {
+        return no({"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp", "",
+                   "a finite epsilon"});
+      }
+      const int64_t claimed = contracts::member_of(spec, i).epsilon_micro;
+      epsilon_micro_.push_back(policy::epsilon_micro_up(*epsilon));
+      if (epsilon_micro_[i] > claimed) {
+        return no({"epsilon_understated", "the run spends more than the contract claims", "", "",
+                   "request.dp.epsilon_micro", std::to_string(claimed),
+                   "at least " + std::to_string(epsilon_micro_[i])});
+      }
     }
     return true;
   }
 
-  // The event of the run for one dataset's people, and what it costs them.
-  policy::Event event_on(const Dataset& dataset) const {
-    policy::Event event = event_;
-    event.records = static_cast<uint32_t>(dataset.manifest.user_cap);
-    return event;
+  // Which of the kinds of members a dataset is, what it is charged for, and how much that is.
+  size_t kind_of(size_t index) const { return std::min(index, epsilon_micro_.size() - 1); }
+  policy::Event event_on(const Dataset& dataset, size_t index) const {
+    return policy::event_of_run(submit_.spec, index, submit_.spec.steps,
+                                static_cast<uint32_t>(dataset.manifest.user_cap));
   }
-  const policy::Charges& charges_on(const Dataset& dataset) {
-    auto event = event_on(dataset);
-    auto it = charges_.find(event.records);
+  const policy::Charges& charges_on(const Dataset& dataset, size_t index) {
+    const auto key = std::pair(kind_of(index), dataset.manifest.user_cap);
+    auto it = charges_.find(key);
     if (it == charges_.end()) {
-      it = charges_.emplace(event.records, policy::charges_for(event)).first;
+      it = charges_.emplace(key, policy::charges_for(event_on(dataset, index))).first;
     }
     return it->second;
   }
@@ -193,7 +202,8 @@ class Judge {
   // One policy's answer, noted in `noted` with its hashes, its reasons told. Nothing when there is
   // none, or it is not an allow that the run keeps.
   std::optional<PolicyDecision> ask(const Dataset& dataset, const contracts::PolicyChoice& choice,
-                                    const Json& request, Json::Array& noted) {
+                                    const Json& request, Json::Array& noted,
+                                    std::optional<size_t> member = std::nullopt) {
     const std::string engine = to_hex(ByteView(policy::engine_hash()));
     if (!choice.policy || choice.obstacle ||
         (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
@@ -226,15 +236,15 @@ class Judge {
                      {"read_set", ledger::sha256(as_bytes(canonical(Json(std::move(read_set)))))}});
     tell(dataset, answer);
     if (!answer.allowed()) return std::nullopt;
-    if (!keeps(answer.obligations, dataset.manifest.provider_name, dataset.manifest.name))
+    if (!keeps(answer.obligations, dataset.manifest.provider_name, dataset.manifest.name, member))
       return std::nullopt;
     return answer;
   }
 
   // The run is no weaker than that.
   bool keeps(const policy::Obligations& obligations, const std::string& provider,
-             const std::string& dataset) {
-    auto kept = policy::check_obligations(submit_.spec, obligations);
+             const std::string& dataset, std::optional<size_t> member = std::nullopt) {
+    auto kept = policy::check_obligations(submit_.spec, obligations, member);
     if (kept) return true;
     refuse("denied",
            {"obligation_not_met", kept.error().expected(), provider, dataset, "request", "", ""});
@@ -253,6 +263,14 @@ class Judge {
       return;
     }
     if (keeps(*obligations, "", "")) joint_.inherit(*obligations);
+    // What a provider obliged to about its own part of a pool is about the whole of what follows.
+    for (const Grant& grant : job.decision->grants) {
+      if (!grant.obligations) continue;
+      auto own = policy::obligations_from_json(*grant.obligations);
+      if (!own) continue;  // as recorded by a keeper, it is one
+      own->waive_privacy = obligations->waive_privacy;
+      if (keeps(*own, "", "")) joint_.inherit(*own);
+    }
     for (size_t i = 0; i < job.submit.datasets.size(); ++i) {
       const Dataset& dataset = *state_.dataset(job.submit.datasets[i]);
       contracts::PolicyChoice choice{job.policies[i], &dataset.policies.at(job.policies[i])};
@@ -265,18 +283,26 @@ class Judge {
   }
 
   // One provider's answer, and what it grants of the dataset.
-  void admit(const Dataset& dataset, const contracts::PolicyChoice& choice, const Json& request) {
-    auto allowed = ask(dataset, choice, request, inputs_);
+  void admit(const Dataset& dataset, size_t index, const contracts::PolicyChoice& choice,
+             const Json& request) {
+    auto allowed = ask(dataset, choice, request, inputs_,
+                       pooled() ? std::optional(index) : std::nullopt);
     if (!allowed) return;
-    const PolicyDecision& answer = *allowed;
+    PolicyDecision& answer = *allowed;
     const ContractSubmit& submit = submit_;
+    Grant grant;
+    if (pooled()) {
+      // Kept apart: what one provider obliges to about its own rows binds no other's.
+      auto own = policy::about_own_part(answer.obligations);
+      if (own != policy::Obligations{}) grant.obligations = policy::to_json(own);
+      answer.obligations = policy::about_the_run(answer.obligations);
+    }
     if (!joint_.add(answer)) {
       refuse("denied",
              {"price_overflow", "the prices do not add up", "", "", "request.payment", "", ""});
       return;
     }
 
-    Grant grant;
     grant.dataset = dataset.id;
     grant.price = answer.price_minor;  // the list price when the policy names none
     if (submit.spec.privacy &&
@@ -288,8 +314,8 @@ class Judge {
       return;
     }
     if (submit.spec.privacy) {
-      grant.charges = charges_on(dataset);
-      grant.epsilon_micro = epsilon_micro_;
+      grant.charges = charges_on(dataset, index);
+      grant.epsilon_micro = epsilon_micro_[kind_of(index)];
       // The offer's caps are the provider's arithmetic; ours are the rule.
       auto caps = policy::caps_for(dataset.manifest.budget_epsilon_micro,
                                    dataset.manifest.budget_delta_pico);
@@ -299,12 +325,12 @@ class Judge {
       auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
       if (!policy::admits(caps, spent, grant.charges)) {
         int64_t fits =
-            epsilon_that_fits(caps, spent, event_on(dataset),
+            epsilon_that_fits(caps, spent, event_on(dataset, index),
                               static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
         refuse("budget_exhausted",
                {"budget_exhausted", "the dataset's privacy budget has no room for this run",
                 dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
-                std::to_string(epsilon_micro_),
+                std::to_string(grant.epsilon_micro),
                 (fits > 0 ? "at most " + std::to_string(fits) : "no private run at all") + ": of " +
                     std::to_string(dataset.manifest.budget_epsilon_micro) + ", " +
                     std::to_string(spent_on(dataset)) + " is spent or reserved"});
@@ -403,9 +429,8 @@ class Judge {
   const EvaluatePolicy& evaluate_;
   ContractDecision& out_;
   size_t room_ = kReasonBytes;
-  policy::Event event_;
-  std::map<uint32_t, policy::Charges> charges_;  // by rows of a person
-  int64_t epsilon_micro_ = 0;
+  std::map<std::pair<size_t, int64_t>, policy::Charges> charges_;  // by kind, rows of a person
+  std::vector<int64_t> epsilon_micro_;                             // by kind of member
   policy::Joint joint_;  // of the answers that allow
 };
 
@@ -449,7 +474,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   if (out.status == "allowed") {
     for (Reason& why : infeasible(submit, datasets)) judge.refuse("denied", std::move(why));
   }
-  bool judged = out.status == "allowed" && judge.account();
+  bool judged = out.status == "allowed" && judge.account(datasets);
   if (judged) {
     policy::RequestFacts facts;
     facts.id = id;
@@ -487,7 +512,14 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
       for (size_t i = 0; i < datasets.size(); ++i) {
         auto choice = contracts::policy_for(*datasets[i], submit, i);
         asked.emplace(datasets[i]->id, choice.version);
-        judge.admit(*datasets[i], choice, *request);
+        if (judge.pooled() && i > 0) {
+          // Of its own part; a specification that made one request makes the others.
+          facts.member = i;
+          facts.providers.assign(providers.begin(), providers.end());
+          request = policy::build_request(submit.spec, facts);
+          CHECK(request);
+        }
+        judge.admit(*datasets[i], i, choice, *request);
       }
       for (const ContractId& job : ancestry.jobs)
         judge.inherit(*state.contract(job), *of_model, asked);

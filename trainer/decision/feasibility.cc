@@ -87,6 +87,11 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
         cap == 1 ? "1: no number of rows of a person is promised"
                  : "at least " + std::to_string(cap)});
   }
+  if (spec.privacy && !spec.privacy->pool.empty() &&
+      spec.privacy->pool.size() != submit.datasets.size()) {
+    no({"wrong_pool", "the pool must say how each dataset takes part", "", "", "request.datasets",
+        std::to_string(spec.privacy->pool.size()), std::to_string(submit.datasets.size())});
+  }
   auto shape = contracts::check_spec(spec);
   if (spec.privacy && shape) {
     double draws = static_cast<double>(shape->parameters) * spec.steps;

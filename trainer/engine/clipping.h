@@ -22,17 +22,21 @@ class ClipRule {
            uint32_t shard);
 
   // factors[group * shard + example] and present[example], for examples [0, examples). An
-  // example whose norm is not finite is not present.
-  void factors(const ExampleNorms& norms, uint32_t examples, std::span<float> factors,
-               std::span<uint8_t> present) const;
+  // example whose norm is not finite is not present. members[example]: which dataset of the pool
+  // it is of; empty where they are alike.
+  void factors(const ExampleNorms& norms, uint32_t examples, std::span<const uint32_t> members,
+               std::span<float> factors, std::span<uint8_t> present) const;
 
  private:
-  double factor(double square, double rough, double bound) const;
+  // `bound`: what a layer may use of the `whole` bound.
+  double factor(double square, double rough, double bound, double whole) const;
 
   contracts::PrivacySpec::Clipping kind_;
   uint32_t shard_;
-  double bound_;                // of an example's clipped norm
-  double rough_bound_;          // of factor * error * roughness
+  std::vector<double> bounds_;  // of an example's clipped norm, by dataset
+  // Of factor * error * roughness: one for all, the strictest, since what one example adds to a
+  // sum blurs what its neighbours in the sum may hide behind.
+  double rough_bound_;
   std::vector<double> error2_;  // of each group
 };
 

@@ -6,7 +6,7 @@
 #include <new>
 #include <optional>
 
-#include "policy/privacy/accountant.h"
+#include "policy/privacy/run.h"
 #include "trainer/engine/canaries.h"
 #include "trainer/engine/clipping.h"
 #include "trainer/engine/examples.h"
@@ -34,25 +34,38 @@ namespace {
 // noise streams, so a constant of the format.
 constexpr uint64_t kPiece = 4096;
 
-double delta_of(const contracts::PrivacySpec& privacy) {
-  return static_cast<double>(privacy.delta_pico) / 1e12;
-}
-
-policy::Event event_of(const TrainingSpec& spec, uint64_t steps) {
-  return {policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier,
-          steps, spec.privacy->user_cap};
-}
-
 Status check_privacy(const TrainingSpec& spec) {
   if (spec.shuffle)
     return Error(Code::kRefused, "privacy: expected Poisson sampling, not shuffled batches");
-  double epsilon = TRY(policy::epsilon_upper(event_of(spec, spec.steps), delta_of(*spec.privacy)));
-  int64_t micro = policy::epsilon_micro_up(epsilon);
-  if (micro > spec.privacy->epsilon_micro) {
-    return Error(Code::kRefused, "privacy: expected a claimed epsilon of at least " +
-                                     std::to_string(micro) + " millionths");
+  for (size_t i = 0; i < policy::kinds_of_members(spec); ++i) {
+    double epsilon = TRY(policy::epsilon_of_run(spec, i, spec.steps));
+    int64_t micro = policy::epsilon_micro_up(epsilon);
+    if (micro > contracts::member_of(spec, i).epsilon_micro) {
+      return Error(Code::kRefused, "privacy: expected a claimed epsilon of at least " +
+                                       std::to_string(micro) + " millionths");
+    }
   }
   return Done{};
+}
+
+// Rows and rates of the datasets, one after another.
+Result<std::vector<Part>> parts_of(const TrainingSpec& spec, const Examples& data) {
+  std::vector<Part> parts;
+  if (!spec.privacy || spec.privacy->pool.empty()) {
+    parts.push_back({data.labels.size(), spec.sampling_threshold});
+    return parts;
+  }
+  uint64_t rows = 0;
+  for (size_t i = 0; i < data.parts.size(); ++i) {
+    rows += data.parts[i];
+    if (i < spec.privacy->pool.size())
+      parts.push_back({data.parts[i], spec.privacy->pool[i].sampling_threshold});
+  }
+  if (data.parts.size() != spec.privacy->pool.size() || rows != data.labels.size()) {
+    return Error(Code::kMalformed, "dataset: expected the rows of each of the pool's " +
+                                       std::to_string(spec.privacy->pool.size()) + " datasets");
+  }
+  return parts;
 }
 
 bool asks_for(const Graph& graph, Node::Op op) {
@@ -69,6 +82,7 @@ struct TrainingRun::State {
   Graph graph;
   std::span<const int64_t> labels;
   uint64_t rows = 0;
+  std::vector<Part> parts;  // of the rows: more than one where there is a pool
   std::optional<ExampleReader> reader;
   std::optional<FixedFeatures> features;  // read in place of examples
   std::vector<KeySchedule> schedules;     // one for each purpose of a step: Purpose
@@ -77,6 +91,7 @@ struct TrainingRun::State {
   std::optional<ClipRule> clip;      // with privacy
   std::optional<FixedPoint> fixed;   // with privacy
   std::optional<Canaries> canaries;  // where the run is audited
+  size_t canary_member = 0;          // the part whose rows they stand for
   ReleaseWatch watch;
   bool has_dropout = false;
 
@@ -98,6 +113,7 @@ struct TrainingRun::State {
   // One for each worker, with privacy:
   std::vector<std::vector<float>> factors;
   std::vector<std::vector<uint8_t>> present;
+  std::vector<std::vector<uint32_t>> members;  // which part an example is of; empty without a pool
   struct Piece {
     std::vector<int64_t> total = std::vector<int64_t>(kPiece);
     std::vector<float> mean = std::vector<float>(kPiece);
@@ -117,8 +133,17 @@ struct TrainingRun::State {
 
   void draw(uint64_t step) {
     if (spec.shuffle) return shuffled->batch(step, spec.batch, batch);
-    poisson_batch(schedules[kSample].derive("sample", step), rows,
-                  seam::threshold(spec.sampling_threshold), batch);
+    poisson_batch(schedules[kSample].derive("sample", step), parts, batch);
+  }
+
+  // Which dataset each of batch[first .. first + members.size()) is of; the batch is ascending.
+  void find_members(uint64_t first, std::span<uint32_t> of) const {
+    uint32_t part = 0;
+    uint64_t end = parts[0].rows;
+    for (size_t e = 0; e < of.size(); ++e) {
+      while (batch[first + e] >= end) end += parts[++part].rows;
+      of[e] = part;
+    }
   }
 
   void read_rows(uint64_t first, uint64_t here, const Keys& keys, float* input) const {
@@ -165,7 +190,12 @@ struct TrainingRun::State {
     }
     TRY(network->backward(worker));
     std::span<uint8_t> there(present[worker].data(), here);
-    clip->factors(network->norms(worker), static_cast<uint32_t>(here), factors[worker], there);
+    std::span<uint32_t> of;
+    if (parts.size() > 1) {
+      of = {members[worker].data(), here};
+      find_members(first, of);
+    }
+    clip->factors(network->norms(worker), static_cast<uint32_t>(here), of, factors[worker], there);
     seam::factors(network->norms(worker), network->strategies().size(), spec.shard,
                   static_cast<uint32_t>(here), spec.privacy->clip, factors[worker]);
     return network->clipped_sum(worker, factors[worker], there, sums[slot]);
@@ -231,8 +261,8 @@ struct TrainingRun::State {
     const Secret<32>& key = schedules[kNoise].derive("noise", seam::noise_step(steps_done));
     if (canaries) {
       canaries->step(schedules[kCanaries].derive("canaries", steps_done),
-                     seam::threshold(spec.sampling_threshold), key,
-                     (graph.trained + kPiece - 1) / kPiece, *fixed);
+                     parts[canary_member].threshold, key, (graph.trained + kPiece - 1) / kPiece,
+                     *fixed);
     }
     return run_batch(
         keys_of_step, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
@@ -313,6 +343,7 @@ struct TrainingRun::State {
     }
     factors.assign(wave, std::vector<float>(graph.trained_layers.size() * spec.shard));
     present.assign(wave, std::vector<uint8_t>(spec.shard));
+    if (parts.size() > 1) members.assign(wave, std::vector<uint32_t>(spec.shard));
     total.assign(graph.trained, 0);
   }
 };
@@ -332,6 +363,8 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     if (spec.privacy) TRY(check_privacy(spec));
     s.rows = data.labels.size();
     s.labels = data.labels;
+    s.parts = TRY(parts_of(spec, data));
+    for (Part& part : s.parts) part.threshold = seam::threshold(part.threshold);
     if (s.rows == 0) return Error(Code::kMalformed, "dataset: expected at least one example");
     TRY(check_labels(data.labels, s.rows, spec.classes));
     s.reader = TRY(ExampleReader::open(spec, s.graph, data.features, s.rows));
@@ -366,7 +399,11 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.optimizer.emplace(spec.optimizer, s.graph.trained);
     s.running.emplace(spec.ema, s.numbers);
     if (spec.shuffle) s.shuffled.emplace(root, s.rows);
-    s.batch.reserve(spec.shuffle ? spec.batch : poisson_capacity(s.rows, spec.sampling_threshold));
+    uint64_t capacity = spec.shuffle ? spec.batch : 0;
+    for (const Part& part : s.parts) {
+      if (!spec.shuffle) capacity += poisson_capacity(part.rows, part.threshold);
+    }
+    s.batch.reserve(capacity);
     s.make_buffers();
     return TrainingRun(std::move(state));
   });
@@ -378,9 +415,12 @@ Status TrainingRun::plant_canaries(uint32_t count) {
     return Error(Code::kConflict, "audit: expected a private run that has not begun");
   if (count == 0 || count > kMostCanaries)
     return Error(Code::kMalformed, "audit: expected 1 to 4096 canaries");
+  s.canary_member = TRY(policy::most_exposed(s.spec));
   const size_t layers = s.network->strategies().size();
   auto rule = [&](const ExampleNorms& norms, std::span<float> factors, std::span<uint8_t> present) {
-    s.clip->factors(norms, 1, factors, present);
+    const auto member = static_cast<uint32_t>(s.canary_member);
+    const auto of = s.parts.size() > 1 ? std::span(&member, 1) : std::span<const uint32_t>();
+    s.clip->factors(norms, 1, of, factors, present);
     seam::factors(norms, layers, s.spec.shard, 1, s.spec.privacy->clip, factors);
   };
   s.canaries.emplace(s.schedules[State::kCanaries].derive("canary-coins", 0), count,
@@ -428,7 +468,7 @@ double TrainingRun::private_loss_of_last_step() const {
 double TrainingRun::epsilon_spent() const {
   const State& s = *state_;
   if (!s.spec.privacy) return std::numeric_limits<double>::infinity();
-  auto epsilon = policy::epsilon_upper(event_of(s.spec, s.steps_done), delta_of(*s.spec.privacy));
+  auto epsilon = policy::epsilon_of_run(s.spec, s.steps_done);
   return epsilon ? *epsilon : std::numeric_limits<double>::infinity();
 }
 

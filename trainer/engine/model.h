@@ -35,6 +35,9 @@ using Features = std::variant<std::span<const float>, std::span<const uint8_t>>;
 struct Examples {
   Features features;
   std::span<const int64_t> labels;  // one for each row, 0 <= label < classes
+  // Rows of each dataset, which stand one after another; needed where the specification has a
+  // pool, whose datasets take part each in its own way. Public, like the number of all rows.
+  std::span<const uint64_t> parts = {};
 };
 
 // The weights before the first step, a function of spec.model and spec.seed alone.

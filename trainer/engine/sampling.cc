@@ -58,19 +58,33 @@ uint64_t poisson_capacity(uint64_t rows, uint64_t threshold) {
   return std::min(rows, static_cast<uint64_t>(mean + 12 * std::sqrt(mean) + 64));
 }
 
-void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,
+void poisson_batch(const Secret<32>& key, std::span<const Part> parts,
                    std::vector<uint64_t>& batch) {
   ChaCha20 random(key.bytes(SecretAccess()), 0);
   batch.clear();
   std::array<uint64_t, 512> words;
-  for (uint64_t first = 0; first < rows; first += words.size()) {
-    random.fill(std::span<uint64_t>(words));
-    uint64_t n = std::min<uint64_t>(words.size(), rows - first);
-    for (uint64_t i = 0; i < n; ++i) {
-      if (words[i] < threshold) batch.push_back(first + i);
+  uint64_t row = 0, rest = 0;  // words drawn and not looked at yet
+  for (const Part& part : parts) {
+    for (uint64_t left = part.rows; left > 0;) {
+      if (rest == 0) {
+        random.fill(std::span<uint64_t>(words));
+        rest = words.size();
+      }
+      const uint64_t n = std::min(left, rest);
+      const uint64_t* word = words.data() + (words.size() - rest);
+      for (uint64_t i = 0; i < n; ++i) {
+        if (word[i] < part.threshold) batch.push_back(row + i);
+      }
+      row += n, left -= n, rest -= n;
     }
   }
   wipe(words.data(), sizeof(words));
+}
+
+void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,
+                   std::vector<uint64_t>& batch) {
+  const Part whole{rows, threshold};
+  poisson_batch(key, std::span(&whole, 1), batch);
 }
 
 void ShuffledRows::batch(uint64_t step, uint32_t size, std::vector<uint64_t>& rows) {

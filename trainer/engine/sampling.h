@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -24,7 +25,15 @@ class KeySchedule {
   Secret<32> extracted_, key_;
 };
 
-// Every row whose u64 is below `threshold`, ascending: Poisson sampling exactly as accounted.
+// Rows of one rate, after those of the part before.
+struct Part {
+  uint64_t rows = 0;
+  uint64_t threshold = 0;
+};
+// Every row whose u64 is below its part's threshold, ascending: Poisson sampling exactly as
+// accounted. Which word is a row's does not depend on the thresholds.
+void poisson_batch(const Secret<32>& key, std::span<const Part> parts,
+                   std::vector<uint64_t>& batch);
 void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,
                    std::vector<uint64_t>& batch);
 // A capacity for batches that none outgrows: mean and twelve deviations.

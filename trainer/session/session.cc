@@ -7,8 +7,8 @@
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "policy/decide/obligations.h"
-#include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
+#include "policy/privacy/run.h"
 #include "trainer/audit/one_run.h"
 #include "trainer/data/age.h"
 #include "trainer/data/safetensors.h"
@@ -29,6 +29,7 @@ struct Pool {
   bool of_bytes = false;
   std::vector<int64_t> labels;
   std::vector<std::string> classes;
+  std::vector<uint64_t> parts;  // rows of each
 };
 
 class Session {
@@ -160,17 +161,15 @@ class Session {
     stop.contract = contract_;
     stop.job_start = work.contract->start_hash;
     stop.steps = steps;
-    for (const auto& grant : work.contract->decision->grants) {
+    const auto& grants = work.contract->decision->grants;
+    for (size_t i = 0; i < grants.size(); ++i) {
+      const auto& grant = grants[i];
       contracts::JobStop::Spent spent{grant.dataset};
       if (!grant.waived && steps > 0) {
-        policy::Event event{
-            policy::rate_from_threshold(spec.sampling_threshold), spec.privacy->noise_multiplier,
-            steps,
-            static_cast<uint32_t>(follower_->state().dataset(grant.dataset)->manifest.user_cap)};
-        spent.charges = policy::charges_for(event);
-        event.records = spec.privacy->user_cap;
-        auto epsilon =
-            policy::epsilon_upper(event, static_cast<double>(spec.privacy->delta_pico) * 1e-12);
+        const auto& manifest = follower_->state().dataset(grant.dataset)->manifest;
+        spent.charges = policy::charges_for(
+            policy::event_of_run(spec, i, steps, static_cast<uint32_t>(manifest.user_cap)));
+        auto epsilon = policy::epsilon_of_run(spec, i, steps);
         spent.epsilon_micro =
             epsilon ? std::min(policy::epsilon_micro_up(*epsilon), grant.epsilon_micro)
                     : grant.epsilon_micro;
@@ -214,6 +213,12 @@ class Session {
     }
     auto obligations = TRY(policy::obligations_from_json(start.obligations));
     TRY(policy::check_obligations(contract->submit.spec, obligations));
+    const auto& grants = contract->decision->grants;
+    for (size_t i = 0; i < grants.size(); ++i) {
+      if (!grants[i].obligations) continue;
+      auto own = TRY(policy::obligations_from_json(*grants[i].obligations));
+      TRY(policy::check_obligations(contract->submit.spec, own, i));
+    }
     auto recipient = TRY(recipient_from_text(start.recipient));
     // The header goes to the keeper that signed the start, and to none that a host
     // booted over it afterwards.
@@ -328,6 +333,7 @@ class Session {
       pool_.floats.insert(pool_.floats.end(), more.begin(), more.end());
     }
     pool_.labels.insert(pool_.labels.end(), dataset.labels.begin(), dataset.labels.end());
+    pool_.parts.push_back(dataset.rows());
     return Done{};
   }
 
@@ -335,7 +341,7 @@ class Session {
     const auto& spec = work.contract->submit.spec;
     Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
                                  : Features(std::span<const float>(pool_.floats)),
-                  pool_.labels};
+                  pool_.labels, pool_.parts};
     auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_,
                                        initial_ ? &*initial_ : nullptr));
     if (work.audited) {

@@ -165,6 +165,27 @@ TEST(Accountant, CalibratedNoiseKeepsThePromiseAndIsNearlyTheLeast) {
   EXPECT_EQ(calibrate_noise(0, 1e-6, 1, 10).error().code(), Code::kMalformed);
 }
 
+TEST(Accountant, NoiseCalibratedForAPersonIsThatOfTheBinomialMixture) {
+  struct Case {
+    double epsilon, delta, q;
+    uint64_t steps;
+    uint32_t records;
+  };
+  for (auto c : {Case{3, 1e-5, 0.01, 2000, 4}, Case{1, 1e-6, 0.02, 300, 2}}) {
+    auto sigma = calibrate_noise(c.epsilon, c.delta, c.q, c.steps, c.records);
+    ASSERT_TRUE(sigma);
+    EXPECT_LE(*epsilon_upper(Event{c.q, *sigma, c.steps, c.records}, c.delta), c.epsilon);
+    EXPECT_GT(*epsilon_upper(Event{c.q, *sigma * (1 - 1e-3), c.steps, c.records}, c.delta),
+              c.epsilon);
+    // More than a row needs; less than k rows that would always be drawn together.
+    EXPECT_GT(*sigma, *calibrate_noise(c.epsilon, c.delta, c.q, c.steps) * 1.05);
+    EXPECT_LT(*sigma, c.records * *calibrate_noise(c.epsilon, c.delta, c.q, c.steps));
+  }
+  EXPECT_EQ(calibrate_noise(5e-5, 1e-6, 0.1, 10, 2).error().code(), Code::kRefused);
+  EXPECT_EQ(calibrate_noise(1, 1e-6, 0.1, 10, 0).error().code(), Code::kMalformed);
+  EXPECT_EQ(calibrate_noise(1, 1e-6, 0.1, 10, 5000).error().code(), Code::kMalformed);
+}
+
 TEST(Accountant, OneStepOfTheWholeDatasetIsThePlainGaussian) {
   EXPECT_NEAR(rdp_subsampled_gaussian(1, 10, 8), 0.04, 1e-12);
   EXPECT_EQ(rdp_subsampled_gaussian(0, 1, 2), 0);
