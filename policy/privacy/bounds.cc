@@ -14,7 +14,8 @@ using Kind = Mechanism::Kind;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
 constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
-constexpr double kKappa = 0.05;        // grid, in deviations of a step: 2e-4 of epsilon
+constexpr size_t kFewPoints = 1 << 15;
+constexpr double kKappa = 0.05;  // grid, in deviations of a step: 2e-4 of epsilon
 
 // One composition to be asked in one direction.
 struct Run {
@@ -78,6 +79,22 @@ double usual_fall(const std::vector<StepLoss>& steps, const Run& run) {
   return std::max(0.0, 6 * std::sqrt(variance) - mean);
 }
 
+// A loss that hardly one run in 1 / `chance` sees in any of its steps.
+double rare_loss(const std::vector<StepLoss>& steps, double chance) {
+  double out = 0;
+  for (const StepLoss& step : steps) {
+    const auto& side = step.upper;
+    double mass = step.infinite;
+    size_t k = side.mass.size();
+    if (k == 0) return kInfinity;  // noise that is next to none has no grid
+    while (k > 1 &&
+           (mass + side.mass[k - 1]) * step.count * static_cast<double>(steps.size()) < chance)
+      mass += side.mass[--k];
+    out = std::max(out, side.loss[k - 1]);
+  }
+  return out;
+}
+
 // A grid on which the first atom, if there is one, is a point.
 double snapped(double grid, const Run& run) {
   for (const auto& pair : run.pairs) {
@@ -86,6 +103,41 @@ double snapped(double grid, const Run& run) {
     if (edge > grid) return edge / std::ceil(edge / grid);
   }
   return grid;
+}
+
+// How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
+double allowed_gap(const Target& target, double upper) {
+  return target.delta ? 9e-4 * upper + 5e-5 : 1.8e-2;
+}
+
+// Spacing and growth whose errors together are about three quarters of `allowed`, as the moments
+// say: where rare large losses decide, usual ones may lie far apart, and a transform costs less.
+Resolution planned(const Run& run, const Target& target, double allowed, double most,
+                   const Resolution& usual) {
+  Resolution plan = usual;
+  auto gap_at = [&](double grid, double growth) {
+    return ComposedLoss::gap_estimate(discretised(run, {snapped(grid, run), growth, usual.highest}),
+                                      target);
+  };
+  // Errors go with the squares of both.
+  const double whole = gap_at(plan.grid, plan.growth), less = gap_at(plan.grid, plan.growth / 2);
+  const double by_growth = (whole - less) / (0.75 * plan.growth * plan.growth);
+  if (by_growth > 0)
+    plan.growth = std::clamp(std::sqrt(0.3 * allowed / by_growth), 2e-3, plan.growth);
+  double at = gap_at(plan.grid, plan.growth), wider = gap_at(2 * plan.grid, plan.growth);
+  const double by_grid = (wider - at) / (3 * plan.grid * plan.grid);
+  const double rest = 0.75 * allowed - (at - by_grid * plan.grid * plan.grid);
+  if (!(rest > 0) || std::isnan(by_grid)) return plan;
+  const double wanted = by_grid > 0 ? std::sqrt(rest / by_grid) : most;
+  plan.grid = std::clamp(wanted, plan.grid, most);
+  // Looked at once more: far from where they were asked the squares are only about right.
+  for (int i = 0; i < 3 && plan.grid > usual.grid; ++i) {
+    at = gap_at(plan.grid, plan.growth);
+    if (at <= 0.85 * allowed) break;
+    plan.grid =
+        std::max(usual.grid, plan.grid * std::clamp(std::sqrt(0.75 * allowed / at), 0.3, 0.9));
+  }
+  return plan;
 }
 
 // Bounds of epsilon at target.delta or of delta at target.epsilon. Refined while they are
@@ -98,18 +150,46 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
       target.epsilon ? *target.epsilon : ComposedLoss::epsilon_estimate(coarse, *target.delta);
   if (!std::isfinite(epsilon)) return out;
   epsilon = std::max(0.0, epsilon);
-  // Losses of one step past this are infinite: that adds less than e^-10 of delta.
-  const double highest = epsilon + 10 + usual_fall(coarse, run);
-  coarse.clear();
-  double grid = std::min(kKappa * spread, 0.003 * std::max(epsilon, 0.03)), growth = 0.02;
-  double least = 0;  // no finer grid fits
+  // Losses of one step past this are infinite: that adds less than e^-10 of delta, or 1e-5 of it
+  // where nothing else of it lies there.
+  const double fall = usual_fall(coarse, run);
+  auto reach = [&, rare = target.delta ? rare_loss(coarse, 1e-5 * *target.delta) : kInfinity] {
+    return std::min(epsilon + 10 + fall, rare);
+  };
+  double highest = reach();
+  const double most_grid = 0.003 * std::max(epsilon, 0.03);
+  double grid = std::min(kKappa * spread, most_grid), growth = 0.02;
+  size_t most_points = kFewPoints;  // past them it is worth while to look for a better plan
+  double least = 0;                 // no finer grid fits
   size_t work = 0;
   const int rounds = effort == Effort::kRefine ? 5 : 1;
   for (int round = 0, tries = 0; round < rounds && tries < 20; ++tries) {
     grid = snapped(grid, run);
     double too_wide = 0;
-    auto loss =
-        ComposedLoss::make(discretised(run, {grid, growth, highest}), grid, target, &too_wide);
+    auto loss = ComposedLoss::make(discretised(run, {grid, growth, highest}), grid, target,
+                                   &too_wide, most_points);
+    if (!loss && most_points == kFewPoints && too_wide > 0) {
+      most_points = ComposedLoss::kMaxPoints;
+      if (epsilon <= enough) continue;  // nothing hangs on it
+      if (target.delta) {
+        // A rough answer first: where it is decides what is worth while.
+        const double rough = grid * 2 * too_wide;
+        if (auto scout =
+                ComposedLoss::make(discretised(run, {snapped(rough, run), growth, highest}),
+                                   snapped(rough, run), target, &too_wide)) {
+          out.upper = std::min(out.upper, scout->epsilon_upper(*target.delta));
+          out.lower = std::max(out.lower, scout->epsilon_lower(*target.delta));
+          if (out.upper <= enough) break;
+          if (std::isfinite(out.upper)) epsilon = out.upper, target.near = epsilon;
+          highest = reach();
+        }
+      }
+      // By moments, which see rare losses where they are: nothing is cut off for them.
+      auto plan = planned(run, target, allowed_gap(target, epsilon), std::min(most_grid, spread),
+                          {grid, growth, epsilon + 10 + fall});
+      grid = plan.grid, growth = plan.growth;
+      continue;
+    }
     if (!loss) {
       if (!(too_wide > 0) || !std::isfinite(too_wide)) return out;
       least = grid *= 1.05 * std::max(1.0, too_wide);  // looser, still sound
@@ -122,12 +202,13 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
       out.upper = std::min(out.upper, loss->epsilon_upper(*target.delta));
       out.lower = std::max(out.lower, loss->epsilon_lower(*target.delta));
       gap = out.upper - out.lower;
-      allowed = 4.5e-4 * out.upper + 2e-5;
+      if (std::isfinite(out.upper)) target.near = out.upper;
+      allowed = allowed_gap(target, out.upper);
     } else {
       out.upper = std::min(out.upper, loss->delta_upper(*target.epsilon));
       out.lower = std::max(out.lower, loss->delta_lower(*target.epsilon));
       gap = out.upper > 1e-290 ? (out.upper - out.lower) / out.upper : 0;
-      allowed = 1.2e-2;
+      allowed = allowed_gap(target, out.upper);
     }
     if (!(gap > allowed) || out.upper <= enough || work > kMostWork) break;
     // Both errors go with the square of the spacing.
@@ -136,7 +217,7 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
     if (finer > 0.97 * grid && sparser > 0.97 * growth && round > 2) break;
     grid = std::min(grid, finer);
     growth = sparser;
-    target.log_pad -= 2;
+    if (round > 1) target.log_pad -= 2;
   }
   out.lower = std::min(out.lower, out.upper);
   return out;

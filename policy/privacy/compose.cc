@@ -143,8 +143,22 @@ double ComposedLoss::epsilon_estimate(const std::vector<StepLoss>& steps, double
   return bound(argmin(bound, kLeastTilt, kMostTilt, 0.05));
 }
 
+double ComposedLoss::gap_estimate(const std::vector<StepLoss>& steps, const Target& target) {
+  const Moments upper(steps, true), lower(steps, false);
+  const auto at = target.epsilon ? target.epsilon : target.near;
+  auto bound = [&](double log_c) {
+    const double c = std::exp(log_c);
+    return at ? upper(c) - c * *at + log_most(c)
+              : (upper(c) + log_most(c) - std::log(*target.delta)) / c;
+  };
+  const double c = std::exp(argmin(bound, kLeastTilt, kMostTilt, 0.1));
+  const double gap = upper(c) - lower(c);
+  return target.epsilon ? gap : gap / c;
+}
+
 std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& steps, double grid,
-                                               const Target& target, double* too_wide) {
+                                               const Target& target, double* too_wide,
+                                               size_t most) {
   double log_finite = 0;
   for (const StepLoss& step : steps) {
     if (!(step.infinite < 1)) return std::nullopt;
@@ -159,18 +173,19 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   // The saddle point, roughly, for the question that will be asked.
   double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - out.infinite_ : 0;
   if (target.delta && !(finite_delta > 0)) return std::nullopt;
+  const auto asked = target.epsilon ? target.epsilon : target.near;
   auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
     double c = std::exp(log_c);
-    return upper(c) - c * *target.epsilon + log_most(c);
+    return upper(c) - c * *asked + log_most(c);
   };
   auto epsilon_bound = [&](double log_c) {
     double c = std::exp(log_c);
     return (upper(c) + log_most(c) - std::log(finite_delta)) / c;
   };
-  double log_c = target.epsilon ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
-                                : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
+  double log_c = asked ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
+                       : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
   const double saddle = std::exp(log_c);
-  out.origin_ = target.epsilon ? *target.epsilon : epsilon_bound(log_c);
+  out.origin_ = asked ? *asked : epsilon_bound(log_c);
   const double log_target = target.delta ? std::log(finite_delta) : log_bound(log_c);
   if (!std::isfinite(out.origin_) || std::isnan(log_target)) return std::nullopt;
 
@@ -191,8 +206,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   double lower_moment = lower(c);
   Window lower_best = window(lower, c, lower_moment, log_tail, grid);
   const double span = std::max(best.width(), lower_best.width()) / grid + 4;
-  if (!(span < static_cast<double>(kMaxPoints))) {
-    *too_wide = span / static_cast<double>(kMaxPoints);
+  if (!(span < static_cast<double>(most))) {
+    *too_wide = span / static_cast<double>(most);
     return std::nullopt;
   }
   const size_t n = std::bit_ceil(std::max<size_t>(64, static_cast<size_t>(span)));
@@ -283,8 +298,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
                                std::hypot(product_lower.re[at], product_lower.im[at]));
       times(product_upper, u);
       times(product_lower, v);
-      double most = std::max(u.most, v.most);
-      error[at] = error[at] * most + before * (std::max(u.error, v.error) + 4 * kUnit * most);
+      double largest = std::max(u.most, v.most);
+      error[at] = error[at] * largest + before * (std::max(u.error, v.error) + 4 * kUnit * largest);
     });
   }
   double error_square = 0, size_square = 0;

@@ -15,6 +15,9 @@ struct Target {
   std::optional<double> epsilon = std::nullopt;
   std::optional<double> delta = std::nullopt;
   double log_pad = -11;  // what the bounds of the errors may be of delta, if that is possible
+  // With a delta: where epsilon is known to be, about. Without it the Chernoff bound stands in,
+  // which where rare large losses decide is far above.
+  std::optional<double> near = std::nullopt;
 };
 
 class ComposedLoss {
@@ -24,10 +27,15 @@ class ComposedLoss {
   // A bound of epsilon without a transform: Chernoff at the best tilt, a few per cent above.
   static double epsilon_estimate(const std::vector<StepLoss>& steps, double delta);
 
-  // All steps on the one `grid`. Where the window outgrows kMaxPoints there is none, and
+  // About how far the bounds of the answer will lie apart, without a transform: the moments of the
+  // two distributions at the best tilt say it. Of epsilon, or, relatively, of delta.
+  static double gap_estimate(const std::vector<StepLoss>& steps, const Target& target);
+
+  // All steps on the one `grid`. Where the window outgrows `most` points there is none, and
   // *too_wide is the factor by which it does.
   static std::optional<ComposedLoss> make(const std::vector<StepLoss>& steps, double grid,
-                                          const Target& target, double* too_wide);
+                                          const Target& target, double* too_wide,
+                                          size_t most = kMaxPoints);
 
   // Bounds of delta at epsilon and of epsilon at delta; epsilon is never negative, and
   // infinite where no finite one is certified.
