@@ -2,12 +2,17 @@
 // Reparaz, Balasch, Verbauwhede 2017 ("Dude, is my code constant time?"): pieces whose normals
 // are large against pieces whose are small, interleaved, compared by Welch's t. Not part of
 // ctest; run it on an idle machine.
+//   noise_bench                 speed and timing
+//   noise_bench --draws 1e8     mean, variance and fourth moment of so many draws; status 1 where
+//                               one is farther off than five deviations of a Gaussian's
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
+#include <string_view>
 #include <vector>
 
 #include "trainer/engine/noise.h"
@@ -43,7 +48,9 @@ void speed() {
     double rate = best_rate(500.0 * static_cast<double>(normals.size()), [&, chosen = lanes] {
       for (int i = 0; i < 500; ++i) normal_pieces(source.state(), 0, normals, chosen);
     });
-    std::printf("%-8s %7.1f M normals/s\n", name, rate);
+    const int limit = lanes == Lanes::kAvx512 ? 200 : lanes == Lanes::kAvx2 ? 60 : 0;
+    std::printf("%-8s %7.1f M normals/s", name, rate);
+    std::printf(limit > 0 ? ", limit %d%s\n" : "\n", limit, rate < limit ? "  BELOW" : "");
   }
   auto grid = *NoiseGrid::make(1.1, 1, 1e6);
   std::vector<int64_t> sums(1 << 16);
@@ -121,10 +128,52 @@ void timing() {
   }
 }
 
+int moments(double draws) {
+  // A key of its own for each piece of 2^20, as each step of a run has; sums of pieces are added
+  // up in long double, so that 1e8 terms lose nothing that matters here.
+  std::vector<double> normals(1 << 20);
+  long double sums[4] = {};
+  double count = 0;
+  for (uint64_t piece = 0; count < draws; ++piece) {
+    std::array<uint8_t, 32> key{};
+    for (size_t i = 0; i < 8; ++i) key[i] = static_cast<uint8_t>(piece >> (8 * i));
+    ChaCha20 random(key, 0);
+    standard_normals(random, normals);
+    double own[4] = {};
+    for (double x : normals) {
+      own[0] += x;
+      own[1] += x * x;
+      own[2] += x * x * x;
+      own[3] += x * x * x * x;
+    }
+    for (size_t k = 0; k < 4; ++k) sums[k] += own[k];
+    count += static_cast<double>(normals.size());
+  }
+  // E and variance of x, x^2, x^3, x^4.
+  const double expected[] = {0, 1, 0, 3}, variance[] = {1, 2, 15, 96};
+  bool good = true;
+  for (size_t k = 0; k < 4; ++k) {
+    const double mean = static_cast<double>(sums[k]) / count,
+                 off = (mean - expected[k]) / std::sqrt(variance[k] / count);
+    good = good && std::abs(off) < 5;
+    std::printf("moment %zu of %.0f draws: %.7f, %.2f deviations off, limit 5\n", k + 1, count,
+                mean, off);
+  }
+  return good ? 0 : 1;
+}
+
 }  // namespace
 }  // namespace souk::trainer
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--draws") {
+    const double draws = std::strtod(argv[2], nullptr);
+    if (draws >= 1 && draws <= 1e12) return souk::trainer::moments(draws);
+  }
+  if (argc != 1) {
+    std::fprintf(stderr, "expected no argument, or --draws with a number from 1 to 1e12\n");
+    return 2;
+  }
   souk::trainer::speed();
   souk::trainer::timing();
   return 0;
