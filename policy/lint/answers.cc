@@ -50,8 +50,8 @@ void Linter::check_answer(const Expression& table, Ranges& ranges, Complete comp
     add("no_allow", table, "a decision needs allow; without it the answer is an error");
 }
 
-void Linter::check_keys(const Expression& table, const std::set<std::string>& known, const char* code,
-                const std::string& message) {
+void Linter::check_keys(const Expression& table, const std::set<std::string>& known,
+                        const char* code, const std::string& message) {
   std::set<std::string> seen;
   for (const auto& field : table.fields) {
     if (!field.key || field.key->kind != Kind::kText) continue;

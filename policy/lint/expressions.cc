@@ -98,11 +98,10 @@ Value Linter::infer(const Expression& e, Ranges& ranges) {
     case Kind::kFalse:
       return {Type::kBoolean, ""};
     case Kind::kNumber:
-      return {
-          e.text.find_first_of(".eEpP") != std::string::npos && e.text.compare(0, 2, "0x") != 0
-              ? Type::kReal
-              : Type::kInteger,
-          ""};
+      return {e.text.find_first_of(".eEpP") != std::string::npos && e.text.compare(0, 2, "0x") != 0
+                  ? Type::kReal
+                  : Type::kInteger,
+              ""};
     case Kind::kText:
       return {Type::kText, ""};
     case Kind::kVararg:
@@ -138,8 +137,7 @@ Value Linter::infer_name(const Expression& e) {
     binding->read = true;
     return binding->value;
   }
-  if (is_input(e.text))
-    return {Type::kTable, e.text};
+  if (is_input(e.text)) return {Type::kTable, e.text};
   if (library_members().count(e.text)) return {Type::kTable, ""};
   if (global_names().count(e.text)) return {Type::kFunction, ""};
   if (assigned_.count(e.text)) return {};
@@ -174,8 +172,7 @@ Value Linter::infer_index(const Expression& e, Ranges& ranges) {
   if (object.path.empty()) {
     bool scalar =
         is_number(object.type) || object.type == Type::kBoolean || object.type == Type::kNil;
-    if (scalar)
-      add("mixed_operation", e, std::string(type_name(object.type)) + " has no members");
+    if (scalar) add("mixed_operation", e, std::string(type_name(object.type)) + " has no members");
     return {};
   }
   const SchemaField* field = schema_field(object.path);
@@ -269,8 +266,8 @@ Value Linter::infer_unary(const Expression& e, Ranges& ranges) {
       add("mixed_operation", e, "# needs a list or a text");
     return {Type::kInteger, ""};
   }
-  if (inside.type == Type::kText || inside.type == Type::kBoolean ||
-      inside.type == Type::kTable || inside.type == Type::kNil) {
+  if (inside.type == Type::kText || inside.type == Type::kBoolean || inside.type == Type::kTable ||
+      inside.type == Type::kNil) {
     add("mixed_operation", e, std::string("arithmetic on ") + type_name(inside.type));
   }
   return {inside.type == Type::kReal      ? Type::kReal
@@ -319,9 +316,9 @@ Value Linter::infer_binary(const Expression& e, Ranges& ranges) {
   }
   if (e.text == "/" || e.text == "^") return {Type::kReal, ""};
   if (left.type == Type::kReal || right.type == Type::kReal) return {Type::kReal, ""};
-  return {left.type == Type::kInteger && right.type == Type::kInteger ? Type::kInteger
-                                                                      : Type::kUnknown,
-          ""};
+  return {
+      left.type == Type::kInteger && right.type == Type::kInteger ? Type::kInteger : Type::kUnknown,
+      ""};
 }
 
 void Linter::check_comparison(const Expression& e, const Value& left, const Value& right) {

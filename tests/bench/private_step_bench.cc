@@ -51,8 +51,8 @@ TrainingSpec spec_of(std::vector<uint32_t> shape, uint32_t classes, std::vector<
   spec.model = std::move(model);
   spec.steps = 1'000'000;
   spec.batch = batch;
-  spec.sampling_threshold = static_cast<uint64_t>(
-      std::ldexp(static_cast<double>(batch) / static_cast<double>(rows), 64));
+  spec.sampling_threshold =
+      static_cast<uint64_t>(std::ldexp(static_cast<double>(batch) / static_cast<double>(rows), 64));
   spec.learning_rate = {{spec.steps, 0.01}};
   spec.privacy = contracts::PrivacySpec{0.1, 2, 1'000'000'000'000, 10'000'000};
   return spec;
@@ -115,7 +115,8 @@ int measure(const Case& own, int rounds) {
                cost = 100 * (median(ratios) - 1);
   std::printf("%s: %llu numbers trained, batch %u, %.2f ms a step\n", own.name,
               static_cast<unsigned long long>(shape->trained), spec.batch, 1e3 * step);
-  std::printf("  noise           %6.2f %% of a step, limit 5%s\n", share, share > 5 ? "  ABOVE" : "");
+  std::printf("  noise           %6.2f %% of a step, limit 5%s\n", share,
+              share > 5 ? "  ABOVE" : "");
   std::printf("  %4u canaries   %+6.2f %% of a step, limit 3%s\n", canaries, cost,
               cost > 3 ? "  ABOVE" : "");
   return share > 5 || cost > 3 ? 1 : 0;
@@ -126,10 +127,9 @@ int run(int rounds) {
   const Case cases[] = {
       {"tanh network",
        spec_of({1, 28, 28}, 10,
-               {node(Op::kConv2d, 16, 8, 2, 2), node(Op::kTanh),
-                node(Op::kMaxPool, 0, 2, 1), node(Op::kConv2d, 32, 4, 2), node(Op::kTanh),
-                node(Op::kMaxPool, 0, 2, 1), node(Op::kFlatten), node(Op::kLinear, 32),
-                node(Op::kTanh), node(Op::kLinear, 10)},
+               {node(Op::kConv2d, 16, 8, 2, 2), node(Op::kTanh), node(Op::kMaxPool, 0, 2, 1),
+                node(Op::kConv2d, 32, 4, 2), node(Op::kTanh), node(Op::kMaxPool, 0, 2, 1),
+                node(Op::kFlatten), node(Op::kLinear, 32), node(Op::kTanh), node(Op::kLinear, 10)},
                20'000, 2048),
        20'000},
       {"linear on 3969 features", spec_of({3969}, 10, {node(Op::kLinear, 10)}, 8'000, 2048), 8'000},

@@ -48,9 +48,9 @@ class Inheritance : public KeeperFlow {
   }
   std::string move(const Offered& offered, contracts::PolicyChange::Move move) {
     const auto& versions = market.state().dataset(offered.id)->policies;
-    return market.void_of(market.append(contracts::sign_record(
-        contracts::PolicyChange{offered.id, versions.begin()->first, move},
-        market.providers[0].key, market.market())));
+    return market.void_of(market.append(
+        contracts::sign_record(contracts::PolicyChange{offered.id, versions.begin()->first, move},
+                               market.providers[0].key, market.market())));
   }
 };
 
@@ -64,8 +64,9 @@ TEST_F(Inheritance, ObligationsHoldForTheChildWhateverItDeclares) {
   for (const auto& jobs : {std::vector<ContractId>{}, std::vector<ContractId>{job}}) {
     ContractId child = decided(starting({own.id}, "model", jobs));
     ASSERT_EQ(market.phase(child), Phase::kEscrowed) << code(child);
-    EXPECT_EQ(obligations(child),
-              R"({"attribution":["North"],"max_retention_days":30,"max_steps":4,"min_noise_micro":1000000})");
+    EXPECT_EQ(
+        obligations(child),
+        R"({"attribution":["North"],"max_retention_days":30,"max_steps":4,"min_noise_micro":1000000})");
     ASSERT_EQ(inherited(child, "jobs").size(), 1u);
     EXPECT_EQ(inherited(child, "jobs")[0], Json(job));
     EXPECT_EQ(decision(child).price, 100);  // nobody is paid for rows that are not read
@@ -141,15 +142,17 @@ TEST_F(Inheritance, EachSideSeesWhoseRowsAreInTheModel) {
   ContractId child = decided(starting({lone.id}, "model"));
   EXPECT_EQ(market.phase(child), Phase::kEscrowed) << canonical(decision(child).reasons);
   // And is no crowd for the rows that are read now.
-  auto shy = market.publish(market.providers[2],
-                            {.policy = "return {allow = true, obligations = {min_co_providers = 1}}"});
+  auto shy =
+      market.publish(market.providers[2],
+                     {.policy = "return {allow = true, obligations = {min_co_providers = 1}}"});
   EXPECT_EQ(market.phase(decided(starting({shy.id}, "model"))), Phase::kRefused);
 }
 
 TEST_F(Inheritance, PrivacyIsWaivedOnlyIfAllWhoseRowsAreInTheModelWaiveIt) {
   auto strict = market.publish(market.providers[0]);
-  auto open = market.publish(
-      market.providers[1], {.policy = "return {allow = true, obligations = {waive_privacy = true}}"});
+  auto open =
+      market.publish(market.providers[1],
+                     {.policy = "return {allow = true, obligations = {waive_privacy = true}}"});
   auto without = [&](ContractSubmit submit) {
     submit.spec.privacy.reset();
     return submit;

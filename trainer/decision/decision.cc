@@ -285,8 +285,8 @@ class Judge {
   // One provider's answer, and what it grants of the dataset.
   void admit(const Dataset& dataset, size_t index, const contracts::PolicyChoice& choice,
              const Json& request) {
-    auto allowed = ask(dataset, choice, request, inputs_,
-                       pooled() ? std::optional(index) : std::nullopt);
+    auto allowed =
+        ask(dataset, choice, request, inputs_, pooled() ? std::optional(index) : std::nullopt);
     if (!allowed) return;
     PolicyDecision& answer = *allowed;
     const ContractSubmit& submit = submit_;
@@ -431,7 +431,7 @@ class Judge {
   size_t room_ = kReasonBytes;
   std::map<std::pair<size_t, int64_t>, policy::Charges> charges_;  // by kind, rows of a person
   std::vector<int64_t> epsilon_micro_;                             // by kind of member
-  policy::Joint joint_;  // of the answers that allow
+  policy::Joint joint_;                                            // of the answers that allow
 };
 
 }  // namespace
@@ -513,11 +513,14 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
         auto choice = contracts::policy_for(*datasets[i], submit, i);
         asked.emplace(datasets[i]->id, choice.version);
         if (judge.pooled() && i > 0) {
-          // Of its own part; a specification that made one request makes the others.
-          facts.member = i;
+          facts.member = i;  // about its own part
           facts.providers.assign(providers.begin(), providers.end());
           request = policy::build_request(submit.spec, facts);
-          CHECK(request);
+          if (!request) {
+            judge.refuse("invalid_request", {"invalid_request", request.error().expected(), "", "",
+                                             "request", "", ""});
+            break;
+          }
         }
         judge.admit(*datasets[i], i, choice, *request);
       }

@@ -77,9 +77,8 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
   for (const Dataset* dataset : datasets) {
     if (!spec.privacy) break;
     int64_t cap = dataset->manifest.user_cap;
-    bool covered = spec.privacy->user_cap == 1
-                       ? cap == 1
-                       : cap > 1 && cap <= int64_t{spec.privacy->user_cap};
+    bool covered =
+        spec.privacy->user_cap == 1 ? cap == 1 : cap > 1 && cap <= int64_t{spec.privacy->user_cap};
     if (covered) continue;
     no({"wrong_unit", "epsilon must be about those whom the dataset's budget protects",
         dataset->manifest.provider_name, dataset->manifest.name, "request.dp.user_cap",

@@ -127,9 +127,8 @@ TEST_F(AncestryTest, TheRecordSaysWhereWeightsComeFromAndNothingElseDoes) {
   EXPECT_TRUE(refused(weights, [](Json::Object& all) {
     all["initial_jobs"] = Json::Array(17, Json(std::string(64, 'a')));
   }));
-  EXPECT_TRUE(refused(world.submit({south}, 1), [](Json::Object& all) {
-    all["initial_jobs"] = Json::Array{};
-  }));
+  EXPECT_TRUE(refused(world.submit({south}, 1),
+                      [](Json::Object& all) { all["initial_jobs"] = Json::Array{}; }));
 }
 
 }  // namespace

@@ -155,9 +155,9 @@ TEST(PooledStep, RowsThatDoNotSayWhoseTheyAreAreRefused) {
   auto workers = Workers::start(1).take();
   for (const std::vector<uint64_t>& parts :
        std::vector<std::vector<uint64_t>>{{}, {10}, {5, 4}, {5, 6}, {4, 3, 3}}) {
-    auto run =
-        TrainingRun::create(spec, {Features(std::span<const float>(rows.features)), rows.labels, parts},
-                            testing::root_of(1), *workers);
+    auto run = TrainingRun::create(
+        spec, {Features(std::span<const float>(rows.features)), rows.labels, parts},
+        testing::root_of(1), *workers);
     ASSERT_FALSE(run);
     EXPECT_EQ(run.error().code(), Code::kMalformed);
   }
@@ -263,9 +263,9 @@ TEST(PrivateStep, AStepIsTakenOnceAndAFailedRunTakesNoMore) {
   for (int i = 0; i < 10; ++i) rows.add(0, 1);
   auto spec = linear_spec(4, 2, 0.5, 1, 1);
   auto workers = Workers::start(1).take();
-  auto run = TrainingRun::create(
-      spec, {Features(std::span<const float>(rows.features)), rows.labels}, testing::root_of(1),
-      *workers);
+  auto run =
+      TrainingRun::create(spec, {Features(std::span<const float>(rows.features)), rows.labels},
+                          testing::root_of(1), *workers);
   ASSERT_TRUE(run);
   uint32_t seen = 0;
   run->watch_releases([&](uint64_t, std::span<const float>) {
