@@ -71,6 +71,7 @@ void add_bench_verbs(CLI::App& app, Session& session) {
   verb->add_option("--micro-batch", options->bench.micro_batch,
                    "examples in memory at once for each thread");
   verb->add_flag("--spec", options->spec, "only print the training specification");
+  verb->add_flag("--avx2", options->bench.avx2, "as a CPU without AVX-512 would do it");
   verb->add_flag("--reference", options->bench.reference, "the plain kernels: one thread, slow");
 }
 

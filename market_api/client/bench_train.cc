@@ -270,6 +270,7 @@ Result<TrainingSpec> bench_spec(const TrainBench& bench) {
 
 Result<TrainCost> run_train_bench(const TrainBench& bench) {
   auto spec = TRY(bench_spec(bench));
+  if (bench.avx2) trainer::limit_to_avx2();
   // Four batches for plain training, so that epochs are longer than steps; one under privacy,
   // where every step draws nearly every row.
   const bool one_batch = bench.privately || bench.reference;

@@ -19,6 +19,7 @@ struct TrainBench {
   bool privately = false;  // Poisson with a rate so close to 1 that every step sees every example
   bool bf16 = false;
   bool reference = false;  // the plain kernels: slow
+  bool avx2 = false;       // nothing that a CPU with AVX2 alone could not do
 };
 
 struct TrainCost {

@@ -32,6 +32,9 @@ Status warm_up(Workers& workers);
 // Results in f32 are the same bits on CPUs where this is the same.
 std::string isa_name();
 
+// For benchmarks: this process will do what a CPU without AVX-512 would. Before anything else here.
+void limit_to_avx2();
+
 // Sees the private mean gradient, numbers [first, first + released.size()), after its noise; from
 // several threads at once, each with other numbers.
 using ReleaseWatch = std::function<void(uint64_t first, std::span<const float> released)>;

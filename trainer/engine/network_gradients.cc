@@ -90,7 +90,8 @@ void weighted_sum(const float* values, uint64_t stride, uint64_t count, const fl
           const float factor = factors[e];
           const float* from = values + e * stride + start;
           // The next example's block is in another page: nothing else would fetch it in time.
-          for (uint64_t i = 0; e + 1 < last && i < here; i += 16) __builtin_prefetch(from + stride + i);
+          for (uint64_t i = 0; e + 1 < last && i < here; i += 16)
+            __builtin_prefetch(from + stride + i);
           for (uint64_t i = 0; i < here; ++i) part[i] += factor * from[i];
         }
         for (uint64_t i = 0; i < here; ++i) to[i] += part[i];

@@ -1,4 +1,4 @@
-// What network.cc and network_gradients.cc share. For these two alone.
+// What network.cc, network_plan.cc and network_gradients.cc share. For these alone.
 #pragma once
 
 #include <cstdlib>
@@ -104,10 +104,12 @@ struct Network::State {
   }
   const float* bias(const Layer& layer) const { return numbers.data() + layer.bias_at; }
 
-  // network.cc
+  // network_plan.cc
   void plan();
   void build();
   NetworkWorker make_worker() const;
+
+  // network.cc
   void standardize();
   void forward_layer(NetworkWorker& w, uint32_t index) const;
   void backward_layer(NetworkWorker& w, uint32_t index, float* gradient) const;
@@ -128,6 +130,11 @@ struct Network::State {
   const void* convolution_input(NetworkWorker& w, uint32_t index, uint64_t row) const;
   const void* convolution_gradient(NetworkWorker& w, uint32_t index, uint64_t row) const;
 };
+
+// Of a rectifier: what negative numbers are multiplied by.
+inline float slope_of(const Node& node) {
+  return node.op == Node::Op::kLeakyRelu ? static_cast<float>(node.slope) : 0.0F;
+}
 
 // OpenMP keeps its thread count per calling thread; the price is a store.
 void stay_on_this_thread();

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ledger/base/result.h"
+#include "trainer/engine/simd.h"
 #include "trainer/engine/wipe.h"
 
 // Vectors are passed between inlined functions only.
@@ -202,14 +203,15 @@ SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out
 }  // namespace
 
 Lanes lanes_of_this_cpu() {
-  static const Lanes lanes = [] {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+  switch (isa_of_this_cpu()) {
+    case Isa::kAvx512:
       return Lanes::kAvx512;
-    }
-    return __builtin_cpu_supports("avx2") ? Lanes::kAvx2 : Lanes::kPlain;
-  }();
-  return lanes;
+    case Isa::kAvx2:
+      return Lanes::kAvx2;
+    case Isa::kBaseline:
+      break;
+  }
+  return Lanes::kPlain;
 }
 
 void normal_pieces(std::span<const uint32_t, 16> key_and_nonce, uint64_t counter,

@@ -9,10 +9,17 @@ namespace souk::trainer {
 
 enum class Isa : uint8_t { kBaseline, kAvx2, kAvx512 };
 
+// For benchmarks: the most that is used, if set before first use.
+inline Isa& isa_limit() {
+  static Isa limit = Isa::kAvx512;
+  return limit;
+}
+
 inline Isa isa_of_this_cpu() {
   static const Isa isa = [] {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    if (isa_limit() == Isa::kAvx512 && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl")) {
       return Isa::kAvx512;
     }
     return __builtin_cpu_supports("avx2") ? Isa::kAvx2 : Isa::kBaseline;
