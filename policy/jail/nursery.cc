@@ -138,7 +138,7 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
 }
 
 // A worker's whole life: its caller's questions, until there are no more.
-[[noreturn]] void work(const Nursery::Job& job, int line, int life) {
+[[noreturn]] void work(const Nursery::Job& job, int line, int life, bool spins) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) _exit(3);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_NPROC, 0);
@@ -149,7 +149,6 @@ void limit(decltype(RLIMIT_CPU) resource, rlim_t most) {
   options.profile = JailProfile::kPolicyWorker;
   options.keep_fds = {line, life};
   options.namespaces = LockDown::Namespaces::kLeave;  // the nursery has done it
-  const bool spins = several_processors();
   if (!lock_down(options)) _exit(3);
   if (!write_all(life, "", 1)) _exit(5);
   WorkerLine caller(line, spins);
@@ -177,11 +176,11 @@ struct Worker {
   pid_t process = -1;
   int life = -1;  // ends when the worker does
 
-  bool start(const Nursery::Job& job, int line) {
+  bool start(const Nursery::Job& job, int line, bool spins) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return false;
     process = fork();
-    if (process == 0) work(job, line, ends[1]);
+    if (process == 0) work(job, line, ends[1], spins);
     close(ends[1]);
     life = ends[0];
     char locked = 0;  // it has given up everything, our own descriptors too
@@ -211,7 +210,7 @@ void drain(int fd) {
 }
 
 // The nursery's whole life.
-[[noreturn]] void serve(const Nursery::Job& job, int control, int line, pid_t parent) {
+[[noreturn]] void serve(const Nursery::Job& job, int control, int line, pid_t parent, bool spins) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(3);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGINT, SIG_IGN);  // the parent decides when to end
@@ -223,7 +222,7 @@ void drain(int fd) {
     if (!write_all(control, &word, 1)) _exit(0);
   };
   Worker worker;
-  if (!worker.start(job, line)) _exit(3);
+  if (!worker.start(job, line, spins)) _exit(3);
   say(kReady);
   while (true) {
     pollfd waiting[2] = {{control, POLLIN, 0}, {worker.life, POLLIN, 0}};
@@ -237,7 +236,7 @@ void drain(int fd) {
     if (read_exactly(control, &word, 1, -1) != Read::kDone || word != kRenew) _exit(0);
     worker.end();
     drain(line);  // the caller writes nothing now
-    if (!worker.start(job, line)) _exit(3);
+    if (!worker.start(job, line, spins)) _exit(3);
     say(kRenew);
   }
 }
@@ -260,12 +259,13 @@ Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
     return no("a socket pair");
   }
   if (fcntl(line[1], F_SETFL, O_RDWR | O_NONBLOCK) != 0) return no("a line that does not block");
+  const bool spins = several_processors();
   pid_t parent = getpid();
   pid_t child = fork();
   if (child == 0) {
     close(control[0]);
     close(line[0]);
-    serve(job, control[1], line[1], parent);
+    serve(job, control[1], line[1], parent, spins);
   }
   close(control[1]);
   close(line[1]);
@@ -274,7 +274,7 @@ Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
     close(line[0]);
     return no("to fork");
   }
-  std::unique_ptr<Nursery> nursery(new Nursery(control[0], line[0], child, several_processors()));
+  std::unique_ptr<Nursery> nursery(new Nursery(control[0], line[0], child, spins));
   char word = 0;
   if (read_exactly(control[0], &word, 1, now_ms() + kGraceMs) != Read::kDone || word != kReady) {
     return Error(Code::kBroken, "expected the nursery to lock itself down");
