@@ -192,7 +192,10 @@ Result<Json> run_contract(std::string_view source, const std::vector<CatalogEntr
     case Evaluation::Outcome::kSyntax:
       break;
   }
-  return Error(Code::kMalformed, "contract: " + evaluation.error);
+  std::string_view said = evaluation.error;
+  bool silent = said.empty() || said.ends_with(": ");  // error("")
+  return Error(Code::kMalformed,
+               "contract: " + evaluation.error + (silent ? "it ended in an error" : ""));
 }
 
 Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& catalog,

@@ -4,7 +4,7 @@
 #   starts_test.sh BIN
 set -euo pipefail
 bin=$1
-work=$(mktemp -d)
+work=$(mktemp -d) here=$(cd "$(dirname "$0")" && pwd)
 export PATH="$bin:$PATH" SOUK_HOME="$work/home"
 host='' small=''
 cleanup() {
@@ -191,7 +191,7 @@ if mount -t tmpfs -o size=1m souk-test small 2> mount.err; then
   refused 3 'small' souk treasury keygen --out small/t.key
   refused 3 'small' souk policy new --template purpose --out small/p.lua
   refused 3 'small' souk ledger export small/tiles --data m
-  refused 3 'small' souk train-local "$(dirname "$0")/../cli/two_classes.lua" --data table.csv --label sick --out small/model
+  refused 3 'small' souk train-local "$here/../cli/two_classes.lua" --data table.csv --label sick --out small/model
   state small > now
   cmp -s full now || { diff full now >&2 || true; fail "expected nothing to be left on the full disk"; }
   umount small; small=''
