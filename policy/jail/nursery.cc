@@ -100,7 +100,11 @@ class WorkerLine {
         at += got;
         size -= static_cast<size_t>(got);
       } else if (got < 0 && errno == EAGAIN) {
-        if (now_ns() >= until) wait_for(POLLIN);
+        if (now_ns() >= until) {
+          wait_for(POLLIN);
+        } else {
+          sched_yield();
+        }
       } else if (got == 0 || errno != EINTR) {
         return false;
       }
@@ -322,6 +326,7 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
   pollfd answered{line_, POLLIN, 0};
   const int64_t until = spins_ ? now_ns() + kAnswerSpinNs : 0;
   while (sent == out.size() && now_ns() < until && poll(&answered, 1, 0) == 0) {
+    sched_yield();
   }
   while (got < expected) {
     int64_t left = deadline - now_ms();
