@@ -22,7 +22,8 @@ std::string text_member(const Json& value, const char* member) {
 
 Checked::Checked(std::string_view root, Json value)
     : facts_(std::string(root), std::move(value)),
-      digest_(ledger::sha256(as_bytes(canonical(facts_.value())))) {
+      text_(canonical(facts_.value())),
+      digest_(ledger::sha256(as_bytes(text_))) {
   if (root != "dataset") return;
   provider_name_ = text_member(facts_.value(), "provider_name");
   name_ = text_member(facts_.value(), "name");

@@ -20,7 +20,8 @@ class Checked {
 
   const Facts& facts() const { return facts_; }
   const Json& value() const { return facts_.value(); }
-  const Digest& digest() const { return digest_; }  // SHA-256 of its canonical text
+  const std::string& text() const { return text_; }  // canonical
+  const Digest& digest() const { return digest_; }   // SHA-256 of that
   // What a reason says of a dataset.
   const std::string& provider_name() const { return provider_name_; }
   const std::string& name() const { return name_; }
@@ -28,6 +29,7 @@ class Checked {
  private:
   Checked(std::string_view root, Json value);
   Facts facts_;
+  std::string text_;
   Digest digest_;
   std::string provider_name_, name_;
 };

@@ -230,22 +230,34 @@ std::vector<Part> look_at(std::span<const Json* const> values, std::string_view 
 struct Parts {
   std::vector<Part> requests, datasets, contexts;
 };
+struct PartTexts {
+  std::vector<std::string_view> requests, datasets, contexts;  // borrowed
+};
+PartTexts texts_of(const Parts& parts) {
+  auto all = [](const std::vector<Part>& from) {
+    std::vector<std::string_view> out;
+    out.reserve(from.size());
+    for (const Part& part : from) out.push_back(part.text);
+    return out;
+  };
+  return {all(parts.requests), all(parts.datasets), all(parts.contexts)};
+}
 
 // Written as text: the parts are canonical already.
-std::string job_text(std::string_view source, const Parts& parts,
+std::string job_text(std::string_view source, const PartTexts& parts,
                      std::span<const std::array<size_t, 3>> asks, const Limits& limits) {
   std::string out = "{\"asks\":[";
   for (const auto& [r, d, c] : asks) {
     if (out.back() == ']') out += ',';
     out += "[" + std::to_string(r) + "," + std::to_string(d) + "," + std::to_string(c) + "]";
   }
-  auto list = [&](const char* name, const std::vector<Part>& values) {
+  auto list = [&](const char* name, const std::vector<std::string_view>& values) {
     out += name;
     bool first = true;
-    for (const Part& part : values) {
+    for (std::string_view text : values) {
       if (!first) out += ',';
       first = false;
-      out += part.text;
+      out += text;
     }
   };
   list("],\"ctx\":[", parts.contexts);
@@ -262,7 +274,8 @@ struct Outcome {
   std::optional<Evaluation> evaluation;
   DecisionStatus interrupted = DecisionStatus::kError;
 };
-std::vector<Outcome> evaluate_there(Nursery& nursery, std::string_view source, const Parts& parts,
+std::vector<Outcome> evaluate_there(Nursery& nursery, std::string_view source,
+                                    const PartTexts& parts,
                                     std::span<const std::array<size_t, 3>> asks,
                                     const Limits& limits, int wall_ms) {
   auto answer = [&]() -> Result<Json> {
@@ -311,6 +324,25 @@ PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
   return evaluate_jailed(nursery, policy_source, batch, limits, wall_ms).front();
 }
 
+ReadyPolicy::ReadyPolicy(std::string source)
+    : source_(std::move(source)),
+      digest_(ledger::sha256(as_bytes(source_))),
+      characters_(check_characters(source_)) {}
+
+PolicyDecision evaluate_jailed(Nursery& nursery, const ReadyPolicy& policy, const Checked& request,
+                               const Checked& dataset, const Checked& ctx, const Limits& limits,
+                               int wall_ms) {
+  const QuestionHashes hashes{policy.digest(),
+                              question_hash(request.digest(), dataset.digest(), ctx.digest())};
+  const QuestionNames names{dataset.provider_name(), dataset.name()};
+  if (!policy.characters()) return refused_text(policy.characters().error(), hashes, names);
+  static constexpr std::array<size_t, 3> kOne[] = {{0, 0, 0}};
+  const PartTexts texts{{request.text()}, {dataset.text()}, {ctx.text()}};
+  auto outcomes = evaluate_there(nursery, policy.source(), texts, kOne, limits, wall_ms);
+  if (!outcomes[0].evaluation) return interrupted(outcomes[0].interrupted, hashes, names);
+  return judge(std::move(*outcomes[0].evaluation), hashes, names, request.value(), dataset.value());
+}
+
 std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view policy_source,
                                             const Batch& batch, const Limits& limits, int wall_ms) {
   std::vector<PolicyDecision> out(batch.asks.size());
@@ -334,7 +366,7 @@ std::vector<PolicyDecision> evaluate_jailed(Nursery& nursery, std::string_view p
     }
   }
   if (asks.empty()) return out;
-  auto outcomes = evaluate_there(nursery, policy_source, parts, asks, limits, wall_ms);
+  auto outcomes = evaluate_there(nursery, policy_source, texts_of(parts), asks, limits, wall_ms);
   for (size_t n = 0; n < places.size(); ++n) {
     const auto& [r, d, c] = asks[n];
     const Json &request = *batch.requests[r], &dataset = *batch.datasets[d];

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "policy/decide/decide.h"
+#include "policy/decide/evaluator.h"
 #include "policy/jail/nursery.h"
 #include "policy/lint/instrument.h"
 #include "policy/lua/elaborate.h"
@@ -27,6 +28,24 @@ inline Result<std::unique_ptr<Nursery>> start_lua_nursery() {
 // Source and schema are checked here, the policy runs there.
 PolicyDecision evaluate_jailed(Nursery& nursery, std::string_view policy_source,
                                const Json& request, const Json& dataset, const Json& ctx,
+                               const Limits& limits = {}, int wall_ms = kPolicyWallMs);
+
+// The same for a policy whose text was looked at, and a question whose schema was: what is known of
+// them is not found out again.
+class ReadyPolicy {
+ public:
+  explicit ReadyPolicy(std::string source);
+  const std::string& source() const { return source_; }
+  const Digest& digest() const { return digest_; }
+  const Status& characters() const { return characters_; }
+
+ private:
+  std::string source_;
+  Digest digest_;
+  Status characters_;
+};
+PolicyDecision evaluate_jailed(Nursery& nursery, const ReadyPolicy& policy, const Checked& request,
+                               const Checked& dataset, const Checked& ctx,
                                const Limits& limits = {}, int wall_ms = kPolicyWallMs);
 
 // One policy, many questions, in one journey. `wall_ms` and the worker are for all of

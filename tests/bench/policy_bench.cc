@@ -152,11 +152,20 @@ std::vector<Line> measure(int rounds) {
   out.push_back({"in a worker, p50 / limit", inside.p50 / limit.p50, 0, "times", true});
 
   auto nursery = start_lua_nursery().take();
+  const ReadyPolicy ready(kPolicy);
   Times across = times_of(rounds / 4, [&] {
+    PolicyDecision decision = evaluate_jailed(*nursery, ready, *r, *d, *c);
+    if (decision.hash()[0] == 0 && !decision.allowed()) std::abort();
+  });
+  if (evaluate_jailed(*nursery, ready, *r, *d, *c).text() !=
+      evaluator->decide(*policy, *r, *d, *c).text())
+    std::abort();
+  Times unprepared = times_of(rounds / 8, [&] {
     if (!evaluate_jailed(*nursery, kPolicy, request, dataset, ctx).allowed()) std::abort();
   });
   out.push_back({"across the process boundary, p50", across.p50, 40, "us", false});
   out.push_back({"across the process boundary, p99", across.p99, 0, "us", true});
+  out.push_back({"the same with nothing made ready, p50", unprepared.p50, 0, "us", true});
 
   std::vector<Json> datasets;
   for (int i = 0; i < 10'000; ++i) {
