@@ -9,6 +9,7 @@
 
 #include "ledger/crypto/hash.h"
 #include "ledger/proof/add_checkpoint.h"
+#include "ledger/proof/witnessed_state.h"
 
 namespace souk::ledger {
 namespace {
@@ -18,7 +19,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{2000};
-constexpr char kStateKind[] = "souk.witnessed/v1";
 
 // The checkpoint every witness is asked about, until a quorum has answered.
 struct Target {
@@ -342,34 +342,26 @@ void WitnessFeeder::Impl::keep(const Known& at, const std::string& kind,
 }
 
 void WitnessFeeder::Impl::save() const {
-  Json::Object sizes;
-  for (const auto& one : known) {
-    sizes[one.peer.witness.key.vkey()] = std::to_string(one.cosigned);
-  }
-  hooks.keep_state(as_bytes(canonical(
-      Json::Object{{"kind", kStateKind}, {"note", witnessed.note}, {"sizes", std::move(sizes)}})));
+  WitnessedState state{.note = witnessed.note, .sizes = {}};
+  for (const auto& one : known) state.sizes[one.peer.witness.key.vkey()] = one.cosigned;
+  hooks.keep_state(encode(state));
 }
 
 // Everything in it is checked as if a stranger had written it, or is only a hint.
 void WitnessFeeder::Impl::restore(ByteView saved) {
-  auto json = parse_canonical(as_text(saved), 2 * kMaxNoteBytes);
-  if (!json) return;
-  const Json* note = json->find("note");
-  const Json* sizes = json->find("sizes");
-  if (!note || !note->string() || !sizes || !sizes->object()) return;
+  auto state = decode_witnessed_state(saved);
+  if (!state) return;
   for (auto& one : known) {
-    auto it = sizes->object()->find(one.peer.witness.key.vkey());
-    if (it == sizes->object()->end() || !it->second.string()) continue;
-    auto size = parse_tlog_size(*it->second.string() + "\n");
-    if (!size) continue;
-    one.cosigned = *size;
-    one.size = *size <= ledger.size() ? *size : 0;
+    auto it = state->sizes.find(one.peer.witness.key.vkey());
+    if (it == state->sizes.end()) continue;
+    one.cosigned = it->second;
+    one.size = it->second <= ledger.size() ? it->second : 0;
   }
-  auto parsed = parse_note(*note->string());
-  auto checkpoint = open_checkpoint(*note->string(), ledger.log_key());
+  auto parsed = parse_note(state->note);
+  auto checkpoint = open_checkpoint(state->note, ledger.log_key());
   if (!parsed || !checkpoint || checkpoint->size > ledger.size()) return;
   auto time = quorum.witnessed_at(*parsed);
-  if (time) witnessed = {checkpoint->size, *note->string(), *time};
+  if (time) witnessed = {checkpoint->size, state->note, *time};
 }
 
 }  // namespace souk::ledger

@@ -108,15 +108,32 @@ Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& pol
       [policy](std::string_view note) { return ledger::check_under_policy(note, policy); });
 }
 
+Result<AuditBasis> pinned_basis(const Session& session, const std::string& market_id) {
+  AuditBasis basis;
+  std::optional<Identity> known;
+  if (market_id.empty()) {
+    known = TRY(session.identity_if_any());
+    if (known) basis.market = known->pin().market;
+  } else {
+    basis.market = TRY(parse_hex_argument<MarketId>(market_id, "--market-id"));
+    known = TRY(session.identity_for(*basis.market));
+  }
+  if (!known) return basis;
+  auto seen = load_file(known->directory() + "/ledger/checkpoint", 1 << 20);
+  if (seen) basis.seen_checkpoint = to_text(*seen);
+  basis.quorum = TRY(pinned_quorum(known->pin()));
+  return basis;
+}
+
 namespace {
 
 // Somebody's log: the market that an identity pins is not asked for.
-Result<Answer> audit_tiles(const AuditOptions& options) {
+Result<Answer> audit_tiles(Session& session, const AuditOptions& options) {
   AuditBasis basis;
-  basis.seen_checkpoint = TRY(seen_checkpoint(options));
   if (!options.market_id.empty()) {
-    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
+    basis = TRY(pinned_basis(session, options.market_id));
   }
+  if (!options.seen.empty()) basis.seen_checkpoint = TRY(seen_checkpoint(options));
   auto judge = TRY(judge_by(options.key, options.policy));
   bool url = is_url(options.tiles);
   if (!url && !is_directory(options.tiles)) {
@@ -137,22 +154,9 @@ Result<Answer> audit(Session& session, const AuditOptions& options) {
   if (options.tiles.empty() && !(options.key.empty() && options.policy.empty())) {
     return Error(Code::kMalformed, "--key and --policy: expected --tiles with them");
   }
-  if (!options.tiles.empty()) return audit_tiles(options);
-  auto identity = TRY(session.identity_if_any());
-  AuditBasis basis;
-  if (!options.market_id.empty()) {
-    basis.market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
-  } else if (identity) {
-    basis.market = identity->pin().market;
-  }
-  if (identity && basis.market == identity->pin().market) {
-    auto seen = load_file(identity->directory() + "/ledger/checkpoint", 1 << 20);
-    if (seen) basis.seen_checkpoint = to_text(*seen);
-  }
+  if (!options.tiles.empty()) return audit_tiles(session, options);
+  auto basis = TRY(pinned_basis(session, options.market_id));
   if (!options.seen.empty()) basis.seen_checkpoint = TRY(seen_checkpoint(options));
-  if (identity && basis.market == identity->pin().market) {
-    basis.quorum = TRY(pinned_quorum(identity->pin()));
-  }
   if (!options.data.empty()) {
     std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
     if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
@@ -160,6 +164,7 @@ Result<Answer> audit(Session& session, const AuditOptions& options) {
   }
   std::string url = options.url;
   if (url.empty()) {
+    auto identity = TRY(session.identity_if_any());
     if (!identity) {
       return Error(Code::kMalformed,
                    "expected --data DIR, --url URL, or an identity that pins a market");

@@ -4,6 +4,7 @@
 #include "ledger/proof/policy_check.h"
 #include "ledger/store/tiles_dir.h"
 #include "market_api/cli/session.h"
+#include "market_api/client/audit.h"
 
 namespace souk::market {
 
@@ -13,7 +14,6 @@ void add_signature_verb(CLI::App& ledger, Session& session);  // ledger verify-s
 void add_audit_verb(CLI::App& ledger, Session& session);      // ledger audit
 void add_tiles_verbs(CLI::App& ledger, Session& session);     // ledger tiles build|export|import
 
-// A path that somebody typed, "-" being what comes on stdin. A missing file is kMalformed.
 // The files of a log served at a URL.
 ledger::FetchTileFile served_files(const std::string& url);
 bool is_url(const std::string& text);
@@ -21,6 +21,11 @@ bool is_url(const std::string& text);
 using JudgeCheckpoint = std::function<Result<ledger::PolicyVerdict>(std::string_view)>;
 Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file);
 
+// What whoever pins the market (the named one, else the chosen identity's) knows of it: its
+// id, the highest checkpoint seen, and the witnesses that must have cosigned.
+Result<AuditBasis> pinned_basis(const Session& session, const std::string& market_id);
+
+// A path that somebody typed, "-" being what comes on stdin. A missing file is kMalformed.
 Result<Bytes> load_input(const std::string& path, size_t max_bytes);
 
 }  // namespace souk::market

@@ -1,6 +1,7 @@
 // souk policy replay: recorded decisions, made again.
 #include "market_api/cli/policy_replay_verbs.h"
 
+#include "market_api/cli/log_verbs.h"
 #include "policy/jail/worker.h"
 
 namespace souk::market {
@@ -14,13 +15,7 @@ struct ReplayOptions {
 
 Result<PolicyReplay> replay_data(Session& session, const std::string& data,
                                  const std::string& market_id) {
-  AuditBasis basis;
-  auto identity = TRY(session.identity_if_any());
-  if (!market_id.empty()) {
-    basis.market = TRY(parse_hex_argument<MarketId>(market_id, "--market-id"));
-  } else if (identity) {
-    basis.market = identity->pin().market;
-  }
+  auto basis = TRY(pinned_basis(session, market_id));
   std::string path = is_directory(data) ? data + "/ledger.db" : data;
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
   auto jail = TRY(policy::start_lua_nursery());

@@ -38,20 +38,44 @@ Result<std::optional<Identity>> Session::identity_if_any() const {
   return std::optional<Identity>(std::move(chosen));
 }
 
+Result<std::optional<Identity>> Session::identity_for(const MarketId& market) const {
+  auto found = TRY(identity_if_any());
+  if (found && found->pin().market == market) return found;
+  found.reset();
+  auto place = home();
+  if (!place) return found;
+  for (const auto& name : place->names()) {
+    auto other = TRY(place->open(name));
+    if (other.pin().market != market) continue;
+    bool with_witnesses = !other.pin().witness_policy.empty();
+    if (!found || with_witnesses) found.emplace(std::move(other));
+    if (with_witnesses) break;
+  }
+  return found;
+}
+
 Result<std::optional<ledger::WitnessQuorum>> pinned_quorum(const MarketPin& pin) {
   if (pin.witness_policy.empty()) return std::optional<ledger::WitnessQuorum>();
   auto quorum = TRY(ledger::WitnessQuorum::parse(pin.witness_policy));
   return std::optional(std::move(quorum));
 }
 
-Result<Connection> Session::connect(const Identity& identity) const {
-  auto line = TRY(MarketLine::open(identity.pin().url));
-  auto quorum = TRY(pinned_quorum(identity.pin()));
+namespace {
+
+Result<Connection> reach(const std::string& url, const MarketId& market, const Identity* known) {
+  auto line = TRY(MarketLine::open(url));
+  std::optional<ledger::WitnessQuorum> quorum;
+  if (known) quorum = TRY(pinned_quorum(known->pin()));
   if (quorum) line.ask_witnessed();
-  auto view = TRY(
-      MarketView::open(identity.pin().market, identity.directory() + "/ledger", std::move(quorum)));
+  auto view = TRY(MarketView::open(market, known ? known->directory() + "/ledger" : "", quorum));
   TRY(view.sync(line));
   return Connection{std::move(line), std::move(view)};
+}
+
+}  // namespace
+
+Result<Connection> Session::connect(const Identity& identity) const {
+  return reach(identity.pin().url, identity.pin().market, &identity);
 }
 
 Result<Connection> Session::connect(const MarketOptions& options) const {
@@ -63,10 +87,8 @@ Result<Connection> Session::connect(const MarketOptions& options) const {
     return Error(Code::kMalformed, "expected --market URL and --market-id HEX together");
   }
   auto market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
-  auto line = TRY(MarketLine::open(options.url));
-  auto view = TRY(MarketView::open(market, ""));
-  TRY(view.sync(line));
-  return Connection{std::move(line), std::move(view)};
+  auto known = TRY(identity_for(market));
+  return reach(options.url, market, known ? &*known : nullptr);
 }
 
 Result<PublicKey> Session::account(const std::string& text) const {

@@ -47,6 +47,9 @@ class Session {
   Result<Connection> connect(const Identity& identity) const;
   // The market named by the options, else the chosen identity's.
   Result<Connection> connect(const MarketOptions& options) const;
+  // Whoever of this home pins this market: the chosen identity before the others, and among
+  // those one that pins its witnesses. What one has pinned or seen, no call here forgets.
+  Result<std::optional<Identity>> identity_for(const MarketId& market) const;
   // The pinned market, if an identity was named or there is a default one.
   Result<std::optional<Identity>> identity_if_any() const;
   // 64 hex digits, or the name of an identity of this home.

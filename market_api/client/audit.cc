@@ -1,6 +1,7 @@
 #include "market_api/client/audit.h"
 
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <vector>
 
@@ -9,6 +10,8 @@
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/proof/merkle.h"
+#include "ledger/proof/witnessed_state.h"
+#include "market_api/client/local_files.h"
 #include "trainer/attest/appraisal.h"
 
 namespace souk::market {
@@ -71,6 +74,12 @@ class MarketReplay {
   }
 
   bool is_market() const { return key_.has_value(); }
+  // Of the genesis; after a good finish().
+  const std::string& witness_policy() const { return state_.genesis()->witness_policy; }
+  // Whether a note of this log is over the first leaves of this ledger.
+  Status grew_out_of(const std::string& note) const {
+    return check_seen(note, *key_, leaf_hashes_);
+  }
 
   // What only the whole can show.
   Status finish(const std::string& log_key) {
@@ -101,6 +110,56 @@ void take_report(LedgerAudit& audit, ledger::AuditReport report) {
   audit.counts = std::move(report);
 }
 
+// What the log kept of its witnesses beside the ledger: the newest checkpoint they stood
+// behind. Losing the file is safe, so only somebody who pins a quorum misses it.
+class WitnessedFile {
+ public:
+  explicit WitnessedFile(const std::string& ledger_path)
+      : path_(std::filesystem::path(ledger_path).replace_filename("witnessed.state").string()) {}
+
+  Status check(const MarketReplay& replay, const AuditBasis& basis, LedgerAudit& audit) const {
+    ledger::WitnessedState state;
+    if (path_exists(path_)) {
+      auto bytes = TRY(load_file(path_, 2 * ledger::kMaxNoteBytes));
+      audit.place = ledger::AuditPlace{path_, 0, bytes.size()};
+      state = TRY(ledger::decode_witnessed_state(bytes));
+    }
+    if (state.note.empty()) {
+      audit.place.reset();
+      if (!basis.quorum || !basis.quorum->needed()) return Done{};
+      return Error(Code::kUnauthentic,
+                   path_ + ": expected a checkpoint that the pinned quorum of witnesses cosigned");
+    }
+    TRY(replay.grew_out_of(state.note));
+    ++audit.counts.checkpoints;
+    auto note = TRY(ledger::parse_note(state.note));
+    auto named = replay.witness_policy();
+    if (!named.empty()) {
+      auto quorum = TRY(ledger::WitnessQuorum::parse(named));
+      TRY(stood_behind(quorum, note));
+      audit.counts.cosignatures += cosignatures(quorum, note);
+    }
+    if (basis.quorum) TRY(stood_behind(*basis.quorum, note));
+    audit.place.reset();
+    return Done{};
+  }
+
+ private:
+  static Status stood_behind(const ledger::WitnessQuorum& quorum, const ledger::Note& note) {
+    TRY(quorum.witnessed_at(note));
+    return Done{};
+  }
+  static uint64_t cosignatures(const ledger::WitnessQuorum& quorum, const ledger::Note& note) {
+    uint64_t count = 0;
+    for (const auto& member : quorum.members()) {
+      for (const auto& line : note.signatures) count += is_by(line, member.key) ? 1 : 0;
+    }
+    return count;
+  }
+
+  std::string path_;
+};
+
 class Stopwatch {
  public:
   double seconds() const {
@@ -122,6 +181,7 @@ LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis) 
   if (!report.ok) audit.place = ledger::place_of(path, report);
   take_report(audit, std::move(report));
   auto whole = replay.finish(audit.counts.log_key);
+  if (audit.ok && whole) whole = WitnessedFile(path).check(replay, basis, audit);
   if (!audit.ok || whole) return audit;
   audit.ok = false;
   audit.reason = whole.error().expected();
@@ -135,7 +195,14 @@ LedgerAudit audit_log_tiles(
   LedgerAudit audit;
   Stopwatch watch;
   MarketReplay replay(audit, basis);
-  auto tiles = ledger::audit_tiles(fetch, judge, std::ref(replay));
+  auto under_quorum = [&](std::string_view text) -> Result<ledger::PolicyVerdict> {
+    auto verdict = TRY(judge(text));
+    if (!basis.quorum) return verdict;
+    auto note = TRY(ledger::parse_note(text));
+    TRY(basis.quorum->witnessed_at(note));
+    return verdict;
+  };
+  auto tiles = ledger::audit_tiles(fetch, under_quorum, std::ref(replay));
   audit.seconds = watch.seconds();
   if (!tiles.report.ok) audit.place = tiles.place;
   take_report(audit, std::move(tiles.report));

@@ -29,11 +29,13 @@ struct LedgerAudit {
 struct AuditBasis {
   std::optional<MarketId> market;
   std::string seen_checkpoint;  // a signed note from earlier, or ""
-  // Of a served ledger: who must have cosigned its checkpoint.
+  // Who must have cosigned: of a served ledger the checkpoint that is served, of one on disk
+  // the newest witnessed one that is kept beside it.
   std::optional<ledger::WitnessQuorum> quorum = std::nullopt;
 };
 
-// The file `path` of a ledger store, read as it lies on disk.
+// The file `path` of a ledger store, read as it lies on disk; and `witnessed.state` beside it,
+// whose checkpoint must be a beginning of it under the quorums of genesis and of the basis.
 LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis);
 // A log by its tlog-tiles, `judge` being what is asked of its checkpoint. The market's
 // rules are replayed if it is one of ours; other logs are only rehashed.

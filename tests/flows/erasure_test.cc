@@ -1,5 +1,7 @@
 // dataset.erase: a tombstone on the ledger, and a keeper that can no longer open what it
 // names, whatever a host restores.
+#include "ledger/crypto/hash.h"
+#include "ledger/entry/leaf.h"
 #include "tests/flows/keeper_flow.h"
 #include "trainer/keeper/vault.h"
 
@@ -126,6 +128,49 @@ TEST_F(ErasureFlow, AnOfferWrappedToAForgottenKeyIsVoid) {
   auto seq =
       market.append(contracts::sign_record(late.offer, market.providers[1].key, market.market()));
   EXPECT_EQ(market.void_of(seq), "unknown_keeper_evidence");
+}
+
+// ---- salts: what binds the ledger to the rows says nothing about them ---------------------
+
+bool holds(ByteView haystack, ByteView needle) {
+  auto is_in = [&](const std::string& text) {
+    return as_text(haystack).find(text) != std::string_view::npos;
+  };
+  return is_in(to_text(needle)) || is_in(to_hex(needle)) || is_in(to_base64(needle));
+}
+
+// SPEC of age: a line "--- MAC" ends the header, and the 16 bytes behind it salt the key of
+// the payload. They lie in the blob and nowhere else, and are gone with it.
+TEST_F(ErasureFlow, TheSaltOfTheRowsIsInTheBlobAlone) {
+  auto doomed = market.publish(market.providers[0]);
+  auto header_end = as_text(doomed.file).find("\n--- ");
+  ASSERT_NE(header_end, std::string_view::npos);
+  size_t payload = as_text(doomed.file).find('\n', header_end + 1) + 1;
+  auto salt = ByteView(doomed.file).subspan(payload, 16);
+  ASSERT_TRUE(holds(doomed.file, salt));
+  erase(doomed, market.providers[0]);
+  boot_if_wanted();
+  for (const auto& bytes : market.history().leaves) {
+    auto leaf = ledger::decode_leaf(bytes).take();
+    auto entry = ledger::SignedEntry::decode(leaf.envelope).take();
+    auto said = ledger::authenticate(std::move(entry)).take();
+    EXPECT_FALSE(holds(said.payload(), salt)) << "entry " << leaf.seq;
+  }
+}
+
+// Who knows the rows, or guesses them, finds nothing on the ledger to compare them with: the
+// same rows under the same name, offered twice, have nothing in common but what is public.
+TEST_F(ErasureFlow, TheSameRowsTwiceHaveNothingInCommonOnTheLedger) {
+  auto first = market.make_offer(market.providers[0], {.rows_number = 7});
+  auto second = market.make_offer(market.providers[0], {.rows_number = 7});
+  EXPECT_NE(first.offer.manifest.ciphertext, second.offer.manifest.ciphertext);
+  EXPECT_NE(first.offer.manifest.salt, second.offer.manifest.salt);
+  EXPECT_NE(first.offer.wrap, second.offer.wrap);
+  EXPECT_NE(first.id, second.id);
+  second.offer.manifest.ciphertext = first.offer.manifest.ciphertext;
+  second.offer.manifest.salt = first.offer.manifest.salt;
+  EXPECT_EQ(contracts::dataset_id(first.offer.manifest),
+            contracts::dataset_id(second.offer.manifest));
 }
 
 // ---- the vault itself: what is forgotten is nowhere in it ----------------------------

@@ -106,15 +106,48 @@ deposit
 [ "$(number size status.json)" = 4 ] || fail "a local entry was not acknowledged"
 "$bin/souk" --as careful ledger log --json >log.json 2>log.err || fail "the witnessed part is still to be read"
 [ "$(number size log.json)" = 3 ] || fail "a client under a quorum read past it"
+echo "-- nor does it with the market named on the line, whoever is asking"
+mid=$(member market found.json)
+if timeout 8 "$bin/souk" --as careful treasury deposit lab 5 --market "$url" --market-id "$mid" --json >named.json 2>named.err; then
+  fail "a call that names the market forgot the pinned quorum: $(cat named.json)"
+fi
+if timeout 8 "$bin/souk" treasury deposit lab 5 --market "$url" --market-id "$mid" --json >named.json 2>named.err; then
+  fail "a call by another identity of this home forgot that one pins a quorum"
+fi
+mkdir -p stranger && cp -r home/treasury* stranger/
+SOUK_HOME=$work/stranger timeout 20 "$bin/souk" treasury deposit "$(member account lab.json)" 5 --market "$url" --market-id "$mid" --json >named.json 2>named.err ||
+  fail "who pins no witnesses is content with the local part: $(cat named.err)"
+get "$url/v1/checkpoint" >seen.note
 kill -CONT "$w1" "$w2"
-wait_for 60 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" = 4 ]" ||
+wait_for 60 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" -ge 5 ]" ||
   fail "the market did not recover when its witnesses did"
 
 echo "-- yesterday's directory, restored"
 stop "$market"
 cp -r m yesterday
 start_market m
+get "$url/v1/checkpoint" >today.note
 stop "$market"
+
+echo "-- an audit of the disk under a pinned policy asks for the cosigned checkpoint, and one under a kept checkpoint notices"
+audit() { # STATUS WORDS ARGUMENTS: of the careful client
+  local expected=$1 words=$2 status=0; shift 2
+  "$bin/souk" --as careful ledger audit --json "$@" >audit.json 2>audit.err || status=$?
+  [ "$status" = "$expected" ] || fail "audit $*: expected status $expected, got $status: $(cat audit.json audit.err)"
+  grep -q "$words" audit.json || fail "audit $*: expected '$words': $(cat audit.json)"
+}
+audit 0 '"cosignatures":[23]' --data m
+audit 0 '"ok":true' --data m --seen seen.note
+audit 0 '"ok":true' --data m --seen today.note
+audit 1 'rolled back' --data yesterday --seen today.note
+mkdir without && cp m/ledger.db* without/
+audit 1 'pinned quorum of witnesses cosigned' --data without
+cp m/witnessed.state without/
+audit 0 '"ok":true' --data without
+sed -i 's/example.w2+/example\/x2+/;s/\(example.w[123] [A-Za-z0-9+\/]\{20\}\)./\1-/' without/witnessed.state
+audit 1 'witnessed.state' --data without
+cp yesterday/ledger.db* without/ && cp m/witnessed.state without/
+audit 1 'rolled back' --data without
 refused yesterday "rolled back or forked"
 grep -q '"kind":"larger_size"' yesterday/evidence/witness-1.json || fail "what kind of evidence?"
 grep -q '"signed_by_this_log":true' yesterday/evidence/*.json || fail "the evidence does not convict"
@@ -135,6 +168,7 @@ enclave=$(pgrep -P "$paused")
 kill -STOP "$paused" $enclave
 cp -r m ahead
 start_market ahead
+get "$url/v1/checkpoint" >ahead.note
 stop "$market"
 kill -CONT "$paused" $enclave
 deposit
@@ -143,6 +177,8 @@ wait_for 30 sh -c "! pgrep -P $paused >/dev/null" || fail "its keeper goes on"
 if get "$paused_url/v1/keeper?nonce=$(printf 'a%.0s' $(seq 64))"; then fail "its keeper still answers"; fi
 stop "$paused"
 refused m "rolled back or forked"
+"$bin/souk" ledger audit --data m --seen ahead.note --json >fork.json && fail "a fork passes for what was seen"
+grep -q 'forked\|rolled back' fork.json || fail "what did the audit notice? $(cat fork.json)"
 
 echo "-- a witness that comes back from a backup does not start"
 stop "$w3"
@@ -192,6 +228,11 @@ blob_is_there() { find "$1" -type f -exec sha256sum {} + | grep -q "^$digest"; }
 dry() { "$bin/souk" --as buyer job submit small.lua --dry-run --json >dry.json 2>dry.err; }
 dry || fail "the dataset is not to be had before it is erased: $(cat dry.json dry.err)"
 stop "$market"
+# The salt of an age file: the 16 bytes behind its header.
+at=$(LC_ALL=C grep -abo -m1 -- '--- ' "$blob" | head -1 | cut -d: -f1)
+salt=$(tail -c +$((at + 1)) "$blob" | LC_ALL=C sed '1d' | head -c 16 | od -An -tx1 | tr -d ' \n' | sed 's/../\\x&/g')
+salt_is_in() { LC_ALL=C grep -rqaP "$salt" "$1"; }
+salt_is_in ahead/blobs || fail "where is the salt of the ciphertext?"
 cp -r ahead before-erasure
 start_market ahead
 url_now=$url
@@ -200,6 +241,7 @@ for who in clinic buyer; do sed -i "s|http://127.0.0.1:[0-9]*|$url_now|" "$SOUK_
 "$bin/souk" --as clinic dataset erase "$(member dataset published.json)" --json >erased.json 2>erased.err || fail "not erased: $(cat erased.err)"
 grep -q '"ciphertext_deleted":true' erased.json || fail "the market does not say that the ciphertext is gone"
 if blob_is_there ahead; then fail "the ciphertext is still there"; fi
+if salt_is_in ahead; then fail "the salt of the ciphertext is still there"; fi
 if dry; then fail "an erased dataset is on offer"; fi
 wait_for 30 sh -c "[ \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"witnessed_size\":\\([0-9]*\\).*/\\1/p')\" = \"\$(curl -s '$url/v1/witnesses' | sed -n 's/.*\"size\":\\([0-9]*\\),.*/\\1/p')\" ]" ||
   fail "the tombstone is not witnessed"

@@ -187,6 +187,68 @@ TEST_F(WitnessedFlow, AnEmbargoEndsByTheWitnessesClock) {
   EXPECT_LT(*time->find("ms")->integer(), end);
 }
 
+// A credential that the host's clock, standing still or set back, would keep alive.
+TEST_F(WitnessedFlow, ACredentialExpiresByTheWitnessesClock) {
+  auto dataset = market.publish(
+      market.providers[0], {.policy = "return {allow = #request.credential_details > 0, "
+                                      "reasons = {{code = 'nobody', message = 'who is asking'}}, "
+                                      "obligations = {min_noise_micro = 1000000}}"});
+  auto issuer = ledger::SigningKey::generate();
+  contracts::Credential credential{.subject = market.lab.account(), .type = "ethics"};
+  credential.expires_ms = clock.now() + 30'000;
+  auto submit = market.contract({dataset.id});
+  submit.credentials.push_back(
+      canonical(ledger::to_json(contracts::sign_credential(credential, issuer, market.market()))));
+  auto decided = [&] {
+    market.deposit(market.lab.account(), 1000);
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    EXPECT_LT(market.state().time(), credential.expires_ms);
+    return market.phase(id);
+  };
+  EXPECT_EQ(decided(), Phase::kEscrowed);
+  quorum.behind_ms = -31'000;  // it is really later
+  ASSERT_EQ(refresh(market.keeper()).kind, Kind::kConfirmed);
+  EXPECT_EQ(decided(), Phase::kRefused);
+}
+
+TEST_F(WitnessedFlow, AndItIsGoodAsLongAsTheWitnessesSaySo) {
+  auto dataset = market.publish(
+      market.providers[0], {.policy = "return {allow = #request.credential_details > 0, "
+                                      "reasons = {{code = 'nobody', message = 'who is asking'}}, "
+                                      "obligations = {min_noise_micro = 1000000}}"});
+  auto issuer = ledger::SigningKey::generate();
+  contracts::Credential credential{.subject = market.lab.account(), .type = "ethics"};
+  credential.expires_ms = clock.now() + 30'000;
+  auto submit = market.contract({dataset.id});
+  submit.credentials.push_back(
+      canonical(ledger::to_json(contracts::sign_credential(credential, issuer, market.market()))));
+  clock.advance(45'000);
+  quorum.behind_ms = 40'000;  // the host's clock runs ahead
+  market.deposit(market.lab.account(), 1000);
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_GT(market.state().time(), credential.expires_ms);
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+}
+
+// No key leaves for a contract that is over, though the ledger, whose time is the host's,
+// still has it open.
+TEST_F(WitnessedFlow, ADeadlineComesByTheWitnessesClock) {
+  auto dataset = market.publish(market.providers[0]);
+  ContractId id = market.escrowed({dataset.id});
+  StandIn trainer = market.stand_in(id, market.challenge(id));
+  TimeMs left = market.state().contract(id)->deadline - clock.now();
+  quorum.behind_ms = -(left - 2000);
+  ASSERT_EQ(refresh(market.keeper()).kind, Kind::kConfirmed);
+  EXPECT_EQ(market.keeper().about(Kind::kChallenge, id).kind, Kind::kNonce);
+  quorum.behind_ms = -(left + 2000);
+  ASSERT_EQ(refresh(market.keeper()).kind, Kind::kConfirmed);
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+  EXPECT_EQ(refused(market.keeper().about(Kind::kChallenge, id)), Code::kRefused);
+  EXPECT_EQ(refused(market.keeper().ask(Kind::kStart, start_body(id, trainer))), Code::kRefused);
+}
+
 TEST(Unwitnessed, ADecisionSaysThatItsTimeIsTheHosts) {
   MarketFixture market;
   auto dataset = market.publish(market.providers[0]);

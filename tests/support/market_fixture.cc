@@ -404,7 +404,7 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
 Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& options) {
   auto salt = ledger::random_array<1>();
   return offer_of(provider, options, market_, *state().keeper(),
-                  small_dataset(options.rows, salt[0]), 2);
+                  small_dataset(options.rows, options.rows_number.value_or(salt[0])), 2);
 }
 
 Offered MarketFixture::publish(const Party& provider, const OfferOptions& options) {

@@ -82,6 +82,7 @@ struct OfferOptions {
   int64_t budget_delta_pico = 10'000'000;
   uint32_t rows = 40;
   int64_t user_cap = 1;
+  std::optional<uint64_t> rows_number = {};  // the same rows for the same number; else any
 };
 
 // `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of

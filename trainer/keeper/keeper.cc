@@ -127,6 +127,15 @@ Status Keeper::fresh() const {
   return Done{};
 }
 
+// The ledger's time is the host's, who may let it stand still; the witnesses' goes on.
+Status Keeper::in_time(const ContractId& id) const {
+  const auto* contract = follower_->state().contract(id);
+  if (contract && contract->deadline <= decision_time().ms) {
+    return Error(Code::kRefused, "expected a contract whose deadline has not come");
+  }
+  return Done{};
+}
+
 void Keeper::notice_boots(std::optional<TimeMs> witnessed) {
   if (witnessed) freshness_.saw(*witnessed);
   const auto& keeper = follower_->state().keeper();
@@ -298,6 +307,7 @@ Result<Frame> Keeper::quote(const Json& body) {
 Result<Frame> Keeper::challenge(const Json& body) {
   auto id = TRY(contract_in(body));
   TRY(fresh());
+  TRY(in_time(id));
   TRY(permit(follower_->state(), id));
   std::string nonce = to_hex(ByteView(ledger::random_array<32>()));
   challenges_[id] = nonce;
@@ -312,6 +322,7 @@ Result<Frame> Keeper::start(const Json& body) {
   TRY(fields.done());
   auto presented = TRY(contracts::evidence_from_json(*evidence_json));
   TRY(fresh());
+  TRY(in_time(id));
   const auto& state = follower_->state();
   auto allowed = TRY(permit(state, id));
   auto challenge = challenges_.find(id);

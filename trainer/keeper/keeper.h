@@ -56,6 +56,7 @@ class Keeper {
   Status ready() const;
   Status serving() const;
   Status fresh() const;
+  Status in_time(const ContractId& id) const;
   void notice_boots(std::optional<TimeMs> witnessed);
   DecisionTime decision_time() const;
   Frame envelope(const ledger::Envelope& envelope);
