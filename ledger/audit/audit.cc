@@ -335,6 +335,8 @@ Status check_wal(const std::string& path, AuditReport& report) {
 
 Status audit_open_file(const std::string& file_path, const LedgerFile& file,
                        std::optional<NoteKey> vkey, const Replay& replay, AuditReport& report) {
+  // First what is cheap: under a log that breaks off lies an older ledger, honest in itself.
+  TRY(check_wal(file_path, report));
   auto key = TRY(choose_key(file, std::move(vkey), report));
   auto head = TRY(file.head());
   report.checkpoint = head.checkpoint;
@@ -347,8 +349,7 @@ Status audit_open_file(const std::string& file_path, const LedgerFile& file,
     return named ? Status(confirmed.error()) : named;
   }
   // What it finds it cannot name: pages, indices, free lists.
-  TRY(file.integrity());
-  return check_wal(file_path, report);
+  return file.integrity();
 }
 
 }  // namespace

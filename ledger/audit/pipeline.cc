@@ -15,8 +15,8 @@ std::vector<CheckedLeaf> check(std::vector<Bytes> leaves) {
   std::vector<CheckedLeaf> out;
   out.reserve(leaves.size());
   for (auto& bytes : leaves) {
-    auto hash = leaf_hash(bytes);
     auto prepared = PreparedLeaf::of(bytes);
+    auto hash = prepared ? prepared->hash() : leaf_hash(bytes);
     out.push_back({std::move(bytes), hash, std::move(prepared)});
   }
   return out;

@@ -1,5 +1,6 @@
 #include "ledger/store/wal_check.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -25,6 +26,9 @@ struct Checksum {
 
   static Checksum at(ByteView bytes, size_t at) {
     return {number_at(bytes, at), number_at(bytes, at + 4)};
+  }
+  Checksum minus(const Checksum& other) const {
+    return {first - other.first, second - other.second};
   }
   Checksum over(ByteView bytes, bool big_endian) const {
     Checksum out = *this;
@@ -86,15 +90,24 @@ class WalReader {
 
   // Whether the last frame would verify as the end of a transaction if one byte of its
   // commit mark were another.
-  bool was_a_commit() {
+  bool was_a_commit() const {
+    // The page takes the checksum of the head, its start, through a linear map.
+    ByteView page = ByteView(frame_).subspan(kFrameHeaderBytes);
+    auto nothing = Checksum().over(page, big_endian_);
+    auto first = Checksum{1, 0}.over(page, big_endian_).minus(nothing);
+    auto second = Checksum{0, 1}.over(page, big_endian_).minus(nothing);
+    std::array<uint8_t, 8> head{};
+    std::copy_n(frame_.begin(), head.size(), head.begin());
     for (size_t at = 4; at < 8; ++at) {
-      uint8_t found = frame_[at];
+      uint8_t found = head[at];
       for (unsigned value = 0; value < 256; ++value) {
-        frame_[at] = static_cast<uint8_t>(value);
-        bool fits = number_at(frame_, 4) != 0 && checksum() == stored_;
-        frame_[at] = found;
-        if (fits) return true;
+        head[at] = static_cast<uint8_t>(value);
+        auto start = before_.over(head, big_endian_);
+        Checksum end{start.first * first.first + start.second * second.first + nothing.first,
+                     start.first * first.second + start.second * second.second + nothing.second};
+        if (number_at(head, 4) != 0 && end == stored_) return true;
       }
+      head[at] = found;
     }
     return false;
   }

@@ -1,7 +1,9 @@
 // One byte of one file of a ledger changed at a time: the audit notices and says what is
 // wrong, or nothing that the ledger says has changed; and no proof ever verifies for
 // anything but the true entry.
-//   faults_bit_flip_test [--every N]   default: every 997th byte; N = 1 is every byte
+//   faults_bit_flip_test [--every N [--offset M]]   bytes M, M + N, M + 2N, … of every file
+// Default: every 997th. N = 1 is every byte; N processes with an offset each share that.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -12,6 +14,10 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
 
 #include "ledger/audit/audit.h"
 #include "ledger/audit/tiles_audit.h"
@@ -19,6 +25,30 @@
 #include "ledger/sequencer/sequencer.h"
 #include "ledger/store/tiles_dir.h"
 #include "tests/ledger/ledger_fixture.h"
+
+// libsodium's, which the whole room calls: a sweep asks for the same few verifications again
+// and again, and the answer to one is a function of its bytes. Each is made once.
+extern "C" int crypto_sign_verify_detached(const unsigned char* signature,
+                                           const unsigned char* message, unsigned long long length,
+                                           const unsigned char* key) {
+  using Verify =
+      int (*)(const unsigned char*, const unsigned char*, unsigned long long, const unsigned char*);
+  static const auto verify = reinterpret_cast<Verify>(dlsym(RTLD_NEXT, __func__));
+  static std::mutex mutex;
+  static std::unordered_map<std::string, int> made;
+  std::string question(reinterpret_cast<const char*>(signature), 64);
+  question.append(reinterpret_cast<const char*>(key), 32);
+  question.append(reinterpret_cast<const char*>(message), length);
+  {
+    std::lock_guard lock(mutex);
+    auto it = made.find(question);
+    if (it != made.end()) return it->second;
+  }
+  int answer = verify(signature, message, length, key);
+  std::lock_guard lock(mutex);
+  if (made.size() < 100'000) made.emplace(std::move(question), answer);
+  return answer;
+}
 
 namespace souk::faults {
 namespace {
@@ -34,6 +64,7 @@ using ledger::test::log_note_key;
 
 constexpr uint64_t kEntries = 30;
 size_t every = 997;
+std::optional<size_t> offset;  // the first byte; else the middle of the first step
 
 Bytes read_whole(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -105,7 +136,19 @@ class BitFlip : public ::testing::Test {
     file.write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
     file.close();
-    // Nobody appends: what a file says now it says for good.
+    long_ago(name);
+  }
+  // One byte alone, where the rest of the file is as it was.
+  void write_byte(const std::string& name, size_t at, uint8_t byte) const {
+    std::fstream file(folder_.file(name), std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(byte));
+    file.close();
+    ASSERT_TRUE(file) << name;
+    long_ago(name);
+  }
+  // Nobody appends: what a file says now it says for good.
+  void long_ago(const std::string& name) const {
     auto past = fs::file_time_type::clock::now() - std::chrono::hours(1);
     fs::last_write_time(folder_.file(name), past);
   }
@@ -115,16 +158,30 @@ class BitFlip : public ::testing::Test {
     size_t flipped = 0;
     size_t seen = 0;
     for (const auto& [name, bytes] : files_) {
-      for (size_t at = step / 2; at < bytes.size(); at += step) {
+      for (size_t at = offset ? *offset % step : step / 2; at < bytes.size(); at += step) {
         SCOPED_TRACE(name + " byte " + std::to_string(at));
-        Bytes changed = bytes;
-        changed[at] ^= static_cast<uint8_t>(1u << (at % 8));
-        write(name, changed);
+        write_byte(name, at, static_cast<uint8_t>(bytes[at] ^ (1u << (at % 8))));
         ++flipped;
-        seen += noticed(name, at) ? 1 : 0;
-        restore();
+        if (flipped % 20'000 == 0) {
+          std::printf("%s byte %zu of %zu\n", name.c_str(), at, bytes.size());
+          std::fflush(stdout);
+        }
+        bool told = noticed(name, at);
+        seen += told ? 1 : 0;
+        // An audit writes nothing but SQLite's shared memory; a server that starts may.
+        if (told) {
+          restore();
+        } else {
+          write_byte(name, at, bytes[at]);
+          for (const auto& [other, whole] : files_) {
+            if (other.ends_with("-shm")) write(other, whole);
+          }
+        }
         if (HasFailure()) return;
       }
+    }
+    for (const auto& [name, bytes] : files_) {
+      EXPECT_EQ(read_whole(folder_.file(name)), bytes) << name << " was not put back";
     }
     EXPECT_GT(seen, 0u);
     std::printf("%zu bytes of %zu files altered, one at a time: %zu noticed, %zu without effect\n",
@@ -176,10 +233,11 @@ class BitFlip : public ::testing::Test {
     if (!log) return;
     for (uint64_t seq = 0; seq < (*log)->size(); ++seq) {
       auto leaf = (*log)->leaf(seq);
+      if (leaf && seq < count_ && *leaf == leaves_[seq]) continue;
       auto receipt = (*log)->prove(seq);
       if (!leaf || !receipt) continue;
       if (!confirm_one(*leaf, receipt->tlog_proof, log_note_key(), kOrigin)) continue;
-      EXPECT_TRUE(seq < count_ && *leaf == leaves_[seq]) << "a proof for an altered entry";
+      ADD_FAILURE() << "a proof for an altered entry, number " << seq;
     }
   }
 
@@ -252,8 +310,11 @@ TEST_F(BitFlip, OfAnExportIsNoticedAndPlacedAndNeverImported) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  if (argc == 3 && std::string(argv[1]) == "--every") {
-    souk::faults::every = std::strtoul(argv[2], nullptr, 10);
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::string(argv[i]) == "--every")
+      souk::faults::every = std::strtoul(argv[i + 1], nullptr, 10);
+    if (std::string(argv[i]) == "--offset")
+      souk::faults::offset = std::strtoul(argv[i + 1], nullptr, 10);
   }
   if (souk::faults::every == 0) return 2;
   return RUN_ALL_TESTS();
