@@ -1,23 +1,30 @@
 #include "ledger/base/bytes.h"
 
+#include <array>
+
 namespace souk {
 namespace {
 
 constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
+// The value of each character as a digit; -1 when it is none.
+using Digits = std::array<int8_t, 256>;
+constexpr Digits digits_of(std::string_view alphabet) {
+  Digits out{};
+  for (auto& value : out) value = -1;
+  for (size_t i = 0; i < alphabet.size(); ++i) {
+    out[static_cast<uint8_t>(alphabet[i])] = static_cast<int8_t>(i);
+  }
+  return out;
 }
+constexpr Digits kHexDigits = digits_of("0123456789abcdef");
+constexpr Digits kBase64Digits = digits_of(kAlphabet);
 
+int hex_digit(char c) {
+  return kHexDigits[static_cast<uint8_t>(c)];
+}
 int base64_digit(char c) {
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  if (c == '+') return 62;
-  if (c == '/') return 63;
-  return -1;
+  return kBase64Digits[static_cast<uint8_t>(c)];
 }
 
 }  // namespace
@@ -68,9 +75,21 @@ Result<Bytes> from_base64_unpadded(std::string_view text) {
   if (text.size() % 4 == 1) return Error(Code::kMalformed, "expected whole base64");
   Bytes out;
   out.reserve(text.size() * 3 / 4);
+  size_t whole = text.size() / 4 * 4;
+  for (size_t i = 0; i < whole; i += 4) {
+    int a = base64_digit(text[i]);
+    int b = base64_digit(text[i + 1]);
+    int c = base64_digit(text[i + 2]);
+    int d = base64_digit(text[i + 3]);
+    if ((a | b | c | d) < 0) return Error(Code::kMalformed, "expected base64 characters");
+    uint32_t three = static_cast<uint32_t>(a << 18 | b << 12 | c << 6 | d);
+    out.push_back(static_cast<uint8_t>(three >> 16));
+    out.push_back(static_cast<uint8_t>(three >> 8));
+    out.push_back(static_cast<uint8_t>(three));
+  }
   uint32_t window = 0;
   int bits = 0;
-  for (char c : text) {
+  for (char c : text.substr(whole)) {
     int digit = base64_digit(c);
     if (digit < 0) return Error(Code::kMalformed, "expected base64 characters");
     window = (window << 6) | static_cast<uint32_t>(digit);

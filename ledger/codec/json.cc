@@ -37,6 +37,11 @@ size_t utf8_length(std::string_view text) {
   return 0;
 }
 
+// Stands in a string as itself, and is one byte.
+bool is_plain(char c) {
+  return static_cast<uint8_t>(c) >= 0x20 && static_cast<uint8_t>(c) < 0x80 && c != '"' && c != '\\';
+}
+
 void write_string(std::string_view text, std::string& out) {
   constexpr char digits[] = "0123456789abcdef";
   out.push_back('"');
@@ -150,15 +155,15 @@ class Reader {
 
   Result<Json> read(int depth) {
     if (depth > kMaxDepth) return bad("expected at most 32 levels");
-    if (accept("null")) return Json();
-    if (accept("true")) return Json(true);
-    if (accept("false")) return Json(false);
     if (peek() == '"') {
       auto text = TRY(read_string());
       return Json(std::move(text));
     }
     if (peek() == '[') return read_array(depth);
     if (peek() == '{') return read_object(depth);
+    if (accept("null")) return Json();
+    if (accept("true")) return Json(true);
+    if (accept("false")) return Json(false);
     if (dialect_ == Dialect::kMarked) {
       for (const char* word : {"NaN", "Infinity", "-Infinity"}) {
         if (accept(word)) return marked(word);
@@ -265,6 +270,14 @@ class Reader {
       }
       if (static_cast<uint8_t>(c) < 0x20) return bad("expected control characters escaped");
       if (c != '\\') {
+        // ASCII that needs no escape goes over in one piece.
+        size_t end = at_;
+        while (end < text_.size() && is_plain(text_[end])) ++end;
+        if (end > at_) {
+          out.append(text_.substr(at_, end - at_));
+          at_ = end;
+          continue;
+        }
         size_t length = utf8_length(text_.substr(at_));
         if (length == 0) return bad("expected UTF-8");
         out.append(text_.substr(at_, length));
@@ -344,22 +357,23 @@ class Reader {
     Json::Object out;
     skip_space();
     if (accept("}")) return Json(std::move(out));
-    std::string last;
     while (true) {
       skip_space();
       if (peek() != '"') return bad("expected a member name");
       auto name = TRY(read_string());
       if (!is_ascii(name)) return bad("expected an ASCII member name");
-      if (dialect_ == Dialect::kCanonical && !out.empty() && !(last < name)) {
-        return bad("expected member names in order, each once");
+      if (dialect_ == Dialect::kCanonical) {
+        if (!out.empty() && !(out.rbegin()->first < name)) {
+          return bad("expected member names in order, each once");
+        }
+      } else if (out.count(name) != 0) {
+        return bad("expected each member once");
       }
-      if (out.count(name) != 0) return bad("expected each member once");
       skip_space();
       if (!accept(":")) return bad("expected a colon");
       skip_space();
       auto member = TRY(read(depth + 1));
-      out.emplace(name, std::move(member));
-      last = std::move(name);
+      out.emplace_hint(out.end(), std::move(name), std::move(member));
       skip_space();
       if (accept("}")) return Json(std::move(out));
       if (!accept(",")) return bad("expected , or }");

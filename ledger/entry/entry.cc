@@ -1,5 +1,7 @@
 #include "ledger/entry/entry.h"
 
+#include <algorithm>
+
 #include "ledger/crypto/hash.h"
 
 namespace souk::ledger {
@@ -9,7 +11,8 @@ namespace {
 Result<std::string> hex_member(const Json& object, const std::string& name, size_t digits) {
   const Json* member = object.find(name);
   auto* text = member ? member->string() : nullptr;
-  if (!text || text->size() != digits || !from_hex(*text)) {
+  auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  if (!text || text->size() != digits || !std::all_of(text->begin(), text->end(), is_digit)) {
     return Error(Code::kMalformed,
                  "payload." + name + ": expected " + std::to_string(digits) + " hex digits");
   }
@@ -20,8 +23,16 @@ Result<std::string> hex_member(const Json& object, const std::string& name, size
 
 Result<SignedEntry> SignedEntry::decode(ByteView envelope_json) {
   auto json = TRY(parse_canonical(as_text(envelope_json), kMaxEnvelopeBytes));
+  return read(Bytes(envelope_json.begin(), envelope_json.end()), json);
+}
+
+Result<SignedEntry> SignedEntry::decode(ReadLeaf leaf) {
+  return read(leaf.take_envelope(), leaf.envelope());
+}
+
+Result<SignedEntry> SignedEntry::read(Bytes envelope_json, const Json& json) {
   SignedEntry entry;
-  entry.envelope_bytes_.assign(envelope_json.begin(), envelope_json.end());
+  entry.envelope_bytes_ = std::move(envelope_json);
   entry.envelope_ = TRY(envelope_from_json(json));
   auto body = parse_canonical(as_text(entry.envelope_.payload));
   if (!body) return std::move(body).take_error().within("payload");

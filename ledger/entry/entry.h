@@ -8,6 +8,7 @@
 #include "ledger/base/bytes.h"
 #include "ledger/codec/json.h"
 #include "ledger/entry/envelope.h"
+#include "ledger/entry/leaf.h"
 
 namespace souk::ledger {
 
@@ -23,6 +24,8 @@ inline constexpr size_t kMaxEnvelopeBytes = kMaxRecordBytes - 255;
 class SignedEntry {
  public:
   static Result<SignedEntry> decode(ByteView envelope_json);
+  // The same of a leaf's envelope, without parsing it again.
+  static Result<SignedEntry> decode(ReadLeaf leaf);
 
   // What it says; nothing vouches for it.
   const PublicKey& claimed_author() const { return envelope_.signatures.front().key; }
@@ -32,6 +35,7 @@ class SignedEntry {
   friend class AuthenticEntry;
   friend Result<class AuthenticEntry> authenticate(SignedEntry entry);
   SignedEntry() = default;
+  static Result<SignedEntry> read(Bytes envelope_json, const Json& json);
 
   Bytes envelope_bytes_;
   Envelope envelope_;
@@ -52,6 +56,7 @@ class AuthenticEntry {
   const std::string& nonce() const { return entry_.nonce_; }
   const Digest& payload_hash() const { return payload_hash_; }  // SHA-256 of payload()
   const Bytes& envelope_bytes() const { return entry_.envelope_bytes_; }
+  Bytes take_envelope() && { return std::move(entry_.envelope_bytes_); }
   // SHA-256 of them as they were when the signature was verified.
   const Digest& envelope_hash() const { return envelope_hash_; }
 

@@ -9,8 +9,8 @@ namespace {
 constexpr char kStateKind[] = "souk.chain/v1";
 
 // The envelope of a leaf, climbed to the second rung.
-Result<AuthenticEntry> authentic_entry(const Leaf& leaf) {
-  auto signed_entry = TRY(SignedEntry::decode(leaf.envelope));
+Result<AuthenticEntry> authentic_entry(ReadLeaf leaf) {
+  auto signed_entry = TRY(SignedEntry::decode(std::move(leaf)));
   return authenticate(std::move(signed_entry));
 }
 
@@ -25,9 +25,13 @@ ChainReader ChainReader::start(std::string origin, NoteKey vkey) {
 }
 
 Result<PreparedLeaf> PreparedLeaf::of(ByteView leaf_bytes) {
-  auto leaf = TRY(decode_leaf(leaf_bytes));
-  auto entry = TRY(authentic_entry(leaf));
-  return PreparedLeaf(leaf.seq, leaf.prev, leaf.time, std::move(entry), leaf_hash(leaf_bytes));
+  return of(TRY(read_leaf(leaf_bytes)), ledger::leaf_hash(leaf_bytes));
+}
+
+Result<PreparedLeaf> PreparedLeaf::of(ReadLeaf read, const Digest& hash) {
+  LeafPlace at{read.leaf().seq, read.leaf().prev, read.leaf().time};
+  auto entry = TRY(authentic_entry(std::move(read)));
+  return PreparedLeaf(at.seq, at.prev, at.time, std::move(entry), hash);
 }
 
 Result<ConfirmedHashes> ConfirmedHashes::of(std::vector<Digest> hashes,
@@ -44,10 +48,13 @@ Result<ConfirmedHashes> ConfirmedHashes::of(std::vector<Digest> hashes,
 
 Status ChainReader::add(ByteView leaf_bytes) {
   // In this order the cheap faults are found first.
-  auto leaf = TRY(decode_leaf(leaf_bytes));
-  if (leaf.seq != added_.tree.size()) return out_of_place("expected the next sequence number");
-  if (leaf.prev != added_.last_leaf) return out_of_place("expected the hash of the leaf before");
-  auto prepared = TRY(PreparedLeaf::of(leaf_bytes));
+  auto read = TRY(read_leaf(leaf_bytes));
+  if (read.leaf().seq != added_.tree.size())
+    return out_of_place("expected the next sequence number");
+  if (read.leaf().prev != added_.last_leaf) {
+    return out_of_place("expected the hash of the leaf before");
+  }
+  auto prepared = TRY(PreparedLeaf::of(std::move(read), ledger::leaf_hash(leaf_bytes)));
   return add(std::move(prepared));
 }
 
@@ -163,10 +170,13 @@ Result<RecordedEntry> confirm_one(ByteView leaf_bytes, std::string_view tlog_pro
   }
   auto hash = leaf_hash(leaf_bytes);
   TRY(verify_inclusion(hash, proof.index, checkpoint.size, proof.path, checkpoint.root));
-  auto leaf = TRY(decode_leaf(leaf_bytes));
-  if (leaf.seq != proof.index) return out_of_place("expected the sequence number of the proof");
-  auto entry = TRY(authentic_entry(leaf));
-  return RecordedEntry(std::move(entry), leaf.seq, leaf.time, hash);
+  auto read = TRY(read_leaf(leaf_bytes));
+  if (read.leaf().seq != proof.index) {
+    return out_of_place("expected the sequence number of the proof");
+  }
+  TimeMs time = read.leaf().time;
+  auto entry = TRY(authentic_entry(std::move(read)));
+  return RecordedEntry(std::move(entry), proof.index, time, hash);
 }
 
 }  // namespace souk::ledger

@@ -45,6 +45,7 @@ class PreparedLeaf {
 
  private:
   friend class ChainReader;
+  static Result<PreparedLeaf> of(ReadLeaf read, const Digest& hash);
   PreparedLeaf(uint64_t seq, const Digest& prev, TimeMs time, AuthenticEntry entry,
                const Digest& hash)
       : seq_(seq), prev_(prev), time_(time), entry_(std::move(entry)), hash_(hash) {}

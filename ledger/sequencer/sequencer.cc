@@ -1,12 +1,16 @@
 #include "ledger/sequencer/sequencer.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <cstring>
+#include <deque>
 #include <future>
-#include <map>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/entry/leaf.h"
@@ -20,10 +24,14 @@ constexpr size_t kMaxBatchEntries = 4096;
 constexpr size_t kMaxBatchBytes = 1 << 20;
 constexpr size_t kMaxQueue = 16384;
 
-using Key = std::pair<PublicKey, std::string>;  // author and nonce
-
+// What is left of an entry once it has a place: all else is given back by the thread that
+// brought it.
 struct Waiting {
-  AuthenticEntry entry;
+  Bytes envelope;
+  Digest envelope_hash{};  // as it was when the signature was verified
+  Digest payload_hash{};
+  std::string market;
+  NonceKey key{};
   NonceAnswer before;  // whether it was in the ledger when it was submitted
   std::promise<Result<uint64_t>> answer;
 };
@@ -39,16 +47,43 @@ Error taken() {
 }
 
 // Whether a stored leaf carries exactly this envelope.
-bool carries(ByteView leaf_bytes, const AuthenticEntry& entry) {
+bool carries(ByteView leaf_bytes, const Bytes& envelope) {
   auto leaf = decode_leaf(leaf_bytes);
-  return leaf && leaf->envelope == entry.envelope_bytes();
+  return leaf && leaf->envelope == envelope;
 }
 
-// An entry and the place it has in the batch; several may have one place.
+// An entry and the place it has; several may have one place.
 struct Placed {
   uint64_t seq = 0;
   Waiting waiting;
 };
+
+// A batch while it waits for the one before it to be committed.
+struct Prepared {
+  Batch batch;
+  size_t bytes = 0;
+  std::deque<Placed> placed;
+
+  bool full() const { return batch.entries.size() >= kMaxBatchEntries || bytes >= kMaxBatchBytes; }
+};
+
+// Where the next entry goes, if all that is prepared is committed.
+struct Tip {
+  TileTree tree;
+  Digest last_leaf{};
+  TimeMs time = 0;
+  std::string market;  // hex; empty before the genesis
+};
+
+struct KeyHash {
+  size_t operator()(const NonceKey& key) const {
+    size_t hash = 0;
+    std::memcpy(&hash, key.data(), sizeof hash);  // it is a hash already
+    return hash;
+  }
+};
+
+using SteadyClock = std::chrono::steady_clock;
 
 }  // namespace
 
@@ -59,10 +94,16 @@ struct Sequencer::Impl {
   NoteKey note_key;
   Clock& clock;
 
-  // Guarded by queue_mutex.
-  std::mutex queue_mutex;
-  std::condition_variable queue_changed;
-  std::vector<Waiting> queue;
+  // Guarded by mutex. Whoever submits an entry gives it its place, so that a batch is made
+  // ready while the one before it is committed.
+  std::mutex mutex;
+  std::condition_variable changed;
+  Tip tip;
+  std::deque<Prepared> prepared;                            // the last one may still grow
+  std::shared_ptr<const Prepared> committing;               // what the sequencer thread has taken
+  std::unordered_map<NonceKey, uint64_t, KeyHash> pending;  // places in those
+  size_t waiting = 0;                                       // in `prepared`
+  size_t wake_at = 1;
   bool stopping = false;
   bool failed = false;
   std::optional<Error> trouble;  // of the last write
@@ -70,7 +111,8 @@ struct Sequencer::Impl {
   std::atomic<uint64_t> batches = 0;
 
   // Owned by the sequencer thread.
-  std::string market;  // hex; empty before the genesis
+  SteadyClock::duration last_commit{};
+  std::array<size_t, 2> last_batches{};
 
   std::thread thread;
 
@@ -78,12 +120,18 @@ struct Sequencer::Impl {
       : store(std::move(s)), log_key(std::move(k)), note_key(std::move(n)), clock(c) {}
 
   void run();
-  void fail(std::vector<Placed> placed);
-  void sequence(std::vector<Waiting> waiting);
+  std::shared_ptr<Prepared> next();
+  void finish(const std::shared_ptr<Prepared>& done, Status committed);
+  void fail(std::deque<Placed> placed);
+  Tip tip_of_store(std::string market) const;
+  void place(Waiting one);
+  ByteView prepared_leaf(uint64_t seq) const;
+  Prepared& open_batch();
+  void close(Prepared& batch) const;
   Result<std::optional<uint64_t>> earlier(const Waiting& one) const;
-  Status belongs_here(const AuthenticEntry& entry, uint64_t seq) const;
-  Status self_check(const Batch& batch, const std::vector<Placed>& placed) const;
-  Status commit(Batch& batch, const std::vector<Placed>& placed);
+  Status belongs_here(const std::string& market, uint64_t seq) const;
+  Status self_check(const Prepared& prepared, const Extension& extension) const;
+  Status commit(Prepared& prepared);
   Result<Receipt> receipt(uint64_t seq) const;
 };
 
@@ -96,12 +144,13 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
   auto impl =
       std::make_unique<Impl>(std::move(store), std::move(log_key), std::move(note_key), clock);
 
+  std::string market;
   if (impl->store.size() > 0) {
     auto bytes = TRY(impl->store.leaf(0));
     auto leaf = TRY(decode_leaf(bytes));
     auto signed_entry = TRY(SignedEntry::decode(leaf.envelope));
     auto genesis = TRY(authenticate(std::move(signed_entry)));
-    impl->market = to_hex(ByteView(genesis.payload_hash()));
+    market = to_hex(ByteView(genesis.payload_hash()));
   }
 
   if (impl->store.checkpoint().empty()) {
@@ -114,6 +163,7 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
     TRY(impl->store.append_batch(nothing));
   }
   TRY(open_checkpoint(impl->store.checkpoint(), impl->note_key));
+  impl->tip = impl->tip_of_store(std::move(market));
 
   std::unique_ptr<Sequencer> sequencer(new Sequencer(std::move(impl)));
   sequencer->impl_->thread = std::thread([state = sequencer->impl_.get()] { state->run(); });
@@ -122,10 +172,10 @@ Result<std::unique_ptr<Sequencer>> Sequencer::start(LedgerStore store, SigningKe
 
 Sequencer::~Sequencer() {
   {
-    std::lock_guard lock(impl_->queue_mutex);
+    std::lock_guard lock(impl_->mutex);
     impl_->stopping = true;
   }
-  impl_->queue_changed.notify_all();
+  impl_->changed.notify_all();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
@@ -141,187 +191,245 @@ std::future<Result<uint64_t>> Sequencer::submit(AuthenticEntry entry) {
     return refused.get_future();
   };
   // The search in the index is done here, by the caller's thread.
-  auto before = impl_->store.ask_nonce(entry.author(), entry.nonce());
+  auto key = nonce_key(entry.author(), entry.nonce());
+  auto before = impl_->store.ask_nonce(key);
   if (!before) return answered(before.error());
-  std::future<Result<uint64_t>> answer;
+  Waiting one{.envelope = {},
+              .envelope_hash = entry.envelope_hash(),
+              .payload_hash = entry.payload_hash(),
+              .market = entry.market(),
+              .key = key,
+              .before = *before,
+              .answer = {}};
+  one.envelope = std::move(entry).take_envelope();
+  auto answer = one.answer.get_future();
+  bool wake = false;
   {
-    std::lock_guard lock(impl_->queue_mutex);
+    std::lock_guard lock(impl_->mutex);
     if (impl_->failed) return answered(broken());
-    if (impl_->stopping || impl_->queue.size() >= kMaxQueue) {
+    if (impl_->stopping || impl_->waiting >= kMaxQueue) {
       return answered(Error(Code::kTryAgain, "expected room in the ledger's queue"));
     }
-    impl_->queue.push_back({std::move(entry), *before, {}});
-    answer = impl_->queue.back().answer.get_future();
+    impl_->place(std::move(one));
+    wake = impl_->waiting >= impl_->wake_at;
   }
-  impl_->queue_changed.notify_one();
+  if (wake) impl_->changed.notify_one();
   return answer;
 }
 
-// Takes what queued up during the last commit; there is no timer.
+// ---- places, under the mutex
+
+Tip Sequencer::Impl::tip_of_store(std::string market) const {
+  return {*store.snapshot().tree, store.last_leaf(), store.last_time(), std::move(market)};
+}
+
+// The leaf of a place that is prepared or being committed.
+ByteView Sequencer::Impl::prepared_leaf(uint64_t seq) const {
+  auto in = [&](const Prepared& one) {
+    return seq >= one.batch.old_size && seq < one.batch.old_size + one.batch.entries.size();
+  };
+  if (committing && in(*committing)) {
+    return committing->batch.entries[seq - committing->batch.old_size].leaf;
+  }
+  for (const auto& one : prepared) {
+    if (in(one)) return one.batch.entries[seq - one.batch.old_size].leaf;
+  }
+  return {};
+}
+
+Prepared& Sequencer::Impl::open_batch() {
+  if (!prepared.empty() && !prepared.back().full()) return prepared.back();
+  if (!prepared.empty()) close(prepared.back());
+  Prepared next;
+  next.batch.old_size = tip.tree.size();
+  next.batch.old_root = tip.tree.root();
+  next.batch.time = tip.time = std::clamp<TimeMs>(clock.now(), tip.time, kMaxJsonInteger);
+  prepared.push_back(std::move(next));
+  return prepared.back();
+}
+
+// Nothing more is added to it: the tip is its end.
+void Sequencer::Impl::close(Prepared& one) const {
+  one.batch.new_size = tip.tree.size();
+  one.batch.new_root = tip.tree.root();
+}
+
+void Sequencer::Impl::place(Waiting one) {
+  auto before = earlier(one);
+  if (!before || *before) {
+    one.answer.set_value(before ? Result<uint64_t>(**before) : Result<uint64_t>(before.error()));
+    return;
+  }
+  uint64_t seq = tip.tree.size();
+  if (auto there = pending.find(one.key); there != pending.end()) {
+    if (!carries(prepared_leaf(there->second), one.envelope)) return one.answer.set_value(taken());
+    open_batch().placed.push_back({there->second, std::move(one)});
+    ++waiting;
+    return;
+  }
+  auto belongs = belongs_here(one.market, seq);
+  if (!belongs) return one.answer.set_value(belongs.error());
+  auto& into = open_batch();
+  auto leaf =
+      encode_leaf({.seq = seq, .prev = tip.last_leaf, .time = into.batch.time}, one.envelope);
+  tip.last_leaf = leaf_hash(leaf);
+  std::vector<FilledTile> filled;  // the store fills its own
+  tip.tree.append(tip.last_leaf, filled);
+  if (seq == 0) tip.market = to_hex(ByteView(one.payload_hash));
+  into.bytes += leaf.size();
+  pending.emplace(one.key, seq);
+  into.batch.entries.emplace_back(std::move(leaf), one.key);
+  into.placed.push_back({seq, std::move(one)});
+  ++waiting;
+}
+
+// ---- the sequencer thread
+
+// What has come together during the last commit. There is no timer; only that those who
+// waited for that commit and send again at once come into this batch together, and not each
+// after another's fsync: for as many as there were last time it waits an eighth of a commit.
+std::shared_ptr<Prepared> Sequencer::Impl::next() {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return stopping || !prepared.empty(); });
+  if (prepared.empty()) return nullptr;
+  wake_at = std::max(last_batches[0], last_batches[1]);
+  changed.wait_for(lock, last_commit / 8,
+                   [&] { return stopping || waiting >= wake_at || prepared.size() > 1; });
+  wake_at = 1;
+  if (prepared.size() == 1) close(prepared.front());
+  auto taken = std::make_shared<Prepared>(std::move(prepared.front()));
+  prepared.pop_front();
+  waiting -= taken->placed.size();
+  last_batches = {taken->placed.size(), last_batches[0]};
+  committing = taken;
+  return taken;
+}
+
 void Sequencer::Impl::run() {
-  while (true) {
-    std::vector<Waiting> waiting;
-    {
-      std::unique_lock lock(queue_mutex);
-      queue_changed.wait(lock, [&] { return stopping || !queue.empty(); });
-      if (queue.empty()) return;
-      size_t count = 0;
-      size_t bytes = 0;
-      while (count < queue.size() && count < kMaxBatchEntries && bytes < kMaxBatchBytes) {
-        bytes += queue[count].entry.envelope_bytes().size();
-        ++count;
+  while (auto taken = next()) {
+    auto start = SteadyClock::now();
+    auto committed = commit(*taken);
+    last_commit = SteadyClock::now() - start;
+    finish(taken, std::move(committed));
+    if (failed) return;
+  }
+}
+
+// Only "nothing was written" leaves us where we were, and what was prepared behind it is
+// prepared anew. Another writer, or a batch that does not add up, is as final as an unknown
+// outcome.
+void Sequencer::Impl::finish(const std::shared_ptr<Prepared>& done, Status committed) {
+  if (!committed && committed.error().code() != Code::kTryAgain) {
+    return fail(std::move(done->placed));
+  }
+  {
+    std::lock_guard lock(mutex);
+    committing.reset();
+    trouble.reset();
+    if (!committed) trouble = committed.error();
+    if (committed) {
+      for (const auto& entry : done->batch.entries) pending.erase(entry.key);
+    } else {
+      auto behind = std::exchange(prepared, {});
+      pending.clear();
+      waiting = 0;
+      tip = tip_of_store(done->batch.old_size == 0 ? "" : tip.market);
+      for (auto& one : behind) {
+        for (auto& entry : one.placed) place(std::move(entry.waiting));
       }
-      auto end = queue.begin() + static_cast<std::ptrdiff_t>(count);
-      waiting.assign(std::make_move_iterator(queue.begin()), std::make_move_iterator(end));
-      queue.erase(queue.begin(), end);
     }
-    sequence(std::move(waiting));
+  }
+  if (committed && !done->batch.entries.empty()) ++batches;
+  for (auto& one : done->placed) {
+    one.waiting.answer.set_value(committed ? Result<uint64_t>(one.seq)
+                                           : Result<uint64_t>(committed.error()));
   }
 }
 
 // After an ambiguous write: nobody learns anything any more, until a reopening has
 // found out what is on disk.
-void Sequencer::Impl::fail(std::vector<Placed> placed) {
-  std::vector<Waiting> rest;
+void Sequencer::Impl::fail(std::deque<Placed> placed) {
+  std::deque<Prepared> rest;
   {
-    std::lock_guard lock(queue_mutex);
+    std::lock_guard lock(mutex);
     failed = true;
     trouble = broken();
-    rest = std::exchange(queue, {});
+    committing.reset();
+    rest = std::exchange(prepared, {});
+    waiting = 0;
   }
   for (auto& one : placed) one.waiting.answer.set_value(broken());
-  for (auto& one : rest) one.answer.set_value(broken());
+  for (auto& batch : rest) {
+    for (auto& one : batch.placed) one.waiting.answer.set_value(broken());
+  }
 }
 
 // The place of the same entry, appended before; kConflict when another has its nonce.
 Result<std::optional<uint64_t>> Sequencer::Impl::earlier(const Waiting& one) const {
-  auto seq = TRY(store.ask_nonce_again(one.entry.author(), one.entry.nonce(), one.before));
+  auto seq = TRY(store.ask_nonce_again(one.key, one.before));
   if (!seq) return seq;
   auto leaf = TRY(store.leaf(*seq));
-  if (!carries(leaf, one.entry)) return taken();
+  if (!carries(leaf, one.envelope)) return taken();
   return seq;
 }
 
-Status Sequencer::Impl::belongs_here(const AuthenticEntry& entry, uint64_t seq) const {
-  if (seq == 0 && !entry.market().empty()) {
+Status Sequencer::Impl::belongs_here(const std::string& market, uint64_t seq) const {
+  if (seq == 0 && !market.empty()) {
     return Error(Code::kRefused, "expected a genesis, which names no market, as the first entry");
   }
-  if (seq != 0 && entry.market() != market) {
+  if (seq != 0 && market != tip.market) {
     return Error(Code::kRefused, "expected an entry for the market of this ledger");
   }
   return Done{};
 }
 
-// One batch: places, self-check, signature, commit, answers; in this order.
-void Sequencer::Impl::sequence(std::vector<Waiting> waiting) {
-  Batch batch{.old_size = store.size(), .old_root = store.root(), .entries = {}, .checkpoint = {}};
-  batch.time = std::clamp<TimeMs>(clock.now(), store.last_time(), kMaxJsonInteger);
-  Digest prev = store.last_leaf();
-  TileTree tree = *store.snapshot().tree;
-  std::vector<FilledTile> filled;
-  std::map<Key, size_t> places;  // of this batch
-  std::vector<Placed> placed;
-
-  for (auto& one : waiting) {
-    auto before = earlier(one);
-    if (!before || *before) {
-      one.answer.set_value(before ? Result<uint64_t>(**before) : Result<uint64_t>(before.error()));
-      continue;
-    }
-    auto [place, is_new] =
-        places.try_emplace(Key(one.entry.author(), one.entry.nonce()), batch.entries.size());
-    if (!is_new) {
-      if (!carries(batch.entries[place->second].leaf, one.entry)) {
-        one.answer.set_value(taken());
-      } else {
-        placed.push_back({batch.old_size + place->second, std::move(one)});
-      }
-      continue;
-    }
-    uint64_t seq = batch.old_size + batch.entries.size();
-    auto belongs = belongs_here(one.entry, seq);
-    if (!belongs) {
-      places.erase(place);
-      one.answer.set_value(belongs.error());
-      continue;
-    }
-    auto leaf = encode_leaf(
-        {.seq = seq, .prev = prev, .time = batch.time, .envelope = one.entry.envelope_bytes()});
-    prev = leaf_hash(leaf);
-    tree.append(prev, filled);
-    if (seq == 0) market = to_hex(ByteView(one.entry.payload_hash()));
-    batch.entries.push_back({std::move(leaf), one.entry.author(), one.entry.nonce()});
-    placed.push_back({seq, std::move(one)});
-  }
-  if (batch.entries.empty()) return;
-
-  batch.new_size = tree.size();
-  batch.new_root = tree.root();
-  auto committed = commit(batch, placed);
-  {
-    std::lock_guard lock(queue_mutex);
-    trouble.reset();
-    if (!committed) trouble = committed.error();
-  }
-  if (!committed) {
-    if (batch.old_size == 0) market.clear();
-    // Only "nothing was written" leaves us where we were. Another writer, or a batch
-    // that does not add up, is as final as an unknown outcome.
-    if (committed.error().code() != Code::kTryAgain) return fail(std::move(placed));
-    for (auto& one : placed) one.waiting.answer.set_value(committed.error());
-    return;
-  }
-  ++batches;
-  for (auto& one : placed) one.waiting.answer.set_value(one.seq);
-}
-
-// The bytes about to be written, made and hashed once more, must extend the tree we
-// signed last: one flipped bit would otherwise be signed for ever.
-Status Sequencer::Impl::self_check(const Batch& batch, const std::vector<Placed>& placed) const {
-  auto before = store.snapshot();
-  TileTree rebuilt = *before.tree;
-  std::vector<FilledTile> filled;
+// The bytes about to be written, compared and hashed once more by the store, must extend the
+// tree we signed last: one flipped bit would otherwise be signed for ever.
+Status Sequencer::Impl::self_check(const Prepared& prepared_batch,
+                                   const Extension& extension) const {
+  const Batch& batch = prepared_batch.batch;
   Digest prev = store.last_leaf();
   uint64_t seq = batch.old_size;
-  for (const auto& one : placed) {
+  for (const auto& one : prepared_batch.placed) {
     if (one.seq < seq) continue;  // the same entry twice
-    const auto& entry = one.waiting.entry;
+    const auto& envelope = one.waiting.envelope;
     const Bytes& leaf = batch.entries[seq - batch.old_size].leaf;
     // What was verified is what is written: its author's signature holds for these bytes.
-    bool same =
-        sha256(entry.envelope_bytes()) == entry.envelope_hash() &&
-        leaf ==
-            encode_leaf(
-                {.seq = seq, .prev = prev, .time = batch.time, .envelope = entry.envelope_bytes()});
+    bool same = sha256(envelope) == one.waiting.envelope_hash &&
+                is_leaf_of(leaf, {seq, prev, batch.time}, envelope);
     if (!same) return Error(Code::kBroken, "self-check: expected the next link of the chain");
-    prev = leaf_hash(leaf);
-    rebuilt.append(prev, filled);
+    prev = extension.leaf_hashes()[seq - batch.old_size];
     ++seq;
   }
-  if (batch.time < store.last_time() || seq != batch.new_size || rebuilt.root() != batch.new_root ||
-      rebuilt.size() != batch.new_size) {
+  if (batch.time < store.last_time() || seq != batch.new_size ||
+      extension.root() != batch.new_root || extension.tree().size() != batch.new_size) {
     return Error(Code::kBroken, "self-check: expected the same tree twice");
   }
   if (batch.old_size == 0) return Done{};
   FetchTile fetch = [&](uint8_t level, uint64_t index) -> Result<SharedTile> {
-    for (const auto& one : filled) {
+    for (const auto& one : extension.filled()) {
       if (one.level == level && one.index == index) return one.tile;
     }
     return store.full_tile(level, index);
   };
-  auto proof = TRY(TileProver(rebuilt, fetch).consistency(batch.old_size, batch.new_size));
+  auto proof = TRY(TileProver(extension.tree(), fetch).consistency(batch.old_size, batch.new_size));
   return verify_consistency(batch.old_size, batch.new_size, proof, batch.old_root, batch.new_root);
 }
 
-Status Sequencer::Impl::commit(Batch& batch, const std::vector<Placed>& placed) {
-  auto checked = self_check(batch, placed);
+// One batch: self-check, signature, commit; in this order.
+Status Sequencer::Impl::commit(Prepared& taken) {
+  Batch& batch = taken.batch;
+  if (batch.entries.empty()) return Done{};  // all of them were in the batch before
+  auto extension = store.extend(batch);
+  if (!extension) return Error(Code::kBroken, extension.error().expected());
+  auto checked = self_check(taken, *extension);
   if (!checked) return Error(Code::kBroken, checked.error().expected());
   batch.checkpoint =
       sign_checkpoint({.origin = note_key.name(), .size = batch.new_size, .root = batch.new_root},
                       note_key, log_key);
   // A crash here: the checkpoint is signed but nobody has seen it, and the next start
   // signs another over what is then on disk.
-  return store.append_batch(batch);
+  return store.append_batch(batch, std::move(*extension));
 }
 
 Result<Receipt> Sequencer::Impl::receipt(uint64_t seq) const {
@@ -356,7 +464,7 @@ Result<Bytes> Sequencer::tile(const TilePath& path) const {
 }
 
 Status Sequencer::health() const {
-  std::lock_guard lock(impl_->queue_mutex);
+  std::lock_guard lock(impl_->mutex);
   if (impl_->trouble) return *impl_->trouble;
   return Done{};
 }

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kIndexApplicationId = 0x534f554e;  // "SOUN"
 constexpr size_t kPageLeaves = 4096;
+constexpr uint64_t kSmallFilter = 1'000'000;  // keys; 1.5 MB
+constexpr uint64_t kRebuildKeys = 4'000'000;  // 100 MB of memory
 // Entries that may have to be read again after a crash. Keys are scattered: a write of few of
 // them rewrites a page for each.
 constexpr size_t kWriteAfter = 16384;
@@ -27,9 +29,9 @@ INSERT INTO mark VALUES(1, 0, zeroblob(32));
 
 // A leaf that is no entry has no nonce: it cannot be asked for either.
 std::optional<NonceKey> key_of_leaf(ByteView bytes) {
-  auto leaf = decode_leaf(bytes);
+  auto leaf = read_leaf(bytes);
   if (!leaf) return std::nullopt;
-  auto entry = SignedEntry::decode(leaf->envelope);
+  auto entry = SignedEntry::decode(std::move(*leaf));
   if (!entry) return std::nullopt;
   return nonce_key(entry->claimed_author(), entry->nonce());
 }
@@ -60,7 +62,7 @@ struct NonceIndex::File {
   std::mutex read_mutex;
   Connection reader;
   Statement lookup;
-  // Set once in open().
+  // Owned by the index's thread after open().
   uint64_t size = 0;
   Digest last_leaf{};
 
@@ -155,19 +157,26 @@ Result<std::unique_ptr<NonceIndex>> NonceIndex::open(std::string path,
     auto last = ledger.leaves(file.size - 1, 1);
     return last && last->size() == 1 && leaf_hash(last->front()) == file.last_leaf;
   };
+  // In large pieces: each is sorted, so that one writes a page of the file once.
   auto catch_up = [&](File& file) -> Status {
     while (file.size < ledger.size) {
-      auto leaves =
-          TRY(ledger.leaves(file.size, std::min<uint64_t>(kPageLeaves, ledger.size - file.size)));
-      if (leaves.empty()) return Error(Code::kBroken, "nonce index: expected the ledger's leaves");
       std::vector<std::pair<NonceKey, uint64_t>> keys;
-      for (size_t i = 0; i < leaves.size(); ++i) {
-        if (auto key = key_of_leaf(leaves[i])) keys.emplace_back(*key, file.size + i);
+      uint64_t end = std::min(ledger.size, file.size + kRebuildKeys);
+      uint64_t at = file.size;
+      Digest last{};
+      while (at < end) {
+        auto leaves = TRY(ledger.leaves(at, std::min<uint64_t>(kPageLeaves, end - at)));
+        if (leaves.empty())
+          return Error(Code::kBroken, "nonce index: expected the ledger's leaves");
+        for (size_t i = 0; i < leaves.size(); ++i) {
+          if (auto key = key_of_leaf(leaves[i])) keys.emplace_back(*key, at + i);
+        }
+        last = leaf_hash(leaves.back());
+        at += leaves.size();
       }
       std::sort(keys.begin(), keys.end());
-      auto last = leaf_hash(leaves.back());
-      TRY(file.write(keys, file.size + leaves.size(), last));
-      file.size += leaves.size();
+      TRY(file.write(keys, at, last));
+      file.size = at;
       file.last_leaf = last;
     }
     return Done{};
@@ -213,12 +222,14 @@ Result<NonceIndex::Found> NonceIndex::find(const NonceKey& key) const {
   {
     std::lock_guard lock(mutex_);
     found.generation = generation_;
+    found.added = added_;
     for (const Keys* keys : {&recent_, &writing_, &previous_}) {
       auto it = keys->find(key);
       if (it == keys->end()) continue;
       found.seq = it->second;
       return found;
     }
+    if (filter_ && !filter_->may_have(key)) return found;
   }
   std::lock_guard lock(file_->read_mutex);
   auto& row = file_->lookup.restart();
@@ -231,8 +242,9 @@ Result<NonceIndex::Found> NonceIndex::find(const NonceKey& key) const {
 
 // A key added after `generation` was read is forgotten by memory two writes later at
 // the earliest.
-Result<std::optional<uint64_t>> NonceIndex::find_since(const NonceKey& key,
-                                                       uint64_t generation) const {
+Result<std::optional<uint64_t>> NonceIndex::find_since(const NonceKey& key, uint64_t generation,
+                                                       uint64_t added) const {
+  if (added_ == added) return std::optional<uint64_t>();
   {
     std::lock_guard lock(mutex_);
     for (const Keys* keys : {&recent_, &writing_, &previous_}) {
@@ -250,6 +262,7 @@ void NonceIndex::add(uint64_t first, const std::vector<NonceKey>& keys, const Di
   {
     std::lock_guard lock(mutex_);
     for (size_t i = 0; i < keys.size(); ++i) recent_.try_emplace(keys[i], first + i);
+    added_ += keys.size();
     size_ = first + keys.size();
     last_leaf_ = last_leaf;
     enough = recent_.size() >= kWriteAfter;
@@ -257,10 +270,38 @@ void NonceIndex::add(uint64_t first, const std::vector<NonceKey>& keys, const Di
   if (enough) changed_.notify_one();
 }
 
+// From the file, by the index's own thread, which alone writes it. Until it is there, and when
+// the file does not read, every question goes to the file.
+void NonceIndex::read_filter() {
+  {
+    std::lock_guard lock(mutex_);
+    filter_.reset();
+  }
+  KeyFilter filter(std::max<uint64_t>(kSmallFilter, file_->size + file_->size / 2));
+  auto rows = file_->connection.prepare("SELECT key FROM nonce");
+  if (!rows) return;
+  uint64_t read = 0;
+  while (true) {
+    auto step = rows->step();
+    if (!step) return;
+    if (*step == Statement::Step::kDone) break;
+    auto key = fixed<16>(rows->blob(0));
+    if (!key) return;
+    filter.add(*key);
+    if (++read % 65'536 == 0) {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return;
+    }
+  }
+  std::lock_guard lock(mutex_);
+  filter_.emplace(std::move(filter));
+}
+
 // Writes whenever enough has come together, and at the end. A failure leaves the keys in
 // memory and the file behind: the next opening reads the ledger again.
 void NonceIndex::run() {
   bool failed = false;
+  read_filter();
   while (true) {
     std::vector<std::pair<NonceKey, uint64_t>> keys;
     uint64_t to = 0;
@@ -276,13 +317,22 @@ void NonceIndex::run() {
     }
     std::sort(keys.begin(), keys.end());
     failed = !file_->write(keys, to, last);
-    std::lock_guard lock(mutex_);
-    if (failed) {
-      recent_.merge(writing_);
-      continue;
+    bool outgrown = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (failed) {
+        recent_.merge(writing_);
+        continue;
+      }
+      for (const auto& [key, seq] : keys) {
+        if (filter_) filter_->add(key);
+      }
+      previous_ = std::exchange(writing_, {});
+      ++generation_;
+      file_->size = to;
+      outgrown = filter_ && filter_->full();
     }
-    previous_ = std::exchange(writing_, {});
-    ++generation_;
+    if (outgrown) read_filter();
   }
 }
 

@@ -2,6 +2,7 @@
 // behind it and rebuilt from it whenever it is missing or does not fit.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -12,13 +13,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "ledger/base/named.h"
+#include "ledger/store/key_filter.h"
+#include "ledger/store/store.h"
 
 namespace souk::ledger {
-
-// The first 16 bytes of SHA-256(author || nonce).
-using NonceKey = std::array<uint8_t, 16>;
-NonceKey nonce_key(const PublicKey& author, std::string_view nonce);
 
 // The ledger that it indexes: at most `max` leaves from `from` on.
 struct IndexedLedger {
@@ -40,10 +38,12 @@ class NonceIndex {
   struct Found {
     std::optional<uint64_t> seq;
     uint64_t generation = 0;  // for find_since
+    uint64_t added = 0;       // likewise
   };
   Result<Found> find(const NonceKey& key) const;
   // What was added since `find` answered none; from memory unless that is long ago.
-  Result<std::optional<uint64_t>> find_since(const NonceKey& key, uint64_t generation) const;
+  Result<std::optional<uint64_t>> find_since(const NonceKey& key, uint64_t generation,
+                                             uint64_t added) const;
   // Entries [first, first + keys.size()), which are durable. `last_leaf` is the leaf hash
   // of the last.
   void add(uint64_t first, const std::vector<NonceKey>& keys, const Digest& last_leaf);
@@ -57,16 +57,19 @@ class NonceIndex {
 
   explicit NonceIndex(std::unique_ptr<File> file);
   void run();
+  void read_filter();
 
   std::unique_ptr<File> file_;
   std::thread thread_;
 
+  std::atomic<uint64_t> added_ = 0;  // keys, since the start
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_.
-  Keys recent_;    // not in the file yet
-  Keys writing_;   // on their way
-  Keys previous_;  // in the file, kept for find_since
+  Keys recent_;                      // not in the file yet
+  Keys writing_;                     // on their way
+  Keys previous_;                    // in the file, kept for find_since
+  std::optional<KeyFilter> filter_;  // over previous_ and all that is in the file, once it is read
   uint64_t generation_ = 0;
   uint64_t size_ = 0;
   Digest last_leaf_{};

@@ -112,7 +112,8 @@ struct LedgerStore::Impl {
   Result<SharedTile> tile(uint8_t level, uint64_t index) const;
   Result<NonceIndex*> index() const;
   Result<Bytes> bundle(const TileTree& tree, const TilePath& at) const;
-  Result<Head> next_head(const Batch& batch, std::vector<FilledTile>& filled) const;
+  Result<Head> next_head(const Batch& batch, const TileTree& tree, const Digest& root,
+                         const Digest& last_leaf) const;
   Error commit_had_no_room();
   Status reopen();
   int write(const Batch& batch, const Head& next, const std::vector<FilledTile>& filled);
@@ -252,24 +253,22 @@ Result<std::vector<Bytes>> LedgerStore::leaves(uint64_t from, size_t max) const 
 
 Result<std::optional<uint64_t>> LedgerStore::find_nonce(const PublicKey& author,
                                                         const std::string& nonce) const {
-  auto asked = TRY(ask_nonce(author, nonce));
+  auto asked = TRY(ask_nonce(nonce_key(author, nonce)));
   return asked.seq;
 }
 
-Result<NonceAnswer> LedgerStore::ask_nonce(const PublicKey& author,
-                                           const std::string& nonce) const {
+Result<NonceAnswer> LedgerStore::ask_nonce(const NonceKey& key) const {
   TRY(impl_->certain());
   auto* index = TRY(impl_->index());
-  auto found = TRY(index->find(nonce_key(author, nonce)));
-  return NonceAnswer{.seq = found.seq, .generation = found.generation};
+  auto found = TRY(index->find(key));
+  return NonceAnswer{.seq = found.seq, .generation = found.generation, .added = found.added};
 }
 
-Result<std::optional<uint64_t>> LedgerStore::ask_nonce_again(const PublicKey& author,
-                                                             const std::string& nonce,
+Result<std::optional<uint64_t>> LedgerStore::ask_nonce_again(const NonceKey& key,
                                                              const NonceAnswer& before) const {
   if (before.seq) return before.seq;
   auto* index = TRY(impl_->index());
-  return index->find_since(nonce_key(author, nonce), before.generation);
+  return index->find_since(key, before.generation, before.added);
 }
 
 Result<std::vector<Digest>> LedgerStore::leaf_hashes(uint64_t from, uint64_t count) const {
@@ -367,31 +366,42 @@ Status LedgerStore::bind_log_key(const std::string& vkey) {
   return Done{};
 }
 
-// What the head must be after the batch, from the batch's own bytes.
-Result<Head> LedgerStore::Impl::next_head(const Batch& batch,
-                                          std::vector<FilledTile>& filled) const {
-  Head next = head;  // the append thread is the only writer
-  if (batch.old_size != next.tree->size() || batch.old_root != next.root) {
+Result<Extension> LedgerStore::extend(const Batch& batch) const {
+  Head head = impl_->current();
+  if (batch.old_size != head.tree->size() || batch.old_root != head.root) {
     return Error(Code::kConflict, "expected a batch for the head as it is");
   }
-  TileTree tree = *next.tree;
+  Extension out;
+  TileTree tree = *head.tree;
+  out.last_leaf_ = head.last_leaf;
   for (const auto& entry : batch.entries) {
     if (entry.leaf.size() > 65535)
       return Error(Code::kMalformed, "batch: expected leaves of at most 65535 bytes");
-    next.last_leaf = leaf_hash(entry.leaf);
-    tree.append(next.last_leaf, filled);
+    out.last_leaf_ = leaf_hash(entry.leaf);
+    out.leaf_hashes_.push_back(out.last_leaf_);
+    tree.append(out.last_leaf_, out.filled_);
   }
-  next.root = tree.root();
+  out.root_ = tree.root();
+  out.old_size_ = batch.old_size;
+  out.tree_ = std::make_shared<const TileTree>(std::move(tree));
+  return out;
+}
+
+// What the head must be after the batch.
+Result<Head> LedgerStore::Impl::next_head(const Batch& batch, const TileTree& tree,
+                                          const Digest& root, const Digest& last_leaf) const {
+  Head next = head;  // the append thread is the only writer
+  next.root = root;
+  next.last_leaf = last_leaf;
   next.time = batch.entries.empty() ? next.time : batch.time;
   next.checkpoint = batch.checkpoint;
   auto note = TRY(parse_note(batch.checkpoint));
   auto checkpoint = TRY(parse_checkpoint(note.text));
-  if (batch.new_size != tree.size() || batch.new_root != next.root ||
+  if (batch.new_size != tree.size() || batch.new_root != root ||
       checkpoint.size != batch.new_size || checkpoint.root != batch.new_root ||
       next.time < head.time) {
     return Error(Code::kMalformed, "batch: expected its leaves to add up to its checkpoint");
   }
-  next.tree = std::make_shared<const TileTree>(std::move(tree));
   return next;
 }
 
@@ -465,10 +475,21 @@ Status LedgerStore::recover() {
 
 Status LedgerStore::append_batch(const Batch& batch) {
   TRY(impl_->certain());
+  auto extension = TRY(extend(batch));
+  return append_batch(batch, std::move(extension));
+}
+
+Status LedgerStore::append_batch(const Batch& batch, Extension extension) {
+  TRY(impl_->certain());
   TRY(recover());
   auto& connection = impl_->writer.connection;
-  std::vector<FilledTile> filled;
-  auto next = TRY(impl_->next_head(batch, filled));
+  if (extension.old_size_ != size() || extension.old_size_ != batch.old_size ||
+      extension.leaf_hashes_.size() != batch.entries.size()) {
+    return Error(Code::kConflict, "expected a batch for the head as it is");
+  }
+  auto next = TRY(impl_->next_head(batch, *extension.tree_, extension.root_, extension.last_leaf_));
+  next.tree = extension.tree_;
+  auto& filled = extension.filled_;
 
   // A crash anywhere before COMMIT returns: SQLite's log has no commit frame, or has
   // one that nobody was told of. Both are whole ledgers.
@@ -495,7 +516,8 @@ Status LedgerStore::append_batch(const Batch& batch) {
   }
   if (!batch.entries.empty()) {
     std::vector<NonceKey> keys;
-    for (const auto& entry : batch.entries) keys.push_back(nonce_key(entry.author, entry.nonce));
+    keys.reserve(batch.entries.size());
+    for (const auto& entry : batch.entries) keys.push_back(entry.key);
     (*index)->add(batch.old_size, keys, next.last_leaf);
   }
   for (auto& one : filled) impl_->cache.put(one.level, one.index, std::move(one.tile));

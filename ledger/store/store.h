@@ -2,11 +2,13 @@
 // ledger/SPEC.md, "Store".
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ledger/base/bytes.h"
@@ -17,10 +19,17 @@
 
 namespace souk::ledger {
 
+// What an author's nonce is indexed by: the first 16 bytes of SHA-256(author || nonce).
+using NonceKey = std::array<uint8_t, 16>;
+NonceKey nonce_key(const PublicKey& author, std::string_view nonce);
+
 struct NewEntry {
+  NewEntry(Bytes bytes, const NonceKey& nonce) : leaf(std::move(bytes)), key(nonce) {}
+  NewEntry(Bytes bytes, const PublicKey& author, std::string_view nonce)
+      : NewEntry(std::move(bytes), nonce_key(author, nonce)) {}
+
   Bytes leaf;
-  PublicKey author;
-  std::string nonce;
+  NonceKey key;
 };
 
 // What one transaction adds. It applies to the head it names and to no other.
@@ -40,10 +49,30 @@ struct Snapshot {
   std::string checkpoint;  // empty before the first
 };
 
+// What the leaves of a batch make of the ledger, hashed by the store itself from the bytes
+// that it will write. Only the store makes one.
+class Extension {
+ public:
+  const TileTree& tree() const { return *tree_; }
+  const std::vector<FilledTile>& filled() const { return filled_; }
+  const Digest& root() const { return root_; }
+  const std::vector<Digest>& leaf_hashes() const { return leaf_hashes_; }
+
+ private:
+  friend class LedgerStore;
+  std::shared_ptr<const TileTree> tree_;
+  std::vector<FilledTile> filled_;
+  Digest root_{};
+  Digest last_leaf_{};
+  std::vector<Digest> leaf_hashes_;
+  uint64_t old_size_ = 0;
+};
+
 // What find_nonce knew when it was asked.
 struct NonceAnswer {
   std::optional<uint64_t> seq;
   uint64_t generation = 0;
+  uint64_t added = 0;
 };
 
 // One thread appends; any thread reads. Another process may read the file, and a
@@ -86,8 +115,8 @@ class LedgerStore {
                                              const std::string& nonce) const;
   // The same in two steps, the second for the append thread: what was appended since the
   // first is in memory.
-  Result<NonceAnswer> ask_nonce(const PublicKey& author, const std::string& nonce) const;
-  Result<std::optional<uint64_t>> ask_nonce_again(const PublicKey& author, const std::string& nonce,
+  Result<NonceAnswer> ask_nonce(const NonceKey& key) const;
+  Result<std::optional<uint64_t>> ask_nonce_again(const NonceKey& key,
                                                   const NonceAnswer& before) const;
 
   // kMalformed unless index < size <= the snapshot's, or 0 < old_size <= new_size <= it.
@@ -112,6 +141,10 @@ class LedgerStore {
   // but kBroken afterwards, and only open() finds out. A commit that had no room on the disk is
   // kTryAgain: reading goes on, and appending once recover() has found out.
   Status append_batch(const Batch& batch);
+  // The same in two steps, between which the append thread signs what the first has found.
+  // kConflict: the batch is not for the head as it is; kMalformed: a leaf is too long.
+  Result<Extension> extend(const Batch& batch) const;
+  Status append_batch(const Batch& batch, Extension extension);
   // Done where there is nothing to find out. After a commit that had no room: opens the file
   // again as every start does, and folds its log in. kTryAgain while there is no room for that;
   // kBroken when what is there is not what was there before that commit.
