@@ -191,6 +191,25 @@ TEST(JailedEvaluation, ABatchSaysWhatTheQuestionsSayOneByOne) {
   EXPECT_EQ(together[13].status, DecisionStatus::kLimit);
 }
 
+TEST(JailedEvaluation, WhatWasMadeReadySaysTheSame) {
+  auto nursery = start_lua_nursery().take();
+  const Json request = samples::sample_request(), dataset = samples::sample_dataset(),
+             ctx = samples::sample_context();
+  auto r = Checked::of("request", request).take(), d = Checked::of("dataset", dataset).take(),
+       c = Checked::of("ctx", ctx).take();
+  for (const char* source :
+       {"return {allow = request.epochs <= 20, price = dataset.rows}", "while true do end",
+        "return {allow = request.nothing}", "return {allow = ", "return {allow = true} -- \u202e",
+        "return function(request) return {allow = true, obligations = {max_steps = 5}} end"}) {
+    EXPECT_EQ(evaluate_jailed(*nursery, ReadyPolicy(source), *r, *d, *c),
+              evaluate_jailed(*nursery, source, request, dataset, ctx))
+        << source;
+  }
+  auto dies = Nursery::start([](std::string_view) -> std::string { _exit(0); }).take();
+  EXPECT_EQ(evaluate_jailed(*dies, ReadyPolicy("return {allow = true}"), *r, *d, *c).status,
+            DecisionStatus::kError);
+}
+
 TEST(JailedEvaluation, DeathAndHangNeverAllow) {
   auto dies = Nursery::start([](std::string_view) -> std::string { _exit(0); });
   ASSERT_TRUE(dies);
