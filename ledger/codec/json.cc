@@ -86,21 +86,13 @@ void write_string(std::string_view text, std::string& out) {
 enum class Numbers { kCanonical, kAnswer };
 
 void write(const Json& value, Numbers numbers, std::string& out) {
-  if (value.is_null()) {
-    out += "null";
-  } else if (auto* b = value.boolean()) {
-    out += *b ? "true" : "false";
+  // The frequent ones first.
+  if (auto* s = value.string()) {
+    write_string(*s, out);
   } else if (auto* i = value.integer()) {
     CHECK(*i <= kMaxJsonInteger && *i >= -kMaxJsonInteger);
-    out += std::to_string(*i);
-  } else if (auto* r = value.real()) {
-    CHECK(numbers == Numbers::kAnswer);
-    out += real_text(*r);
-  } else if (auto wide = value.natural()) {
-    CHECK(numbers == Numbers::kAnswer);
-    out += std::to_string(*wide);
-  } else if (auto* s = value.string()) {
-    write_string(*s, out);
+    char digits[20];
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, *i).ptr);
   } else if (auto* a = value.array()) {
     out.push_back('[');
     for (size_t n = 0; n < a->size(); ++n) {
@@ -120,6 +112,16 @@ void write(const Json& value, Numbers numbers, std::string& out) {
       write(member, numbers, out);
     }
     out.push_back('}');
+  } else if (auto* b = value.boolean()) {
+    out += *b ? "true" : "false";
+  } else if (auto* r = value.real()) {
+    CHECK(numbers == Numbers::kAnswer);
+    out += real_text(*r);
+  } else if (auto wide = value.natural()) {
+    CHECK(numbers == Numbers::kAnswer);
+    out += std::to_string(*wide);
+  } else {
+    out += "null";
   }
 }
 
@@ -416,6 +418,7 @@ std::optional<uint64_t> Json::natural() const {
 
 std::string canonical(const Json& value) {
   std::string out;
+  if (value.object() || value.array()) out.reserve(512);  // else it grows there in seven steps
   write(value, Numbers::kCanonical, out);
   return out;
 }

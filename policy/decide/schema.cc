@@ -165,7 +165,8 @@ Error wrong_value(const std::string& path, const SchemaField& field, const Json&
 // The table as a tree, so that a member is found among its block's few.
 struct Place {
   const SchemaField* field = nullptr;
-  std::vector<std::pair<std::string_view, const Place*>> members;
+  std::vector<std::pair<std::string_view, const Place*>> members;  // as the document has them
+  std::vector<std::pair<std::string_view, const Place*>> by_name;  // the same
   size_t required = 0;
 };
 
@@ -181,6 +182,10 @@ struct Tree {
       Place& place = places[block];
       place.members.emplace_back(field.path.substr(dot + 1), &places[field.path]);
       place.required += field.required();
+    }
+    for (auto& [path, place] : places) {
+      place.by_name = place.members;
+      std::sort(place.by_name.begin(), place.by_name.end());
     }
   }
 };
@@ -206,11 +211,12 @@ Status check_value(const Trail& trail, const Place& place, const Json& value);
 
 Status check_block(const Trail& trail, const Place& place, const Json& value) {
   size_t required = 0;
+  auto found = place.by_name.begin();
   for (const auto& [name, member] : *value.object()) {
     Trail inner{&trail, name, 0};
-    auto found = place.members.begin();
-    while (found != place.members.end() && found->first != name) ++found;
-    if (found == place.members.end()) {
+    // Both are in the order of their names.
+    while (found != place.by_name.end() && found->first < name) ++found;
+    if (found == place.by_name.end() || found->first != name) {
       const std::string path = inner.text();
       std::string meant = nearest_path(path);
       return Error(Code::kMalformed, path.substr(0, 200) + ": there is no such field" +

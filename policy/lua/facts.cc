@@ -1,9 +1,23 @@
 #include "policy/lua/facts.h"
 
 namespace souk::policy {
+namespace {
+
+// It and everything in it.
+size_t count_of(const Json& value) {
+  size_t count = 1;
+  if (auto* object = value.object()) {
+    for (const auto& [name, member] : *object) count += count_of(member);
+  } else if (auto* list = value.array()) {
+    for (const Json& item : *list) count += count_of(item);
+  }
+  return count;
+}
+
+}  // namespace
 
 Facts::Facts(std::string name, Json value) : name_(std::move(name)), value_(std::move(value)) {
-  nodes_.reserve(64);
+  nodes_.reserve(count_of(value_));
   nodes_.push_back(Node{&value_, 0, 0, 0, 0, {}, 0, false, false});
   for (uint32_t at = 0; at < nodes_.size(); ++at) {
     const Json* here = nodes_[at].value;
@@ -38,8 +52,15 @@ std::string Facts::path(uint32_t at) const {
   if (at == 0) return name_;
   const Node& node = nodes_[at];
   std::string out = path(node.parent);
-  return node.place > 0 ? out + "[" + std::to_string(node.place) + "]"
-                        : out + "." + std::string(node.name);
+  if (node.place > 0) {
+    out += '[';
+    out += std::to_string(node.place);
+    out += ']';
+  } else {
+    out += '.';
+    out += node.name;
+  }
+  return out;
 }
 
 }  // namespace souk::policy
