@@ -86,7 +86,6 @@ double rare_loss(const std::vector<StepLoss>& steps, double chance) {
     const auto& side = step.upper;
     double mass = step.infinite;
     size_t k = side.mass.size();
-    if (k == 0) return kInfinity;  // noise that is next to none has no grid
     while (k > 1 &&
            (mass + side.mass[k - 1]) * step.count * static_cast<double>(steps.size()) < chance)
       mass += side.mass[--k];
@@ -168,7 +167,7 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
     double too_wide = 0;
     auto loss = ComposedLoss::make(discretised(run, {grid, growth, highest}), grid, target,
                                    &too_wide, most_points);
-    if (!loss && most_points == kFewPoints && too_wide > 0) {
+    if (!loss && most_points == kFewPoints && too_wide > 0 && std::isfinite(too_wide)) {
       most_points = ComposedLoss::kMaxPoints;
       if (epsilon <= enough) continue;  // nothing hangs on it
       if (target.delta) {

@@ -6,6 +6,8 @@
 #include <limits>
 #include <numbers>
 
+#include "policy/privacy/binomial.h"
+
 namespace souk::policy {
 namespace {
 
@@ -84,34 +86,6 @@ std::vector<GaussianPart::Term> binomial_terms(uint32_t k, double q, double sign
   }
   for (auto& term : terms) term.weight /= total;
   return terms;
-}
-
-// Pr[Bin(n, q) >= k], accurate in both tails.
-double binomial_at_least(uint64_t n, double q, uint64_t k) {
-  if (k == 0) return 1;
-  if (k > n) return 0;
-  if (q == 1) return 1;
-  const auto count = static_cast<double>(n), mean = count * q;
-  auto log_mass = [&](double j) {
-    return std::lgamma(count + 1) - std::lgamma(j + 1) - std::lgamma(count - j + 1) +
-           j * std::log(q) + (count - j) * std::log1p(-q);
-  };
-  // Sums the tail that does not hold the mean, from its largest term outwards.
-  const double odds = q / (1 - q), start = static_cast<double>(k);
-  if (start > mean) {
-    double term = std::exp(log_mass(start)), sum = 0;
-    for (double j = start; j <= count && term > sum * 1e-18; ++j) {
-      sum += term;
-      term *= odds * (count - j) / (j + 1);
-    }
-    return std::min(1.0, sum);
-  }
-  double j = start - 1, term = std::exp(log_mass(j)), sum = 0;
-  for (; j >= 0 && term > sum * 1e-18; --j) {
-    sum += term;
-    term *= j / (odds * (count - j + 1));
-  }
-  return std::max(0.0, 1 - sum);
 }
 
 // E_Q[(P/Q - 1)^2] of a Gaussian mixture against N(0, sigma^2), capped.
@@ -335,7 +309,9 @@ LossPair dominating_pair(const Mechanism& mechanism, Adjacency adjacency, Direct
                            adjacency, direction);
     case Kind::kTruncatedGaussian: {
       // With probability t the rest of the batch already fills it: then the record, if drawn
-      // and kept, stands in the place of another (2508.15089, as a visible mixture).
+      // and kept, stands in the place of another (2508.15089, as a visible mixture). Which rows
+      // would be there without it is independent of how many were drawn, so one rate serves; a
+      // record in another's place, or in none's, is within the pair for two records.
       double n = static_cast<double>(mechanism.population),
              b = static_cast<double>(mechanism.batch);
       double t = binomial_at_least(mechanism.population - 1, mechanism.q, mechanism.batch);
@@ -344,8 +320,9 @@ LossPair dominating_pair(const Mechanism& mechanism, Adjacency adjacency, Direct
       double kept =
           binomial_at_least(mechanism.population, mechanism.q, mechanism.batch + 1) * b / t / n;
       if (!(kept > 0)) return whole;
-      LossPair full = gaussian_pair(0.5 * mechanism.scale, sampled(std::min(1.0, kept)),
-                                    Adjacency::kReplaceOne, direction);
+      LossPair full =
+          gaussian_pair(0.5 * mechanism.scale, sampled(std::min(1.0, kept * (1 + 1e-9))),
+                        Adjacency::kReplaceOne, direction);
       whole.gaussians[0].weight = 1 - t;
       whole.gaussians.push_back({t, full.gaussians[0].part});
       whole.spread =

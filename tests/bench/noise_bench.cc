@@ -50,7 +50,8 @@ void speed() {
     });
     const int limit = lanes == Lanes::kAvx512 ? 200 : lanes == Lanes::kAvx2 ? 60 : 0;
     std::printf("%-8s %7.1f M normals/s", name, rate);
-    std::printf(limit > 0 ? ", limit %d%s\n" : "\n", limit, rate < limit ? "  BELOW" : "");
+    if (limit > 0) std::printf(", limit %d%s", limit, rate < limit ? "  BELOW" : "");
+    std::printf("\n");
   }
   auto grid = *NoiseGrid::make(1.1, 1, 1e6);
   std::vector<int64_t> sums(1 << 16);

@@ -92,7 +92,7 @@ int measure(const Case& own, int rounds) {
   std::array<uint8_t, 32> key{};
   std::vector<double> without, with, ratios, noise;
   for (int round = -2; round < rounds; ++round) {
-    double seconds[2];
+    double seconds[2] = {};
     for (int turn = 0; turn < 2; ++turn) {
       const bool audit = (turn == 0) == (round % 2 == 0);  // neither is always the first
       const double start = cpu_seconds();
