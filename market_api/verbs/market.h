@@ -28,12 +28,12 @@ struct MarketConfig {
   std::string directory;              // created if missing
   std::string enclave_program;        // souk-enclave
   std::optional<PublicKey> treasury;  // needed when the market is new
-  // Asked when the market is new, can be made, and `treasury` is not set.
-  std::function<Result<PublicKey>()> ask_treasury = nullptr;
   std::string currency = "EUR";
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
   // existing one only the witnesses' addresses may differ from genesis.
   std::string witness_policy;
+  // Asked when the market is new, can be made, and `treasury` is not set.
+  std::function<Result<PublicKey>()> ask_treasury = nullptr;
   // Called once, from a thread of the market's, when the ledger has failed for good: whoever
   // runs the market ends it, and the next start finds out what is on the disk.
   std::function<void()> on_ledger_failed = nullptr;
