@@ -314,7 +314,7 @@ struct TrainingRun::State {
   }
 
   Status step() {
-    TRY(network->set_parameters(numbers));
+    TRY(network->set_parameters(numbers, workers));
     draw(steps_done);
     Keys own;
     if (has_dropout) own.dropout = &schedules[kDropout].derive("dropout", steps_done);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "trainer/engine/bf16.h"
+#include "trainer/engine/first_error.h"
 #include "trainer/engine/gemm.h"
 #include "trainer/engine/network_state.h"
 
@@ -32,16 +33,27 @@ const std::vector<LayerStrategy>& Network::strategies() const {
   return state_->strategies;
 }
 
-Status Network::set_parameters(std::span<const float> numbers) {
+Status Network::set_parameters(std::span<const float> numbers, Workers* helpers) {
   State& s = *state_;
   CHECK(numbers.size() == s.graph.numbers);
+  CHECK(!helpers || helpers->threads() <= s.workers.size());
   s.numbers = numbers;
   if (!s.standardized.empty()) s.standardize();
-  return at_the_door([&] {
-    for (size_t i = 1; i < s.graph.layers.size(); ++i) {
-      if (s.convolutions[i]) s.convolutions[i]->set_weights(s.stream, s.weights(s.graph.layers[i]));
-    }
-  });
+  auto set = [&](size_t index, unsigned worker) {
+    return at_the_door([&] {
+      if (!s.convolutions[index]) return;
+      s.convolutions[index]->set_weights(*s.workers[worker].stream,
+                                         s.weights(s.graph.layers[index]));
+    });
+  };
+  FirstError errors;
+  auto note = [&](size_t index, unsigned worker) { errors.note(set(index, worker)); };
+  if (helpers) {
+    helpers->run(s.graph.layers.size(), note);
+  } else {
+    for (size_t i = 0; i < s.graph.layers.size(); ++i) note(i, 0);
+  }
+  return errors.status();
 }
 
 void Network::State::standardize() {

@@ -54,8 +54,8 @@ class Network {
   uint32_t shard() const;
 
   // Between passes only: all numbers of the graph. The span must stay valid and unchanged until
-  // the next call.
-  Status set_parameters(std::span<const float> numbers);
+  // the next call. `helpers`, as many as the settings' workers at most, share the work if given.
+  Status set_parameters(std::span<const float> numbers, Workers* helpers = nullptr);
 
   // The calls below belong to one worker's pass: forward, backward, and for single examples
   // clipped_sum. Different workers may be in them at once.

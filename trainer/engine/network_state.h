@@ -83,7 +83,6 @@ struct Network::State {
   NetworkSettings settings;
   uint32_t small_rows = 1;
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream{engine};  // of set_parameters
   std::vector<LayerPlan> plans;
   std::vector<std::optional<Convolution>> convolutions;
   std::vector<std::optional<Scattering>> scatterings;
