@@ -48,12 +48,19 @@ class HostFlow : public ::testing::Test {
     std::string lying = flows::program("souk-lying-relay");
     ASSERT_FALSE(enclave.empty() || lying.empty()) << "expected both in $SOUK_BIN";
     // Genesis names the real program; what runs later is the relay before it.
-    auto founded =
-        Market::open({folder.file("market"), enclave, treasury.account(), "EUR", ""}, clock);
+    auto founded = Market::open(config(enclave, treasury.account()), clock);
     ASSERT_TRUE(founded) << founded.error().expected();
     relay = folder.file("relay");
     std::ofstream(relay) << "#!/bin/sh\nexec '" << lying << "' \"$1\" '" << folder.path() << "'\n";
     ASSERT_EQ(chmod(relay.c_str(), 0700), 0);
+  }
+  MarketConfig config(const std::string& program,
+                      std::optional<PublicKey> operator_key = std::nullopt) const {
+    MarketConfig out;
+    out.directory = folder.file("market");
+    out.enclave_program = program;
+    out.treasury = operator_key;
+    return out;
   }
   void lie(const std::string& name) { std::ofstream(folder.file(name)) << "\n"; }
   void be_honest(const std::string& name) { std::filesystem::remove(folder.file(name)); }
@@ -66,7 +73,7 @@ class HostFlow : public ::testing::Test {
   }
 
   void open() {
-    auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR", ""}, clock);
+    auto opened = Market::open(config(relay), clock);
     ASSERT_TRUE(opened) << opened.error().expected();
     market = std::move(*opened);
   }
@@ -214,7 +221,7 @@ TEST_F(HostFlow, AKeeperThatDiesAndAnotherThatDoesNotBootOnlyDelayADecision) {
 
 TEST_F(HostFlow, AMarketWhoseKeeperDoesNotBootDoesNotOpen) {
   lie("refuse-boot-once");
-  auto opened = Market::open({folder.file("market"), relay, std::nullopt, "EUR", ""}, clock);
+  auto opened = Market::open(config(relay), clock);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code(), Code::kRefused);
   open();
