@@ -81,7 +81,7 @@ cmp -s changed.safetensors towns/model.safetensors && fail "expected other bytes
 quote changed.safetensors && fail "expected a refusal" quote.json
 grep -q "lineage" quote.json || fail "expected a sentence about the lineage" quote.json
 # Numbers that come from no market are declared to.
-sed -e 's/initial = "[^"]*", //' -e 's/, frozen = true//g' head.lua > seed.lua
+sed -e 's/initial = "[^"]*",//' -e 's/, frozen = true//g' head.lua > seed.lua
 souk train-local seed.lua --data table.csv --csv layout.json --out nobodys > /dev/null 2> home.err || fail "expected a model" home.err
 quote nobodys/model.safetensors || fail "expected a quote" quote.json
 grep -q '"initial":{"jobs":\[\]' quote.json || fail "expected weights of no job" quote.json
