@@ -59,7 +59,7 @@ class PowerLoss : public ::testing::Test {
     std::vector<Receipt> receipts;
     std::vector<uint64_t> unwritten;
     std::vector<std::pair<uint64_t, uint64_t>> together;  // place and number
-    std::vector<uint64_t> again;
+    std::vector<uint64_t> not_now;
     {
       auto log = start("work");
       if (!log) {
@@ -97,7 +97,7 @@ class PowerLoss : public ::testing::Test {
         if (place) {
           together.emplace_back(*place, number);
         } else if (place.error().code() == Code::kTryAgain) {
-          again.push_back(number);
+          not_now.push_back(number);
         } else {
           EXPECT_EQ(place.error().code(), Code::kBroken);
           ++seen.doubtful;
@@ -108,9 +108,9 @@ class PowerLoss : public ::testing::Test {
     repair();
     seen.struck += reached;
     seen.acknowledged += receipts.size() + together.size();
-    seen.refused += unwritten.size() + again.size();
+    seen.refused += unwritten.size() + not_now.size();
     // Of one sent twice the second may have been written though the first was not.
-    for (uint64_t number : again) {
+    for (uint64_t number : not_now) {
       bool placed = std::any_of(together.begin(), together.end(),
                                 [&](const auto& one) { return one.second == number; });
       if (!placed) unwritten.push_back(number);
