@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "ledger/base/bytes.h"
 
@@ -71,6 +72,7 @@ class WalReader {
     bool salted = false;    // of this generation of the log
     bool verifies = false;  // after the frame before it
     bool commits = false;   // the last of its transaction
+    bool repeats = false;   // the same again: SQLite fills a disk's block so, and syncs amid it
     bool good() const { return salted && verifies; }
   };
   // nullopt at the end, also in the middle of a frame.
@@ -80,9 +82,11 @@ class WalReader {
     before_ = stored_;
     stored_ = Checksum::at(frame_, 16);
     computed_ = checksum();
+    auto previous = std::exchange(mark_, Checksum::at(frame_, 0));
     return Frame{.salted = Checksum::at(frame_, 8) == salts_,
                  .verifies = computed_ == stored_,
-                 .commits = number_at(frame_, 4) != 0};
+                 .commits = number_at(frame_, 4) != 0,
+                 .repeats = mark_.second != 0 && mark_ == previous};
   }
   // The last frame's successor follows what that frame should have been.
   void follow_computed() { stored_ = computed_; }
@@ -128,6 +132,7 @@ class WalReader {
   bool big_endian_ = false;
   uint64_t page_ = 0;
   Checksum salts_, before_, stored_, computed_;
+  Checksum mark_;  // page and commit mark of the last frame
 };
 
 // Commits that follow the frame just read, if its successor follows `chosen`.
@@ -140,7 +145,7 @@ uint64_t commits_after(WalReader reader, bool computed) {
   uint64_t commits = 0;
   while (auto frame = reader.next()) {
     if (!frame->good()) break;
-    commits += frame->commits ? 1 : 0;
+    commits += frame->commits && !frame->repeats ? 1 : 0;
   }
   return commits;
 }
@@ -175,7 +180,8 @@ Result<std::optional<WalDamage>> find_wal_damage(const std::string& path) {
       return copy;
     };
     uint64_t later = std::max(commits_after(again(), false), commits_after(again(), true));
-    bool commit = frame->commits || reader.was_a_commit();
+    // A filling frame may be torn long after the commit it repeats.
+    bool commit = !frame->repeats && (frame->commits || reader.was_a_commit());
     if (!commit && later == 0) return std::optional<WalDamage>();
     return std::optional(WalDamage{.from = from,
                                    .to = from + reader.frame_bytes(),

@@ -201,7 +201,7 @@ TEST_F(PowerLoss, AWriteThatFindsNoRoomRefusesOneAppendAndTheLogGoesOn) {
   EXPECT_GE(seen.struck, 10u);
   // The syncs among the operations fail as a disk fails, for good; no other does.
   EXPECT_GE(seen.refused, 8u);
-  EXPECT_LE(seen.doubtful, kAppends * kAppends);
+  EXPECT_LE(seen.doubtful, (kAppends + 4) * (kAppends + 3));
 }
 TEST_F(PowerLoss, APowerLossTakesNothingThatWasAcknowledged) {
   sweep(Fault::kPowerLoss);

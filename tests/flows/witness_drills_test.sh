@@ -204,7 +204,7 @@ echo "-- an erased dataset stays erased, whatever old state is restored"
 start_market ahead
 market_id=$(member market soukd.json)
 "$bin/souk" init --market "$url" --market-id "$market_id" --name clinic --json >/dev/null
-"$bin/souk" init --market "$url" --market-id "$market_id" --name buyer --json >/dev/null
+"$bin/souk" init --market "$url" --market-id "$market_id" --name buyer --json >buyer.json
 { echo x,y,label; for i in $(seq 60); do echo "$((i % 7)),$((i % 5)),$([ $((i % 2)) = 0 ] && echo a || echo b)"; done; } >rows.csv
 echo 'return {allow = true, obligations = {min_noise_micro = 100000}}' >allow.lua
 cat >small.lua <<'CONTRACT'
@@ -222,7 +222,7 @@ blob=$(find ahead/blobs -type f -size +1k | head -1)
 [ -n "$blob" ] || fail "no blob"
 digest=$(sha256sum <"$blob" | cut -c1-64)
 blob_is_there() { find "$1" -type f -exec sha256sum {} + | grep -q "^$digest"; }
-"$bin/souk" treasury deposit --market "$url" --market-id "$market_id" buyer 100 --json >/dev/null 2>deposit.err || fail "no deposit: $(cat deposit.err)"
+SOUK_HOME=$work/stranger "$bin/souk" treasury deposit --market "$url" --market-id "$market_id" "$(member account buyer.json)" 100 --json >/dev/null 2>deposit.err || fail "no deposit: $(cat deposit.err)"
 dry() { "$bin/souk" --as buyer job submit small.lua --dry-run --json >dry.json 2>dry.err; }
 dry || fail "the dataset is not to be had before it is erased: $(cat dry.json dry.err)"
 stop "$market"
