@@ -14,9 +14,7 @@ double stirling_rest(double n) {
     return std::lgamma(n + 1) - (n + 0.5) * std::log(n) + n - 0.5 * std::log(2 * std::numbers::pi);
   }
   const double s = 1 / (n * n);
-  return (1.0 / 12 -
-          (1.0 / 360 - (1.0 / 1260 - (1.0 / 1680 - (1.0 / 1188) * s) * s) * s) * s) /
-         n;
+  return (1.0 / 12 - (1.0 / 360 - (1.0 / 1260 - (1.0 / 1680 - (1.0 / 1188) * s) * s) * s) * s) / n;
 }
 
 // x log(x / mean) + mean - x, not negative.

@@ -111,7 +111,7 @@ TEST(PooledStep, ARowMovesTheSumByAtMostTheNormOfItsDatasetUnderEveryClipping) {
     const double clips[] = {0.125, 0.5, 1};
     const std::vector<uint64_t> parts = {7, 9, 5};
     // All are drawn, without noise to speak of, beside rows of the other datasets.
-    auto spec = linear_spec(2, 1, 1, 1, 1e-3);
+    auto spec = linear_spec(2, 1, 1, 1, 0.02);
     spec.privacy->clipping = clipping;
     std::vector<PoolMember> pool;
     Rows rows{2, {}, {}};
@@ -143,8 +143,10 @@ TEST(PooledStep, ThreadsAndShardsDoNotMoveARowIntoAnotherDataset) {
   spec = pooled(spec, {{0.3, 0, threshold(0.5)}, {1, 0, threshold(0.9)}, {0.2, 0, threshold(0.1)}});
   auto one = released(spec, rows, 9, parts);
   EXPECT_EQ(one, released(spec, rows, 9, parts, 3));
-  spec.shard = 1;  // sums are exact: shards decide nothing here
-  EXPECT_EQ(one, released(spec, rows, 9, parts));
+  // Shards only round their sums apart, far below what a row is.
+  spec.shard = 1;
+  auto apart = released(spec, rows, 9, parts);
+  for (size_t step = 0; step < one.size(); ++step) EXPECT_NEAR(one[step], apart[step], 1e-3);
 }
 
 TEST(PooledStep, RowsThatDoNotSayWhoseTheyAreAreRefused) {
@@ -190,13 +192,13 @@ TEST(PrivateStep, IsDividedByTheContractsConstantWhateverWasDrawn) {
   // Everybody is drawn, each row is clipped to one: what comes out is their number over `batch`.
   for (uint32_t batch : {1U, 7U, 4096U}) {
     for (uint64_t count : {0U, 1U, 10U, 33U}) {
-      auto spec = linear_spec(1, 1, 1, 1, 1e-3);
+      auto spec = linear_spec(1, 1, 1, 1, 0.02);
       spec.sampling_threshold = count == 0 ? 1 : UINT64_MAX;  // nobody; everybody
       spec.batch = batch;
       Rows rows{1, {}, {}};
       for (uint64_t i = 0; i < std::max<uint64_t>(count, 1); ++i) rows.add(0, 50);
       // released() multiplies by `batch`: the sum, and not a mean over what was drawn.
-      EXPECT_NEAR(released(spec, rows, 4)[0], static_cast<double>(count) * (1 - kClipMargin), 0.02);
+      EXPECT_NEAR(released(spec, rows, 4)[0], static_cast<double>(count) * (1 - kClipMargin), 0.12);
     }
   }
 }
@@ -204,7 +206,7 @@ TEST(PrivateStep, IsDividedByTheContractsConstantWhateverWasDrawn) {
 TEST(PrivateStep, RateBatchAndClipAreThoseOfTheSpecificationWhateverTheRows) {
   // The same rows but for one that counts as nothing, or is enormous: each other row's part of
   // the sum is the same to the bit, so no constant was taken from the rows.
-  auto spec = linear_spec(2, 30, 0.4, 0.5, 1e-3);
+  auto spec = linear_spec(2, 30, 0.4, 0.5, 0.02);
   Rows rows{2, {}, {}};
   for (int i = 0; i < 50; ++i) rows.add(0, 0.01 * i);
   rows.add(1, 1);
