@@ -11,19 +11,33 @@ constexpr size_t kMaxPolicyVersions = 256;  // of one dataset
 
 class Folding {
  public:
-  Folding(MarketState& state, const ledger::RecordedEntry& recorded)
-      : state_(state), recorded_(recorded), entry_(recorded.entry()), seq_(recorded.seq()) {}
+  using Void = std::optional<std::string>;  // the code of why there is no effect
 
-  void run() {
-    CHECK(seq_ == state_.size());
-    state_.time_ = std::max(state_.time_, recorded_.time());
+  // `entry` as the next one of the state's ledger.
+  Folding(MarketState& state, const ledger::AuthenticEntry& entry, TimeMs time)
+      : state_(state), entry_(entry), time_(time), seq_(state.size()) {}
+
+  Void run() {
+    state_.time_ = std::max(state_.time_, time_);
     sweep();
-    if (auto why = fold()) state_.voids_.emplace(seq_, *why);
-    remember_head();
+    auto why = fold();
+    if (why) state_.voids_.emplace(seq_, *why);
+    return why;
+  }
+
+  // Roots are kept only as far back as a decision yet to come may point.
+  void remember_head(const Digest& leaf_hash) {
+    state_.tree_.append(leaf_hash);
+    if (state_.undecided_.empty()) {
+      state_.heads_.clear();
+      return;
+    }
+    state_.heads_.emplace(state_.tree_.size(), state_.tree_.root());
+    auto oldest = state_.heads_.upper_bound(*state_.undecided_.begin());
+    state_.heads_.erase(state_.heads_.begin(), oldest);
   }
 
  private:
-  using Void = std::optional<std::string>;  // the code of why there is no effect
   static constexpr auto kEffect = std::nullopt;
 
   // Every open contract whose deadline has come leaves its phase by itself.
@@ -138,6 +152,7 @@ class Folding {
     if (it->second.revoked) return "revoked";
     it->second.revoked = true;
     it->second.changed = seq_;
+    withdraw(revoke.dataset, "dataset_revoked", false);
     return kEffect;
   }
 
@@ -151,6 +166,7 @@ class Folding {
     dataset.erased = true;
     dataset.wrap.clear();
     dataset.changed = seq_;
+    withdraw(erase.dataset, "dataset_erased", true);
     return kEffect;
   }
 
@@ -212,17 +228,31 @@ class Folding {
     for (auto& [id, contract] : state_.contracts_) {
       if (!allowed_under(contract, change)) continue;
       if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
-      bool waits = contract.phase == Phase::kEscrowed;
-      if (!waits && !(contract.phase == Phase::kRunning && stops)) continue;
-      give_back(contract);
-      contract.ended_because = "policy_revoked";
-      if (waits) {
-        free_reservation(contract);
-        end(contract, Phase::kRefunded);
-      } else {
-        contract.phase = Phase::kStopping;
+      withdraw_from(contract, "policy_revoked", stops);
+    }
+  }
+
+  // A revoked dataset is for no new run, an erased one for none: the same for contracts.
+  void withdraw(const DatasetId& dataset, const char* why, bool stops) {
+    for (auto& [id, contract] : state_.contracts_) {
+      if (names(contract, dataset) && withdraw_from(contract, why, stops)) {
+        contract.ended_by_dataset = dataset;
       }
     }
+  }
+
+  bool withdraw_from(Contract& contract, const char* why, bool stops) {
+    bool waits = contract.phase == Phase::kEscrowed;
+    if (!waits && !(contract.phase == Phase::kRunning && stops)) return false;
+    give_back(contract);
+    contract.ended_because = why;
+    if (waits) {
+      free_reservation(contract);
+      end(contract, Phase::kRefunded);
+    } else {
+      contract.phase = Phase::kStopping;
+    }
+    return true;
   }
 
   static bool allowed_under(const Contract& contract, const PolicyChange& change) {
@@ -266,6 +296,7 @@ class Folding {
     state_.undecided_.erase(contract->submit_seq);
     contract->decision_hash = entry_.payload_hash();
     contract->decision_seq = seq_;
+    contract->decision_time = state_.time_;
     contract->decision = std::move(decision);
     if (late) return kEffect;
     if (!contract->decision->allow) {
@@ -302,6 +333,7 @@ class Folding {
 
     contract->start_hash = entry_.payload_hash();
     contract->start_seq = seq_;
+    contract->start_time = state_.time_;
     contract->start = std::move(start);
     contract->phase = Phase::kRunning;
     return kEffect;
@@ -332,10 +364,15 @@ class Folding {
   Void on(JobStop& stop) {
     Contract* contract = find(stop.contract);
     if (!contract) return "unknown_contract";
-    if (contract->phase != Phase::kStopping) return "not_stopping";
+    bool unbegun = contract->phase == Phase::kRunning && stop.missing;
+    if (contract->phase != Phase::kStopping && !unbegun) return "not_stopping";
     if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
     if (stop.job_start != contract->start_hash) return "wrong_start";
     if (stop.steps > contract->submit.spec.steps) return "too_many_steps";
+    if (stop.missing) {
+      if (!names(*contract, *stop.missing)) return "wrong_dataset";
+      if (stop.steps != 0) return "too_many_steps";
+    }
     const auto& grants = contract->decision->grants;
     bool one_each = stop.spent.size() == grants.size();
     for (size_t i = 0; one_each && i < grants.size(); ++i) {
@@ -345,6 +382,8 @@ class Folding {
     std::vector<Grant> spent = grants;
     for (size_t i = 0; i < grants.size(); ++i) {
       if (stop.spent[i].epsilon_micro > grants[i].epsilon_micro) return "over_reserved";
+      bool spent_something = stop.spent[i].charges != Charges{} || stop.spent[i].epsilon_micro != 0;
+      if (stop.missing && spent_something) return "over_reserved";
       for (size_t order = 0; order < grants[i].charges.size(); ++order) {
         if (stop.spent[i].charges[order] > grants[i].charges[order]) return "over_reserved";
       }
@@ -352,8 +391,13 @@ class Folding {
       spent[i].epsilon_micro = stop.spent[i].epsilon_micro;
     }
 
+    if (unbegun) {
+      give_back(*contract);
+      contract->ended_because = "ciphertext_missing";
+      contract->ended_by_dataset = stop.missing;
+    }
     free_reservation(*contract);
-    commit(*contract, spent);
+    if (!stop.missing) commit(*contract, spent);  // without a step there was no run
     contract->stop = std::move(stop);
     end(*contract, Phase::kRefunded);
     return kEffect;
@@ -365,6 +409,7 @@ class Folding {
     if (!contract) return "unknown_contract";
     bool started = contract->phase == Phase::kRunning || contract->phase == Phase::kStopping;
     if (!started && contract->phase != Phase::kEscrowed) return "not_escrowed";
+    if (abort.dataset && !names(*contract, *abort.dataset)) return "wrong_dataset";
 
     give_back(*contract);
     if (started) {
@@ -372,7 +417,11 @@ class Folding {
     } else {
       free_reservation(*contract);
     }
-    contract->ended_because = std::move(abort.reason);
+    // One that was withdrawn ended for that reason, whoever signed how far it had come.
+    if (contract->phase != Phase::kStopping) {
+      contract->ended_because = std::move(abort.reason);
+      contract->ended_by_dataset = abort.dataset;
+    }
     end(*contract, Phase::kRefunded);
     return kEffect;
   }
@@ -413,6 +462,11 @@ class Folding {
       if (dataset.revoked) return "revoked";  // allowed once, but its key was not yet out
     }
     return std::nullopt;
+  }
+
+  static bool names(const Contract& contract, const DatasetId& dataset) {
+    const auto& wanted = contract.submit.datasets;
+    return std::find(wanted.begin(), wanted.end(), dataset) != wanted.end();
   }
 
   bool by_keeper() const { return state_.keeper_ && entry_.author() == state_.keeper_->key; }
@@ -507,27 +561,23 @@ class Folding {
     }
   }
 
-  // Roots are kept only as far back as a decision yet to come may point.
-  void remember_head() {
-    state_.tree_.append(recorded_.leaf_hash());
-    if (state_.undecided_.empty()) {
-      state_.heads_.clear();
-      return;
-    }
-    state_.heads_.emplace(state_.tree_.size(), state_.tree_.root());
-    auto oldest = state_.heads_.upper_bound(*state_.undecided_.begin());
-    state_.heads_.erase(state_.heads_.begin(), oldest);
-  }
-
   MarketState& state_;
-  const ledger::RecordedEntry& recorded_;
   const ledger::AuthenticEntry& entry_;
+  const TimeMs time_;
   const uint64_t seq_;
 };
 
 MarketState apply(MarketState state, const ledger::RecordedEntry& entry) {
-  Folding(state, entry).run();
+  CHECK(entry.seq() == state.size());
+  Folding folding(state, entry.entry(), entry.time());
+  folding.run();
+  folding.remember_head(entry.leaf_hash());
   return state;
+}
+
+std::optional<std::string> would_be_void(MarketState state, const ledger::AuthenticEntry& entry,
+                                         TimeMs now) {
+  return Folding(state, entry, now).run();
 }
 
 }  // namespace souk::contracts

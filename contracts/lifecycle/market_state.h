@@ -88,7 +88,8 @@ enum class Phase : uint8_t {
   kSettled,    // final: providers paid
   kRefunded,   // final: money back
   kExpired,    // final: deadline passed before a decision
-  kStopping,   // its policy was revoked while it ran; leaves by job.stop, job.abort or deadline
+  kStopping,   // its policy was revoked, or a dataset erased, while it ran; leaves by job.stop,
+               // job.abort or deadline
 };
 const char* phase_name(Phase phase);
 
@@ -109,7 +110,9 @@ struct Contract {
   std::optional<JobResult> result;
   std::optional<JobStop> stop;
   std::string ended_because;  // status of a refusal, reason of an abort, or "deadline"
+  std::optional<DatasetId> ended_by_dataset;  // where one of the contract's was the reason
   uint64_t submit_seq = 0, decision_seq = 0, start_seq = 0, result_seq = 0;
+  TimeMs decision_time = 0, start_time = 0;  // ledger time; 0: not yet
   friend bool operator==(const Contract&, const Contract&) = default;
 };
 
@@ -186,6 +189,11 @@ class MarketState {
 // The next state: state = apply(std::move(state), entry) costs no copies. Entries
 // come in order from seq 0: CHECKs entry.seq() == state.size().
 MarketState apply(MarketState state, const ledger::RecordedEntry& entry);
+
+// The code with which this entry would be void as the next one, at this time; nullopt when it
+// would have its effect. For whoever would rather not record what does nothing.
+std::optional<std::string> would_be_void(MarketState state, const ledger::AuthenticEntry& entry,
+                                         TimeMs now);
 
 // What the rules of money, budget and time say about an allowing decision in this
 // state, before it is recorded: nullopt, or the code of the first obstacle

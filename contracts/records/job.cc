@@ -174,10 +174,12 @@ Result<JobResult> read(Fields& fields, Of<JobResult>) {
 Json::Object members(const JobStop& record) {
   Json::Array spent;
   for (const auto& item : record.spent) spent.push_back(to_json(item));
-  return {{"contract", record.contract},
-          {"job_start", record.job_start},
-          {"spent", std::move(spent)},
-          {"steps", record.steps}};
+  Json::Object out{{"contract", record.contract},
+                   {"job_start", record.job_start},
+                   {"spent", std::move(spent)},
+                   {"steps", record.steps}};
+  if (record.missing) out["missing"] = *record.missing;
+  return out;
 }
 
 Result<JobStop> read(Fields& fields, Of<JobStop>) {
@@ -188,17 +190,21 @@ Result<JobStop> read(Fields& fields, Of<JobStop>) {
   record.steps = static_cast<uint32_t>(steps);
   record.spent =
       TRY(list_member<JobStop::Spent>(fields, "spent", 1, kMaxDatasets, spent_from_json));
+  if (fields.has("missing")) record.missing = TRY(fields.named<DatasetId>("missing"));
   return record;
 }
 
 Json::Object members(const JobAbort& record) {
-  return {{"contract", record.contract}, {"reason", record.reason}};
+  Json::Object out{{"contract", record.contract}, {"reason", record.reason}};
+  if (record.dataset) out["dataset"] = *record.dataset;
+  return out;
 }
 
 Result<JobAbort> read(Fields& fields, Of<JobAbort>) {
   JobAbort record;
   record.contract = TRY(fields.named<ContractId>("contract"));
   record.reason = TRY(shown_text(fields, "reason", 1, 64));
+  if (fields.has("dataset")) record.dataset = TRY(fields.named<DatasetId>("dataset"));
   return record;
 }
 

@@ -307,6 +307,8 @@ struct JobStop {
     friend bool operator==(const Spent&, const Spent&) = default;
   };
   std::vector<Spent> spent;  // one for each dataset, in the contract's order
+  // The host did not bring this dataset's ciphertext as job.start names it: no step was begun.
+  std::optional<DatasetId> missing = std::nullopt;
   friend bool operator==(const JobStop&, const JobStop&) = default;
 };
 
@@ -314,7 +316,8 @@ struct JobStop {
 struct JobAbort {
   static constexpr const char* kType = "application/vnd.souk.job-abort+json";
   ContractId contract;
-  std::string reason;  // "trainer_died", "result_refused"
+  std::string reason;                               // "trainer_died", "ciphertext_missing"
+  std::optional<DatasetId> dataset = std::nullopt;  // of the contract's, where one is the reason
   friend bool operator==(const JobAbort&, const JobAbort&) = default;
 };
 

@@ -2,12 +2,14 @@
 #include <cmath>
 #include <cstdio>
 
+#include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/publish.h"
 #include "market_api/client/spending.h"
 #include "policy/decide/decide.h"
 #include "policy/decide/source.h"
+#include "policy/jail/worker.h"
 
 namespace souk::market {
 namespace {
@@ -52,6 +54,8 @@ Status check_trainable(const trainer::Dataset& dataset, const std::string& path)
 }
 
 Result<Answer> publish_dataset(Session& session, const PublishOptions& options) {
+  // The jail forks, so it comes before anything that starts threads.
+  auto jail = TRY(policy::start_lua_nursery());
   auto identity = TRY(session.identity());
   Offer offer;
   offer.name = options.name ? *options.name : stem(options.file);
@@ -67,6 +71,7 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
                  "expected a positive --budget-epsilon and a --budget-delta between 0 and 1");
   }
   offer.policy = TRY(load_policy(options.policy));
+  TRY(try_policy(*jail, offer.policy, options.policy));
   DatasetFile file;
   file.path = options.file;
   if (!options.labels.empty()) file.labels = options.labels;
@@ -227,6 +232,7 @@ Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
   auto id = TRY(find_dataset(connection.view.state(), options.id));
   auto envelope = contracts::sign_record(contracts::DatasetRevoke{id}, identity.key(),
                                          connection.view.market());
+  TRY(connection.view.foresee(envelope));
   auto recorded = TRY(connection.line.record(envelope));
   TRY(connection.view.sync(connection.line));
   if (!connection.view.state().dataset(id)->revoked) {
@@ -246,6 +252,7 @@ Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
   auto id = TRY(find_dataset(connection.view.state(), options.id));
   auto envelope =
       contracts::sign_record(contracts::DatasetErase{id}, identity.key(), connection.view.market());
+  TRY(connection.view.foresee(envelope));
   auto recorded = TRY(connection.line.record(envelope));
   TRY(connection.view.sync(connection.line));
   const contracts::Dataset& dataset = *connection.view.state().dataset(id);

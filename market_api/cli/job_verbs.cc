@@ -78,7 +78,9 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
                                                                  : contract.policies)},
                  {"initial", initial_json(contract.submit)},
                  {"deadline_ms", contract.deadline},
-                 {"ended_because", contract.ended_because}};
+                 {"ended_because", contract.ended_because},
+                 {"ended_by_dataset",
+                  contract.ended_by_dataset ? Json(*contract.ended_by_dataset) : Json()}};
   answer.text =
       "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
   answer.text += initial_text(contract.submit);
@@ -100,6 +102,11 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
   }
   if (!contract.ended_because.empty())
     answer.text += "\nbecause  " + printable(contract.ended_because);
+  if (const auto* by =
+          contract.ended_by_dataset ? view.state().dataset(*contract.ended_by_dataset) : nullptr) {
+    answer.text += ", dataset " + printable(by->manifest.name) + " of " +
+                   printable(by->manifest.provider_name);
+  }
   if (std::string why = reasons_text(reasons); !why.empty()) answer.text += "\nreasons\n" + why;
   return answer;
 }

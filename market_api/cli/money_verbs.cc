@@ -50,6 +50,7 @@ Result<Answer> deposit(Session& session, const DepositOptions& options) {
   }
   auto envelope = contracts::sign_record(contracts::Deposit{account, options.minor}, key,
                                          connection.view.market());
+  TRY(connection.view.foresee(envelope));
   auto recorded = TRY(connection.line.record(envelope));
   TRY(connection.view.sync(connection.line));
   if (auto why = connection.view.state().voids().find(recorded.seq);

@@ -1,8 +1,10 @@
 #include "market_api/cli/policy_files.h"
 
 #include "ledger/codec/json_reals.h"
+#include "policy/decide/canonical.h"
 #include "policy/decide/schema.h"
 #include "policy/decide/source.h"
+#include "policy/jail/worker.h"
 
 namespace souk::market {
 namespace {
@@ -120,6 +122,15 @@ Result<std::string> load_checked_policy(const std::string& path) {
     return Error(Code::kMalformed, path + ": expected a policy, the file is empty");
   TRY(about_input(policy::check_source(source), path));
   return source;
+}
+
+Status try_policy(policy::Nursery& jail, const std::string& source, const std::string& path) {
+  auto answers =
+      policy::answers_canonical([&](const Json& request, const Json& dataset, const Json& ctx) {
+        return policy::evaluate_jailed(jail, source, request, dataset, ctx);
+      });
+  if (!answers) return std::move(answers).take_error().within(path);
+  return Done{};
 }
 
 ExitStatus decision_exit(policy::DecisionStatus status) {

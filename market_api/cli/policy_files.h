@@ -5,6 +5,7 @@
 
 #include "market_api/cli/session.h"
 #include "policy/decide/decide.h"
+#include "policy/jail/nursery.h"
 
 namespace souk::market {
 
@@ -57,5 +58,8 @@ Answer decision_answer(const policy::PolicyDecision& decision, const std::string
                        const QuestionFiles& question);
 Json decision_json(const policy::PolicyDecision& decision);
 ExitStatus decision_exit(policy::DecisionStatus status);
+
+// kRefused, with "publish_rejected", when the policy answers none of the canonical questions.
+Status try_policy(policy::Nursery& jail, const std::string& source, const std::string& path);
 
 }  // namespace souk::market

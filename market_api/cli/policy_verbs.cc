@@ -22,9 +22,8 @@ struct EvalOptions {
 };
 
 // What an ordinary request costs, by running it. Nothing when the policy fails on it.
-Result<Json> cost_of(const std::string& source, const policy::LintReport& report) {
-  auto jail = TRY(policy::start_lua_nursery());
-  auto decision = policy::evaluate_jailed(*jail, source, default_request(), default_dataset(),
+Json cost_of(policy::Nursery& jail, const std::string& source, const policy::LintReport& report) {
+  auto decision = policy::evaluate_jailed(jail, source, default_request(), default_dataset(),
                                           default_context());
   return Json(Json::Object{{"gas", decision.gas},
                            {"sample_status", policy::status_name(decision.status)},
@@ -33,9 +32,12 @@ Result<Json> cost_of(const std::string& source, const policy::LintReport& report
 }
 
 Result<Answer> check(Session&, const CheckOptions& options) {
+  auto jail = TRY(policy::start_lua_nursery());
   auto source = TRY(load_policy_argument(options.policy));
   auto report = policy::lint(source);
   bool publishable = static_cast<bool>(policy::check_source(source));
+  // A text that parses and still answers nobody is found out by asking it.
+  auto answers = publishable ? try_policy(*jail, source, options.policy) : Status(Done{});
   Answer answer;
   Json::Array findings;
   size_t errors = 0;
@@ -49,19 +51,30 @@ Result<Answer> check(Session&, const CheckOptions& options) {
         (finding.did_you_mean.empty() ? "" : " (did you mean " + finding.did_you_mean + "?)") +
         " [" + finding.code + "]\n";
   }
+  if (!answers) {
+    ++errors;
+    answer.text += printable(answers.error().expected()) + " [answers_nobody]\n";
+    findings.push_back(policy::to_json({.code = "answers_nobody",
+                                        .weight = policy::Finding::Weight::kError,
+                                        .line = 1,
+                                        .column = 1,
+                                        .message = answers.error().expected(),
+                                        .did_you_mean = ""}));
+  }
   std::string stem = options.policy.ends_with(".lua")
                          ? options.policy.substr(0, options.policy.size() - 4)
                          : options.policy;
   bool tested = path_exists(stem + "_test.json") || path_exists(stem + "_test.lua");
   Digest hash = contracts::policy_hash(source);
-  answer.json = {{"ok", errors == 0},
-                 {"status", publishable ? (errors == 0 ? "ok" : "findings") : "publish_rejected"},
-                 {"findings", std::move(findings)},
-                 {"errors", errors},
-                 {"tested", tested},
-                 {"policy_hash", hash}};
+  answer.json = {
+      {"ok", errors == 0},
+      {"status", publishable && answers ? (errors == 0 ? "ok" : "findings") : "publish_rejected"},
+      {"findings", std::move(findings)},
+      {"errors", errors},
+      {"tested", tested},
+      {"policy_hash", hash}};
   if (publishable) {
-    Json cost = TRY(cost_of(source, report));
+    Json cost = cost_of(*jail, source, report);
     answer.text +=
         "an ordinary request costs " + canonical(*cost.find("gas")) + " gas" +
         (report.bounded ? "" : "; there is a loop without a bound that is plain to see") + "\n";

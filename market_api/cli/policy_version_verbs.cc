@@ -3,6 +3,7 @@
 #include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
 #include "policy/decide/source.h"
+#include "policy/jail/worker.h"
 
 namespace souk::market {
 namespace {
@@ -23,6 +24,7 @@ struct VersionsOptions {
 Result<uint64_t> record_with_effect(const Identity& identity, Connection& connection,
                                     const contracts::Record& record) {
   auto envelope = contracts::sign_record(record, identity.key(), connection.view.market());
+  TRY(connection.view.foresee(envelope));
   auto recorded = TRY(connection.line.record(envelope));
   TRY(connection.view.sync(connection.line));
   const auto& voids = connection.view.state().voids();
@@ -42,6 +44,7 @@ Json version_json(const Digest& version, const contracts::PolicyVersion& policy)
 }
 
 Result<Answer> publish(Session& session, const PublishOptions& options) {
+  auto jail = TRY(policy::start_lua_nursery());
   auto source = TRY(load_policy_argument(options.policy));
   contracts::PolicyPublish record;
   if (!options.parameters.empty()) {
@@ -53,6 +56,7 @@ Result<Answer> publish(Session& session, const PublishOptions& options) {
   auto whole = TRY(policy::with_parameters(source, record.parameters));
   auto good = policy::check_source(whole);
   if (!good) return Error(Code::kMalformed, options.policy + ": " + good.error().expected());
+  TRY(try_policy(*jail, whole, options.policy));
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   record.dataset = TRY(find_dataset(connection.view.state(), options.dataset));

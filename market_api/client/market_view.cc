@@ -224,4 +224,13 @@ Result<std::string> MarketView::prove(uint64_t seq) const {
   return proof.text();
 }
 
+Status MarketView::foresee(const ledger::Envelope& envelope) const {
+  std::string text = canonical(ledger::to_json(envelope));
+  auto signed_entry = TRY(ledger::SignedEntry::decode(as_bytes(text)));
+  auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
+  auto why = contracts::would_be_void(state(), entry, state().time());
+  if (!why) return Done{};
+  return Error(Code::kConflict, "nothing was recorded, it would be without effect: " + *why);
+}
+
 }  // namespace souk::market

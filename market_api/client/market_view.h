@@ -46,6 +46,10 @@ class MarketView {
   // C2SP tlog-proof of an entry under checkpoint(). kNotFound past the end.
   Result<std::string> prove(uint64_t seq) const;
 
+  // What would have no effect on the ledger as it is known here is not sent: kConflict with the
+  // code of why.
+  Status foresee(const ledger::Envelope& envelope) const;
+
  private:
   MarketView(const MarketId& market, std::string directory,
              std::optional<ledger::WitnessQuorum> quorum)

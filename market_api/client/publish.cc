@@ -76,6 +76,7 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   auto read =
       contracts::members_from_json(contracts::DatasetOffer::kType, contracts::members_json(record));
   if (!read) return std::move(read).take_error().within("offer");
+  TRY(view.foresee(envelope));
   TRY(line.upload(manifest.ciphertext, file, progress));
   auto recorded = TRY(line.record(envelope));
   TRY(view.sync(line));

@@ -109,9 +109,10 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
           return answer;
         };
         Digest root = ledger::tree_root(std::span(leaf_hashes).first(decision->head_size));
-        auto again = trainer::decide_contract(
-            *before, decision->head_size, root, decision->contract, contract->consumer,
-            contract->submit, time_of(*decision, *before), asking);
+        auto again = trainer::decide_contract(*before, decision->head_size, root,
+                                              decision->contract, contract->consumer,
+                                              contract->submit, time_of(*decision, *before), asking,
+                                              trainer::unavailable_in(*decision));
         if (again != *decision)
           why = difference(contracts::members_json(*decision), contracts::members_json(again));
       }

@@ -18,10 +18,12 @@ namespace {
 constexpr size_t kMaxCredential = 16 << 10;
 constexpr auto kPollEvery = std::chrono::milliseconds(200);
 
-std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state) {
+enum class Listed : uint8_t { kOnOffer, kEver };
+
+std::vector<policy::CatalogEntry> catalog_of(const contracts::MarketState& state, Listed listed) {
   std::vector<policy::CatalogEntry> catalog;
   for (const auto& [id, dataset] : state.datasets()) {
-    if (dataset.revoked) continue;
+    if (dataset.revoked && listed == Listed::kOnOffer) continue;
     policy::CatalogEntry entry;
     entry.id = id;
     entry.name = dataset.manifest.name;
@@ -61,18 +63,36 @@ Result<std::vector<ContractId>> jobs_behind(const std::string& path, ByteView we
   return jobs;
 }
 
+bool names_revoked(const std::vector<DatasetId>& datasets, const contracts::MarketState& state) {
+  return std::any_of(datasets.begin(), datasets.end(), [&](const DatasetId& id) {
+    const auto* dataset = state.dataset(id);
+    return dataset && dataset->revoked;
+  });
+}
+
 }  // namespace
 
 Result<PreparedContract> elaborate_contract(std::string_view source, const std::string& path,
                                             policy::Nursery& jail, const Identity& identity,
                                             const MarketView& view,
                                             std::optional<contracts::Minor> price, TimeMs now) {
-  auto elaborated = TRY(policy::elaborate_jailed(
-      jail, source, catalog_of(view.state()),
-      [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
-        return policy::calibrate_noise(epsilon, delta, q, steps, records);
-      },
-      models_beside(path)));
+  auto elaborate = [&](Listed listed) {
+    return policy::elaborate_jailed(
+        jail, source, catalog_of(view.state(), listed),
+        [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
+          return policy::calibrate_noise(epsilon, delta, q, steps, records);
+        },
+        models_beside(path));
+  };
+  // It may name what was on offer once: then the decision says who has withdrawn it.
+  auto elaborate_on_ledger = [&]() -> Result<policy::Elaborated> {
+    auto on_offer = elaborate(Listed::kOnOffer);
+    if (on_offer) return on_offer;
+    auto ever = elaborate(Listed::kEver);
+    if (ever && names_revoked(ever->datasets, view.state())) return ever;
+    return on_offer;
+  };
+  auto elaborated = TRY(elaborate_on_ledger());
   PreparedContract prepared;
   contracts::ContractSubmit& submit = prepared.submit;
   if (!elaborated.initial_file.empty()) {
@@ -130,8 +150,9 @@ Result<Quote> ask_quote(const contracts::ContractSubmit& submit, const Identity&
 Result<Submitted> submit_contract(const PreparedContract& contract, const Identity& identity,
                                   MarketLine& line, MarketView& view, const Progress& progress) {
   const contracts::ContractSubmit& submit = contract.submit;
-  if (submit.spec.initial) TRY(line.upload(*submit.spec.initial, contract.initial, progress));
   auto envelope = contracts::sign_record(submit, identity.key(), view.market());
+  TRY(view.foresee(envelope));
+  if (submit.spec.initial) TRY(line.upload(*submit.spec.initial, contract.initial, progress));
   ContractId id(ledger::sha256(envelope.payload));
   auto recorded = TRY(line.record(envelope));
   TRY(view.sync(line));

@@ -225,8 +225,23 @@ Result<Response> quote(Market& market, const Request& request) {
   auto consumer = TRY(fields.named<PublicKey>("consumer"));
   const Json* submit = TRY(fields.any("submit"));
   TRY(fields.done());
-  auto answer = TRY(market.keeper().ask(
-      trainer::frame(Kind::kQuote, Json::Object{{"consumer", consumer}, {"submit", *submit}})));
+  std::vector<DatasetId> named;
+  if (const Json* list = submit->find("datasets"); list && list->array()) {
+    for (const auto& item : *list->array()) {
+      auto id = item.string() ? named_from_hex<DatasetId>(*item.string())
+                              : Result<DatasetId>(Error(Code::kMalformed, "an id"));
+      if (id) named.push_back(*id);  // what is none, the keeper refuses
+    }
+  }
+  Json::Array unavailable;
+  if (named.size() <= contracts::kMaxDatasets) {
+    for (const auto& id : market.unavailable(market.state(), named))
+      unavailable.push_back(Json(id));
+  }
+  auto answer = TRY(market.keeper().ask(trainer::frame(
+      Kind::kQuote,
+      Json::Object{
+          {"consumer", consumer}, {"submit", *submit}, {"unavailable", std::move(unavailable)}})));
   auto body = TRY(trainer::expect(answer, Kind::kDecision));
   const Json* decision = body.find("decision");
   return json_response(200, decision ? *decision : body);

@@ -38,45 +38,61 @@ Result<Bytes> read_file(const std::string& path, size_t max_bytes) {
   return out;
 }
 
-Status write_file(const std::string& path, ByteView bytes) {
-  std::string temporary = path + ".new";
-  auto failure = [&] {
-    if (errno == ENOSPC || errno == EDQUOT) {
-      return Error(Code::kTryAgain, "disk full: expected room to write " + path +
-                                        "; nothing was recorded, send it again when there is");
-    }
-    return Error(Code::kBroken, "expected to write " + path);
-  };
-  int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return failure();
-  size_t written = 0;
-  while (written < bytes.size()) {
-    ssize_t n = write(fd, bytes.data() + written, bytes.size() - written);
-    if (n <= 0) {
-      auto why = failure();
-      close(fd);
-      return why;
-    }
-    written += static_cast<size_t>(n);
+namespace {
+
+Error not_written(const std::string& path) {
+  if (errno == ENOSPC || errno == EDQUOT) {
+    return Error(Code::kTryAgain, "disk full: expected room to write " + path +
+                                      "; nothing was recorded, send it again when there is");
   }
-  if (fsync(fd) != 0) {
-    auto why = failure();
-    close(fd);
-    return why;
+  return Error(Code::kBroken, "expected to write " + path);
+}
+
+}  // namespace
+
+Result<NewFile> NewFile::create(const std::string& path) {
+  int fd = open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return not_written(path);
+  return NewFile(path, fd);
+}
+
+NewFile::NewFile(NewFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+NewFile::~NewFile() {
+  if (fd_ < 0) return;
+  close(fd_);
+  unlink((path_ + ".new").c_str());
+}
+
+Status NewFile::write(ByteView bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n <= 0) return not_written(path_);
+    bytes = bytes.subspan(static_cast<size_t>(n));
   }
-  close(fd);
-  if (rename(temporary.c_str(), path.c_str()) != 0) return failure();
-  auto slash = path.rfind('/');
-  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
-  int dir = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (dir < 0) return failure();
-  if (fsync(dir) != 0) {
-    auto why = failure();
-    close(dir);
-    return why;
-  }
-  close(dir);
   return Done{};
+}
+
+Status NewFile::keep() {
+  if (fsync(fd_) != 0) return not_written(path_);
+  if (rename((path_ + ".new").c_str(), path_.c_str()) != 0) return not_written(path_);
+  close(std::exchange(fd_, -1));
+  auto slash = path_.rfind('/');
+  std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash);
+  int dir = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0) return not_written(path_);
+  bool synced = fsync(dir) == 0;
+  auto failure = not_written(path_);
+  close(dir);
+  if (!synced) return failure;
+  return Done{};
+}
+
+Status write_file(const std::string& path, ByteView bytes) {
+  auto file = TRY(NewFile::create(path));
+  TRY(file.write(bytes));
+  return file.keep();
 }
 
 namespace {

@@ -25,13 +25,30 @@ constexpr int kTrainerAnswerMs = 120'000;
 constexpr int kMaxStarts = 3;
 constexpr int kBadLuck = 3;  // failures in a row that may still have been somebody else's fault
 
+Status send_blob(trainer::EnclaveProcess& process, const BlobStore& blobs, const Digest& blob,
+                 uint64_t size) {
+  for (uint64_t at = 0; at < size; at += trainer::kPieceBytes) {
+    auto piece = TRY(blobs.read(blob, at, std::min<uint64_t>(trainer::kPieceBytes, size - at)));
+    TRY(process.channel().send(trainer::frame_of_bytes(piece)));
+  }
+  return Done{};
+}
+
 Frame about(Kind kind, const ContractId& contract) {
   return trainer::frame(kind, Json::Object{{"contract", contract}});
 }
 
-Frame abort_of(const ContractId& contract) {
-  return trainer::frame(Kind::kAbort,
-                        Json::Object{{"contract", contract}, {"reason", "trainer_died"}});
+Frame abort_of(const ContractId& contract, const char* reason = "trainer_died",
+               const std::string& dataset = "") {
+  Json::Object body{{"contract", contract}, {"reason", reason}};
+  if (!dataset.empty()) body["dataset"] = dataset;
+  return trainer::frame(Kind::kAbort, std::move(body));
+}
+
+Json list_of(const std::vector<DatasetId>& datasets) {
+  Json::Array out;
+  for (const auto& id : datasets) out.push_back(Json(id));
+  return out;
 }
 
 }  // namespace
@@ -104,7 +121,10 @@ bool Market::decide_once() {
       next = trainer::frame(Kind::kTick, Json::Object{});
       waiting = "end waits: ";
     } else if (contract.phase == Phase::kSubmitted || undecided) {
-      next = about(Kind::kDecide, id);
+      next = trainer::frame(
+          Kind::kDecide,
+          Json::Object{{"contract", id},
+                       {"unavailable", list_of(unavailable(state, contract.submit.datasets))}});
       waiting = "decision waits: ";
     } else if ((contract.phase == Phase::kRunning || contract.phase == Phase::kStopping) &&
                training != id) {
@@ -162,6 +182,12 @@ bool Market::train_once() {
   }
   if (!next) return false;
   ContractId id = next->id;
+  // Nothing was opened: the money returns, and the reservation is free again.
+  if (auto gone = unavailable(state, next->submit.datasets); !gone.empty()) {
+    auto aborted = record_step(abort_of(id, "ciphertext_missing", to_hex(gone.front())), *next);
+    if (!aborted) starting_.failed(id);
+    return true;
+  }
   if (starting_.failures(id) >= kMaxStarts) {  // given up: the money returns
     auto aborted = record_step(abort_of(id), *next);
     if (!aborted) starting_.failed(id);
@@ -231,6 +257,29 @@ Status Market::append_from_trainer(const Json& body) {
   return Done{};
 }
 
+// One dataset to the trainer. False where its ciphertext is not what was offered: the trainer has
+// then signed that it began no step, and that is recorded.
+Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const DatasetId& id,
+                                   const contracts::Manifest& manifest) {
+  Json named = Json::Object{{"dataset", id}};
+  auto size = blobs_->size(manifest.ciphertext);
+  bool there = size && *size == static_cast<uint64_t>(manifest.size);
+  if (there) {
+    TRY(process.channel().send(trainer::frame(Kind::kDataset, named)));
+    there = static_cast<bool>(send_blob(process, *blobs_, manifest.ciphertext, *size));
+  }
+  auto answer =
+      TRY(process.ask(there ? trainer::frame_of_bytes({}) : trainer::frame(Kind::kMissing, named),
+                      kTrainerAnswerMs));
+  if (answer.kind != Kind::kStopped) {
+    TRY(trainer::expect(answer, Kind::kDone));
+    return true;
+  }
+  auto stopped = TRY(trainer::expect(answer, Kind::kStopped));
+  TRY(append_from_trainer(stopped));
+  return false;
+}
+
 Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract) {
   const ContractId& id = contract.id;
   auto ask = [&](const Frame& request, Kind answer_kind) -> Result<Json> {
@@ -266,27 +315,29 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
     return process.ask(request, kTrainerAnswerMs);
   }));
 
-  auto send_blob = [&](const Digest& blob) -> Status {
-    auto size = TRY(blobs_->size(blob));
-    for (uint64_t at = 0; at < size; at += trainer::kPieceBytes) {
-      auto piece = TRY(blobs_->read(blob, at, std::min<uint64_t>(trainer::kPieceBytes, size - at)));
-      TRY(process.channel().send(trainer::frame_of_bytes(piece)));
-    }
-    auto answer = TRY(process.ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
-    TRY(trainer::expect(answer, Kind::kDone));
+  if (shown.stopped) {
+    TRY(append_from_trainer(shown.confirmed));
+    note_progress(id, {0, 0, "stopped before its first step: withdrawn by a provider"});
     return Done{};
-  };
+  }
   if (contract.submit.spec.initial) {
+    const Digest& blob = *contract.submit.spec.initial;
     TRY(process.channel().send(trainer::frame(Kind::kInitial, Json::Object{})));
-    TRY(send_blob(*contract.submit.spec.initial));
+    auto size = TRY(blobs_->size(blob));
+    TRY(send_blob(process, *blobs_, blob, size));
+    auto taken = TRY(process.ask(trainer::frame_of_bytes({}), kTrainerAnswerMs));
+    TRY(trainer::expect(taken, Kind::kDone));
   }
   contracts::MarketState now = state();
   for (const auto& dataset_id : contract.submit.datasets) {
     const auto* dataset = now.dataset(dataset_id);
     if (!dataset) return Error(Code::kNotFound, "expected the dataset on the ledger");
-    TRY(process.channel().send(
-        trainer::frame(Kind::kDataset, Json::Object{{"dataset", dataset_id}})));
-    TRY(send_blob(dataset->manifest.ciphertext));
+    bool taken = TRY(bring_dataset(process, dataset_id, dataset->manifest));
+    if (taken) continue;
+    note_progress(id, {0, 0,
+                       "ended: the ciphertext of dataset " + to_hex(dataset_id) +
+                           " is not here as it was offered"});
+    return Done{};
   }
 
   TRY(process.channel().send(trainer::frame(Kind::kTrain, Json::Object{})));
@@ -319,7 +370,8 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       std::optional<Json> stop = TRY(show_more(process, shown.size, note));
       if (!stop) continue;
       TRY(append_from_trainer(*stop));
-      note_progress(id, {progress.step, progress.epsilon_micro, "stopped: its policy was revoked"});
+      note_progress(id, {progress.step, progress.epsilon_micro,
+                         "stopped: a provider revoked its policy or erased its dataset"});
       return Done{};
     }
     auto body = TRY(trainer::expect(message, Kind::kResult));

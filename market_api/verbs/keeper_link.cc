@@ -2,6 +2,7 @@
 
 #include "market_api/verbs/feed.h"
 #include "market_api/verbs/files.h"
+#include "trainer/wire/pieces.h"
 
 namespace souk::market {
 namespace {
@@ -10,7 +11,6 @@ using trainer::Frame;
 using trainer::Kind;
 
 constexpr int kAnswerMs = 60'000;
-constexpr size_t kMaxSealed = 3 << 20;  // base64, in one frame
 // The keeper releases nothing on a view older than its lease of 60 s.
 constexpr int64_t kWitnessedAgeMs = 20'000;
 constexpr int64_t kWitnessWaitMs = 10'000;
@@ -26,9 +26,38 @@ Result<Frame> KeeperLink::talk(const Frame& request) {
   return answer;
 }
 
-Status KeeperLink::keep_sealed(const std::string& base64) {
-  auto sealed = TRY(from_base64(base64));
-  return write_file(config_.sealed, sealed);
+// The state that the keeper has just sealed: all of it, or what was there before.
+Status KeeperLink::keep_sealed(Fields& answer) {
+  auto sealed = TRY(answer.base64("sealed"));
+  auto file = TRY(NewFile::create(config_.sealed));
+  TRY(file.write(sealed));
+  int64_t pieces = 0;
+  if (answer.has("pieces")) {
+    pieces = TRY(answer.integer("pieces", 2, trainer::kMaxSealedPieces));
+  }
+  for (int64_t index = 0; index < pieces; ++index) {
+    auto piece = TRY(talk(trainer::frame(Kind::kSealed, Json::Object{{"index", index}})));
+    if (piece.kind != Kind::kBytes) {
+      TRY(trainer::expect(piece, Kind::kBytes));
+      return Error(Code::kBroken, "expected sealed state from the keeper");
+    }
+    TRY(file.write(trainer::framed_piece(piece.body)));
+  }
+  return file.keep();
+}
+
+// What is kept of it, for kBegin: in the message, or piece by piece before it and "".
+Result<std::string> KeeperLink::restore_sealed() {
+  if (!file_exists(config_.sealed)) return std::string();
+  auto bytes =
+      TRY(read_file(config_.sealed, trainer::kMaxSealedPieces * (trainer::kMaxInlineSealed + 4)));
+  if (bytes.size() <= trainer::kMaxInlineSealed + 4) return to_base64(bytes);
+  auto pieces = TRY(trainer::split_pieces(bytes));
+  for (const auto& piece : pieces) {
+    auto taken = TRY(talk(trainer::frame_of_bytes(piece)));
+    TRY(trainer::expect(taken, Kind::kDone));
+  }
+  return std::string();
 }
 
 // Of everything committed by now; cosigned by a quorum just now, where there are witnesses.
@@ -54,11 +83,10 @@ Result<bool> KeeperLink::feed_once() {
   auto fed =
       TRY(feed_ledger(ledger_, fed_, note, [&](const Frame& request) { return talk(request); }));
   auto fields = TRY(Fields::of(fed.confirmed, "confirmed"));
-  auto sealed = TRY(fields.text("sealed", kMaxSealed));
   auto boot = TRY(fields.boolean("boot"));
   fed_ = fed.size;
   fed_note_ = note;
-  TRY(keep_sealed(sealed));
+  TRY(keep_sealed(fields));
   return boot;
 }
 
@@ -66,9 +94,8 @@ Result<uint64_t> KeeperLink::append(const Frame& answer) {
   auto body = TRY(trainer::expect(answer, Kind::kEnvelope));
   auto fields = TRY(Fields::of(body, "envelope"));
   auto envelope = TRY(fields.base64("envelope"));
-  auto sealed = TRY(fields.text("sealed", kMaxSealed));
   // Sealed first: a keeper that forgot what it signed could sign another.
-  TRY(keep_sealed(sealed));
+  TRY(keep_sealed(fields));
   auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
   auto receipt = TRY(ledger_.append(std::move(entry)));
@@ -98,11 +125,7 @@ Status KeeperLink::start() {
   fed_ = 0;
   fed_note_.clear();
   process_ = TRY(trainer::EnclaveProcess::start(config_.program, "keeper", config_.platform_key));
-  std::string sealed;
-  if (file_exists(config_.sealed)) {
-    auto bytes = TRY(read_file(config_.sealed));
-    sealed = to_base64(bytes);
-  }
+  auto sealed = TRY(restore_sealed());
   auto genesis = TRY(ledger_.leaf(0));
   auto ready = TRY(talk(trainer::frame(
       Kind::kBegin, Json::Object{{"genesis", to_base64(genesis)}, {"sealed", sealed}})));

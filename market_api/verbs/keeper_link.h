@@ -40,7 +40,8 @@ class KeeperLink {
   Result<std::string> checkpoint() const;
   Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
   Result<uint64_t> append(const trainer::Frame& answer);
-  Status keep_sealed(const std::string& base64);
+  Status keep_sealed(Fields& answer);    // Guarded by mutex_.
+  Result<std::string> restore_sealed();  // Guarded by mutex_.
 
   const Config config_;
   ledger::Sequencer& ledger_;

@@ -321,6 +321,21 @@ void Market::erase_blobs() {
   }
 }
 
+// A policy that answers nobody is not offered: the keeper tries it, in its jail.
+Status Market::try_policy(const contracts::Record& record) {
+  Json::Object asked;
+  if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
+    asked = {{"parameters", Json::Object{}}, {"source", offer->manifest.policy}};
+  } else if (auto* publish = std::get_if<contracts::PolicyPublish>(&record)) {
+    asked = {{"parameters", publish->parameters}, {"source", publish->source}};
+  } else {
+    return Done{};
+  }
+  auto answer = TRY(keeper_->ask(trainer::frame(trainer::Kind::kTryPolicy, std::move(asked))));
+  TRY(trainer::expect(answer, trainer::Kind::kDone));
+  return Done{};
+}
+
 Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted) {
   if (wanted == Acknowledgement::kWitnessed && !witnesses_) {
     return Error(Code::kRefused, "this market has no witnesses: expected ack=local");
@@ -347,6 +362,14 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
       return Error(Code::kNotFound,
                    "expected the initial weights of this contract to be uploaded first");
   }
+  // What is sent again has its place already, and its effect or none.
+  auto now = state();
+  auto without_effect = contracts::would_be_void(now, entry, clock_.now());
+  if (without_effect && *without_effect != "replayed") {
+    return Error(Code::kConflict,
+                 "nothing was recorded, it would be without effect: " + *without_effect);
+  }
+  TRY(try_policy(record));
   auto receipt = TRY(ledger_->append(std::move(entry)));
   wake();
   TRY(follow());
@@ -363,6 +386,25 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   if (destroys || std::holds_alternative<contracts::DatasetErase>(record)) erase_blobs();
   if (wanted == Acknowledgement::kWitnessed) return witnessed_receipt(receipt.seq, kWitnessWaitMs);
   return receipt;
+}
+
+std::vector<DatasetId> Market::unavailable(const contracts::MarketState& state,
+                                           const std::vector<DatasetId>& datasets) const {
+  constexpr uint64_t kSoonHashed = uint64_t{16} << 20;
+  std::vector<DatasetId> out;
+  for (const auto& id : datasets) {
+    const auto* dataset = state.dataset(id);
+    if (!dataset || dataset->revoked) continue;  // refused for that
+    const auto& manifest = dataset->manifest;
+    auto size = blobs_->size(manifest.ciphertext);
+    bool whole = size && *size == static_cast<uint64_t>(manifest.size);
+    if (whole && *size <= kSoonHashed) {
+      auto bytes = blobs_->read(manifest.ciphertext, 0, *size);
+      whole = bytes && ledger::sha256(*bytes) == manifest.ciphertext;
+    }
+    if (!whole) out.push_back(id);
+  }
+  return out;
 }
 
 JobProgress Market::progress(const ContractId& contract) {

@@ -80,8 +80,9 @@ class Market {
   KeeperLink& keeper() { return *keeper_; }
 
   // Records what a participant signed: dataset.offer (its blob must be here),
-  // dataset.revoke, contract.submit, treasury.deposit. kConflict when it was recorded
-  // and is void: the message says why.
+  // dataset.revoke, contract.submit, treasury.deposit. kConflict when it would be void, and then
+  // it is not recorded, or became void by what came between: the message says why. kRefused: also
+  // a policy that answers no request.
   // kTryAgain when it is recorded and no quorum has cosigned it yet: sending it again asks
   // again. A market without witnesses refuses to wait for them.
   Result<ledger::Receipt> record(ByteView envelope,
@@ -95,6 +96,11 @@ class Market {
   contracts::MarketState state();
   JobProgress progress(const ContractId& contract);
 
+  // Of these datasets, those whose ciphertext is not here as its offer says: of that length, and
+  // with that digest where that is soon found out. Unknown ones are not among them.
+  std::vector<DatasetId> unavailable(const contracts::MarketState& state,
+                                     const std::vector<DatasetId>& datasets) const;
+
   // Why on_ledger_failed was called; Done as long as it was not.
   Status ledger_failure();
 
@@ -105,6 +111,7 @@ class Market {
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
   void erase_blobs();
   bool owned_by_another(const Digest& ciphertext, const PublicKey& author);
+  Status try_policy(const contracts::Record& record);
   Status follow();
   bool watch_ledger();
   void decide_loop();
@@ -114,6 +121,8 @@ class Market {
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Status run_job(const contracts::Contract& contract);
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
+  Result<bool> bring_dataset(trainer::EnclaveProcess& process, const DatasetId& id,
+                             const contracts::Manifest& manifest);
   Result<std::optional<Json>> show_more(trainer::EnclaveProcess& process, uint64_t& size,
                                         std::string& note);
   Status append_from_trainer(const Json& body);

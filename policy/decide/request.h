@@ -55,7 +55,7 @@ struct DatasetFacts {
 struct UsageFacts {
   int64_t spent_epsilon_micro = 0;
   int64_t runs = 0;
-  TimeMs last_run_ms = 0;  // when the latest of them was submitted; 0: none
+  TimeMs last_run_ms = 0;  // ledger time of the latest one's start; 0: none
 };
 
 struct ContextFacts {

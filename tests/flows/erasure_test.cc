@@ -3,7 +3,9 @@
 #include "ledger/crypto/hash.h"
 #include "ledger/entry/leaf.h"
 #include "tests/flows/keeper_flow.h"
+#include "trainer/keeper/sealed_state.h"
 #include "trainer/keeper/vault.h"
+#include "trainer/wire/pieces.h"
 
 namespace souk::flows {
 namespace {
@@ -51,8 +53,11 @@ TEST_F(ErasureFlow, OnlyItsProviderErasesADatasetAndOnlyOnce) {
 TEST_F(ErasureFlow, NoKeyLeavesAfterTheTombstoneThoughTheContractWasAllowed) {
   auto dataset = market.publish(market.providers[0]);
   ContractId id = market.escrowed({dataset.id});
+  auto nonce = market.challenge(id);
   erase(dataset, market.providers[0]);
-  StandIn trainer = market.stand_in(id, market.challenge(id));
+  market.follow();
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  StandIn trainer = market.stand_in(id, nonce);
   EXPECT_EQ(refused(market.start_frame(id, trainer.evidence)), Code::kRefused);
   market.deposit(market.lab.account(), 1000);
   ContractId later = market.submit(market.contract({dataset.id}));
@@ -68,14 +73,84 @@ TEST_F(ErasureFlow, AnOldSealedStateDoesNotBringItBack) {
   boot_if_wanted();
   auto old = market.new_keeper(before);  // it still has the old keys
   ASSERT_EQ(old->follow(market.history()).kind, Kind::kConfirmed);
-  auto challenge = old->about(Kind::kChallenge, id);
-  ASSERT_EQ(challenge.kind, Kind::kNonce);
-  auto body = trainer::expect(challenge, Kind::kNonce).take();
-  StandIn trainer = market.stand_in(id, *body.find("nonce")->string());
+  EXPECT_EQ(refused(old->about(Kind::kChallenge, id)), Code::kRefused);
+  StandIn trainer = market.stand_in(id, std::string(64, '0'));
   auto start =
       old->ask(Kind::kStart,
                Json::Object{{"contract", id}, {"evidence", contracts::to_json(trainer.evidence)}});
   EXPECT_EQ(refused(start), Code::kRefused);
+}
+
+// ---- a sealed state that is larger than any message -----------------------------------
+
+class LargeStateFlow : public ErasureFlow {
+ protected:
+  // What the keeper sealed, with so much more in it that it takes a dozen pieces.
+  Bytes enlarged(ByteView sealed) {
+    auto key = trainer::sealing_key(market.self());
+    std::string context = to_hex(market.market());
+    auto plain = trainer::open_state(key, context, trainer::split_pieces(sealed).take()).take();
+    auto json = parse_canonical(as_text(plain), 1 << 24).take();
+    auto& headers = *(*(*json.object())["vault"].object())["headers"].object();
+    std::string header = to_base64(Bytes(240, 0x61));
+    for (uint32_t i = 0; i < 30'000; ++i) {
+      auto name = ledger::sha256(as_bytes("contract " + std::to_string(i)));
+      headers[to_hex(ByteView(name))] = header;
+    }
+    auto text = canonical(json);
+    EXPECT_GT(text.size(), size_t{10} << 20);
+    Bytes file;
+    for (const auto& piece : trainer::seal_state(key, context, as_bytes(text))) {
+      append(file, trainer::framed_piece(piece));
+    }
+    return file;
+  }
+};
+
+TEST_F(LargeStateFlow, GoesThroughRestartsAndErasuresPieceByPiece) {
+  auto kept = market.publish(market.providers[0]);
+  auto doomed = market.publish(market.providers[1]);
+  market.follow();
+  Bytes large = enlarged(market.keeper().sealed());
+  auto keeper = market.new_keeper(large);
+  ASSERT_EQ(keeper->follow(market.history()).kind, Kind::kConfirmed);
+  EXPECT_GT(keeper->sealed().size(), size_t{10} << 20);
+  auto again = market.new_keeper(keeper->sealed());
+  erase(doomed, market.providers[1]);
+  ASSERT_EQ(again->follow(market.history()).kind, Kind::kConfirmed);
+  EXPECT_GT(again->sealed().size(), size_t{10} << 20);
+  auto boot = again->ask(Kind::kBoot, Json::Object{});
+  ASSERT_EQ(boot.kind, Kind::kEnvelope);
+  EXPECT_EQ(market.void_of(market.append(envelope_in(boot).take())), "");
+  ASSERT_EQ(again->follow(market.history()).kind, Kind::kConfirmed);
+  // Of another sealing no piece is taken, and none of its own is left out or elsewhere.
+  auto pieces = trainer::split_pieces(again->sealed()).take();
+  auto before = trainer::split_pieces(large).take();
+  ASSERT_GT(pieces.size(), 10U);
+  auto refuses = [&](const char* what, std::vector<Bytes> lie) {
+    Bytes file;
+    for (const auto& piece : lie) append(file, trainer::framed_piece(piece));
+    auto other = market.try_keeper(file);
+    EXPECT_TRUE(refused(other)) << what << kind_and_body(other);
+  };
+  auto lie = pieces;
+  lie.pop_back();
+  refuses("the last is missing", lie);
+  lie = pieces;
+  lie.erase(lie.begin() + 4);
+  refuses("one is missing", lie);
+  lie = pieces;
+  std::swap(lie[2], lie[3]);
+  refuses("two have changed places", lie);
+  lie = pieces;
+  lie[5] = before[5];
+  refuses("one is an older one", lie);
+  lie = pieces;
+  lie.push_back(lie.back());
+  refuses("one is there twice", lie);
+  lie = pieces;
+  lie[7].back() ^= 1;
+  refuses("a bit of one", lie);
 }
 
 // An older ledger beside the newer sealed state is refused as every older ledger is.

@@ -81,19 +81,34 @@ class HostFlow : public ::testing::Test {
     auto recorded = market->record(flows::envelope_bytes(envelope));
     ASSERT_TRUE(recorded) << recorded.error().expected();
   }
-  void offer_and_fund() {
+  DatasetId offer() {
+    flows::OfferOptions options;
+    options.policy = "return {allow = true, obligations = {min_noise_micro = 1000000}}";
+    options.budget_epsilon_micro = 500'000'000;
     auto offered =
-        flows::offer_of(provider, {}, market->id(), *market->state().keeper(), rows(), 2);
-    ASSERT_TRUE(market->blobs().put(offered.file));
+        flows::offer_of(provider, options, market->id(), *market->state().keeper(), rows(), 2);
+    EXPECT_TRUE(market->blobs().put(offered.file));
     record(contracts::sign_record(offered.offer, provider.key, market->id()));
+    return offered.id;
+  }
+  void offer_and_fund() {
+    dataset = offer();
     record(contracts::sign_record(contracts::Deposit{lab.account(), 10'000}, treasury.key,
                                   market->id()));
-    dataset = offered.id;
   }
-  ledger::Envelope contract() const {
+  std::string blob_file(const DatasetId& id) {
+    auto state = market->state();
+    return folder.file("market/blobs/blob/" +
+                       to_hex(ByteView(state.dataset(id)->manifest.ciphertext)));
+  }
+  ledger::Envelope contract(uint32_t steps = 4) const {
+    return contract_on({dataset}, steps, steps > 1000 ? 20 : 2);
+  }
+  ledger::Envelope contract_on(const std::vector<DatasetId>& datasets, uint32_t steps = 4,
+                               double noise = 2) const {
     contracts::ContractSubmit submit;
-    submit.spec = flows::private_spec(2, 4, 2);
-    submit.datasets = {dataset};
+    submit.spec = flows::private_spec(2, steps, noise);
+    submit.datasets = datasets;
     submit.purpose = "research";
     submit.offered = 1000;
     submit.deadline_minutes = 60;
@@ -193,6 +208,97 @@ TEST_F(HostFlow, AContractTheKeeperRefusesToDecideHoldsUpNoOther) {
 
 TEST_F(HostFlow, AContractTheKeeperDiesOfHoldsUpNoOther) {
   one_of_three_cannot_be_decided("die-at-");
+}
+
+// ---- ciphertext that is not there -----------------------------------------------------
+
+TEST_F(HostFlow, AContractOnADatasetWhoseBlobIsLostCutOrAlteredIsRefusedBeforeAnythingIsReserved) {
+  open();
+  offer_and_fund();
+  std::string blob = blob_file(dataset);
+  Bytes whole = read_file(blob).take();
+  auto write = [&](ByteView bytes) {
+    std::ofstream(blob, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+  };
+  Bytes altered = whole;
+  altered[altered.size() / 2] ^= 1;
+  std::vector<std::function<void()>> losses = {
+      [&] { std::filesystem::remove(blob); },
+      [&] { write(ByteView(whole).first(whole.size() - 1)); }, [&] { write(altered); }};
+  for (const auto& lose : losses) {
+    lose();
+    auto envelope = contract();
+    record(envelope);
+    EXPECT_EQ(phase_in_the_end(envelope), Phase::kRefused);
+    auto state = market->state();
+    const auto& refused = *state.contract(contracts::contract_id(envelope.payload));
+    const Json& reason = refused.decision->reasons.array()->front();
+    EXPECT_EQ(*reason.find("code")->string(), "ciphertext_missing");
+    EXPECT_EQ(*reason.find("provider")->string(), provider.name);
+    EXPECT_EQ(*reason.find("dataset")->string(), state.dataset(dataset)->manifest.name);
+    EXPECT_EQ(state.dataset(dataset)->budget.reserved, contracts::Charges{});
+    EXPECT_EQ(state.dataset(dataset)->budget.committed, contracts::Charges{});
+    EXPECT_EQ(state.balance(lab.account()), 10'000);
+  }
+  write(whole);
+  auto envelope = contract();
+  record(envelope);
+  EXPECT_EQ(phase_in_the_end(envelope), Phase::kSettled);
+}
+
+TEST_F(HostFlow, ABlobThatVanishesWhileItsContractWaitsEndsItUnderItsOwnNameAndCostsNothing) {
+  open();
+  offer_and_fund();
+  DatasetId lost = offer();
+  auto long_one = contract(20'000);
+  record(long_one);  // keeps the trainer busy
+  for (int i = 0; i < 6000 && phase(long_one) != Phase::kRunning; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_EQ(phase(long_one), Phase::kRunning);
+  auto waiting = contract_on({lost});
+  record(waiting);
+  ContractId id = contracts::contract_id(waiting.payload);
+  for (int i = 0; i < 6000 && phase(waiting) == Phase::kSubmitted; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_EQ(phase(waiting), Phase::kEscrowed);
+  std::filesystem::remove(blob_file(lost));
+  EXPECT_EQ(phase_in_the_end(long_one), Phase::kSettled);
+  EXPECT_EQ(phase_in_the_end(waiting), Phase::kRefunded);
+  auto state = market->state();
+  EXPECT_EQ(state.contract(id)->ended_because, "ciphertext_missing");
+  EXPECT_EQ(state.contract(id)->ended_by_dataset, lost);
+  EXPECT_EQ(state.dataset(lost)->budget.reserved, contracts::Charges{});
+  EXPECT_EQ(state.dataset(lost)->budget.committed, contracts::Charges{});
+  EXPECT_EQ(state.escrow_total(), 0);
+}
+
+TEST_F(HostFlow, AnErasureEndsAJobThatRunsOnTheDatasetAndThereIsNoModel) {
+  open();
+  offer_and_fund();
+  auto envelope = contract(40'000);
+  record(envelope);
+  for (int i = 0; i < 6000 && phase(envelope) != Phase::kRunning; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_EQ(phase(envelope), Phase::kRunning);
+  auto reserved = market->state().dataset(dataset)->budget.reserved;
+  record(contracts::sign_record(contracts::DatasetErase{dataset}, provider.key, market->id()));
+  for (int i = 0; i < 6000 && phase(envelope) != Phase::kRefunded; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  auto state = market->state();
+  const auto& ended = *state.contract(contracts::contract_id(envelope.payload));
+  EXPECT_EQ(ended.phase, Phase::kRefunded);
+  EXPECT_EQ(ended.ended_because, "dataset_erased");
+  EXPECT_FALSE(ended.result);
+  ASSERT_TRUE(ended.stop);
+  EXPECT_LT(state.dataset(dataset)->budget.committed[0], reserved[0]);
+  EXPECT_EQ(state.balance(lab.account()), 10'000);
+  EXPECT_FALSE(std::filesystem::exists(blob_file(dataset)));
 }
 
 TEST_F(HostFlow, AKeeperThatRefusesToBeginIsDroppedAndTheNextOneServes) {

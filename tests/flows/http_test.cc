@@ -190,7 +190,7 @@ TEST_F(HttpFlow, AnOfferWithoutItsBlobIsNotRecorded) {
   EXPECT_TRUE(market.record(envelope));
 }
 
-TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhy) {
+TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhyAndIsNotRecorded) {
   contracts::Deposit deposit{lab.account(), 1000};
   expect_problem("POST", "/v1/entries",
                  text_of(contracts::sign_record(deposit, lab.key, market.market())), 409,
@@ -199,7 +199,7 @@ TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhy) {
   expect_problem("POST", "/v1/entries",
                  text_of(contracts::sign_record(revoke, lab.key, market.market())), 409,
                  "conflict");
-  ASSERT_TRUE(market.sync());
+  expect_nothing_recorded();
   EXPECT_EQ(market.state().minted(), 0);
   // The same nonce for other words.
   auto nonce = contracts::fresh_nonce();
@@ -212,6 +212,50 @@ TEST_F(HttpFlow, AnEntryWithoutEffectSaysWhy) {
   expect_problem("POST", "/v1/entries", text_of(second), 409, "conflict");
   ASSERT_TRUE(market.sync());
   EXPECT_EQ(market.state().balance(lab.account()), 1);
+}
+
+TEST_F(HttpFlow, AnotherProvidersCiphertextIsNotOfferedAsOnesOwn) {
+  auto offered = small_offer(provider);
+  ASSERT_TRUE(market.upload(offered.file, offered.file.size()));
+  ASSERT_TRUE(market.record(contracts::sign_record(offered.offer, provider.key, market.market())));
+  ASSERT_TRUE(market.sync());
+  auto size = market.state().size();
+  auto stolen = offered.offer;
+  stolen.manifest.name = "mine";
+  stolen.manifest.salt = std::string(32, '5');
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(stolen, lab.key, market.market())), 403, "refused");
+  ASSERT_TRUE(market.sync());
+  EXPECT_EQ(market.state().size(), size);
+  // Its owner may offer it twice.
+  EXPECT_TRUE(market.record(contracts::sign_record(stolen, provider.key, market.market())));
+}
+
+// Made by hand: the client would not have sent them.
+TEST_F(HttpFlow, APolicyThatAnswersNobodyIsNotRecorded) {
+  auto offered = small_offer(provider);
+  ASSERT_TRUE(market.upload(offered.file, offered.file.size()));
+  for (const char* policy : {"", "return 5", "while true do end",
+                             "local t = {} while true do t[#t + 1] = string.rep('x', 65536) end"}) {
+    SCOPED_TRACE(policy);
+    auto offer = offered.offer;
+    offer.manifest.policy = policy;
+    expect_problem("POST", "/v1/entries",
+                   text_of(contracts::sign_record(offer, provider.key, market.market())), 403,
+                   "refused");
+  }
+  expect_nothing_recorded();
+  ASSERT_TRUE(market.record(contracts::sign_record(offered.offer, provider.key, market.market())));
+  contracts::PolicyPublish publish{.dataset = offered.id,
+                                   .source = "error('never')",
+                                   .parameters = Json::Object{},
+                                   .engine = ""};
+  expect_problem("POST", "/v1/entries",
+                 text_of(contracts::sign_record(publish, provider.key, market.market())), 403,
+                 "refused");
+  EXPECT_TRUE(market.record(contracts::sign_record(
+      contracts::PolicyPublish{offered.id, "return {allow = false}", Json::Object{}, ""},
+      provider.key, market.market())));
 }
 
 TEST_F(HttpFlow, UploadsThatAreNone) {

@@ -291,16 +291,27 @@ TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
   EXPECT_EQ(market.state().contract(last)->ended_because, "budget_exhausted");
   expect_no_key(last);
 
-  // The refusal says whose budget, and how much noise would still be let in.
+  // The refusal says whose budget, in one measure: what is asked for is more than is left of it.
   const auto& reasons = *market.state().contract(last)->decision->reasons.array();
-  ASSERT_EQ(reasons.size(), 1U);
+  ASSERT_EQ(reasons.size(), 2U);
   const Json& reason = reasons.front();
   EXPECT_EQ(*reason.find("code")->string(), "budget_exhausted");
   EXPECT_EQ(*reason.find("provider")->string(), market.providers[0].name);
   EXPECT_EQ(*reason.find("dataset")->string(), dataset.offer.manifest.name);
-  EXPECT_LE(std::stoll(*reason.find("got")->string()), one_run);
-  const std::string need = *reason.find("need")->string();
   const std::string at_most = "at most ";
+  const std::string asked = *reason.find("got")->string(), left = *reason.find("need")->string();
+  ASSERT_EQ(left.rfind(at_most, 0), 0U) << left;
+  EXPECT_GT(std::stoll(asked), std::stoll(left.substr(at_most.size())));
+  const std::string said = *reason.find("message")->string();
+  EXPECT_NE(said.find(asked + " millionths of certified epsilon"), std::string::npos) << said;
+  EXPECT_NE(said.find(left.substr(at_most.size()) + " of " +
+                      std::to_string(dataset.offer.manifest.budget_epsilon_micro) + " are left"),
+            std::string::npos)
+      << said;
+  EXPECT_NE(said.find("composed exactly"), std::string::npos) << said;
+  // And how much noise would still be let in.
+  EXPECT_EQ(*reasons[1].find("code")->string(), "more_noise");
+  const std::string need = *reasons[1].find("need")->string();
   ASSERT_EQ(need.rfind(at_most, 0), 0U) << need;
   int64_t room = std::stoll(need.substr(at_most.size()));
   EXPECT_GT(room, 0);
@@ -437,11 +448,115 @@ TEST_F(KeeperFlow, APoolForAnotherNumberOfDatasetsOrWithAnUnderstatedPartIsRefus
 TEST_F(KeeperFlow, NoKeyOfARevokedDataset) {
   auto dataset = market.publish(market.providers[0]);
   ContractId id = market.escrowed({dataset.id});
+  auto nonce = market.challenge(id);
   market.append(contracts::sign_record(contracts::DatasetRevoke{dataset.id},
                                        market.providers[0].key, market.market()));
-  StandIn enclave = market.stand_in(id, market.challenge(id));
+  market.follow();
+  StandIn enclave = market.stand_in(id, nonce);
   auto answer = market.start_frame(id, enclave.evidence);
   EXPECT_EQ(refused(answer), Code::kRefused) << kind_and_body(answer);
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+}
+
+// The reasons of a decision on a contract that names only this dataset.
+class WithdrawnFlow : public KeeperFlow {
+ protected:
+  const Json& first_reason(const DatasetId& dataset, const Json& told = Json()) {
+    market.deposit(market.lab.account(), 1000);
+    ContractId id = market.submit(market.contract({dataset}));
+    Json body = Json::Object{{"contract", id}};
+    if (told.array()) (*body.object())["unavailable"] = told;
+    EXPECT_TRUE(market.record(Kind::kDecide, body));
+    EXPECT_EQ(market.phase(id), Phase::kRefused);
+    EXPECT_EQ(market.state().dataset(dataset)->budget.reserved, contracts::Charges{});
+    EXPECT_EQ(market.state().escrow_total(), 0);
+    decided = id;
+    return market.state().contract(id)->decision->reasons.array()->front();
+  }
+  static std::string member(const Json& reason, const char* name) {
+    return *reason.find(name)->string();
+  }
+  void expect_named(const Json& reason, const Offered& dataset) {
+    EXPECT_EQ(member(reason, "provider"), market.providers[0].name);
+    EXPECT_EQ(member(reason, "dataset"), dataset.offer.manifest.name);
+  }
+  ContractId decided;
+};
+
+TEST_F(WithdrawnFlow, ARevokedOrErasedDatasetIsNamedWithItsProvider) {
+  auto revoked = market.publish(market.providers[0]);
+  market.append(contracts::sign_record(contracts::DatasetRevoke{revoked.id},
+                                       market.providers[0].key, market.market()));
+  const Json& first = first_reason(revoked.id);
+  EXPECT_EQ(member(first, "code"), "revoked");
+  expect_named(first, revoked);
+  auto erased = market.publish(market.providers[0], {.rows = 41});
+  market.append(contracts::sign_record(contracts::DatasetErase{erased.id}, market.providers[0].key,
+                                       market.market()));
+  const Json& second = first_reason(erased.id);
+  EXPECT_EQ(member(second, "code"), "erased");
+  expect_named(second, erased);
+}
+
+TEST_F(WithdrawnFlow, AContractWhoseCiphertextTheHostHasNotIsRefusedAndReservesNothing) {
+  auto dataset = market.publish(market.providers[0]);
+  const Json& reason = first_reason(dataset.id, Json::Array{Json(dataset.id)});
+  EXPECT_EQ(member(reason, "code"), "ciphertext_missing");
+  expect_named(reason, dataset);
+  // What the keeper was told is part of what it decided on: an auditor is told it too.
+  auto told = trainer::unavailable_in(*market.state().contract(decided)->decision);
+  EXPECT_EQ(told, std::set<DatasetId>{dataset.id});
+  // A dataset that is none of the contract's is nobody's concern.
+  auto other = market.publish(market.providers[1]);
+  ContractId id = market.submit(market.contract({other.id}));
+  ASSERT_TRUE(market.record(
+      Kind::kDecide,
+      Json::Object{{"contract", id}, {"unavailable", Json::Array{Json(dataset.id)}}}));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+}
+
+// ctx.consumer.last_run: ledger time of the start, and of the decision as long as that waits.
+TEST_F(WithdrawnFlow, TheLastRunIsWhenItStartedByTheLedger) {
+  auto dataset = market.publish(
+      market.providers[0],
+      {.policy = "if ctx.consumer.runs == 0 then return {allow = true} end "
+                 "return {allow = false, reason = 'last ' .. tostring(ctx.consumer.last_run)}"});
+  auto last_run = [&] { return member(first_reason(dataset.id), "message"); };
+  ContractId id = market.submit(market.contract({dataset.id}));
+  market.deposit(market.lab.account(), 1000);
+  market.clock().advance(60'000);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  ASSERT_EQ(market.phase(id), Phase::kEscrowed);
+  auto decided_at = market.state().contract(id)->decision_time;
+  EXPECT_EQ(decided_at, market.clock().now());
+  market.clock().advance(60'000);
+  EXPECT_EQ(last_run(), "last " + std::to_string(decided_at));
+  market.started(id);
+  auto started_at = market.state().contract(id)->start_time;
+  EXPECT_GE(started_at, decided_at + 60'000);
+  market.clock().advance(60'000);
+  EXPECT_EQ(last_run(), "last " + std::to_string(started_at));
+}
+
+// A text that answers nobody is none; the keeper tells its host, whoever wrote the offer.
+TEST_F(KeeperFlow, TriesPoliciesAndRefusesThoseThatAnswerNobody) {
+  auto tried = [&](const std::string& source) {
+    return market.keeper().ask(Kind::kTryPolicy,
+                               Json::Object{{"source", source}, {"parameters", Json::Object{}}});
+  };
+  for (const char* good : {"return {allow = true}", "return {allow = false, reason = 'no'}",
+                           "return function(request) return {allow = request.dp.enabled} end",
+                           // One of the two is answered: it has its reasons.
+                           "return {allow = request.dp.enabled or nil + 1}"}) {
+    EXPECT_EQ(tried(good).kind, Kind::kDone) << good << kind_and_body(tried(good));
+  }
+  for (const char* bad : {"", "return 5", "while true do end",
+                          "local t = {} while true do t[#t + 1] = string.rep('x', 65536) end",
+                          "error('never')", "return {allow = 1}"}) {
+    auto answer = tried(bad);
+    EXPECT_EQ(refused(answer), Code::kRefused) << bad;
+    EXPECT_TRUE(refusal_message(answer).starts_with("publish_rejected")) << refusal_message(answer);
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "policy/privacy/budget.h"
 #include "tests/support/market_fixture.h"
 #include "trainer/data/safetensors.h"
+#include "trainer/data/table.h"
 
 namespace souk::flows {
 namespace {
@@ -126,6 +127,26 @@ class TrainerFlow : public ::testing::Test {
                   frame.kind == Kind::kConfirmed || frame.kind == Kind::kRefused)
           << kind_and_body(frame);
     }
+  }
+  // The trainer signed that it has begun nothing; the money and the reservation are back.
+  void expect_unbegun(TrainerThread& trainer, const ContractId& id, const Result<Frame>& answer,
+                      std::optional<DatasetId> missing = std::nullopt) {
+    ASSERT_TRUE(answer) << answer.error().expected();
+    ASSERT_EQ(answer->kind, Kind::kStopped) << kind_and_body(*answer);
+    EXPECT_TRUE(trainer.finish());
+    auto balance = market.state().balance(market.lab.account());
+    auto price = market.state().contract(id)->escrow;
+    EXPECT_EQ(market.void_of(market.append(envelope_in(*answer).take())), "");
+    const auto& contract = *market.state().contract(id);
+    EXPECT_EQ(contract.phase, Phase::kRefunded);
+    EXPECT_EQ(contract.ended_because, "ciphertext_missing");
+    EXPECT_EQ(contract.ended_by_dataset, missing.value_or(north.id));
+    EXPECT_EQ(market.state().balance(market.lab.account()), balance + price);
+    for (const auto& dataset : contract.submit.datasets) {
+      EXPECT_EQ(market.state().dataset(dataset)->budget.reserved, contracts::Charges{});
+      EXPECT_EQ(market.state().dataset(dataset)->budget.committed, contracts::Charges{});
+    }
+    for (const auto& frame : trainer.heard()) EXPECT_NE(frame.kind, Kind::kResult);
   }
   // The whole ledger, then the first dataset: where a trainer without work says so.
   void expect_no_work(TrainerThread& trainer, std::optional<Code> code = Code::kRefused) {
@@ -599,8 +620,115 @@ TEST_F(TrainerFlow, RefusesEveryOtherCiphertext) {
     ContractId id = market.escrowed({north.id});
     auto trainer = started(id);
     ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
-    expect_refused(*trainer, market.send_dataset(*trainer, north.id, lie.file()));
+    expect_unbegun(*trainer, id, market.send_dataset(*trainer, north.id, lie.file()));
   }
+}
+
+TEST_F(TrainerFlow, ADatasetThatTheHostHasLostEndsTheJobAndCostsNothing) {
+  Json lost = Json::Object{{"dataset", east.id}};
+  for (bool halfway : {false, true}) {
+    SCOPED_TRACE(halfway);
+    ContractId id = market.escrowed({north.id, east.id});
+    auto trainer = started(id);
+    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
+    if (halfway) {
+      ASSERT_TRUE(trainer->send(trainer::frame(Kind::kDataset, lost)));
+      ASSERT_TRUE(trainer->send(trainer::frame_of_bytes(ByteView(east.file).first(100))));
+    }
+    expect_unbegun(*trainer, id, trainer->ask(trainer::frame(Kind::kMissing, lost)), east.id);
+  }
+  ContractId id = market.escrowed({north.id});
+  auto trainer = started(id);
+  ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+  expect_refused(*trainer, trainer->ask(trainer::frame(Kind::kMissing, lost)), Code::kRefused);
+}
+
+// Whether a private run settles says nothing of how many classes the rows have where the offer
+// does not say it: the same contract on two and on three classes ends the same way.
+TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
+  std::vector<std::vector<Kind>> heard;
+  for (int64_t classes : {2, 3}) {
+    trainer::Dataset rows;
+    std::vector<float> features;
+    for (int64_t row = 0; row < 40; ++row) {
+      features.push_back(row % 2 ? 1.0F : -1.0F);
+      features.push_back(0.5F);
+      rows.labels.push_back(row % classes);
+    }
+    rows.features = std::move(features);
+    rows.schema.feature_shape = {2};
+    rows.schema.feature_names = {"feature 0", "feature 1"};
+    rows.schema.label_name = "kind";
+    for (int64_t i = 0; i < classes; ++i)
+      rows.schema.classes.push_back("kind " + std::to_string(i));
+    auto plain = trainer::dataset_to_safetensors(rows).take();
+    const Party& provider = market.providers[2];
+    auto offered = offer_of(provider, {.name_classes = false}, market.market(),
+                            *market.state().keeper(), plain, 2);
+    ASSERT_TRUE(offered.offer.manifest.class_names.empty());
+    ASSERT_EQ(market.void_of(market.append(
+                  contracts::sign_record(offered.offer, provider.key, market.market()))),
+              "");
+    ContractId id = market.escrowed({offered.id});
+    auto trainer = started(id);
+    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    auto loaded = market.send_dataset(*trainer, offered.id, offered.file);
+    ASSERT_TRUE(loaded);
+    ASSERT_EQ(loaded->kind, Kind::kDone) << kind_and_body(*loaded);
+    auto delivery = market.train(*trainer);
+    ASSERT_TRUE(delivery) << delivery.error().expected();
+    EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
+    EXPECT_EQ(market.phase(id), Phase::kSettled);
+    std::vector<Kind> kinds;
+    for (const auto& frame : trainer->heard()) kinds.push_back(frame.kind);
+    heard.push_back(kinds);
+  }
+  EXPECT_EQ(heard[0], heard[1]);
+}
+
+// ---- a dataset that is erased while it is trained on ------------------------------------
+
+TEST_F(RevokedFlow, AnErasureStopsTheRunAtItsNextCheckpointAndNothingIsReleased) {
+  market.deposit(market.lab.account(), 1000);
+  auto submit = market.contract({north.id});
+  submit.spec = private_spec(2, 40, 2);
+  id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  auto trainer = started(id);
+  ASSERT_TRUE(market.show(*trainer, market.history()));
+  ASSERT_TRUE(market.send_dataset(*trainer, north.id, north.file));
+  reserved = market.state().dataset(north.id)->budget.reserved;
+  market.append(contracts::sign_record(contracts::DatasetErase{north.id}, market.providers[0].key,
+                                       market.market()));
+  EXPECT_EQ(market.phase(id), Phase::kStopping);
+  auto stopped = market.train(*trainer);
+  ASSERT_TRUE(stopped) << stopped.error().expected();
+  EXPECT_TRUE(stopped->payload.empty());
+  EXPECT_EQ(stopped->result.payload_type, contracts::JobStop::kType);
+  EXPECT_EQ(market.void_of(market.append(stopped->result)), "");
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  EXPECT_EQ(market.state().contract(id)->ended_because, "dataset_erased");
+  const auto& budget = market.state().dataset(north.id)->budget;
+  EXPECT_EQ(budget.reserved, contracts::Charges{});
+  for (size_t order = 0; order < reserved.size(); ++order) {
+    EXPECT_LT(budget.committed[order], reserved[order]);
+  }
+  market.follow();
+  EXPECT_TRUE(refused(market.keeper().about(Kind::kRelease, id)));
+}
+
+TEST_F(RevokedFlow, AnErasureBeforeTheTrainerHasReadTheLedgerCostsNothing) {
+  id = market.escrowed({north.id});
+  auto trainer = started(id);
+  market.append(contracts::sign_record(contracts::DatasetErase{north.id}, market.providers[0].key,
+                                       market.market()));
+  auto shown = market.show(*trainer, market.history());
+  ASSERT_TRUE(shown);
+  ASSERT_EQ(shown->kind, Kind::kStopped) << kind_and_body(*shown);
+  EXPECT_EQ(market.void_of(market.append(envelope_in(*shown).take())), "");
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  EXPECT_EQ(market.state().dataset(north.id)->budget.committed, contracts::Charges{});
 }
 
 TEST_F(TrainerFlow, RefusesDatasetsInAnotherOrderOrTwice) {

@@ -15,6 +15,7 @@
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
 #include "trainer/data/table.h"
+#include "trainer/wire/pieces.h"
 
 namespace souk::flows {
 namespace {
@@ -126,6 +127,12 @@ Frame KeeperHost::noted(Frame answer) {
   if (answer.kind == Kind::kConfirmed || answer.kind == Kind::kEnvelope) {
     auto body = must(parse_canonical(as_text(answer.body), trainer::kMaxFrame));
     sealed_ = must(from_base64(*body.find("sealed")->string()));
+    const Json* pieces = body.find("pieces");
+    for (int64_t index = 0; pieces && index < *pieces->integer(); ++index) {
+      auto piece = keeper_.answer(trainer::frame(Kind::kSealed, Json::Object{{"index", index}}));
+      CHECK(piece.kind == Kind::kBytes);
+      append(sealed_, trainer::framed_piece(piece.body));
+    }
   }
   return answer;
 }
@@ -139,6 +146,13 @@ Frame KeeperHost::about(Kind kind, const ContractId& contract) {
 }
 
 Frame KeeperHost::begin(ByteView genesis_leaf, ByteView sealed) {
+  if (sealed.size() > trainer::kMaxInlineSealed) {
+    for (const auto& piece : must(trainer::split_pieces(sealed))) {
+      auto taken = keeper_.answer(trainer::frame_of_bytes(piece));
+      if (taken.kind != Kind::kDone) return taken;
+    }
+    sealed = {};
+  }
   return ask(Kind::kBegin,
              Json::Object{{"genesis", to_base64(genesis_leaf)}, {"sealed", to_base64(sealed)}});
 }
@@ -330,6 +344,11 @@ std::unique_ptr<KeeperHost> MarketFixture::new_keeper(ByteView sealed) const {
   return keeper;
 }
 
+Frame MarketFixture::try_keeper(ByteView sealed) const {
+  KeeperHost keeper(*self_, evaluate_, [this] { return clock_.now(); });
+  return keeper.begin(must(ledger_->leaf(0)), sealed);
+}
+
 void MarketFixture::restart_keeper() {
   Bytes sealed = keeper_->sealed();
   keeper_ = new_keeper(sealed);
@@ -377,7 +396,7 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   manifest.feature_shape = {features};
   for (uint32_t i = 0; i < features; ++i)
     manifest.feature_names.push_back("feature " + std::to_string(i));
-  manifest.class_names = {"benign", "malignant"};
+  if (options.name_classes) manifest.class_names = {"benign", "malignant"};
   manifest.label = "kind";
   manifest.ciphertext = ledger::sha256(file);
   manifest.size = static_cast<int64_t>(file.size());

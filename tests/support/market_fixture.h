@@ -83,6 +83,7 @@ struct OfferOptions {
   uint32_t rows = 40;
   int64_t user_cap = 1;
   std::optional<uint64_t> rows_number = {};  // the same rows for the same number; else any
+  bool name_classes = true;
 };
 
 // `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of
@@ -208,6 +209,8 @@ class MarketFixture {
   void restart_keeper();
   // A keeper that has begun with this sealed state and seen nothing yet.
   std::unique_ptr<KeeperHost> new_keeper(ByteView sealed) const;
+  // What one answers that is to begin with it.
+  trainer::Frame try_keeper(ByteView sealed) const;
   void set_policy_runner(trainer::EvaluatePolicy evaluate) { evaluate_ = std::move(evaluate); }
   // Feeds the keeper, asks, records. The seq, or the refusal as an error.
   Result<uint64_t> record(trainer::Kind kind, const ContractId& contract);

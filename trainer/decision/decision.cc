@@ -1,6 +1,7 @@
 #include "trainer/decision/decision.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "policy/decide/request.h"
 #include "policy/decide/source.h"
 #include "policy/privacy/budget.h"
+#include "policy/privacy/odometer.h"
 #include "policy/privacy/run.h"
 #include "trainer/decision/feasibility.h"
 
@@ -26,6 +28,7 @@ using policy::PolicyDecision;
 using policy::Reason;
 
 constexpr size_t kMaxReasons = 64;
+constexpr size_t kMaxComposed = 64;  // runs that a refusal composes exactly
 // A decision is one ledger entry: all reasons of all providers share this much of it.
 constexpr size_t kReasonBytes = 28'000;
 constexpr size_t kMaxAncestors = 64;  // jobs behind initial weights
@@ -161,11 +164,15 @@ class Judge {
         ++facts.runs;
         facts.spent_epsilon_micro =
             std::min(facts.spent_epsilon_micro + grant.epsilon_micro, kMaxJsonInteger);
-        facts.last_run_ms =
-            std::max(facts.last_run_ms, past.deadline - past.submit.deadline_minutes * 60'000);
+        facts.last_run_ms = std::max(facts.last_run_ms, time_of_run(past));
       }
     }
     return facts;
+  }
+
+  // Ledger time of its job.start or, as long as it waits for that, of what allowed it.
+  static TimeMs time_of_run(const Contract& past) {
+    return past.start ? past.start_time : past.decision_time;
   }
 
   template <class Name>
@@ -187,13 +194,56 @@ class Judge {
     *budget.caps = policy::caps_for(*epsilon_micro, dataset.manifest.budget_delta_pico);
     auto sum = policy::add(spent.committed, spent.reserved);
     if (policy::admits(**budget.caps, sum, grant.charges)) return true;
-    refuse("budget_exhausted",
-           {budget.code, budget.message, dataset.manifest.provider_name, dataset.manifest.name,
-            "request.dp.epsilon_micro", std::to_string(grant.epsilon_micro),
-            "what is left of " + std::to_string(*epsilon_micro) + ", of which " +
-                std::to_string(spent.epsilon_micro_committed + spent.epsilon_micro_reserved) +
-                " is spent or reserved"});
+    no_room(dataset, budget.code, budget.message, *epsilon_micro, sum, grant.charges);
     return false;
+  }
+
+  // What a run asks of a budget, what is left of it and what it was, all in the epsilon that the
+  // filter certifies: a run has room if and only if it asks for no more than is left.
+  void no_room(const Dataset& dataset, const char* code, const std::string& message,
+               int64_t total_micro, const policy::Charges& spent, const policy::Charges& charges) {
+    const int64_t delta = dataset.manifest.budget_delta_pico;
+    int64_t before = certified_micro(spent, delta);
+    int64_t after = certified_micro(policy::add(spent, charges), delta);
+    int64_t left = std::max<int64_t>(0, total_micro - before);
+    bool known = after < kMaxJsonInteger;
+    std::string asked =
+        known ? std::to_string(std::max(after - before, left + 1)) : "more than any";
+    refuse("budget_exhausted",
+           {code,
+            message + ": it asks for " + asked + " millionths of certified epsilon, " +
+                std::to_string(left) + " of " + std::to_string(total_micro) + " are left" +
+                exactly(dataset),
+            dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
+            asked, "at most " + std::to_string(left)});
+  }
+
+  static int64_t certified_micro(const policy::Charges& charges, int64_t delta) {
+    auto reading = policy::odometer({}, charges, delta);
+    if (!reading || !std::isfinite(reading->certified)) return kMaxJsonInteger;
+    return policy::epsilon_micro_up(reading->certified);
+  }
+
+  // For people: what ran or may still run on the dataset costs less if composed exactly, which
+  // holds only had all of it been chosen beforehand, and so admits nothing.
+  std::string exactly(const Dataset& dataset) const {
+    std::vector<policy::Event> runs;
+    for (const auto& [id, past] : state_.contracts()) {
+      bool holds = dataset.budget.holders.count(id) != 0;
+      const auto& spec = past.submit.spec;
+      if (!spec.privacy || (!holds && !past.start) || runs.size() > kMaxComposed) continue;
+      const auto& wanted = past.submit.datasets;
+      auto it = std::find(wanted.begin(), wanted.end(), dataset.id);
+      if (it == wanted.end()) continue;
+      runs.push_back(policy::event_of_run(spec, static_cast<size_t>(it - wanted.begin()),
+                                          past.stop ? past.stop->steps : spec.steps,
+                                          static_cast<uint32_t>(dataset.manifest.user_cap)));
+    }
+    if (runs.empty() || runs.size() > kMaxComposed) return "";
+    auto reading = policy::odometer(runs, {}, dataset.manifest.budget_delta_pico);
+    if (!reading || !std::isfinite(reading->exact)) return "";
+    return " (composed exactly, its runs so far cost " +
+           std::to_string(policy::epsilon_micro_up(reading->exact)) + ")";
   }
 
   // How many policies will be asked: they share what a decision can carry of reasons.
@@ -327,13 +377,15 @@ class Judge {
         int64_t fits =
             epsilon_that_fits(caps, spent, event_on(dataset, index),
                               static_cast<double>(submit.spec.privacy->delta_pico) * 1e-12);
-        refuse("budget_exhausted",
-               {"budget_exhausted", "the dataset's privacy budget has no room for this run",
-                dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
-                std::to_string(grant.epsilon_micro),
-                (fits > 0 ? "at most " + std::to_string(fits) : "no private run at all") + ": of " +
-                    std::to_string(dataset.manifest.budget_epsilon_micro) + ", " +
-                    std::to_string(spent_on(dataset)) + " is spent or reserved"});
+        no_room(dataset, "budget_exhausted",
+                "the dataset's privacy budget has no room for this run",
+                dataset.manifest.budget_epsilon_micro, spent, grant.charges);
+        if (fits > 0) {
+          reason({"more_noise", "a run of this length with more noise would have room",
+                  dataset.manifest.provider_name, dataset.manifest.name,
+                  "request.dp.epsilon_micro", std::to_string(grant.epsilon_micro),
+                  "at most " + std::to_string(fits)});
+        }
         return;
       }
       if (!within(dataset, answer.obligations.consumer_epsilon_micro,
@@ -434,12 +486,46 @@ class Judge {
   policy::Joint joint_;                                            // of the answers that allow
 };
 
+Reason not_on_offer(const MarketState& state, const DatasetId& id) {
+  const Dataset* dataset = state.dataset(id);
+  if (!dataset) {
+    return {"unknown_dataset",
+            "expected a dataset on offer",
+            "",
+            to_hex(id),
+            "request.datasets",
+            "",
+            ""};
+  }
+  return {dataset->erased ? "erased" : "revoked",
+          dataset->erased ? "its provider has revoked and erased this dataset: its key is destroyed"
+                          : "its provider has revoked this dataset: no new contract may use it",
+          dataset->manifest.provider_name,
+          dataset->manifest.name,
+          "request.datasets",
+          to_hex(id),
+          "a dataset on offer"};
+}
+
 }  // namespace
+
+std::set<DatasetId> unavailable_in(const ContractDecision& decision) {
+  std::set<DatasetId> out;
+  const Json* listed = decision.inputs.find("unavailable");
+  if (!listed || !listed->array()) return out;
+  for (const auto& item : *listed->array()) {
+    auto id = item.string() ? named_from_hex<DatasetId>(*item.string())
+                            : Result<DatasetId>(Error(Code::kMalformed, "an id"));
+    if (id) out.insert(*id);
+  }
+  return out;
+}
 
 ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
                                  const Digest& head_root, const ContractId& id,
                                  const PublicKey& consumer, const ContractSubmit& submit,
-                                 const DecisionTime& now, const EvaluatePolicy& evaluate) {
+                                 const DecisionTime& now, const EvaluatePolicy& evaluate,
+                                 const std::set<DatasetId>& unavailable) {
   ContractDecision out;
   out.contract = id;
   out.head_size = head_size;
@@ -449,14 +535,21 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
 
   std::vector<const Dataset*> datasets;
   uint64_t rows = 0;
+  Json::Array missing;
   for (const auto& dataset_id : submit.datasets) {
     const Dataset* dataset = state.dataset(dataset_id);
     if (!dataset || dataset->revoked) {
-      judge.refuse("denied",
-                   {dataset ? "revoked" : "unknown_dataset", "expected a dataset on offer",
-                    dataset ? dataset->manifest.provider_name : "", to_hex(dataset_id),
-                    "request.datasets", "", ""});
+      judge.refuse("denied", not_on_offer(state, dataset_id));
       continue;
+    }
+    if (unavailable.count(dataset_id) != 0) {
+      judge.refuse("denied", {"ciphertext_missing",
+                              "the host does not hold the ciphertext of this dataset as it was "
+                              "offered: nothing can be trained on it until its provider uploads "
+                              "it again",
+                              dataset->manifest.provider_name, dataset->manifest.name,
+                              "request.datasets", "", ""});
+      missing.push_back(Json(dataset_id));
     }
     datasets.push_back(dataset);
     rows += static_cast<uint64_t>(dataset->manifest.rows);
@@ -538,6 +631,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     inputs["inherited"] =
         Json::Object{{"jobs", std::move(jobs)}, {"policies", std::move(judge.inherited_)}};
   }
+  if (!missing.empty()) inputs["unavailable"] = std::move(missing);
   out.inputs = std::move(inputs);
   out.allow = out.status == "allowed";
   if (out.allow) {

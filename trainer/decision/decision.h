@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 
 #include "contracts/lifecycle/market_state.h"
 #include "policy/decide/decide.h"
@@ -22,12 +23,15 @@ using EvaluatePolicy = std::function<policy::PolicyDecision(
 
 // What `submit` by `consumer` is worth in this state, at this head. Never fails: what
 // cannot be judged is denied, with a reason. A contract that is not recorded is quoted:
-// everything but the consumer's balance.
+// everything but the consumer's balance. `unavailable`: datasets whose ciphertext the host says
+// it does not hold; a contract that names one is denied.
 contracts::ContractDecision decide_contract(const contracts::MarketState& state, uint64_t head_size,
                                             const Digest& head_root, const ContractId& id,
                                             const PublicKey& consumer,
                                             const contracts::ContractSubmit& submit,
-                                            const DecisionTime& now,
-                                            const EvaluatePolicy& evaluate);
+                                            const DecisionTime& now, const EvaluatePolicy& evaluate,
+                                            const std::set<DatasetId>& unavailable = {});
+// Those that a recorded decision was told of.
+std::set<DatasetId> unavailable_in(const contracts::ContractDecision& decision);
 
 }  // namespace souk::trainer

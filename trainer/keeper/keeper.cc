@@ -2,18 +2,20 @@
 
 #include <time.h>
 
-#include "ledger/crypto/aead.h"
+#include <set>
+#include <utility>
+
 #include "ledger/crypto/hash.h"
-#include "ledger/crypto/kdf.h"
 #include "ledger/crypto/random.h"
+#include "policy/decide/canonical.h"
 #include "trainer/data/age.h"
 #include "trainer/keeper/permit.h"
+#include "trainer/keeper/sealed_state.h"
 #include "trainer/pipe/channel.h"
+#include "trainer/wire/pieces.h"
 
 namespace souk::trainer {
 namespace {
-
-constexpr std::string_view kSealContext = "souk/keeper-seal/v1\n";
 
 Frame done() {
   return frame(Kind::kDone, Json::Object{});
@@ -24,6 +26,18 @@ Result<ContractId> contract_in(const Json& body) {
   auto contract = TRY(fields.named<ContractId>("contract"));
   TRY(fields.done());
   return contract;
+}
+
+// Whose ciphertext the host says it does not hold. It can withhold every one anyway.
+Result<std::set<DatasetId>> unavailable_in(Fields& fields) {
+  std::set<DatasetId> out;
+  if (!fields.has("unavailable")) return out;
+  const auto* list = TRY(fields.array("unavailable", contracts::kMaxDatasets));
+  for (const auto& item : *list) {
+    if (!item.string()) return Error(Code::kMalformed, "unavailable: expected ids");
+    out.insert(TRY(named_from_hex<DatasetId>(*item.string())));
+  }
+  return out;
 }
 
 Status nothing_in(const Json& body) {
@@ -63,6 +77,7 @@ Frame Keeper::answer(const Frame& request) {
 }
 
 Result<Frame> Keeper::handle(const Frame& request) {
+  if (request.kind == Kind::kBytes) return take_piece(request.body);
   auto body = TRY(parse_canonical(as_text(request.body), kMaxFrame));
   if (request.kind == Kind::kBegin) return begin(body);
   TRY(ready());
@@ -73,6 +88,8 @@ Result<Frame> Keeper::handle(const Frame& request) {
       return confirm(body);
     case Kind::kBoot:
       return boot(body);
+    case Kind::kSealed:
+      return sealed_piece(body);
     default:
       break;
   }
@@ -94,6 +111,8 @@ Result<Frame> Keeper::handle(const Frame& request) {
       return tick(body);
     case Kind::kRelease:
       return release(body);
+    case Kind::kTryPolicy:
+      return try_policy(body);
     default:
       return Error(Code::kMalformed, "expected a request to a keeper");
   }
@@ -165,8 +184,10 @@ Result<Frame> Keeper::begin(const Json& body) {
   TRY(fields.done());
   auto follower = TRY(contracts::Follower::pin(genesis, std::nullopt, &appraise_for_market));
   follower_.emplace(std::move(follower));
-  if (!sealed.empty()) {
-    auto opened = unseal(sealed);
+  auto restored = std::exchange(restored_, {});
+  if (!sealed.empty() || !restored.empty()) {
+    auto pieces = sealed.empty() ? Result(std::move(restored)) : split_pieces(sealed);
+    auto opened = pieces ? unseal(*pieces) : Status(pieces.error());
     if (!opened) {
       follower_.reset();
       return std::move(opened).take_error();
@@ -233,9 +254,8 @@ Result<Frame> Keeper::confirm(const Json& body) {
     bool open = contract && contract->phase == contracts::Phase::kEscrowed;
     it = open ? std::next(it) : memory_.starts.erase(it);
   }
-  return frame(
-      Kind::kConfirmed,
-      Json::Object{{"size", memory_.size}, {"sealed", seal()}, {"boot", vault_.wants_boot()}});
+  return frame(Kind::kConfirmed,
+               sealed(Json::Object{{"size", memory_.size}, {"boot", vault_.wants_boot()}}));
 }
 
 contracts::Evidence Keeper::evidence(const SealingKey& kem, const std::string& nonce) const {
@@ -261,8 +281,7 @@ Result<Frame> Keeper::attest(const Json& body) {
 
 Frame Keeper::envelope(const ledger::Envelope& envelope) {
   std::string text = canonical(ledger::to_json(envelope));
-  return frame(Kind::kEnvelope,
-               Json::Object{{"envelope", to_base64(as_bytes(text))}, {"sealed", seal()}});
+  return frame(Kind::kEnvelope, sealed(Json::Object{{"envelope", to_base64(as_bytes(text))}}));
 }
 
 Result<Frame> Keeper::boot(const Json& body) {
@@ -275,7 +294,10 @@ Result<Frame> Keeper::boot(const Json& body) {
 }
 
 Result<Frame> Keeper::decide(const Json& body) {
-  auto id = TRY(contract_in(body));
+  auto fields = TRY(Fields::of(body, "decide"));
+  auto id = TRY(fields.named<ContractId>("contract"));
+  auto unavailable = TRY(unavailable_in(fields));
+  TRY(fields.done());
   TRY(fresh());
   const auto& state = follower_->state();
   const auto* contract = state.contract(id);
@@ -284,9 +306,9 @@ Result<Frame> Keeper::decide(const Json& body) {
   if (!contract || (contract->phase != contracts::Phase::kSubmitted && !late)) {
     return Error(Code::kConflict, "expected a contract that waits for its decision");
   }
-  auto decision =
-      decide_contract(state, follower_->confirmed_size(), follower_->confirmed_root(), id,
-                      contract->consumer, contract->submit, decision_time(), evaluate_);
+  auto decision = decide_contract(state, follower_->confirmed_size(), follower_->confirmed_root(),
+                                  id, contract->consumer, contract->submit, decision_time(),
+                                  evaluate_, unavailable);
   return envelope(contracts::sign_record(decision, key_, follower_->market()));
 }
 
@@ -294,13 +316,14 @@ Result<Frame> Keeper::quote(const Json& body) {
   auto fields = TRY(Fields::of(body, "quote"));
   auto consumer = TRY(fields.named<PublicKey>("consumer"));
   const Json* submit_json = TRY(fields.any("submit"));
+  auto unavailable = TRY(unavailable_in(fields));
   TRY(fields.done());
   auto read = TRY(contracts::members_from_json(contracts::ContractSubmit::kType, *submit_json));
   const auto& submit = std::get<contracts::ContractSubmit>(read);
   Digest digest = ledger::sha256(as_bytes(canonical(*submit_json)));
-  auto decision =
-      decide_contract(follower_->state(), follower_->confirmed_size(), follower_->confirmed_root(),
-                      ContractId(digest), consumer, submit, decision_time(), evaluate_);
+  auto decision = decide_contract(follower_->state(), follower_->confirmed_size(),
+                                  follower_->confirmed_root(), ContractId(digest), consumer, submit,
+                                  decision_time(), evaluate_, unavailable);
   return frame(Kind::kDecision, Json::Object{{"decision", contracts::members_json(decision)}});
 }
 
@@ -360,6 +383,7 @@ Result<Frame> Keeper::abort_job(const Json& body) {
   contracts::JobAbort record;
   record.contract = TRY(fields.named<ContractId>("contract"));
   record.reason = TRY(fields.text("reason", 64));
+  if (fields.has("dataset")) record.dataset = TRY(fields.named<DatasetId>("dataset"));
   TRY(fields.done());
   const auto* contract = follower_->state().contract(record.contract);
   if (!contract || (contract->phase != contracts::Phase::kRunning &&
@@ -373,6 +397,19 @@ Result<Frame> Keeper::abort_job(const Json& body) {
 Result<Frame> Keeper::tick(const Json& body) {
   TRY(nothing_in(body));
   return envelope(contracts::sign_record(contracts::Tick{}, key_, follower_->market()));
+}
+
+// A text that answers nobody is no policy. The market's host asks before it records one.
+Result<Frame> Keeper::try_policy(const Json& body) {
+  auto fields = TRY(Fields::of(body, "request"));
+  auto source = TRY(fields.text("source", policy::kMaxSourceBytes));
+  const Json* parameters = TRY(fields.any("parameters"));
+  TRY(fields.done());
+  auto text = TRY(policy::with_parameters(source, *parameters));
+  TRY(policy::answers_canonical([&](const Json& request, const Json& dataset, const Json& ctx) {
+    return evaluate_(text, request, dataset, ctx);
+  }));
+  return done();
 }
 
 // Idempotent: the header of a settled contract, to whoever asks; only its recipient
@@ -396,13 +433,8 @@ Result<Frame> Keeper::release(const Json& body) {
   return frame_of_bytes(header);
 }
 
-Bytes Keeper::sealing_key() const {
-  auto seed = self_.platform.seed(SecretAccess{});
-  return ledger::hkdf(seed.bytes(SecretAccess{}), ByteView(self_.measurement),
-                      as_bytes(kSealContext), 32);
-}
-
-std::string Keeper::seal() {
+// The newest state, for an answer: in it where one piece is all, else to be asked for.
+Json::Object Keeper::sealed(Json::Object with) {
   Json::Object starts;
   for (const auto& [id, evidence_hex] : memory_.starts) starts[to_hex(id)] = evidence_hex;
   auto key = key_.seed(SecretAccess{});
@@ -411,22 +443,36 @@ std::string Keeper::seal() {
                                              {"root", memory_.root},
                                              {"starts", std::move(starts)},
                                              {"vault", vault_.to_json(SecretAccess{})}});
-  auto nonce = ledger::random_array<12>();
-  Bytes out(nonce.begin(), nonce.end());
-  append(out, ledger::seal(sealing_key(), nonce, as_bytes(to_hex(follower_->market())),
-                           as_bytes(plain)));
-  return to_base64(out);
+  sealed_ = seal_state(sealing_key(self_), to_hex(follower_->market()), as_bytes(plain));
+  if (sealed_.size() == 1) {
+    with["sealed"] = to_base64(framed_piece(sealed_.front()));
+  } else {
+    with["sealed"] = "";
+    with["pieces"] = sealed_.size();
+  }
+  return with;
 }
 
-Status Keeper::unseal(ByteView sealed) {
-  if (sealed.size() < 28) return Error(Code::kMalformed, "expected sealed keeper state");
-  auto plain = ledger::open(sealing_key(), sealed.first(12), as_bytes(to_hex(follower_->market())),
-                            sealed.subspan(12));
-  if (!plain) {
-    return Error(Code::kUnauthentic,
-                 "expected state sealed by this program on this platform for this market");
+Result<Frame> Keeper::sealed_piece(const Json& body) {
+  auto fields = TRY(Fields::of(body, "request"));
+  auto index = static_cast<size_t>(TRY(fields.integer("index", 0, kMaxSealedPieces)));
+  TRY(fields.done());
+  if (index >= sealed_.size()) return Error(Code::kNotFound, "expected a piece of sealed state");
+  return frame_of_bytes(sealed_[index]);
+}
+
+Result<Frame> Keeper::take_piece(const Bytes& piece) {
+  if (follower_) return Error(Code::kConflict, "expected pieces of sealed state before kBegin");
+  if (restored_.size() >= kMaxSealedPieces || piece.size() > kMaxInlineSealed) {
+    return Error(Code::kMalformed, "expected pieces of sealed state");
   }
-  auto json = TRY(parse_canonical(as_text(*plain), 1 << 24));
+  restored_.push_back(piece);
+  return done();
+}
+
+Status Keeper::unseal(const std::vector<Bytes>& pieces) {
+  auto plain = TRY(open_state(sealing_key(self_), to_hex(follower_->market()), pieces));
+  auto json = TRY(parse_canonical(as_text(plain), kSealedPieceBytes * kMaxSealedPieces));
   auto fields = TRY(Fields::of(json, "sealed"));
   auto key = TRY(fields.hex("key"));
   Memory memory;

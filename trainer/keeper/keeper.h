@@ -51,6 +51,9 @@ class Keeper {
   Result<Frame> abort_job(const Json& body);
   Result<Frame> tick(const Json& body);
   Result<Frame> release(const Json& body);
+  Result<Frame> try_policy(const Json& body);
+  Result<Frame> sealed_piece(const Json& body);
+  Result<Frame> take_piece(const Bytes& piece);
 
   contracts::Evidence evidence(const SealingKey& kem, const std::string& nonce) const;
   Status ready() const;
@@ -60,9 +63,8 @@ class Keeper {
   void notice_boots(std::optional<TimeMs> witnessed);
   DecisionTime decision_time() const;
   Frame envelope(const ledger::Envelope& envelope);
-  std::string seal();
-  Status unseal(ByteView sealed);
-  Bytes sealing_key() const;
+  Json::Object sealed(Json::Object with);
+  Status unseal(const std::vector<Bytes>& pieces);
 
   const EnclaveSelf& self_;
   EvaluatePolicy evaluate_;
@@ -72,6 +74,8 @@ class Keeper {
   std::optional<contracts::Follower> follower_;
   Memory memory_;
   std::map<ContractId, std::string> challenges_;
+  std::vector<Bytes> sealed_;    // the newest sealing, for who asks for its pieces
+  std::vector<Bytes> restored_;  // brought before kBegin
 
   // Of this process alone.
   LocalTime local_time_;

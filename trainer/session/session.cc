@@ -43,8 +43,13 @@ class Session {
 
   Status run() {
     TRY(prepare());
-    TRY(follow_ledger());
+    TRY(read_ledger());
     auto work = find_work();
+    // Withdrawn before its first step: the reservation is free again.
+    if (work && work->contract->phase == contracts::Phase::kStopping)
+      return sign_stop(stop_of(*work, 0));
+    TRY(channel_.send(frame(Kind::kConfirmed,
+                            Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}})));
     if (!work) return refuse(std::move(work).take_error());
     if (work->contract->submit.spec.initial) {
       auto loaded = load_initial(*work);
@@ -54,6 +59,7 @@ class Session {
     for (const auto& input : work->start->inputs) {
       auto loaded = load(*work, input);
       if (!loaded) return refuse(std::move(loaded).take_error());
+      if (*loaded == Loaded::kMissing) return stop_unbegun(*work, input.dataset);
       TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
     }
     auto message = TRY(channel_.receive());
@@ -105,12 +111,6 @@ class Session {
         frame(Kind::kEvidence, Json::Object{{"evidence", contracts::to_json(evidence_)}}));
   }
 
-  Status follow_ledger() {
-    TRY(read_ledger());
-    return channel_.send(frame(
-        Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}}));
-  }
-
   // Up to and with the host's kConfirm, which the caller answers.
   Status read_ledger() {
     while (true) {
@@ -146,12 +146,23 @@ class Session {
     if (!contract || contract->phase != contracts::Phase::kStopping) {
       return Error(Code::kRefused, "expected a contract that is still running");
     }
-    auto envelope = contracts::sign_record(stop_of(work, static_cast<uint32_t>(run.steps_done())),
-                                           receipt_key_, follower_->market());
-    std::string text = canonical(ledger::to_json(envelope));
-    TRY(channel_.send(
-        frame(Kind::kStopped, Json::Object{{"envelope", to_base64(as_bytes(text))}})));
+    TRY(sign_stop(stop_of(work, static_cast<uint32_t>(run.steps_done()))));
     return false;
+  }
+
+  // No step was begun, nothing was made of the rows, and what ended the run is that the host's
+  // bytes are not those that job.start names: neither says anything about a row.
+  Status stop_unbegun(const Work& work, const DatasetId& missing) {
+    auto stop = stop_of(work, 0);
+    stop.missing = missing;
+    return sign_stop(stop);
+  }
+
+  Status sign_stop(const contracts::JobStop& stop) {
+    auto envelope = contracts::sign_record(stop, receipt_key_, follower_->market());
+    std::string text = canonical(ledger::to_json(envelope));
+    return channel_.send(
+        frame(Kind::kStopped, Json::Object{{"envelope", to_base64(as_bytes(text))}}));
   }
 
   // What `steps` of the run cost each dataset's people, by the keeper's own arithmetic.
@@ -199,7 +210,9 @@ class Session {
   Result<Work> find_work() {
     const auto& state = follower_->state();
     const auto* contract = state.contract(contract_);
-    if (!contract || contract->phase != contracts::Phase::kRunning || !contract->start) {
+    bool runs = contract && (contract->phase == contracts::Phase::kRunning ||
+                             contract->phase == contracts::Phase::kStopping);
+    if (!runs || !contract->start) {
       return Error(Code::kRefused, "expected a running contract with its job.start recorded");
     }
     const auto& start = *contract->start;
@@ -247,9 +260,13 @@ class Session {
     return Done{};
   }
 
-  // One dataset, read once, from its first byte to its last.
-  Status load(const Work& work, const contracts::JobStart::Input& input) {
+  enum class Loaded : uint8_t { kWhole, kMissing };
+
+  // One dataset, read once, from its first byte to its last. kMissing where the host has not
+  // brought the bytes that job.start names, whatever became of those it brought.
+  Result<Loaded> load(const Work& work, const contracts::JobStart::Input& input) {
     auto message = TRY(channel_.receive());
+    if (message.kind == Kind::kMissing) return missing(message, input);
     auto body = TRY(expect(message, Kind::kDataset));
     auto fields = TRY(Fields::of(body, "dataset"));
     auto id = TRY(fields.named<DatasetId>("dataset"));
@@ -273,32 +290,51 @@ class Session {
     Bytes plain;
     auto keep = [&](ByteView piece) { append(plain, piece); };
     auto decryptor = PayloadDecryptor::start(file_key);
-    while (true) {
-      auto piece = TRY(channel_.receive());
-      if (piece.kind != Kind::kBytes) return Error(Code::kMalformed, "expected ciphertext");
-      if (piece.body.empty()) break;
-      digest.update(piece.body);
-      if (header_done) {
-        TRY(decryptor.update(piece.body, keep));
-        continue;
-      }
-      append(header, piece.body);
+    auto open = [&](ByteView piece) -> Status {
+      if (header_done) return decryptor.update(piece, keep);
+      append(header, piece);
       auto length = find_header_length(header);
-      if (!length && length.error().code() == Code::kTryAgain) continue;
+      if (!length && length.error().code() == Code::kTryAgain) return Done{};
       if (!length) return std::move(length).take_error();
       Bytes rest(header.begin() + static_cast<ptrdiff_t>(*length), header.end());
       header.resize(*length);
       TRY(verify_header(header, file_key));
       header_done = true;
-      TRY(decryptor.update(rest, keep));
+      return decryptor.update(rest, keep);
+    };
+    // Bytes that do not open are read to their end: only all of them tell whose fault it is.
+    Status opened = Done{};
+    while (true) {
+      auto piece = TRY(channel_.receive());
+      if (piece.kind == Kind::kMissing) {
+        sodium_wipe(plain);
+        return missing(piece, input);
+      }
+      if (piece.kind != Kind::kBytes) return Error(Code::kMalformed, "expected ciphertext");
+      if (piece.body.empty()) break;
+      digest.update(piece.body);
+      if (opened) opened = open(piece.body);
     }
-    TRY(decryptor.finish(keep));
     if (digest.finish() != input.ciphertext) {
-      return Error(Code::kUnauthentic, "expected the ciphertext that job.start names");
+      sodium_wipe(plain);
+      return Loaded::kMissing;
     }
+    TRY(std::move(opened));
+    TRY(decryptor.finish(keep));
     auto dataset = TRY(dataset_from_safetensors(plain));
     sodium_wipe(plain);
-    return add_to_pool(work, input, std::move(dataset));
+    TRY(add_to_pool(work, input, std::move(dataset)));
+    return Loaded::kWhole;
+  }
+
+  static Result<Loaded> missing(const Frame& message, const contracts::JobStart::Input& input) {
+    auto body = TRY(expect(message, Kind::kMissing));
+    auto fields = TRY(Fields::of(body, "missing"));
+    auto id = TRY(fields.named<DatasetId>("dataset"));
+    TRY(fields.done());
+    if (id != input.dataset)
+      return Error(Code::kRefused, "expected the contract's datasets in order");
+    return Loaded::kMissing;
   }
 
   static void sodium_wipe(Bytes& bytes) {
@@ -314,14 +350,24 @@ class Session {
     }
     uint64_t features = 1;
     for (uint32_t side : spec.input_shape) features *= side;
-    if (dataset.feature_count() != features || dataset.schema.classes.size() != spec.classes) {
+    // Classes that the offer does not name are nobody's to learn from whether a private run
+    // settles: the contract says how many there are, and a label past them is the first class.
+    const auto* offered = follower_->state().dataset(input.dataset);
+    bool unnamed = spec.privacy && offered && offered->manifest.class_names.empty();
+    bool fits = unnamed || dataset.schema.classes.size() == spec.classes;
+    if (dataset.feature_count() != features || !fits) {
       return Error(Code::kMalformed, "expected rows of the specification's shape and classes");
     }
+    if (unnamed) {
+      for (auto& label : dataset.labels) {
+        if (label < 0 || label >= int64_t{spec.classes}) label = 0;
+      }
+    }
     bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset.features);
-    if (pool_.labels.empty()) {
-      pool_.of_bytes = bytes;
-      pool_.classes = dataset.schema.classes;
-    } else if (pool_.of_bytes != bytes || pool_.classes != dataset.schema.classes) {
+    if (pool_.labels.empty()) pool_.of_bytes = bytes;
+    if (pool_.classes.empty() && !unnamed) pool_.classes = dataset.schema.classes;
+    bool same = unnamed || pool_.classes == dataset.schema.classes;
+    if (pool_.of_bytes != bytes || !same) {
       return Error(Code::kMalformed, "expected datasets of one kind with the same classes");
     }
     auto& f = dataset.features;

@@ -4,7 +4,7 @@ namespace souk::trainer {
 namespace {
 
 bool known(uint8_t kind) {
-  return (kind >= 1 && kind <= 12) || (kind >= 32 && kind <= 35) || (kind >= 64 && kind <= 74) ||
+  return (kind >= 1 && kind <= 14) || (kind >= 32 && kind <= 36) || (kind >= 64 && kind <= 74) ||
          kind == 96;
 }
 

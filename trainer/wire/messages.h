@@ -25,16 +25,22 @@ enum class Kind : uint8_t {
   kConfirm = 3,     // {checkpoint}                                     -> kConfirmed
   kAttest = 4,      // {nonce}                                          -> kEvidence
   kBoot = 5,        // {}                                               -> kEnvelope
-  kDecide = 6,      // {contract}                                       -> kEnvelope
-  kQuote = 7,       // {consumer, submit}                               -> kDecision
+  kDecide = 6,      // {contract}, {unavailable: [dataset]}             -> kEnvelope
+  kQuote = 7,       // {consumer, submit}, {unavailable}                -> kDecision
   kStart = 8,       // {contract, evidence}                             -> kEnvelope
-  kAbort = 9,       // {contract, reason}                               -> kEnvelope
+  kAbort = 9,       // {contract, reason}, {dataset}                    -> kEnvelope
   kTick = 10,       // {}                                               -> kEnvelope
   kRelease = 11,    // {contract}                                       -> kBytes
   kChallenge = 12,  // {contract}                                       -> kNonce
+  kTryPolicy = 13,  // {source, parameters}: whether it answers at all  -> kDone
+  kSealed = 14,     // {index}: of the state sealed last                -> kBytes
+                    // kBytes before kBegin: pieces of it, in order, where it is more than one
+                    // frame can carry                                  -> kDone
   // host -> trainer (kLeaves and kConfirm too)
   kPrepare = 32,  // {genesis, contract, nonce}                       -> kEvidence
-  kDataset = 33,  // {dataset}; then kBytes frames; the last is empty -> kDone
+  kDataset = 33,  // {dataset}; then kBytes frames; the last is empty -> kDone, or kStopped where
+                  // they are not the ciphertext that job.start names
+  kMissing = 36,  // {dataset}, before its last kBytes: there is no more of it -> kStopped
   kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult; after each
                   // kProgress the ledger as it stands: kLeaves ..., kConfirm
   kInitial = 35,  // {}, where the spec names initial weights, before the first dataset; then
@@ -42,14 +48,15 @@ enum class Kind : uint8_t {
   // enclave -> host
   kReady = 64,      // {measurement, sandbox}
   kDone = 65,       // {}
-  kConfirmed = 66,  // {size, sealed}
+  kConfirmed = 66,  // {size, sealed}; where that is "": pieces, how many to ask for
   kEvidence = 67,   // {evidence}
-  kEnvelope = 68,   // {envelope, sealed}
+  kEnvelope = 68,   // {envelope, sealed}, likewise
   kDecision = 69,   // {decision}
   kNonce = 70,      // {nonce}
   kProgress = 71,   // {step, epsilon_micro}: on a schedule fixed by the spec
   kResult = 72,     // {envelope}
-  kStopped = 74,    // {envelope}: job.stop, for the kConfirm that shows the run revoked
+  kStopped = 74,    // {envelope}: job.stop, for the kConfirm that shows the run revoked, and for
+                    // a ciphertext that is not there
   kRefused = 73,    // {code, message}; a trainer's message is always ""
   // both ways
   kBytes = 96,

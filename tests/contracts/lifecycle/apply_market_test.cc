@@ -199,11 +199,86 @@ TEST_F(Apply, OnlyItsProviderErasesADatasetAndOnlyOnce) {
 
 TEST_F(Apply, ARevokedDatasetIsNotOpenedThoughItsContractWasAllowed) {
   escrow();
+  auto start = world.start(contract);
   ASSERT_EQ(world.record(DatasetRevoke{second}, "clinic"), "");
-  EXPECT_EQ(world.record(world.start(contract), "keeper"), "revoked");
-  ASSERT_EQ(world.record(JobAbort{contract, "revoked"}, "keeper"), "");
+  EXPECT_EQ(world.record(start, "keeper"), "not_escrowed");
+  EXPECT_EQ(phase(), Phase::kRefunded);
+  EXPECT_EQ(world.contract(contract).ended_because, "dataset_revoked");
+  EXPECT_EQ(world.contract(contract).ended_by_dataset, second);
   EXPECT_EQ(world.balance("lab"), 1000);
   EXPECT_EQ(budget(first).reserved, Charges{});
+}
+
+TEST_F(Apply, AnErasedDatasetStopsItsRunAndNoResultSettlesAfterwards) {
+  run();
+  auto result = world.result(contract);
+  ASSERT_EQ(world.record(DatasetErase{second}, "clinic"), "");
+  EXPECT_EQ(phase(), Phase::kStopping);
+  EXPECT_EQ(world.balance("lab"), 1000);
+  EXPECT_EQ(world.record(result, "trainer"), "not_running");
+  ASSERT_EQ(world.record(world.stop(contract, 1), "trainer"), "");
+  EXPECT_EQ(phase(), Phase::kRefunded);
+  EXPECT_EQ(world.contract(contract).ended_because, "dataset_erased");
+  EXPECT_EQ(world.contract(contract).ended_by_dataset, second);
+  EXPECT_EQ(budget(first).reserved, Charges{});
+  EXPECT_NE(budget(first).committed, Charges{});
+}
+
+// A trainer that was not brought a ciphertext has begun no step: it can say that and no more.
+TEST_F(Apply, ARunWithoutACiphertextCostsNothingIfItsTrainerSaysSo) {
+  run();
+  auto stop = world.stop(contract, 0);
+  EXPECT_EQ(world.record(stop, "trainer"), "not_stopping");  // names none
+  stop.missing = DatasetId(digest_named("another"));
+  EXPECT_EQ(world.record(stop, "trainer"), "wrong_dataset");
+  stop.missing = second;
+  EXPECT_EQ(world.record(stop, "keeper"), "not_the_trainer");
+  auto begun = stop;
+  begun.steps = 1;
+  EXPECT_EQ(world.record(begun, "trainer"), "too_many_steps");
+  auto spent = stop;
+  spent.spent[0].charges[3] = 1;
+  EXPECT_EQ(world.record(spent, "trainer"), "over_reserved");
+  EXPECT_EQ(phase(), Phase::kRunning);
+  ASSERT_EQ(world.record(stop, "trainer"), "");
+  EXPECT_EQ(phase(), Phase::kRefunded);
+  EXPECT_EQ(world.contract(contract).ended_because, "ciphertext_missing");
+  EXPECT_EQ(world.contract(contract).ended_by_dataset, second);
+  EXPECT_EQ(world.balance("lab"), 1000);
+  for (const auto& id : {first, second}) {
+    EXPECT_EQ(budget(id).reserved, Charges{});
+    EXPECT_EQ(budget(id).committed, Charges{});
+    EXPECT_EQ(budget(id).runs, 0);
+  }
+  EXPECT_EQ(world.record(world.result(contract), "trainer"), "not_running");
+}
+
+TEST_F(Apply, AnAbortMayNameADatasetOfItsContract) {
+  escrow();
+  JobAbort abort{contract, "ciphertext_missing", DatasetId(digest_named("another"))};
+  EXPECT_EQ(world.record(abort, "keeper"), "wrong_dataset");
+  abort.dataset = first;
+  ASSERT_EQ(world.record(abort, "keeper"), "");
+  EXPECT_EQ(world.contract(contract).ended_by_dataset, first);
+  EXPECT_EQ(budget(first).reserved, Charges{});
+}
+
+TEST_F(Apply, WhatWouldBeVoidIsKnownBeforeAndAsRecorded) {
+  auto sent = [&](const Record& record, const char* author) {
+    auto envelope = sign_record(record, key_named(author), world.market());
+    auto text = canonical(ledger::to_json(envelope));
+    auto entry = ledger::authenticate(ledger::SignedEntry::decode(as_bytes(text)).take()).take();
+    auto before = world.state();
+    auto foreseen = would_be_void(world.state(), entry, world.state().time());
+    EXPECT_EQ(world.state(), before);
+    EXPECT_EQ(foreseen.value_or(""), world.record(envelope));
+    return foreseen.value_or("");
+  };
+  EXPECT_EQ(sent(Deposit{key_named("lab").public_key(), 5}, "lab"), "not_the_treasury");
+  EXPECT_EQ(sent(Deposit{key_named("lab").public_key(), 5}, "treasury"), "");
+  EXPECT_EQ(sent(DatasetRevoke{first}, "clinic"), "not_the_provider");
+  EXPECT_EQ(sent(DatasetRevoke{first}, "hospital"), "");
+  EXPECT_EQ(sent(DatasetRevoke{first}, "hospital"), "revoked");
 }
 
 TEST_F(Apply, ARevocationDuringARunStopsNothingThatWasReleased) {

@@ -60,7 +60,19 @@ struct InPhase {
   }
 };
 
-enum class Act { kAllow, kDeny, kStart, kResult, kRevokeStop, kStop, kAbort, kDeadline };
+enum class Act {
+  kAllow,
+  kDeny,
+  kStart,
+  kResult,
+  kRevokeStop,
+  kRevokeDataset,
+  kEraseDataset,
+  kStop,
+  kStopUnbegun,
+  kAbort,
+  kDeadline
+};
 
 struct Cell {
   std::string why;  // the void code, or ""
@@ -89,8 +101,18 @@ Cell expected(Phase phase, Act act) {
       if (phase == Phase::kEscrowed) return {"", Phase::kRefunded};
       if (phase == Phase::kRunning) return {"", Phase::kStopping};
       return {"", phase};
+    case Act::kRevokeDataset:
+      if (phase == Phase::kEscrowed) return {"", Phase::kRefunded};
+      return {"", phase};
+    case Act::kEraseDataset:
+      if (phase == Phase::kEscrowed) return {"", Phase::kRefunded};
+      if (phase == Phase::kRunning) return {"", Phase::kStopping};
+      return {"", phase};
     case Act::kStop:
       if (phase == Phase::kStopping) return {"", Phase::kRefunded};
+      return {"not_stopping", phase};
+    case Act::kStopUnbegun:
+      if (phase == Phase::kRunning || phase == Phase::kStopping) return {"", Phase::kRefunded};
       return {"not_stopping", phase};
     case Act::kAbort:
       if (phase == Phase::kEscrowed || phase == Phase::kRunning || phase == Phase::kStopping) {
@@ -121,8 +143,17 @@ std::string perform(InPhase& at, Act act) {
     case Act::kRevokeStop:
       return world.record(PolicyChange{at.dataset, at.version(), PolicyChange::Move::kRevokeStop},
                           "hospital");
+    case Act::kRevokeDataset:
+      return world.record(DatasetRevoke{at.dataset}, "hospital");
+    case Act::kEraseDataset:
+      return world.record(DatasetErase{at.dataset}, "hospital");
     case Act::kStop:
       return world.record(world.stop(at.contract, 5), "trainer");
+    case Act::kStopUnbegun: {
+      auto stop = world.stop(at.contract, 0);
+      stop.missing = at.dataset;
+      return world.record(stop, "trainer");
+    }
     case Act::kAbort:
       return world.record(JobAbort{at.contract, "trainer_died"}, "keeper");
     case Act::kDeadline:
@@ -134,8 +165,9 @@ std::string perform(InPhase& at, Act act) {
 
 TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEveryOther) {
   for (Phase phase : kPhases) {
-    for (Act act : {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kRevokeStop,
-                    Act::kStop, Act::kAbort, Act::kDeadline}) {
+    for (Act act :
+         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kRevokeStop, Act::kRevokeDataset,
+          Act::kEraseDataset, Act::kStop, Act::kStopUnbegun, Act::kAbort, Act::kDeadline}) {
       SCOPED_TRACE(std::string(phase_name(phase)) + " act " +
                    std::to_string(static_cast<int>(act)));
       InPhase at(phase);
@@ -156,11 +188,14 @@ TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEvery
       EXPECT_EQ(budget.reserved != Charges{}, holds_budget);
       bool ran = phase == Phase::kRunning || phase == Phase::kSettled ||
                  phase == Phase::kRefunded || phase == Phase::kStopping;
-      EXPECT_EQ(budget.committed != Charges{}, ran && !holds_budget);
+      bool unbegun = act == Act::kStopUnbegun && why.empty();
+      EXPECT_EQ(budget.committed != Charges{}, ran && !holds_budget && !unbegun);
 
       if (cell.then != phase) continue;
       EXPECT_EQ(at.world.state().accounts(), before.accounts());
-      if (act == Act::kRevokeStop && why.empty()) continue;  // of the version, not of the contract
+      bool of_the_dataset =
+          act == Act::kRevokeStop || act == Act::kRevokeDataset || act == Act::kEraseDataset;
+      if (of_the_dataset && why.empty()) continue;  // and not of the contract
       EXPECT_EQ(at.world.state().datasets(), before.datasets());
       if (act == Act::kDeny && why.empty()) continue;  // the one decision of an expired contract
       EXPECT_EQ(at.world.state().contracts(), before.contracts());
@@ -183,8 +218,10 @@ TEST(PhaseTable, EveryOtherRecordLeavesTheContractAlone) {
     world.order("rival", {at.dataset}, 5);
     EXPECT_EQ(world.state().contracts().size(), 2u);
     EXPECT_EQ(world.record(world.boot("keeper"), "keeper"), "");
-    EXPECT_EQ(world.record(DatasetRevoke{at.dataset}, "hospital"), "");
-    EXPECT_TRUE(world.state().dataset(at.dataset)->revoked);
+    if (phase != Phase::kEscrowed) {
+      EXPECT_EQ(world.record(DatasetRevoke{at.dataset}, "hospital"), "");
+      EXPECT_TRUE(world.state().dataset(at.dataset)->revoked);
+    }
     auto again = payload_of(world.genesis(), key_named("log").public_key(), to_hex(world.market()),
                             fresh_nonce());
     EXPECT_EQ(world.record(ledger::sign_envelope(key_named("log"), Genesis::kType, again)),

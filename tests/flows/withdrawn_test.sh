@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# What cannot be trained on, as a person at the command line meets it: policies that answer nobody,
+# datasets that were revoked or erased, ciphertext that is gone. And who has spent what.
+#   withdrawn_test.sh BIN
+set -euo pipefail
+bin=$1
+work=$(mktemp -d)
+export PATH="$bin:$PATH" SOUK_HOME="$work/home"
+host=
+trap '[ -z "$host" ] || kill "$host"; rm -rf "$work"' EXIT
+fail() { echo "withdrawn_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
+json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+expect() { # STATUS COMMAND...: its exit status, its output in out and err
+  local wanted=$1 got=0
+  shift
+  "$@" > out 2> err || got=$?
+  [ "$got" = "$wanted" ] || fail "expected status $wanted of '$*', it was $got" out err
+}
+says() { grep -qF -- "$1" "${2:-out}" || fail "expected '$1'" out err; }
+entries() { souk ledger audit --as lab --json | json entries; }
+mkdir -p "$work/home"
+cd "$work"
+
+soukd --data market > soukd.out 2> soukd.err &
+host=$!
+for _ in $(seq 600); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
+url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
+for who in clinic lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
+souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
+awk 'BEGIN {print "age,weight,sick"; for (i = 0; i < 300; i++) print 20 + i % 50 "," 50 + i % 40 "," (i % 2 ? "yes" : "no")}' > table.csv
+echo 'return {allow = request.dp.enabled}' > private.lua
+publish() { # NAME POLICY
+  souk dataset publish table.csv --label sick --as clinic --policy "$2" --name "$1" \
+    --budget-epsilon 2 --budget-delta 1e-5 --price 5 --json
+}
+
+# Policies that can never answer are not published, and nothing is recorded or uploaded.
+: > empty.lua
+echo 'return 5' > five.lua
+echo 'while true do end' > loop.lua
+echo 'local t = {} while true do t[#t + 1] = string.rep("x", 65536) end' > hog.lua
+before=$(entries)
+expect 2 publish rows empty.lua
+for policy in empty five loop hog; do
+  if [ $policy != empty ]; then
+    expect 1 publish rows $policy.lua
+    says publish_rejected err
+  fi
+  expect 1 souk policy check $policy.lua --json
+  says '"status":"publish_rejected"'
+done
+[ "$(entries)" = "$before" ] || fail "a policy that answers nobody was recorded"
+[ -z "$(find market/blobs -size +0 -type f)" ] || fail "ciphertext of a refused offer was uploaded"
+expect 0 souk policy check private.lua --json
+
+dataset=$(publish cells private.lua | json dataset)
+contract() { # NAME...: what is trained on it
+  local names=
+  for name in "$@"; do names="$names\"$name\","; done
+  echo "return {purpose = \"research\", datasets = {$names}, payment = 100, model = {linear{units = 2}},
+    train = {steps = 20, batch = 30, optimizer = sgd{}, learning_rate = 0.1}, privacy = {epsilon = 0.5, delta = \"1e-6\"}}"
+}
+contract cells > cells.lua
+expect 0 souk job submit cells.lua --as lab --wait --json
+says '"phase":"settled"'
+
+# Who has spent what of it, by consumer and by purpose.
+expect 0 souk dataset show "$dataset" --as clinic --json
+lab=$(souk whoami --as lab --json | json account)
+says "\"consumers\":[{\"consumer\":\"$lab\",\"reserved_epsilon_micro\":0,\"runs\":1,\"spent_epsilon_micro\":"
+says '"purposes":[{"purpose":"research","reserved_epsilon_micro":0,"runs":1,"spent_epsilon_micro":'
+grep -q '"consumers":\[[^]]*"spent_epsilon_micro":0[,}]' out && fail "a run that cost nothing" out
+spent=$(sed 's/.*"purposes":\[[^]]*"spent_epsilon_micro":\([0-9]*\).*/\1/' out)
+[ "$(sed 's/.*"consumers":\[[^]]*"spent_epsilon_micro":\([0-9]*\).*/\1/' out)" = "$spent" ] ||
+  fail "expected one spending from both sides" out
+
+# The budget's refusal: what is asked, left and there in one measure.
+for _ in 1 2 3 4 5 6 7 8; do
+  souk job submit cells.lua --as lab --wait --json > out 2> err || break
+done
+says '"code":"budget_exhausted"'
+says 'millionths of certified epsilon'
+says 'of 2000000 are left'
+says 'composed exactly'
+
+# Ciphertext that is gone is noticed before anything is reserved; the reason names the dataset.
+lost=$(publish lost private.lua | json dataset)
+blob=$(souk dataset show "$lost" --as lab --json | json ciphertext)
+contract lost > lost.lua
+mv "market/blobs/blob/$blob" kept
+for dry in --dry-run ''; do
+  expect 1 souk job submit lost.lua --as lab $dry --json
+  says '"code":"ciphertext_missing"'
+  says '"dataset":"lost"'
+  says '"provider":"clinic"'
+done
+head -c 100 kept > "market/blobs/blob/$blob"
+expect 1 souk job submit lost.lua --as lab --json
+says '"code":"ciphertext_missing"'
+expect 0 souk dataset show "$lost" --as lab --json
+says '"reserved_epsilon_micro":0'
+mv kept "market/blobs/blob/$blob"
+expect 0 souk job submit lost.lua --as lab --wait --json
+
+# Revoked and erased datasets are named as such, with their provider.
+expect 0 souk dataset revoke "$lost" --as clinic --json
+expect 1 souk job submit lost.lua --as lab --json
+says '"code":"revoked"'
+says '"dataset":"lost"'
+says '"provider":"clinic"'
+expect 0 souk dataset erase "$lost" --as clinic --json
+says '"ciphertext_deleted":true'
+expect 1 souk job submit lost.lua --as lab --dry-run --json
+says '"code":"erased"'
+says '"provider":"clinic"'
+contract nobody > nobody.lua
+expect 2 souk job submit nobody.lua --as lab --json
+
+# What would be without effect is not recorded.
+before=$(entries)
+expect 1 souk dataset revoke "$lost" --as clinic --json
+says 'nothing was recorded' err
+expect 1 souk dataset erase "$dataset" --as lab --json
+says 'not_the_provider' err
+[ "$(entries)" = "$before" ] || fail "an entry without effect was recorded"
+souk ledger audit --as lab --json | grep -q '"ok":true' || fail "expected a ledger that holds"
+kill "$host"
+wait "$host" || fail "expected soukd to end well" soukd.err
+host=
+echo "withdrawn_test: refused in words, nothing recorded in vain"
