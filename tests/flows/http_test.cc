@@ -219,14 +219,14 @@ TEST_F(HttpFlow, AnotherProvidersCiphertextIsNotOfferedAsOnesOwn) {
   ASSERT_TRUE(market.upload(offered.file, offered.file.size()));
   ASSERT_TRUE(market.record(contracts::sign_record(offered.offer, provider.key, market.market())));
   ASSERT_TRUE(market.sync());
-  auto size = market.state().size();
+  auto recorded = market.state().size();
   auto stolen = offered.offer;
   stolen.manifest.name = "mine";
   stolen.manifest.salt = std::string(32, '5');
   expect_problem("POST", "/v1/entries",
                  text_of(contracts::sign_record(stolen, lab.key, market.market())), 403, "refused");
   ASSERT_TRUE(market.sync());
-  EXPECT_EQ(market.state().size(), size);
+  EXPECT_EQ(market.state().size(), recorded);
   // Its owner may offer it twice.
   EXPECT_TRUE(market.record(contracts::sign_record(stolen, provider.key, market.market())));
 }
