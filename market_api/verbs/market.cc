@@ -365,6 +365,9 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   // What is sent again has its place already, and its effect or none.
   auto now = state();
   auto without_effect = contracts::would_be_void(now, entry, clock_.now());
+  if (without_effect && *without_effect == "other_market") {
+    return Error(Code::kRefused, "expected a record of this market, it names another");
+  }
   if (without_effect && *without_effect != "replayed") {
     return Error(Code::kConflict,
                  "nothing was recorded, it would be without effect: " + *without_effect);

@@ -463,13 +463,15 @@ class WithdrawnFlow : public KeeperFlow {
  protected:
   const Json& first_reason(const DatasetId& dataset, const Json& told = Json()) {
     market.deposit(market.lab.account(), 1000);
+    auto reserved = market.state().dataset(dataset)->budget.reserved;
+    auto escrow = market.state().escrow_total();
     ContractId id = market.submit(market.contract({dataset}));
     Json body = Json::Object{{"contract", id}};
     if (told.array()) (*body.object())["unavailable"] = told;
     EXPECT_TRUE(market.record(Kind::kDecide, body));
     EXPECT_EQ(market.phase(id), Phase::kRefused);
-    EXPECT_EQ(market.state().dataset(dataset)->budget.reserved, contracts::Charges{});
-    EXPECT_EQ(market.state().escrow_total(), 0);
+    EXPECT_EQ(market.state().dataset(dataset)->budget.reserved, reserved);
+    EXPECT_EQ(market.state().escrow_total(), escrow);
     decided = id;
     return market.state().contract(id)->decision->reasons.array()->front();
   }
