@@ -66,21 +66,21 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
   Json reasons = decision ? decision->reasons : Json(Json::Array{});
   std::string status = decision ? decision->status : "";
   contracts::Minor price = decision ? decision->price : 0;
-  answer.json = {{"job", contract.id},
-                 {"phase", contracts::phase_name(contract.phase)},
-                 {"status", status},
-                 {"reasons", reasons},
-                 {"price", price},
-                 {"entry", contract.submit_seq},
-                 {"steps", contract.submit.spec.steps},
-                 {"policies", versions_json(contract.submit, contract.policies.empty()
-                                                                 ? contract.submit.policies
-                                                                 : contract.policies)},
-                 {"initial", initial_json(contract.submit)},
-                 {"deadline_ms", contract.deadline},
-                 {"ended_because", contract.ended_because},
-                 {"ended_by_dataset",
-                  contract.ended_by_dataset ? Json(*contract.ended_by_dataset) : Json()}};
+  answer.json = {
+      {"job", contract.id},
+      {"phase", contracts::phase_name(contract.phase)},
+      {"status", status},
+      {"reasons", reasons},
+      {"price", price},
+      {"entry", contract.submit_seq},
+      {"steps", contract.submit.spec.steps},
+      {"policies",
+       versions_json(contract.submit,
+                     contract.policies.empty() ? contract.submit.policies : contract.policies)},
+      {"initial", initial_json(contract.submit)},
+      {"deadline_ms", contract.deadline},
+      {"ended_because", contract.ended_because},
+      {"ended_by_dataset", contract.ended_by_dataset ? Json(*contract.ended_by_dataset) : Json()}};
   answer.text =
       "job      " + to_hex(contract.id) + "\nphase    " + contracts::phase_name(contract.phase);
   answer.text += initial_text(contract.submit);

@@ -382,9 +382,8 @@ class Judge {
                 dataset.manifest.budget_epsilon_micro, spent, grant.charges);
         if (fits > 0) {
           reason({"more_noise", "a run of this length with more noise would have room",
-                  dataset.manifest.provider_name, dataset.manifest.name,
-                  "request.dp.epsilon_micro", std::to_string(grant.epsilon_micro),
-                  "at most " + std::to_string(fits)});
+                  dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro",
+                  std::to_string(grant.epsilon_micro), "at most " + std::to_string(fits)});
         }
         return;
       }

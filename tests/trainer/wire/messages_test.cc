@@ -6,12 +6,12 @@ namespace souk::trainer {
 namespace {
 
 const std::vector<Kind> kKinds = {
-    Kind::kBegin,    Kind::kLeaves,    Kind::kConfirm, Kind::kAttest,    Kind::kBoot,
-    Kind::kDecide,   Kind::kQuote,     Kind::kStart,   Kind::kAbort,     Kind::kTick,
-    Kind::kRelease,  Kind::kChallenge, Kind::kPrepare, Kind::kDataset,   Kind::kTrain,
-    Kind::kInitial,  Kind::kReady,     Kind::kDone,    Kind::kConfirmed, Kind::kEvidence,
-    Kind::kEnvelope, Kind::kDecision,  Kind::kNonce,   Kind::kProgress,  Kind::kResult,
-    Kind::kStopped,  Kind::kRefused,   Kind::kTryPolicy, Kind::kSealed,  Kind::kMissing};
+    Kind::kBegin,    Kind::kLeaves,    Kind::kConfirm,   Kind::kAttest,    Kind::kBoot,
+    Kind::kDecide,   Kind::kQuote,     Kind::kStart,     Kind::kAbort,     Kind::kTick,
+    Kind::kRelease,  Kind::kChallenge, Kind::kPrepare,   Kind::kDataset,   Kind::kTrain,
+    Kind::kInitial,  Kind::kReady,     Kind::kDone,      Kind::kConfirmed, Kind::kEvidence,
+    Kind::kEnvelope, Kind::kDecision,  Kind::kNonce,     Kind::kProgress,  Kind::kResult,
+    Kind::kStopped,  Kind::kRefused,   Kind::kTryPolicy, Kind::kSealed,    Kind::kMissing};
 
 Bytes raw(uint32_t length, uint8_t kind, std::string_view body) {
   Bytes out;
