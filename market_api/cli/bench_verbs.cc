@@ -22,6 +22,10 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     return Error(Code::kMalformed, "--dp: expected on or off");
   if (bench.steps < 1 || bench.steps > 100'000)
     return Error(Code::kMalformed, "--steps: expected 1 to 100000");
+  if (bench.threads < 1 || bench.threads > 1024)
+    return Error(Code::kMalformed, "--threads: expected 1 to 1024");
+  if (bench.batch < 1 || bench.batch > 1'000'000)
+    return Error(Code::kMalformed, "--batch: expected 1 to 1000000");
   bench.bf16 = options.dtype == "bf16";
   bench.privately = options.dp == "on";
   if (options.spec) {

@@ -1,5 +1,6 @@
 // souk job submit|status|watch.
 #include <chrono>
+#include <cstdio>
 #include <thread>
 
 #include "market_api/cli/session.h"
@@ -232,6 +233,9 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
     submitted = TRY(submit_contract(*elaborated, identity, connection.line, connection.view,
                                     [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   }
+  // Whoever stops waiting must know what for.
+  if (mode == SubmitMode::kWait)
+    std::fprintf(stderr, "job %s\n", to_hex(submitted.contract).c_str());
   TRY(await_decision(submitted.contract, connection.line, connection.view, kDecisionPatienceMs));
   if (mode == SubmitMode::kWait) {
     TRY(watch_to_end(submitted.contract, connection));

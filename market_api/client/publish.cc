@@ -7,16 +7,21 @@
 
 namespace souk::market {
 
-Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, const MarketView& view) {
-  const auto& keeper = view.state().keeper();
-  if (!keeper)
+Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, MarketView& view) {
+  if (!view.state().keeper())
     return Error(Code::kTryAgain, "the market has no appraised keeper on its ledger yet");
   auto nonce = ledger::random_array<32>();
   std::string nonce_hex = to_hex(ByteView(nonce));
   auto evidence = TRY(line.keeper(nonce_hex));
   auto enclave = TRY(trainer::appraise(
       evidence, trainer::Expected{view.follower().genesis(), view.market(), "keeper", nonce_hex}));
-  if (enclave.claims().signing != keeper->key || enclave.claims().kem != keeper->kem) {
+  auto recorded = [&] {
+    const auto& keeper = view.state().keeper();
+    return enclave.claims().signing == keeper->key && enclave.claims().kem == keeper->kem;
+  };
+  // It may have started anew, under new keys, since this view was brought up to date.
+  if (!recorded()) TRY(view.sync(line));
+  if (!recorded()) {
     return Error(Code::kUnauthentic,
                  "evidence: expected the keys of the keeper that the ledger records");
   }

@@ -33,7 +33,7 @@ struct Published {
 
 // The keeper that runs now, by fresh evidence, and whose keys are those of the newest
 // boot on the verified ledger. kUnauthentic names what does not agree.
-Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, const MarketView& view);
+Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, MarketView& view);
 
 // Encrypts to the provider's own recipient, wraps the file key to the appraised
 // keeper, uploads, and records the offer; in that order: a crash before the last step

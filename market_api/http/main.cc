@@ -115,8 +115,8 @@ Result<MarketConfig> config_of(const Options& options) {
     config.witness_policy = to_text(text);
   }
   std::error_code failure;
-  auto path =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(options.directory), failure);
+  auto path = std::filesystem::weakly_canonical(
+      std::filesystem::absolute(options.directory, failure), failure);
   if (!path.has_filename()) path = path.parent_path();  // named with a slash at its end
   bool there = std::filesystem::exists(path, failure);
   auto folder = there ? path : path.parent_path();

@@ -24,8 +24,18 @@ ExitStatus exit_status(const Error& error) {
 }
 
 Json error_json(const Error& error) {
-  return Json::Object{
-      {"error", Json::Object{{"code", code_name(error.code())}, {"message", error.expected()}}}};
+  auto say = [&](const std::string& message) -> Json {
+    return Json::Object{
+        {"error", Json::Object{{"code", code_name(error.code())}, {"message", message}}}};
+  };
+  Json said = say(error.expected());
+  if (parse_json(canonical(said))) return said;
+  // A name of a file need not be UTF-8; JSON is.
+  std::string shown = error.expected();
+  for (char& c : shown) {
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  }
+  return say(shown);
 }
 
 bool asks_for_json(int argc, char** argv) {

@@ -234,6 +234,10 @@ Status Market::open_parts(const ConnectWitness& connect) {
   TRY(check_keys(dir, follower_->genesis(), key));
   id_ = follower_->market();
   treasury_ = follower_->genesis().treasury;
+  if (config_.treasury && *config_.treasury != treasury_) {
+    return Error(Code::kMalformed, "--treasury: expected that of this market's genesis, " +
+                                       to_hex(treasury_) + ", or none");
+  }
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs"));
