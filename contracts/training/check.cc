@@ -160,6 +160,10 @@ Status check_pool(const TrainingSpec& spec) {
   const auto& privacy = *spec.privacy;
   if (privacy.pool.empty()) return Done{};
   if (privacy.pool.size() > kMaxPool) return malformed("spec.privacy.pool", "expected at most 16");
+  if (privacy.pool.size() * privacy.user_cap > kMaxPoolPersons) {
+    return malformed("spec.privacy.pool",
+                     "expected at most 256 as the number of datasets times user_cap");
+  }
   PoolMember most{0, 0, 0};
   for (const PoolMember& member : privacy.pool) {
     if (!(member.clip >= privacy.clip * kLeastPoolClip && member.clip <= privacy.clip)) {
@@ -170,6 +174,11 @@ Status check_pool(const TrainingSpec& spec) {
     if (member.sampling_threshold == 0) {
       return malformed("spec.privacy.pool.sampling_threshold",
                        "expected above zero; otherwise no row of the dataset is ever drawn");
+    }
+    // Who asks for others beside it means others that are trained on.
+    if (member.sampling_threshold < spec.sampling_threshold / kLeastPoolRate) {
+      return malformed("spec.privacy.pool.sampling_threshold",
+                       "expected 1/8 of the contract's rate up to it");
     }
     most.clip = std::max(most.clip, member.clip);
     most.epsilon_micro = std::max(most.epsilon_micro, member.epsilon_micro);
@@ -205,7 +214,7 @@ Status check_sampling_and_privacy(const TrainingSpec& spec) {
   if (!within(privacy.noise_multiplier, 1e-3, 1e6))
     return malformed("spec.privacy.noise_multiplier", "expected 0.001 to 1000000");
   if (privacy.user_cap < 1 || privacy.user_cap > kMaxUserCap) {
-    return malformed("spec.privacy.user_cap", "expected 1 to 1024 rows of a person");
+    return malformed("spec.privacy.user_cap", "expected 1 to 128 rows of a person");
   }
   if (privacy.epsilon_micro < 1 || privacy.epsilon_micro > kMaxEpsilonMicro) {
     return malformed("spec.privacy.epsilon_micro", "expected 1 to 1000000000000");

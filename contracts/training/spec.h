@@ -72,10 +72,13 @@ struct Optimizer {
 };
 
 // Differential privacy of the whole run (DP-SGD, Abadi et al. 2016), add/remove one record.
-inline constexpr int64_t kMaxUserCap = 1024;  // rows of one person
+inline constexpr int64_t kMaxUserCap = 128;  // rows of one person
+// Datasets of a pool times rows of a person: what accounting for a pool costs is bounded.
+inline constexpr size_t kMaxPoolPersons = 256;
 // The least clipping norm of a dataset, as a part of the contract's: what rounding 5e7 sums to
 // 2^-30 C adds is then within the 1e-4 C_i kept for it (trainer/SPEC.md, Sensitivity).
 inline constexpr double kLeastPoolClip = 1.0 / 8;
+inline constexpr uint64_t kLeastPoolRate = 8;  // the largest rate is at most so many times another
 
 // How one dataset of a pool takes part: constants of the contract, known before any row is.
 struct PoolMember {

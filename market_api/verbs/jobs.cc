@@ -112,6 +112,10 @@ bool Market::decide_once() {
     training = training_;
   }
   for (const auto& [id, contract] : state.contracts()) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+    }
     bool open = contract.phase == Phase::kSubmitted || contract.phase == Phase::kEscrowed ||
                 contract.phase == Phase::kRunning || contract.phase == Phase::kStopping;
     bool undecided = contract.phase == Phase::kExpired && !contract.decision;

@@ -49,6 +49,7 @@ size_t bytes_of(const Reason& reason) {
 // admitted: with more noise, to within a thousandth of it. 0 where no amount of noise is enough.
 int64_t epsilon_that_fits(const policy::Charges& caps, const policy::Charges& spent,
                           const policy::Event& event, double delta) {
+  if (event.records > 1) return 0;  // for persons each try costs as much as the decision
   auto fits = [&](double sigma) {
     return policy::admits(caps, spent,
                           policy::charges_for({event.q, sigma, event.steps, event.records}));
@@ -158,6 +159,7 @@ class Judge {
     policy::UsageFacts facts;
     for (const auto& [id, past] : state_.contracts()) {
       bool ran = past.phase == contracts::Phase::kEscrowed || past.start.has_value();
+      if (past.stop && past.stop->missing) continue;  // no step was begun
       if (!ran || !past.decision || !counts(past)) continue;
       for (const Grant& grant : past.decision->grants) {
         if (grant.dataset != dataset) continue;
@@ -531,6 +533,12 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   out.head_root = head_root;
   out.status = "allowed";
   Judge judge(state, now.ms, head_size, consumer, submit, evaluate, out);
+  // Nothing of one that is too late is worth judging.
+  const Contract* recorded = state.contract(id);
+  if (recorded && recorded->deadline < now.ms) {
+    judge.refuse("expired", {"expired", "the deadline of the contract has passed", "", "",
+                             "request.deadline", "", ""});
+  }
 
   std::vector<const Dataset*> datasets;
   uint64_t rows = 0;
