@@ -80,7 +80,7 @@ uint64_t threshold(double q) {
 
 TEST(PooledStep, EachDatasetIsDrawnAtItsOwnRateAndClippedToItsOwnNorm) {
   constexpr uint32_t kSteps = 400;
-  const double rates[] = {0.5, 0.1, 0.02}, clips[] = {0.25, 1, 0.125}, sigma = 0.05;
+  const double rates[] = {0.5, 0.1, 0.0625}, clips[] = {0.25, 1, 0.125}, sigma = 0.05;
   const std::vector<uint64_t> parts = {60, 100, 300};
   auto spec = linear_spec(3, kSteps, 0.5, 1, sigma);
   std::vector<PoolMember> pool;
@@ -140,7 +140,7 @@ TEST(PooledStep, ThreadsAndShardsDoNotMoveARowIntoAnotherDataset) {
   auto spec = linear_spec(1, 20, 0.5, 1, 0.5);
   Rows rows{1, {}, {}};
   for (int i = 0; i < 123; ++i) rows.add(0, 1 + i % 5);
-  spec = pooled(spec, {{0.3, 0, threshold(0.5)}, {1, 0, threshold(0.9)}, {0.2, 0, threshold(0.1)}});
+  spec = pooled(spec, {{0.3, 0, threshold(0.5)}, {1, 0, threshold(0.9)}, {0.2, 0, threshold(0.125)}});
   auto one = released(spec, rows, 9, parts);
   EXPECT_EQ(one, released(spec, rows, 9, parts, 3));
   // Shards only round their sums apart, far below what a row is.
@@ -174,7 +174,7 @@ TEST(PooledStep, EachClaimIsComparedWithItsOwnCost) {
     auto spec = linear_spec(1, 50, 0.5, 1, 1);
     spec.privacy->delta_pico = 10'000'000;
     auto micro = [](double epsilon) { return static_cast<int64_t>(epsilon * 1e6); };
-    spec.privacy->pool = {{0.25, micro(first_claim), threshold(0.05)},
+    spec.privacy->pool = {{0.25, micro(first_claim), threshold(0.0625)},
                           {1, micro(second_claim), threshold(0.5)}};
     spec.privacy->epsilon_micro = micro(std::max(first_claim, second_claim));
     return TrainingRun::create(
