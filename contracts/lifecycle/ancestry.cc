@@ -1,5 +1,6 @@
 #include "contracts/lifecycle/ancestry.h"
 
+#include <map>
 #include <vector>
 
 namespace souk::contracts {
@@ -10,12 +11,18 @@ std::set<ContractId> parents_of(const MarketState& state, const ContractSubmit& 
   if (!submit.spec.initial) return {};
   std::set<ContractId> out(submit.initial_jobs.begin(), submit.initial_jobs.end());
   for (const auto& [id, contract] : state.contracts()) {
-    if (contract.result && contract.result->model == *submit.spec.initial) out.insert(id);
+    const Digest* made = made_by(contract);
+    if (made && *made == *submit.spec.initial) out.insert(id);
   }
   return out;
 }
 
 }  // namespace
+
+const Digest* made_by(const Contract& contract) {
+  if (!contract.result || contract.submit.spec.initial == contract.result->model) return nullptr;
+  return &contract.result->model;
+}
 
 Ancestry ancestry_of(const MarketState& state, const ContractSubmit& submit) {
   Ancestry out;
@@ -44,6 +51,32 @@ std::set<DatasetId> learned_from(const MarketState& state, const ContractSubmit&
   for (const auto& id : ancestry_of(state, submit).jobs) {
     const Contract* job = state.contract(id);
     if (job) out.insert(job->submit.datasets.begin(), job->submit.datasets.end());
+  }
+  return out;
+}
+
+std::set<ContractId> descendants_of(const MarketState& state, const std::set<ContractId>& jobs) {
+  std::multimap<ContractId, ContractId> by_name;
+  std::multimap<Digest, ContractId> by_bytes;
+  for (const auto& [id, contract] : state.contracts()) {
+    if (!contract.submit.spec.initial) continue;
+    by_bytes.emplace(*contract.submit.spec.initial, id);
+    for (const auto& job : contract.submit.initial_jobs) by_name.emplace(job, id);
+  }
+  std::set<ContractId> out;
+  std::vector<ContractId> left(jobs.begin(), jobs.end());
+  auto children = [&](const auto& all, const auto& of) {
+    for (auto [it, end] = all.equal_range(of); it != end; ++it) {
+      if (out.insert(it->second).second) left.push_back(it->second);
+    }
+  };
+  while (!left.empty()) {
+    const ContractId id = left.back();
+    left.pop_back();
+    const Contract* job = state.contract(id);
+    if (!job || !job->result) continue;  // no model, nothing starts from it
+    children(by_name, id);
+    if (const Digest* made = made_by(*job)) children(by_bytes, *made);
   }
   return out;
 }

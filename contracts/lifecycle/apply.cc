@@ -220,13 +220,20 @@ class Folding {
     return kEffect;
   }
 
-  // What the revocation of a version does to the contracts that were allowed under it. Money
-  // returns. Before the start nothing was opened and the reservation is free again; a run that
-  // is to stop holds it until its trainer says how far it came.
+  // What the revocation of a version does to the contracts that were allowed under it, and to
+  // those that start from a model of theirs. Money returns. Before the start nothing was opened
+  // and the reservation is free again; a run that is to stop holds it until its trainer says how
+  // far it came.
   void withdraw(const PolicyChange& change) {
     const bool stops = change.move != PolicyChange::Move::kRevokeNoNew;
-    for (auto& [id, contract] : state_.contracts_) {
-      if (!allowed_under(contract, change)) continue;
+    std::set<ContractId> under;
+    for (const auto& [id, contract] : state_.contracts_) {
+      if (allowed_under(contract, change)) under.insert(id);
+    }
+    under.merge(descendants_of(state_, under));
+    for (const auto& id : under) {
+      Contract& contract = state_.contracts_.at(id);
+      if (contract.policies.empty()) continue;  // not allowed yet, and will not be
       if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
       withdraw_from(contract, "policy_revoked", stops);
     }

@@ -88,8 +88,8 @@ enum class Phase : uint8_t {
   kSettled,    // final: providers paid
   kRefunded,   // final: money back
   kExpired,    // final: deadline passed before a decision
-  kStopping,   // its policy was revoked, or a dataset erased, while it ran; leaves by job.stop,
-               // job.abort or deadline
+  kStopping,   // its policy, or one that its initial weights were learned under, was revoked, or a
+               // dataset erased, while it ran; leaves by job.stop, job.abort or deadline
 };
 const char* phase_name(Phase phase);
 
@@ -103,7 +103,7 @@ struct Contract {
   Minor escrow = 0;
   std::optional<ContractDecision> decision;
   std::vector<Digest> policies;  // versions it was allowed under, one for each dataset
-  bool destroyed = false;        // a version was revoked so that its model is never released
+  bool destroyed = false;        // a version was revoked so that no model of it is released
   Digest decision_hash{};        // payload hash
   std::optional<JobStart> start;
   Digest start_hash{};

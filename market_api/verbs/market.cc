@@ -7,6 +7,7 @@
 #include <array>
 #include <filesystem>
 
+#include "contracts/lifecycle/ancestry.h"
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "ledger/entry/leaf.h"
@@ -321,6 +322,9 @@ void Market::erase_blobs() {
   for (const auto& [id, contract] : follower_->state().contracts()) {
     if (!contract.destroyed || !contract.result) continue;
     auto gone = blobs_->erase(contract.result->payload);
+    // And what somebody who had it brought back as initial weights.
+    const Digest* made = contracts::made_by(contract);
+    if (made) gone = blobs_->erase(*made);
     (void)gone;  // likewise
   }
 }

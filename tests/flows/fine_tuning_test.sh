@@ -30,7 +30,8 @@ cat > layout.json <<'JSON'
 JSON
 souk dataset publish table.csv --as clinic --csv layout.json --policy open.lua --name towns \
   --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json
-shown=$(souk dataset show "$(json dataset < published.json)" --as lab --json)
+towns=$(json dataset < published.json)
+shown=$(souk dataset show "$towns" --as lab --json)
 grep -q '"categories":{"town":\["Aachen","Bonn","Celle","Dresden"\]}' <<< "$shown" ||
   fail "expected the vocabulary in the manifest: $shown"
 
@@ -135,6 +136,24 @@ souk job submit pictures.lua --as lab --wait --json > job.json || fail "expected
 souk model fetch "$(json job < job.json)" --as lab --out pictures.model > /dev/null
 souk model predict pictures.model --data pictures --json > predicted.json
 awk -v a="$(json accuracy < predicted.json)" 'BEGIN {exit !(a > 0.95)}' || fail "expected to tell the pictures" predicted.json
+# A policy that is revoked also stops the run on other rows that started from what was learned under it.
+sed 's/Aachen/Bonn/' table.csv > other.csv
+souk dataset publish other.csv --as clinic --csv layout.json --policy open.lua --name villages \
+  --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json || fail "expected another table to publish" published.json
+sed -e 's/"towns" }, payment/"villages" }, payment/' -e 's/steps = 20/steps = 1000000/' head.lua > long.lua
+souk job submit long.lua --as lab --json > job.json || fail "expected a run on other rows" job.json soukd.err
+job=$(json job < job.json)
+for _ in $(seq 200); do
+  [ "$(souk job status "$job" --as lab --json | json phase)" != running ] || break
+  sleep 0.05
+done
+version=$(souk policy versions "$towns" --as lab --json | json version)
+souk policy revoke "$towns" "$version" --mode stop --as clinic --json > revoked.json || fail "expected a revocation" revoked.json
+souk job watch "$job" --as lab --json > watched.json && fail "expected a run without a model" watched.json
+grep -q '"phase":"refunded"' watched.json && grep -q '"ended_because":"policy_revoked"' watched.json ||
+  fail "expected the run to stop" watched.json
+souk ledger log --as lab --limit 0 --json | tr '{' '\n' | grep '"kind":"job.stop"' | grep -q "${job:0:12}" ||
+  fail "expected the trainer to say how far it came"
 # And all of it comes out again from the ledger's bytes.
 kill "$host"; wait "$host" 2> /dev/null || true; host=
 souk policy replay --data market --json > replay.json || fail "expected the recorded decisions" replay.json

@@ -30,14 +30,7 @@ Bytes safetensors_of(const trainer::Model& model) {
 class InitialWeightsFlow : public ::testing::Test {
  protected:
   InitialWeightsFlow() : north(market.publish(market.providers[0])) {
-    // A frozen layer under a head that is trained: fine-tuning as it is asked for.
-    spec = market.spec();
-    contracts::Node body;
-    body.units = 3;
-    body.frozen = true;
-    contracts::Node bend;
-    bend.op = contracts::Node::Op::kTanh;
-    spec.model.insert(spec.model.begin(), {body, bend});
+    spec = fine_tuning(market.spec());
     model = trainer::initial_model(spec).take();
     for (size_t i = 0; i < model.tensors.size(); ++i) {
       for (size_t k = 0; k < model.tensors[i].values.size(); ++k)
@@ -45,6 +38,17 @@ class InitialWeightsFlow : public ::testing::Test {
     }
     weights = safetensors_of(model);
     spec.initial = ledger::sha256(weights);
+  }
+
+  // A frozen layer under a head that is trained.
+  static contracts::TrainingSpec fine_tuning(contracts::TrainingSpec head) {
+    contracts::Node body;
+    body.units = 3;
+    body.frozen = true;
+    contracts::Node bend;
+    bend.op = contracts::Node::Op::kTanh;
+    head.model.insert(head.model.begin(), {body, bend});
+    return head;
   }
 
   // A trainer with a recorded start that has read the ledger.
@@ -103,6 +107,50 @@ TEST_F(InitialWeightsFlow, TheRunStartsFromThemAndFrozenLayersStayAsTheyWere) {
   EXPECT_EQ(trained.tensors[0], model.tensors[0]);
   EXPECT_EQ(trained.tensors[1], model.tensors[1]);
   EXPECT_NE(trained.tensors[2], model.tensors[2]);
+}
+
+TEST_F(InitialWeightsFlow, ARunStopsWhenAPolicyIsRevokedThatItsWeightsWereLearnedUnder) {
+  auto learned_from = market.publish(market.providers[1]);
+  ContractId parent = market.escrowed({learned_from.id});
+  StandIn enclave = market.started(parent);
+  auto result = market.result_of(parent, to_bytes("a header"), weights);
+  market.append(contracts::sign_record(result, enclave.signing, market.market()));
+  ASSERT_EQ(market.phase(parent), Phase::kSettled);
+
+  spec = fine_tuning(private_spec(2, 40, 2));
+  ContractId id;
+  auto trainer = started(weights, &id);
+  ASSERT_EQ(market.send_initial(*trainer, weights)->kind, Kind::kDone);
+  ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
+  const auto balance = market.state().balance(market.lab.account());
+  const auto reserved = market.state().dataset(north.id)->budget.reserved;
+  contracts::PolicyChange change{
+      learned_from.id, market.state().dataset(learned_from.id)->policies.begin()->first,
+      contracts::PolicyChange::Move::kRevokeStop};
+  auto seq =
+      market.append(contracts::sign_record(change, market.providers[1].key, market.market()));
+  ASSERT_EQ(market.void_of(seq), "");
+  EXPECT_EQ(market.phase(id), Phase::kStopping);
+  EXPECT_GT(market.state().balance(market.lab.account()), balance);
+
+  auto stopped = market.train(*trainer);
+  ASSERT_TRUE(stopped) << stopped.error().expected();
+  EXPECT_TRUE(trainer->finish());
+  EXPECT_TRUE(stopped->payload.empty());
+  EXPECT_EQ(stopped->result.payload_type, contracts::JobStop::kType);
+  EXPECT_EQ(market.void_of(market.append(stopped->result)), "");
+  EXPECT_EQ(market.phase(id), Phase::kRefunded);
+  const auto& contract = *market.state().contract(id);
+  EXPECT_EQ(contract.ended_because, "policy_revoked");
+  EXPECT_EQ(contract.stop->steps, 2U);  // a checkpoint at every twentieth of 40 steps
+  const auto& budget = market.state().dataset(north.id)->budget;
+  EXPECT_EQ(budget.reserved, contracts::Charges{});
+  for (size_t order = 0; order < reserved.size(); ++order) {
+    EXPECT_GT(budget.committed[order], 0);
+    EXPECT_LT(budget.committed[order], reserved[order]);
+  }
+  market.follow();
+  EXPECT_TRUE(refused(market.keeper().about(Kind::kRelease, id)));
 }
 
 TEST_F(InitialWeightsFlow, OtherBytesAreRefused) {

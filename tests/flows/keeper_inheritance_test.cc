@@ -122,6 +122,35 @@ TEST_F(Inheritance, PoliciesAreAskedAboutModelsThatStartFromTheirRows) {
   EXPECT_EQ(code(late), "policy_revoked");
 }
 
+TEST_F(Inheritance, ARevocationEndsWhatWasAllowedToStartFromTheirRows) {
+  auto parent = market.publish(market.providers[0]);
+  auto own = market.publish(market.providers[1]);
+  settled(market.contract({parent.id}), "model");
+  ContractId child = settled(starting({own.id}, "model"), "second");
+  ContractId waiting = decided(starting({own.id}, "model"));
+  ContractId running = decided(starting({own.id}, "second"));
+  StandIn trainer = market.started(running);
+  ASSERT_EQ(market.phase(waiting), Phase::kEscrowed);
+
+  ASSERT_EQ(move(parent, contracts::PolicyChange::Move::kRevokeStop), "");
+  market.follow();
+  EXPECT_EQ(market.phase(waiting), Phase::kRefunded);
+  EXPECT_TRUE(refused(market.keeper().about(Kind::kChallenge, waiting)));
+  EXPECT_EQ(market.phase(running), Phase::kStopping);
+  auto late = contracts::sign_record(
+      market.result_of(running, to_bytes("a header"), to_bytes("third")), trainer.signing,
+      market.market());
+  EXPECT_EQ(market.void_of(market.append(late)), "not_running");
+  market.follow();
+  EXPECT_FALSE(refused(market.keeper().about(Kind::kRelease, child)));
+
+  ASSERT_EQ(move(parent, contracts::PolicyChange::Move::kRevokeDestroy), "");
+  market.follow();
+  EXPECT_EQ(refused(market.keeper().about(Kind::kRelease, child)), Code::kRefused);
+  ContractId after = decided(starting({own.id}, "second"));
+  EXPECT_EQ(code(after), "parent_destroyed");
+}
+
 TEST_F(Inheritance, EachSideSeesWhoseRowsAreInTheModel) {
   auto first = market.publish(
       market.providers[0],
