@@ -2,9 +2,12 @@
 // same run, as the same bytes through the bare disk, SQLite, libsodium and OpenSSL.
 //
 //   ledger_bench [--json] [--dir DIR] [--seconds S] [--entries N] [--only NAME] [--keep FOLDER]
+//                [--sync-ms T]
 //
 // N is the size of the long ledger (10,000,000 is what the targets speak of; 50,000 is
-// what runs when nothing is said); with --keep it is made once. Not for a busy machine.
+// what runs when nothing is said); with --keep it is made once. With --sync-ms every sync lasts at
+// least T milliseconds, for the limits too: 4 is a disk that writes through. Not for a busy
+// machine.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +20,7 @@
 #include "ledger/audit/audit.h"
 #include "ledger/proof/tlog_proof.h"
 #include "tests/bench/ledger_load.h"
+#include "tests/bench/slow_disk.h"
 
 namespace souk::ledger::bench {
 namespace {
@@ -272,10 +276,12 @@ int run(int argc, char** argv) {
       options.only = value();
     else if (word == "--keep")
       options.keep = value();
+    else if (word == "--sync-ms")
+      make_syncs_last(std::stod(value()));
     else {
       std::fprintf(stderr,
                    "ledger_bench [--json] [--dir DIR] [--seconds S] [--entries N] [--only NAME] "
-                   "[--keep FOLDER]\n");
+                   "[--keep FOLDER] [--sync-ms T]\n");
       return 2;
     }
   }

@@ -140,7 +140,8 @@ TEST(PooledStep, ThreadsAndShardsDoNotMoveARowIntoAnotherDataset) {
   auto spec = linear_spec(1, 20, 0.5, 1, 0.5);
   Rows rows{1, {}, {}};
   for (int i = 0; i < 123; ++i) rows.add(0, 1 + i % 5);
-  spec = pooled(spec, {{0.3, 0, threshold(0.5)}, {1, 0, threshold(0.9)}, {0.2, 0, threshold(0.125)}});
+  spec =
+      pooled(spec, {{0.3, 0, threshold(0.5)}, {1, 0, threshold(0.9)}, {0.2, 0, threshold(0.125)}});
   auto one = released(spec, rows, 9, parts);
   EXPECT_EQ(one, released(spec, rows, 9, parts, 3));
   // Shards only round their sums apart, far below what a row is.
