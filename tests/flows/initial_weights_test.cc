@@ -124,9 +124,9 @@ TEST_F(InitialWeightsFlow, ARunStopsWhenAPolicyIsRevokedThatItsWeightsWereLearne
   ASSERT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
   const auto balance = market.state().balance(market.lab.account());
   const auto reserved = market.state().dataset(north.id)->budget.reserved;
-  contracts::PolicyChange change{
-      learned_from.id, market.state().dataset(learned_from.id)->policies.begin()->first,
-      contracts::PolicyChange::Move::kRevokeStop};
+  contracts::PolicyChange change{learned_from.id,
+                                 market.state().dataset(learned_from.id)->policies.begin()->first,
+                                 contracts::PolicyChange::Move::kRevokeStop};
   auto seq =
       market.append(contracts::sign_record(change, market.providers[1].key, market.market()));
   ASSERT_EQ(market.void_of(seq), "");

@@ -137,9 +137,9 @@ TEST_F(Inheritance, ARevocationEndsWhatWasAllowedToStartFromTheirRows) {
   EXPECT_EQ(market.phase(waiting), Phase::kRefunded);
   EXPECT_TRUE(refused(market.keeper().about(Kind::kChallenge, waiting)));
   EXPECT_EQ(market.phase(running), Phase::kStopping);
-  auto late = contracts::sign_record(
-      market.result_of(running, to_bytes("a header"), to_bytes("third")), trainer.signing,
-      market.market());
+  auto late =
+      contracts::sign_record(market.result_of(running, to_bytes("a header"), to_bytes("third")),
+                             trainer.signing, market.market());
   EXPECT_EQ(market.void_of(market.append(late)), "not_running");
   market.follow();
   EXPECT_FALSE(refused(market.keeper().about(Kind::kRelease, child)));
