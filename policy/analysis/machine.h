@@ -90,13 +90,15 @@ class Interpreter {
   void assign_all(const Statement& statement, Frame& frame);
   void declare(const Local& local, const Value& value, Frame& frame);
   Value& local(const Local& local, Frame& frame);
+  Values run_function(const Closure& closure, Values arguments);
+  Value make_closure(const Function& function, Frame& frame);
+
+  // expressions.cc
   Value eval(const Expr& expr, Frame& frame);
   bool condition(const Expr& expr, Frame& frame);
   void eval_multi(const Expr& expr, Frame& frame, Values& out);
   Values eval_list(const std::vector<ExprPtr>& list, Frame& frame);
   Values call_expr(const Expr& expr, Frame& frame);
-  Values run_function(const Closure& closure, Values arguments);
-  Value make_closure(const Function& function, Frame& frame);
 
   // operators.cc
   Value binary(const Expr& expr, const Value& a, const Value& b);

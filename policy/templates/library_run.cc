@@ -107,39 +107,38 @@ at_least("min_noise_micro", p.min_noise_micro))lua",
        {"min_noise_micro", "$min_noise_micro"}}};
 }
 
+// What has been spent, by `sum` of the context, and this run together stay within a parameter.
+Template budget(const std::string& of, const std::string& sum, const char* sentence,
+                const char* help, int64_t usual) {
+  const std::string code = "budget_" + of;
+  return {code,
+          sentence,
+          {{"max_epsilon_micro", P::kInteger, help, usual, 1}},
+          "r.require(" + sum + " + request.dp.epsilon_micro <= p.max_epsilon_micro, \"" + code +
+              "\", \"" + sum + "\", " + sum +
+              R"lua(, "at most " .. p.max_epsilon_micro .. " with this run"))lua",
+          {{code, sum + " + request.dp.epsilon_micro", "<=", "$max_epsilon_micro"}}};
+}
+
 Template budget_dataset() {
-  return {
-      "budget_dataset",
-      "All runs together may spend an epsilon of at most {max_epsilon_micro} millionths on this "
-      "dataset.",
-      {{"max_epsilon_micro", P::kInteger, "most epsilon of all runs, in millionths", 3'000'000, 1}},
-      R"lua(r.require(ctx.spent_epsilon_micro + request.dp.epsilon_micro <= p.max_epsilon_micro, "budget_dataset", "ctx.spent_epsilon_micro", ctx.spent_epsilon_micro, "at most " .. p.max_epsilon_micro .. " with this run"))lua",
-      {{"budget_dataset", "ctx.spent_epsilon_micro + request.dp.epsilon_micro",
-        "<=", "$max_epsilon_micro"}}};
+  return budget("dataset", "ctx.spent_epsilon_micro",
+                "All runs together may spend an epsilon of at most {max_epsilon_micro} millionths "
+                "on this dataset.",
+                "most epsilon of all runs, in millionths", 3'000'000);
 }
 
 Template budget_consumer() {
-  return {
-      "budget_consumer",
-      "Each consumer may spend an epsilon of at most {max_epsilon_micro} millionths on this "
-      "dataset.",
-      {{"max_epsilon_micro", P::kInteger, "most epsilon of one consumer, in millionths", 2'000'000,
-        1}},
-      R"lua(r.require(ctx.consumer.spent_epsilon_micro + request.dp.epsilon_micro <= p.max_epsilon_micro, "budget_consumer", "ctx.consumer.spent_epsilon_micro", ctx.consumer.spent_epsilon_micro, "at most " .. p.max_epsilon_micro .. " with this run"))lua",
-      {{"budget_consumer", "ctx.consumer.spent_epsilon_micro + request.dp.epsilon_micro",
-        "<=", "$max_epsilon_micro"}}};
+  return budget("consumer", "ctx.consumer.spent_epsilon_micro",
+                "Each consumer may spend an epsilon of at most {max_epsilon_micro} millionths on "
+                "this dataset.",
+                "most epsilon of one consumer, in millionths", 2'000'000);
 }
 
 Template budget_purpose() {
-  return {
-      "budget_purpose",
-      "All runs for one purpose together may spend an epsilon of at most {max_epsilon_micro} "
-      "millionths on this dataset.",
-      {{"max_epsilon_micro", P::kInteger, "most epsilon for one purpose, in millionths", 2'000'000,
-        1}},
-      R"lua(r.require(ctx.purpose.spent_epsilon_micro + request.dp.epsilon_micro <= p.max_epsilon_micro, "budget_purpose", "ctx.purpose.spent_epsilon_micro", ctx.purpose.spent_epsilon_micro, "at most " .. p.max_epsilon_micro .. " with this run"))lua",
-      {{"budget_purpose", "ctx.purpose.spent_epsilon_micro + request.dp.epsilon_micro",
-        "<=", "$max_epsilon_micro"}}};
+  return budget("purpose", "ctx.purpose.spent_epsilon_micro",
+                "All runs for one purpose together may spend an epsilon of at most "
+                "{max_epsilon_micro} millionths on this dataset.",
+                "most epsilon for one purpose, in millionths", 2'000'000);
 }
 
 Template min_cohort() {

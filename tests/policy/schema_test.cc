@@ -11,24 +11,23 @@ namespace {
 
 using namespace samples;
 
-// Nothing but what every request must have.
+// Nothing but what every one must have.
+Json required_of(const std::string& root, Json whole) {
+  for (const SchemaField& field : schema()) {
+    const std::string path(field.path);
+    bool member = path.rfind(root + ".", 0) == 0 && path.find('[') == std::string::npos;
+    if (member && !field.required()) override_member(whole, path.substr(root.size() + 1), Json());
+  }
+  return whole;
+}
 Json plain_request() {
-  return Json::Object{
-      {"id", "t1"},
-      {"consumer", "acme-labs"},
-      {"purpose", "medical-research"},
-      {"region", "EU"},
-      {"algorithm", "mlp"},
-      {"epochs", 20},
-      {"payment", 6000},
-      {"credentials", Json::Array{"hospital", "irb-approved"}},
-      {"dp", Json::Object{{"enabled", true}, {"epsilon_micro", 800000}, {"delta_pico", 1000000}}}};
+  return required_of("request", sample_request());
 }
 Json plain_dataset() {
-  return Json::Object{{"id", "d1"}, {"rows", 1000}, {"price", 5000}};
+  return required_of("dataset", sample_dataset());
 }
 Json plain_context() {
-  return Json::Object{{"now", 1800000000}, {"spent_epsilon_micro", 1500000}, {"runs", 1}};
+  return required_of("ctx", sample_context());
 }
 
 std::string refusal(std::string_view root, const Json& value) {
@@ -37,6 +36,9 @@ std::string refusal(std::string_view root, const Json& value) {
 }
 
 TEST(Schema, TheRequiredFieldsAreEnough) {
+  EXPECT_EQ(plain_request().object()->size(), 9U);
+  EXPECT_EQ(plain_dataset().object()->size(), 3U);
+  EXPECT_EQ(plain_context().object()->size(), 3U);
   EXPECT_EQ(refusal("request", plain_request()), "");
   EXPECT_EQ(refusal("dataset", plain_dataset()), "");
   EXPECT_EQ(refusal("ctx", plain_context()), "");
