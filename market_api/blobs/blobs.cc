@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -24,6 +27,7 @@ namespace {
 
 constexpr size_t kPiece = size_t{1} << 20;
 constexpr uint64_t kMaxBlob = uint64_t{1} << 50;
+constexpr uint64_t kMostReserve = uint64_t{256} << 20;
 
 class Fd {
  public:
@@ -60,6 +64,24 @@ std::optional<uint64_t> file_size(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
   return static_cast<uint64_t>(info.st_size);
+}
+
+// Seconds since anybody wrote or named it; none where there is no such file.
+std::optional<std::chrono::seconds> untouched(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return std::chrono::seconds(::time(nullptr) - info.st_mtim.tv_sec);
+}
+
+struct Disk {
+  uint64_t size = 0, free = 0;
+};
+// Of the file system below; a file system that does not say is taken for an empty, endless one.
+Disk disk_of(const std::string& directory) {
+  struct statvfs info {};
+  if (::statvfs(directory.c_str(), &info) != 0 || info.f_blocks == 0)
+    return {~uint64_t{0}, ~uint64_t{0}};
+  return {uint64_t{info.f_blocks} * info.f_frsize, uint64_t{info.f_bavail} * info.f_frsize};
 }
 
 Status make_directory(const std::string& path) {
@@ -188,6 +210,45 @@ struct BlobStore::Impl {
     auto found = uploads.find(upload);
     return found == uploads.end() ? nullptr : found->second;
   }
+  // Whether `bytes` more leave this writer's share of the reserve, what is held and what is being
+  // written. Guarded by mutex.
+  bool has_room(Writer writer, uint64_t bytes) const {
+    uint64_t keeps = writer == Writer::kUpload  ? reserve
+                     : writer == Writer::kEntry ? reserve / 2
+                                                : reserve / 4;
+    uint64_t taken = keeps + held_bytes + (writer == Writer::kUpload ? in_flight : 0);
+    uint64_t free = disk_of(directory).free;
+    return taken <= free && bytes <= free - taken;
+  }
+  static Error no_room(const char* what) {
+    return Error(Code::kTryAgain, std::string("disk full: expected room for ") + what +
+                                      " beside what the market keeps for its ledger and for models "
+                                      "under way; nothing was recorded, send it again when there "
+                                      "is");
+  }
+  // The upload that has been idle the longest, if it has for long enough, is gone. Guarded by
+  // mutex.
+  bool make_way(const UploadId& not_this = "") {
+    auto oldest = uploads.end();
+    std::chrono::seconds longest = limits.idle;
+    for (auto it = uploads.begin(); it != uploads.end(); ++it) {
+      auto age = untouched(partial_path(it->first));
+      if (it->first == not_this || !age || *age < longest) continue;
+      longest = *age;
+      oldest = it;
+    }
+    return oldest != uploads.end() && drop(oldest);
+  }
+  // False where somebody writes to it now. Guarded by mutex.
+  bool drop(std::map<UploadId, Held>::iterator upload) {
+    std::unique_lock busy(upload->second->mutex, std::try_to_lock);
+    if (!busy || ::unlink(partial_path(upload->first).c_str()) != 0) return false;
+    upload->second->ended = true;
+    busy.unlock();
+    uploads.erase(upload);
+    return true;
+  }
+
   void forget(const UploadId& upload, Upload& held) {
     held.ended = true;
     std::lock_guard lock(mutex);
@@ -234,10 +295,14 @@ struct BlobStore::Impl {
   // Set once in open().
   std::string directory;
   Fd lock_file;
+  BlobLimits limits;
+  uint64_t reserve = 0;
 
   std::mutex mutex;
   std::map<UploadId, Held> uploads;  // Guarded by mutex.
   uint64_t puts = 0;                 // Guarded by mutex.
+  uint64_t held_bytes = 0;           // Guarded by mutex. Of all Holds.
+  uint64_t in_flight = 0;            // Guarded by mutex. Bytes of pieces being written.
 };
 
 BlobStore::BlobStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -245,9 +310,10 @@ BlobStore::~BlobStore() = default;
 BlobStore::BlobStore(BlobStore&&) noexcept = default;
 BlobStore& BlobStore::operator=(BlobStore&&) noexcept = default;
 
-Result<BlobStore> BlobStore::open(const std::string& directory) {
+Result<BlobStore> BlobStore::open(const std::string& directory, const BlobLimits& limits) {
   auto impl = std::make_unique<Impl>();
   impl->directory = directory;
+  impl->limits = limits;
   TRY(make_directory(directory));
   TRY(make_directory(directory + "/blob"));
   TRY(make_directory(directory + "/partial"));
@@ -258,6 +324,7 @@ Result<BlobStore> BlobStore::open(const std::string& directory) {
     return Error(Code::kConflict, "expected no other process to have this blob store open");
   }
   TRY(impl->recover());
+  impl->reserve = limits.reserve.value_or(std::min(disk_of(directory).size / 4, kMostReserve));
   return BlobStore(std::move(impl));
 }
 
@@ -270,9 +337,18 @@ Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
     if (*present != size) {
       return Error(Code::kConflict, "expected the size the blob with this digest has");
     }
+    ::utimensat(AT_FDCWD, impl_->blob_path(hex).c_str(), nullptr, 0);  // it is wanted again
     return upload;
   }
   if (impl_->uploads.count(upload) != 0) return upload;
+  while (impl_->uploads.size() >= impl_->limits.max_partial) {
+    if (!impl_->make_way()) {
+      return Error(Code::kTryAgain, "expected fewer uploads under way; begin when one has ended");
+    }
+  }
+  while (!impl_->has_room(Writer::kUpload, size)) {
+    if (!impl_->make_way()) return Impl::no_room("the upload");
+  }
   auto file = open_file(impl_->partial_path(upload), O_WRONLY | O_CREAT | O_EXCL);
   if (!file) return disk_error("begin an upload");
   impl_->uploads.emplace(upload, std::make_shared<Impl::Upload>(size));
@@ -300,7 +376,19 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
     return Error(Code::kConflict, "expected the same bytes as before at this offset");
   }
   auto fresh = bytes.subspan(again.size());
-  TRY(write_at(file.get(), offset + again.size(), fresh));
+  {
+    std::lock_guard all(impl_->mutex);
+    while (!impl_->has_room(Writer::kUpload, fresh.size())) {
+      if (!impl_->make_way(upload)) return Impl::no_room("the upload");
+    }
+    impl_->in_flight += fresh.size();
+  }
+  auto written = write_at(file.get(), offset + again.size(), fresh);
+  {
+    std::lock_guard all(impl_->mutex);
+    impl_->in_flight -= fresh.size();
+  }
+  TRY(std::move(written));
   return *present + fresh.size();
 }
 
@@ -390,7 +478,7 @@ Result<Bytes> BlobStore::read(const Digest& digest, uint64_t offset, uint64_t le
 
 Result<Digest> BlobStore::put(ByteView bytes) {
   auto digest = ledger::sha256(bytes);
-  if (has(digest)) return digest;
+  if (touch(digest)) return digest;
   std::string path;
   {
     std::lock_guard lock(impl_->mutex);
@@ -413,6 +501,62 @@ Status BlobStore::erase(const Digest& digest) {
     return disk_error("remove a blob");
   }
   return sync_directory(impl_->directory + "/blob");
+}
+
+Status BlobStore::room(Writer writer, uint64_t bytes) const {
+  std::lock_guard lock(impl_->mutex);
+  if (impl_->has_room(writer, bytes)) return Done{};
+  return Impl::no_room(writer == Writer::kEntry   ? "the entry"
+                       : writer == Writer::kModel ? "the model"
+                                                  : "the upload");
+}
+
+Result<BlobStore::Hold> BlobStore::hold(uint64_t bytes) {
+  std::lock_guard lock(impl_->mutex);
+  while (!impl_->has_room(Writer::kModel, bytes)) {
+    if (!impl_->make_way()) return Impl::no_room("the model");
+  }
+  impl_->held_bytes += bytes;
+  return Hold(*this, bytes);
+}
+
+BlobStore::Hold::Hold(Hold&& other) noexcept
+    : store_(std::exchange(other.store_, nullptr)), bytes_(other.bytes_) {}
+BlobStore::Hold::~Hold() {
+  if (!store_) return;
+  std::lock_guard lock(store_->impl_->mutex);
+  store_->impl_->held_bytes -= bytes_;
+}
+
+Status BlobStore::touch(const Digest& digest) {
+  std::lock_guard lock(impl_->mutex);  // no sweep() between
+  if (::utimensat(AT_FDCWD, impl_->blob_path(hex_of(digest)).c_str(), nullptr, 0) == 0)
+    return Done{};
+  if (errno == ENOENT) return Error(Code::kNotFound, "expected a blob this store holds");
+  return disk_error("name a blob");
+}
+
+void BlobStore::sweep(const std::set<Digest>& named) {
+  std::lock_guard lock(impl_->mutex);
+  auto old = [&](const std::string& path) {
+    auto age = untouched(path);
+    return age && *age >= impl_->limits.expires;
+  };
+  for (auto it = impl_->uploads.begin(); it != impl_->uploads.end();) {
+    auto here = it++;
+    if (old(impl_->partial_path(here->first))) impl_->drop(here);
+  }
+  DIR* listing = ::opendir((impl_->directory + "/blob").c_str());
+  if (listing == nullptr) return;  // the next one finds them
+  std::vector<std::string> unnamed;
+  while (auto* item = ::readdir(listing)) {
+    auto bytes = from_hex(item->d_name);
+    auto digest = bytes ? fixed<sizeof(Digest)>(*bytes) : Result<Digest>(bytes.error());
+    if (digest && named.count(*digest) == 0 && old(impl_->blob_path(item->d_name)))
+      unnamed.push_back(impl_->blob_path(item->d_name));
+  }
+  ::closedir(listing);
+  for (const auto& path : unnamed) ::unlink(path.c_str());
 }
 
 }  // namespace souk::market

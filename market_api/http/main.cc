@@ -86,6 +86,7 @@ struct Options {
   std::string directory, treasury_hex, witness_policy;
   std::string host = "127.0.0.1", currency = "EUR";
   uint32_t port = 0;
+  std::optional<uint64_t> reserve_mib;
   bool found_only = false, json = false;
 };
 
@@ -101,6 +102,7 @@ Result<MarketConfig> config_of(const Options& options) {
   }
   MarketConfig config;
   config.currency = currency;
+  if (options.reserve_mib) config.uploads.reserve = *options.reserve_mib << 20;
   config.enclave_program = beside_me("souk-enclave");
   config.ask_treasury = treasury_of_operator;
   if (!options.treasury_hex.empty()) {
@@ -232,6 +234,10 @@ int run(int argc, char** argv) {
   app.add_option("--witness-policy", options.witness_policy,
                  "new market: C2SP tlog-policy file whose quorum of witnesses stands behind the "
                  "ledger; later: their new addresses");
+  app.add_option("--reserve", options.reserve_mib,
+                 "MiB of the disk that uploads leave to the ledger and to models; default: a "
+                 "quarter of the disk, at most 256")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24));
   app.add_flag("--found", options.found_only,
                "make the market, print its keys, and end: witnesses must know the ledger key "
                "before the market opens");

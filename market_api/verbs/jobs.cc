@@ -23,6 +23,8 @@ using trainer::Kind;
 
 constexpr int kTrainerAnswerMs = 120'000;
 constexpr int kMaxStarts = 3;
+constexpr std::chrono::minutes kSweepEvery{10};
+constexpr std::chrono::milliseconds kFirstRetry{200}, kLastRetry{5'000};
 constexpr int kBadLuck = 3;  // failures in a row that may still have been somebody else's fault
 
 Status send_blob(trainer::EnclaveProcess& process, const BlobStore& blobs, const Digest& blob,
@@ -43,6 +45,19 @@ Frame abort_of(const ContractId& contract, const char* reason = "trainer_died",
   Json::Object body{{"contract", contract}, {"reason", reason}};
   if (!dataset.empty()) body["dataset"] = dataset;
   return trainer::frame(Kind::kAbort, std::move(body));
+}
+
+// The file of its model, at most: parameters and running statistics, names, the specification.
+uint64_t model_bytes(const contracts::TrainingSpec& spec) {
+  constexpr uint64_t kBeside = uint64_t{512} << 10;
+  auto shape = contracts::check_spec(spec);
+  if (!shape) return kBeside;  // refused by the keeper
+  uint64_t numbers = shape->parameters;
+  for (size_t i = 0; i < spec.model.size(); ++i) {
+    if (spec.model[i].op == contracts::Node::Op::kBatchNorm)
+      numbers += 2 * uint64_t{shape->outputs[i + 1].channels};
+  }
+  return 4 * numbers + numbers / 1024 + kBeside;  // age adds 16 bytes to 64 KiB
 }
 
 Json list_of(const std::vector<DatasetId>& datasets) {
@@ -79,6 +94,7 @@ Status Market::ledger_failure() {
 
 void Market::decide_loop() {
   uint64_t seen = 0;
+  auto swept = std::chrono::steady_clock::now();
   while (true) {
     {
       std::unique_lock lock(mutex_);
@@ -88,6 +104,10 @@ void Market::decide_loop() {
       seen = news_;
     }
     if (!watch_ledger()) return;
+    if (std::chrono::steady_clock::now() - swept > kSweepEvery) {
+      swept = std::chrono::steady_clock::now();
+      sweep_blobs();
+    }
     if (witnesses_) {
       // Caught: no keeper on this ledger any more. What is recorded can still be read.
       auto caught = witnesses_->halted();
@@ -181,7 +201,8 @@ bool Market::train_once() {
   contracts::MarketState state = this->state();
   const Contract* next = nullptr;  // first come, first served
   for (const auto& [id, contract] : state.contracts()) {
-    if (contract.phase != Phase::kEscrowed || !starting_.due(id)) continue;
+    if (contract.phase != Phase::kEscrowed || !starting_.due(id) || !without_room_.due(id))
+      continue;
     if (!next || contract.decision_seq < next->decision_seq) next = &contract;
   }
   if (!next) return false;
@@ -197,6 +218,15 @@ bool Market::train_once() {
     if (!aborted) starting_.failed(id);
     return true;
   }
+  // Nothing is asked for, and no epsilon spent, before there is room for what comes of it; from
+  // here to the end of the run uploads leave that room alone.
+  auto room = blobs_->hold(model_bytes(next->submit.spec));
+  if (!room) {
+    without_room_.failed(id);
+    note_progress(id, {0, 0, "start waits: " + room.error().expected()});
+    return true;
+  }
+  without_room_.succeeded(id);
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return false;
@@ -261,10 +291,28 @@ Status Market::append_from_trainer(const Json& body) {
   return Done{};
 }
 
+// What a trainer has given is in this process alone until it is on the disk: a full disk is waited
+// out as long as the contract runs.
+Status Market::keep_trying(const Contract& contract, const std::function<Status()>& attempt) {
+  auto wait = kFirstRetry;
+  while (true) {
+    auto done = attempt();
+    bool later =
+        !done && (done.error().code() == Code::kTryAgain || done.error().code() == Code::kBroken);
+    if (!later || contract.deadline <= clock_.now()) return done;
+    auto said = progress(contract.id);
+    said.detail = "its end waits: " + done.error().expected();
+    note_progress(contract.id, said);
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, wait, [&] { return stopping_; })) return done;
+    wait = std::min(2 * wait, kLastRetry);
+  }
+}
+
 // One dataset to the trainer. False where its ciphertext is not what was offered: the trainer has
 // then signed that it began no step, and that is recorded.
-Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const DatasetId& id,
-                                   const contracts::Manifest& manifest) {
+Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const Contract& contract,
+                                   const DatasetId& id, const contracts::Manifest& manifest) {
   Json named = Json::Object{{"dataset", id}};
   auto size = blobs_->size(manifest.ciphertext);
   bool there = size && *size == static_cast<uint64_t>(manifest.size);
@@ -280,7 +328,7 @@ Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const Datas
     return true;
   }
   auto stopped = TRY(trainer::expect(answer, Kind::kStopped));
-  TRY(append_from_trainer(stopped));
+  TRY(keep_trying(contract, [&] { return append_from_trainer(stopped); }));
   return false;
 }
 
@@ -320,7 +368,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   }));
 
   if (shown.stopped) {
-    TRY(append_from_trainer(shown.confirmed));
+    TRY(keep_trying(contract, [&] { return append_from_trainer(shown.confirmed); }));
     note_progress(id, {0, 0, "stopped before its first step: withdrawn by a provider"});
     return Done{};
   }
@@ -336,7 +384,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   for (const auto& dataset_id : contract.submit.datasets) {
     const auto* dataset = now.dataset(dataset_id);
     if (!dataset) return Error(Code::kNotFound, "expected the dataset on the ledger");
-    bool taken = TRY(bring_dataset(process, dataset_id, dataset->manifest));
+    bool taken = TRY(bring_dataset(process, contract, dataset_id, dataset->manifest));
     if (taken) continue;
     note_progress(id, {0, 0,
                        "ended: the ciphertext of dataset " + to_hex(dataset_id) +
@@ -373,15 +421,18 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       }
       std::optional<Json> stop = TRY(show_more(process, shown.size, note));
       if (!stop) continue;
-      TRY(append_from_trainer(*stop));
+      TRY(keep_trying(contract, [&] { return append_from_trainer(*stop); }));
       note_progress(id, {progress.step, progress.epsilon_micro,
                          "stopped: a provider revoked its policy or erased its dataset"});
       return Done{};
     }
     auto body = TRY(trainer::expect(message, Kind::kResult));
     // The blob, then the entry: a crash between leaves an unused blob and a refund.
-    TRY(blobs_->put(model));
-    TRY(append_from_trainer(body));
+    auto keep = [&]() -> Status {
+      TRY(blobs_->put(model));
+      return append_from_trainer(body);
+    };
+    TRY(keep_trying(contract, keep));
     auto last = progress(id);
     last.detail = "settled";
     note_progress(id, last);

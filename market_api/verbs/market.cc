@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <set>
 
 #include "contracts/lifecycle/ancestry.h"
 #include "ledger/crypto/hash.h"
@@ -241,7 +242,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
   }
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
-  auto blobs = TRY(BlobStore::open(dir + "/blobs"));
+  auto blobs = TRY(BlobStore::open(dir + "/blobs", config_.uploads));
   blobs_ = std::make_unique<BlobStore>(std::move(blobs));
   TRY(connect_witnesses(connect));
   keeper_ = std::make_unique<KeeperLink>(
@@ -254,6 +255,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
       trainer::frame(trainer::Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})));
   TRY(follow());
   erase_blobs();
+  sweep_blobs();
   decider_ = std::thread([this] { decide_loop(); });
   trainer_ = std::thread([this] { train_loop(); });
   return Done{};
@@ -329,6 +331,59 @@ void Market::erase_blobs() {
   }
 }
 
+// Uploads that came to nothing: what neither a dataset nor a contract of the ledger names.
+void Market::sweep_blobs() {
+  std::set<Digest> named;
+  contracts::MarketState now = state();
+  for (const auto& [id, dataset] : now.datasets()) {
+    if (!dataset.erased) named.insert(dataset.manifest.ciphertext);
+  }
+  for (const auto& [id, contract] : now.contracts()) {
+    bool ended = contract.phase == Phase::kRefused || contract.phase == Phase::kRefunded ||
+                 contract.phase == Phase::kExpired;
+    if (contract.submit.spec.initial && !ended) named.insert(*contract.submit.spec.initial);
+    if (contract.result && !contract.destroyed) named.insert(contract.result->payload);
+  }
+  blobs_->sweep(named);
+}
+
+bool Market::erased(const Digest& ciphertext) {
+  std::lock_guard lock(follow_mutex_);
+  bool out = false;
+  for (const auto& [id, dataset] : follower_->state().datasets()) {
+    if (dataset.manifest.ciphertext != ciphertext) continue;
+    if (!dataset.erased) return false;
+    out = true;
+  }
+  return out;
+}
+
+// Its key is destroyed: the bytes would take room, and be of use to nobody.
+Result<UploadId> Market::begin_upload(const Digest& digest, uint64_t size) {
+  if (erased(digest))
+    return Error(Code::kRefused, "expected a ciphertext that was not erased: its key is destroyed");
+  return blobs_->begin(digest, size);
+}
+
+Result<Digest> Market::commit_upload(const UploadId& upload) {
+  auto digest = TRY(blobs_->commit(upload));
+  if (!erased(digest)) return digest;
+  TRY(blobs_->erase(digest));  // while it was being uploaded
+  return Error(Code::kRefused, "expected a ciphertext that was not erased: its key is destroyed");
+}
+
+// What anybody may send leaves room for what ends what is under way, and for what makes room.
+Status Market::room_for(const contracts::Record& record) const {
+  auto* change = std::get_if<contracts::PolicyChange>(&record);
+  using Move = contracts::PolicyChange::Move;
+  bool adds = std::holds_alternative<contracts::DatasetOffer>(record) ||
+              std::holds_alternative<contracts::PolicyPublish>(record) ||
+              std::holds_alternative<contracts::ContractSubmit>(record) ||
+              (change && (change->move == Move::kActivate || change->move == Move::kDeprecate));
+  if (!adds) return Done{};
+  return blobs_->room(Writer::kEntry, kMaxRecordBytes);
+}
+
 // A policy that answers nobody is not offered: the keeper tries it, in its jail.
 Status Market::try_policy(const contracts::Record& record) {
   Json::Object asked;
@@ -339,7 +394,8 @@ Status Market::try_policy(const contracts::Record& record) {
   } else {
     return Done{};
   }
-  auto answer = TRY(keeper_->ask(trainer::frame(trainer::Kind::kTryPolicy, std::move(asked))));
+  auto answer = TRY(keeper_->ask(trainer::frame(trainer::Kind::kTryPolicy, std::move(asked)),
+                                 Rank::kParticipant));
   TRY(trainer::expect(answer, trainer::Kind::kDone));
   return Done{};
 }
@@ -380,7 +436,14 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
     return Error(Code::kConflict,
                  "nothing was recorded, it would be without effect: " + *without_effect);
   }
+  if (!without_effect) TRY(room_for(record));
   TRY(try_policy(record));
+  // No sweep takes what is named in a moment.
+  if (auto* offer = std::get_if<contracts::DatasetOffer>(&record))
+    TRY(blobs_->touch(offer->manifest.ciphertext));
+  if (auto* submit = std::get_if<contracts::ContractSubmit>(&record);
+      submit && submit->spec.initial)
+    TRY(blobs_->touch(*submit->spec.initial));
   auto receipt = TRY(ledger_->append(std::move(entry)));
   wake();
   TRY(follow());

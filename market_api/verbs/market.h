@@ -32,6 +32,7 @@ struct MarketConfig {
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
   // existing one only the witnesses' addresses may differ from genesis.
   std::string witness_policy;
+  BlobLimits uploads = {};
   // Asked when the market is new, can be made, and `treasury` is not set.
   std::function<Result<PublicKey>()> ask_treasury = nullptr;
   // Called once, from a thread of the market's, when the ledger has failed for good: whoever
@@ -89,6 +90,9 @@ class Market {
                                  Acknowledgement wanted = Acknowledgement::kLocal);
   // The receipt of an entry under the newest checkpoint, or the newest witnessed one.
   Result<ledger::Receipt> prove(uint64_t seq, Acknowledgement level);
+  // An upload that may become a blob. kRefused: only erased datasets name this ciphertext.
+  Result<UploadId> begin_upload(const Digest& digest, uint64_t size);
+  Result<Digest> commit_upload(const UploadId& upload);
   // Null where genesis names no witnesses.
   ledger::WitnessFeeder* witnesses() { return witnesses_.get(); }
 
@@ -110,6 +114,9 @@ class Market {
   Status connect_witnesses(const ConnectWitness& connect);
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
   void erase_blobs();
+  void sweep_blobs();
+  bool erased(const Digest& ciphertext);
+  Status room_for(const contracts::Record& record) const;
   bool owned_by_another(const Digest& ciphertext, const PublicKey& author);
   Status try_policy(const contracts::Record& record);
   Status follow();
@@ -121,11 +128,12 @@ class Market {
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Status run_job(const contracts::Contract& contract);
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
-  Result<bool> bring_dataset(trainer::EnclaveProcess& process, const DatasetId& id,
-                             const contracts::Manifest& manifest);
+  Result<bool> bring_dataset(trainer::EnclaveProcess& process, const contracts::Contract& contract,
+                             const DatasetId& id, const contracts::Manifest& manifest);
   Result<std::optional<Json>> show_more(trainer::EnclaveProcess& process, uint64_t& size,
                                         std::string& note);
   Status append_from_trainer(const Json& body);
+  Status keep_trying(const contracts::Contract& contract, const std::function<Status()>& attempt);
   void note_progress(const ContractId& contract, JobProgress progress);
   void wake();
 
@@ -155,6 +163,7 @@ class Market {
   bool disk_full_ = false;                      // Owned by the decide thread.
   Patience deciding_;                           // Owned by the decide thread.
   Patience starting_;                           // Owned by the train thread.
+  Patience without_room_;                       // Owned by the train thread.
 
   std::thread decider_;
   std::thread trainer_;

@@ -5,14 +5,17 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
+#include "ledger/crypto/hash.h"
 #include "tests/ledger/raw_file.h"
 #include "tests/support/live_story.h"
 #include "trainer/data/table.h"
@@ -78,6 +81,40 @@ class FullDisk : public ::testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     close(fd);
+  }
+  // All but so many bytes.
+  void fill_up_to(off_t left) {
+    fill();
+    struct stat info {};
+    ASSERT_EQ(stat(filler().c_str(), &info), 0);
+    ASSERT_EQ(truncate(filler().c_str(), info.st_size - left), 0);
+  }
+  uint64_t free_bytes() const {
+    struct statvfs info {};
+    EXPECT_EQ(statvfs(market.data().c_str(), &info), 0);
+    return uint64_t{info.f_bavail} * info.f_frsize;
+  }
+  // What soukd says of a job, once that begins with these words.
+  bool job_says(const ContractId& contract, const std::string& words) {
+    for (int i = 0; i < 2000; ++i) {
+      auto job = market.get("/v1/jobs/" + to_hex(contract));
+      const Json* detail = job ? job->find("detail") : nullptr;
+      if (detail && detail->string() && detail->string()->starts_with(words)) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+  // The first `until` bytes, in one piece; all: committed too.
+  Status upload_at_once(ByteView file, size_t until) {
+    Json ask = Json::Object{{"digest", ledger::sha256(file)}, {"size", file.size()}};
+    auto begun = TRY(market.json("POST", "/v1/uploads", ask));
+    auto path = "/v1/uploads/" + *begun.find("upload")->string();
+    auto sent = TRY(market.http("PUT", path + "?offset=0", file.first(until)));
+    if (sent.status != 200) return market::error_from(sent);
+    if (until < file.size()) return Done{};
+    auto committed = TRY(market.http("POST", path + "/commit"));
+    if (committed.status != 201) return market::error_from(committed);
+    return Done{};
   }
   void make_room() { unlink(filler().c_str()); }
   std::string filler() const { return market.data() + "/filler"; }
@@ -224,6 +261,102 @@ TEST_F(FullDisk, AJobThatMeetsItEndsSettledOrRefunded) {
     ASSERT_TRUE(finished) << finished.error().expected();
     EXPECT_EQ(story.verdict(), "");
   }
+  ASSERT_TRUE(market.stop_host());
+  EXPECT_EQ(market.audit(), "");
+}
+
+// A result that finds no room is kept, and is there when there is some: nothing is trained, and
+// no epsilon spent, for nothing.
+TEST_F(FullDisk, AResultThatFindsNoRoomIsKeptUntilThereIsSome) {
+  if (!on_a_small_disk()) GTEST_SKIP() << "this user may not mount a file system";
+  ASSERT_TRUE(market.start());
+  LiveStory story(market, rows(), 400, 2, 20'000);
+  for (auto next :
+       {LiveStory::Step::kFounded, LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
+        LiveStory::Step::kOffered, LiveStory::Step::kDeposited, LiveStory::Step::kSubmitted,
+        LiveStory::Step::kRunning}) {
+    auto done = story.do_step(next);
+    ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
+  }
+  fill();
+  ASSERT_TRUE(job_says(story.contract(), "its end waits: disk full"));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  ASSERT_TRUE(market.sync());
+  EXPECT_EQ(story.phase(), Phase::kRunning);
+  make_room();
+  auto finished = story.finish();
+  ASSERT_TRUE(finished) << finished.error().expected();
+  EXPECT_EQ(story.phase(), Phase::kSettled);
+  EXPECT_EQ(story.verdict(), "");
+}
+
+// A job whose model has no room is not started: it waits in escrow, with nothing committed.
+TEST_F(FullDisk, AJobWaitsForTheRoomOfItsModelBeforeItIsStarted) {
+  if (!on_a_small_disk()) GTEST_SKIP() << "this user may not mount a file system";
+  ASSERT_TRUE(market.start());
+  LiveStory story(market, rows(), 400, 2, 2);
+  story.hidden = 1000;  // a file of 4 MB
+  for (auto next :
+       {LiveStory::Step::kFounded, LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
+        LiveStory::Step::kOffered, LiveStory::Step::kDeposited}) {
+    auto done = story.do_step(next);
+    ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
+  }
+  fill_up_to(5 << 20);
+  ASSERT_TRUE(story.do_step(LiveStory::Step::kSubmitted));
+  ASSERT_TRUE(job_says(story.contract(), "start waits: disk full"));
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  ASSERT_TRUE(market.sync());
+  EXPECT_EQ(story.phase(), Phase::kEscrowed);
+  EXPECT_FALSE(market.state().contract(story.contract())->start);
+  make_room();
+  auto finished = story.finish();
+  ASSERT_TRUE(finished) << finished.error().expected();
+  EXPECT_EQ(story.phase(), Phase::kSettled);
+  EXPECT_EQ(story.verdict(), "");
+}
+
+// Who uploads all day fills what is there for uploads, and no more.
+TEST_F(FullDisk, UploadsOfStrangersLeaveRoomForTheLedgerAndForModels) {
+  if (!on_a_small_disk()) GTEST_SKIP() << "this user may not mount a file system";
+  ASSERT_TRUE(market.start());
+  ASSERT_TRUE(market.sync());
+  make_a_client();
+  LiveStory story(market, rows(), 400, 2, 20);
+  for (auto next : {LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
+                    LiveStory::Step::kOffered, LiveStory::Step::kDeposited}) {
+    auto done = story.do_step(next);
+    ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
+  }
+  uint32_t number = 0;
+  for (size_t size : {size_t{1} << 20, size_t{1} << 16, size_t{1} << 12, size_t{512}}) {
+    for (bool room = true; room;) {
+      Bytes bytes(size, static_cast<uint8_t>(number));
+      std::memcpy(bytes.data(), &number, sizeof number);
+      // Some come to an end, some never do.
+      auto uploaded = upload_at_once(bytes, ++number % 3 == 0 ? size / 2 + 1 : size);
+      room = static_cast<bool>(uploaded);
+      if (room) continue;
+      EXPECT_EQ(uploaded.error().code(), Code::kTryAgain);
+      EXPECT_NE(uploaded.error().expected().find("disk full"), std::string::npos)
+          << uploaded.error().expected();
+    }
+  }
+  EXPECT_GT(number, 10U);
+  EXPECT_GT(free_bytes(), uint64_t{5} << 20);
+  std::string table = market.logs() + "/table.csv", policy = market.logs() + "/policy.lua";
+  std::ofstream(table) << "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n";
+  std::ofstream(policy) << kNoisyPolicy;
+  std::string errors;
+  EXPECT_EQ(souk("dataset publish " + table + " --policy " + policy +
+                     " --label kind --budget-epsilon 1 --budget-delta 1e-6 --price 1",
+                 &errors),
+            3);
+  EXPECT_NE(errors.find("disk full"), std::string::npos) << errors;
+  auto finished = story.finish();
+  ASSERT_TRUE(finished) << finished.error().expected();
+  EXPECT_EQ(story.phase(), Phase::kSettled);
+  EXPECT_EQ(story.verdict(), "");
   ASSERT_TRUE(market.stop_host());
   EXPECT_EQ(market.audit(), "");
 }

@@ -299,6 +299,12 @@ TEST_F(HostFlow, AnErasureEndsAJobThatRunsOnTheDatasetAndThereIsNoModel) {
   EXPECT_LT(state.dataset(dataset)->budget.committed[0], reserved[0]);
   EXPECT_EQ(state.balance(lab.account()), 10'000);
   EXPECT_FALSE(std::filesystem::exists(blob_file(dataset)));
+  // Its key is gone, so nobody has a use for its bytes any more.
+  const auto& manifest = state.dataset(dataset)->manifest;
+  auto again = market->begin_upload(manifest.ciphertext, static_cast<uint64_t>(manifest.size));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code(), Code::kRefused);
+  EXPECT_TRUE(market->begin_upload(Digest{1}, 100));
 }
 
 TEST_F(HostFlow, AKeeperThatRefusesToBeginIsDroppedAndTheNextOneServes) {

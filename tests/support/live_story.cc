@@ -52,6 +52,11 @@ Status LiveStory::submit() {
   if (submit_) return Done{};
   contracts::ContractSubmit submit;
   submit.spec = private_spec(features_, steps_, 20);
+  if (hidden > 0) {
+    contracts::Node layer = submit.spec.model.front();
+    layer.units = hidden;
+    submit.spec.model.insert(submit.spec.model.begin(), 2, layer);
+  }
   submit.datasets = {offered_->id};
   submit.purpose = "research";
   submit.offered = 1000;

@@ -34,6 +34,7 @@ class LiveStory {
   // Settled and paid and readable, or refunded: empty, or what is wrong.
   std::string verdict();
 
+  uint32_t hidden = 0;  // units of two hidden layers, for a model of some size
   Party provider{"north"};
   Party lab{"lab"};
   const Offered& offered() const { return *offered_; }

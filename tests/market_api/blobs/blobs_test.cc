@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "ledger/crypto/hash.h"
 
@@ -42,6 +44,16 @@ class BlobsTest : public ::testing::Test {
     auto store = BlobStore::open(directory_.string());
     ASSERT_TRUE(store) << store.error().expected();
     store_.emplace(std::move(store).take());
+  }
+  void open(const BlobLimits& limits) {
+    store_.reset();
+    auto store = BlobStore::open(directory_.string(), limits);
+    ASSERT_TRUE(store) << store.error().expected();
+    store_.emplace(std::move(store).take());
+  }
+  // As though nobody had touched it for so long.
+  static void age(const fs::path& path, std::chrono::seconds by) {
+    fs::last_write_time(path, fs::file_time_type::clock::now() - by);
   }
   // Runs `work` on a fresh store in a child that is killed right after it.
   void in_killed_process(const std::function<void(BlobStore&)>& work) {
@@ -246,6 +258,78 @@ TEST_F(BlobsTest, AnErasedBlobIsGoneAndMayComeBack) {
   EXPECT_TRUE(store_->erase(digest_));
   ASSERT_TRUE(store_->put(bytes_));
   expect_whole(bytes_);
+}
+
+constexpr uint64_t kMoreThanAnyDisk = uint64_t{1} << 60;
+
+TEST_F(BlobsTest, UploadsLeaveTheReserveFreeAndTheMarketMayUseIt) {
+  auto upload = *store_->begin(digest_, bytes_.size());
+  open({.reserve = kMoreThanAnyDisk});
+  auto other = store_->begin(ledger::sha256(sample(5)), 5);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().code(), Code::kTryAgain);
+  EXPECT_TRUE(other.error().expected().starts_with("disk full")) << other.error().expected();
+  EXPECT_EQ(store_->write(upload, 0, bytes_).error().code(), Code::kTryAgain);
+  EXPECT_EQ(*store_->offset(upload), 0U);
+  EXPECT_EQ(store_->room(Writer::kUpload, 1).error().code(), Code::kTryAgain);
+  ASSERT_TRUE(store_->put(sample(5)));
+  open({.reserve = 0});
+  ASSERT_TRUE(store_->write(upload, 0, bytes_));
+  ASSERT_TRUE(store_->commit(upload));
+  expect_whole(bytes_);
+}
+
+TEST_F(BlobsTest, WhatIsHeldForAModelIsTakenFromUploadsAndGivenBack) {
+  open({.reserve = 0});
+  EXPECT_EQ(store_->hold(kMoreThanAnyDisk).error().code(), Code::kTryAgain);
+  uint64_t most = fs::space(directory_).available / 2;
+  {
+    auto held = store_->hold(most);
+    ASSERT_TRUE(held) << held.error().expected();
+    EXPECT_FALSE(store_->room(Writer::kUpload, most + (uint64_t{1} << 30)));
+    EXPECT_FALSE(store_->hold(most + (uint64_t{1} << 30)));
+    EXPECT_TRUE(store_->room(Writer::kUpload, 1));
+  }
+  EXPECT_TRUE(store_->room(Writer::kUpload, most));
+}
+
+TEST_F(BlobsTest, OnlySoManyUploadsAreUnderWayAndTheOneIdleTheLongestMakesWay) {
+  open({.reserve = 0, .max_partial = 3});
+  std::vector<UploadId> uploads;
+  for (size_t size : {11, 12, 13}) {
+    auto bytes = sample(size);
+    uploads.push_back(*store_->begin(ledger::sha256(bytes), size));
+    ASSERT_TRUE(store_->write(uploads.back(), 0, ByteView(bytes).first(5)));
+  }
+  auto fourth = store_->begin(digest_, bytes_.size());
+  ASSERT_FALSE(fourth);
+  EXPECT_EQ(fourth.error().code(), Code::kTryAgain);
+  EXPECT_TRUE(store_->begin(ledger::sha256(sample(12)), 12)) << "one that goes on is no new one";
+  age(directory_ / "partial" / uploads[0], std::chrono::seconds(700));
+  age(directory_ / "partial" / uploads[1], std::chrono::seconds(900));
+  ASSERT_TRUE(store_->begin(digest_, bytes_.size()));
+  EXPECT_EQ(*store_->offset(uploads[0]), 5U);
+  EXPECT_EQ(store_->offset(uploads[1]).error().code(), Code::kNotFound);
+  EXPECT_EQ(*store_->offset(uploads[2]), 5U);
+}
+
+TEST_F(BlobsTest, WhatNobodyNamesIsRemovedWhenItIsOldAndNothingElseIs) {
+  const std::chrono::hours day{25};
+  auto named = *store_->put(sample(100)), unnamed = *store_->put(sample(101)),
+       young = *store_->put(sample(102)), wanted = *store_->put(sample(103));
+  auto old_upload = *store_->begin(digest_, bytes_.size());
+  auto new_upload = *store_->begin(ledger::sha256(sample(9)), 9);
+  for (const auto& digest : {named, unnamed, wanted}) age(blob(digest), day);
+  age(directory_ / "partial" / old_upload, day);
+  ASSERT_TRUE(store_->touch(wanted));
+  store_->sweep({named});
+  EXPECT_TRUE(store_->has(named));
+  EXPECT_FALSE(store_->has(unnamed));
+  EXPECT_TRUE(store_->has(young));
+  EXPECT_TRUE(store_->has(wanted));
+  EXPECT_EQ(store_->touch(unnamed).error().code(), Code::kNotFound);
+  EXPECT_EQ(store_->offset(old_upload).error().code(), Code::kNotFound);
+  EXPECT_EQ(*store_->offset(new_upload), 0U);
 }
 
 TEST_F(BlobsTest, OneProcessAtATime) {
