@@ -201,7 +201,12 @@ Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& 
 
 Result<Json> MarketLine::quote(const PublicKey& consumer, const Json& submit) {
   Json body = Json::Object{{"consumer", consumer}, {"submit", submit}};
-  return ask_json("POST", "/v1/quotes", &body);
+  for (int attempt = 0;; ++attempt) {
+    auto answer = ask_json("POST", "/v1/quotes", &body);
+    bool later = !answer && answer.error().code() == Code::kTryAgain;
+    if (!later || attempt + 1 == kAttempts) return answer;
+    wait_before(attempt);  // others ask as well
+  }
 }
 
 Result<ServedJob> MarketLine::job(const ContractId& contract) {

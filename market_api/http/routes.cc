@@ -168,8 +168,8 @@ Result<Response> keeper(Market& market, const Request& request) {
   if (it == request.query.end() || it->second.size() != 64 || !from_hex(it->second)) {
     return Error(Code::kMalformed, "?nonce=: expected 64 lower-case hex digits");
   }
-  auto answer =
-      TRY(market.keeper().ask(trainer::frame(Kind::kAttest, Json::Object{{"nonce", it->second}})));
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kAttest, Json::Object{{"nonce", it->second}}), Rank::kParticipant));
   auto body = TRY(trainer::expect(answer, Kind::kEvidence));
   return json_response(200, body);
 }
@@ -185,7 +185,7 @@ Result<Response> begin_upload(Market& market, const Request& request) {
   auto digest = TRY(fields.digest("digest"));
   auto size = TRY(fields.integer("size", 1, int64_t{1} << 40));
   TRY(fields.done());
-  auto upload = TRY(market.blobs().begin(digest, static_cast<uint64_t>(size)));
+  auto upload = TRY(market.begin_upload(digest, static_cast<uint64_t>(size)));
   auto offset = TRY(market.blobs().offset(upload));
   return json_response(200, Json::Object{{"upload", upload}, {"offset", offset}});
 }
@@ -202,7 +202,7 @@ Result<Response> upload_piece(Market& market, const Request& request, const std:
 
 Result<Response> commit_upload(Market& market, const std::string& upload) {
   TRY(check_upload_id(upload));
-  auto digest = TRY(market.blobs().commit(upload));
+  auto digest = TRY(market.commit_upload(upload));
   return json_response(201, Json::Object{{"digest", digest}});
 }
 
@@ -238,10 +238,11 @@ Result<Response> quote(Market& market, const Request& request) {
     for (const auto& id : market.unavailable(market.state(), named))
       unavailable.push_back(Json(id));
   }
-  auto answer = TRY(market.keeper().ask(trainer::frame(
-      Kind::kQuote,
-      Json::Object{
-          {"consumer", consumer}, {"submit", *submit}, {"unavailable", std::move(unavailable)}})));
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kQuote, Json::Object{{"consumer", consumer},
+                                                {"submit", *submit},
+                                                {"unavailable", std::move(unavailable)}}),
+      Rank::kQuestion));
   auto body = TRY(trainer::expect(answer, Kind::kDecision));
   const Json* decision = body.find("decision");
   return json_response(200, decision ? *decision : body);
@@ -267,8 +268,8 @@ Result<Response> job(Market& market, const std::string& name) {
 
 Result<Response> header(Market& market, const std::string& name) {
   auto id = TRY(id_of<ContractId>(name));
-  auto answer =
-      TRY(market.keeper().ask(trainer::frame(Kind::kRelease, Json::Object{{"contract", id}})));
+  auto answer = TRY(market.keeper().ask(
+      trainer::frame(Kind::kRelease, Json::Object{{"contract", id}}), Rank::kParticipant));
   if (answer.kind != Kind::kBytes) {
     TRY(trainer::expect(answer, Kind::kBytes));
     return Error(Code::kBroken, "expected a header from the keeper");
@@ -337,6 +338,7 @@ Response route(Market& market, const Request& request) {
   if (!response) {
     auto refused = problem(response.error());
     refused.headers["Cache-Control"] = "no-store";  // what is not here may come
+    if (refused.status == 503) refused.headers["Retry-After"] = "2";
     return refused;
   }
   return std::move(response).take();

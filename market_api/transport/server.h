@@ -16,7 +16,7 @@ namespace souk::market {
 
 struct HttpLimits {
   size_t max_body = size_t{16} << 20;  // bytes; announced larger -> 413, not kept in memory
-  size_t workers = 8;                  // threads that run the handler
+  size_t workers = 16;                 // threads that run the handler
   size_t max_waiting = 256;            // requests being read or waiting; more -> 503
 };
 

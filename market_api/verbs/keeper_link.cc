@@ -103,8 +103,8 @@ Result<uint64_t> KeeperLink::append(const Frame& answer) {
 }
 
 void KeeperLink::stop() {
-  std::lock_guard lock(mutex_);
-  process_.reset();
+  auto turn = turns_.take(Rank::kLedger);
+  if (turn) process_.reset();
 }
 
 Status KeeperLink::ensure() {
@@ -140,14 +140,14 @@ Status KeeperLink::start() {
   return feed();
 }
 
-Result<Frame> KeeperLink::ask(const Frame& request) {
-  std::lock_guard lock(mutex_);
+Result<Frame> KeeperLink::ask(const Frame& request, Rank rank) {
+  auto turn = TRY(turns_.take(rank));
   TRY(ensure());
   return talk(request);
 }
 
 Result<uint64_t> KeeperLink::record(const Frame& request) {
-  std::lock_guard lock(mutex_);
+  auto turn = TRY(turns_.take(Rank::kLedger));
   TRY(ensure());
   auto answer = TRY(talk(request));
   return append(answer);

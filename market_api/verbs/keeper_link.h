@@ -3,11 +3,11 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "ledger/sequencer/sequencer.h"
 #include "ledger/witness/feeder.h"
+#include "market_api/verbs/turns.h"
 #include "trainer/host/process.h"
 
 namespace souk::market {
@@ -26,30 +26,33 @@ class KeeperLink {
   // Makes sure a keeper runs, has followed the ledger to its end and has its boot
   // entry recorded; then asks. kTryAgain when the keeper died: the next call starts a
   // new one. kUnauthentic, and the keeper is stopped, once a witness has caught a rollback.
-  Result<trainer::Frame> ask(const trainer::Frame& request);
+  // One request at a time, by rank: kTryAgain also where too many of this rank wait.
+  Result<trainer::Frame> ask(const trainer::Frame& request, Rank rank = Rank::kLedger);
   // Asks for an envelope and records it; answers its seq.
   Result<uint64_t> record(const trainer::Frame& request);
   // Ends the keeper's process.
   void stop();
 
  private:
-  Status ensure();           // Guarded by mutex_.
-  Status start();            // Guarded by mutex_.
-  Status feed();             // Guarded by mutex_.
-  Result<bool> feed_once();  // Guarded by mutex_.
+  // What follows is for whoever has the turn.
+  Status ensure();
+  Status start();
+  Status feed();
+  Result<bool> feed_once();
   Result<std::string> checkpoint() const;
-  Result<trainer::Frame> talk(const trainer::Frame& request);  // Guarded by mutex_.
+  Result<trainer::Frame> talk(const trainer::Frame& request);
   Result<uint64_t> append(const trainer::Frame& answer);
-  Status keep_sealed(Fields& answer);    // Guarded by mutex_.
-  Result<std::string> restore_sealed();  // Guarded by mutex_.
+  Status keep_sealed(Fields& answer);
+  Result<std::string> restore_sealed();
 
   const Config config_;
   ledger::Sequencer& ledger_;
   ledger::WitnessFeeder* const witnesses_;
-  std::mutex mutex_;
-  std::unique_ptr<trainer::EnclaveProcess> process_;  // Guarded by mutex_.
-  uint64_t fed_ = 0;                                  // Guarded by mutex_.
-  std::string fed_note_;                              // Guarded by mutex_.
+  Turns turns_;
+  // Of whoever has the turn.
+  std::unique_ptr<trainer::EnclaveProcess> process_;
+  uint64_t fed_ = 0;
+  std::string fed_note_;
 };
 
 }  // namespace souk::market

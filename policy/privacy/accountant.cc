@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "policy/privacy/bounds.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -111,6 +112,7 @@ double rdp_subsampled_gaussian(double q, double sigma, uint32_t order) {
   const double s2 = sigma * sigma;
   if (s2 == 0) return kInfinity;
   if (q == 1) return a / (2 * s2) * (1 + 1e-11);
+  WorkBudget::pay(8 * uint64_t{order});
   // E_Q[(P/Q)^a] - 1 = sum over k >= 2 of C(a,k) (1-q)^(a-k) q^k (e^{(k^2-k)/2s^2} - 1): all
   // terms are positive, so nothing cancels. Binomials in long double keep the error of the
   // exponents below 1e-12, which the last factor covers.

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "policy/privacy/fft.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -23,6 +24,7 @@ class Moments {
   double of_step(size_t i, double c) const {
     const StepLoss::Side& side = upper_ ? steps_[i].upper : steps_[i].lower;
     const auto &mass = side.mass, &loss = side.loss;
+    WorkBudget::pay(2 * mass.size());
     double top = std::max(c * loss.back(), c * loss.front());
     double total = 0, sum = 0;
     if (top < 50) {
@@ -218,6 +220,9 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
 
   // Upper distribution in the real part, lower in the imaginary: one transform for both.
   // Slot 0 is loss 0; the window is cut out at the end.
+  // Transforms there and back, and per step one there and a power of each value.
+  WorkBudget::pay(n * (std::bit_width(n) / 4 + 4) +
+                  steps.size() * n * (std::bit_width(n) / 4 + 16));
   const Transform transform(n);
   const double units = Transform::error_units(n) * kUnit;
   std::vector<double> re(n), im(n);
@@ -269,6 +274,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
       for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
     const bool afresh = step.count >= 16 &&
                         static_cast<double>(surviving) * static_cast<double>(slots.size()) < 1e6;
+    if (afresh) WorkBudget::pay(4 * surviving * slots.size());
     for_each_pair([&](size_t p, size_t m, size_t at) {
       // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
       double ur = 0.5 * (re[p] + re[m]), ui = 0.5 * (im[p] - im[m]);

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "policy/privacy/binomial.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -90,6 +91,7 @@ std::vector<GaussianPart::Term> binomial_terms(uint32_t k, double q, double sign
 
 // E_Q[(P/Q - 1)^2] of a Gaussian mixture against N(0, sigma^2), capped.
 double chi_square(std::span<const GaussianPart::Term> terms, double sigma) {
+  WorkBudget::pay(terms.size() * terms.size());
   double sum = 0;
   for (const auto& a : terms) {
     for (const auto& b : terms) {
@@ -221,6 +223,7 @@ double GaussianPart::where_loss_is(double value, double guess) const {
   if (loss(high) <= value) return kInfinity;
   double x = std::clamp(guess, low, high);
   for (int i = 0; i < 200; ++i) {
+    WorkBudget::pay(2 * terms());  // loss and slope
     double off = loss(x) - value;
     (off > 0 ? high : low) = x;
     if (std::abs(off) <= 2e-16 * std::abs(value) || !(high - low > 1e-15 * (sigma_ + std::abs(x))))
@@ -232,6 +235,7 @@ double GaussianPart::where_loss_is(double value, double guess) const {
 }
 
 Masses GaussianPart::between(double from, double to) const {
+  WorkBudget::pay(6 * terms());
   Masses out;
   auto mass_of = [&](const std::vector<Term>& terms) {
     double sum = 0;
@@ -364,6 +368,7 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     double left = part.lowest_outcome() + kReach * part.sigma(),
            right = high - kReach * part.sigma();
     for (double x = from; x < high;) {
+      WorkBudget::pay(8 * 2 * part.terms());
       double steep = 1 + std::max(std::abs(x - left), std::abs(x - right)) / part.sigma();
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
       sum += integral(kRule8, x, std::min(high, next), integrand);
@@ -419,6 +424,7 @@ double renyi_divergence(const LossPair& pair, double alpha) {
       logs.push_back((alpha - 1) * 0.5 * alpha * apart * apart);
       continue;
     }
+    WorkBudget::pay(static_cast<uint64_t>((to - from) / step + 1) * 4 * part.terms());
     double top = -kInfinity;
     std::vector<double> values;
     for (double x = from; x <= to; x += step) {

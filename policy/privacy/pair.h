@@ -27,6 +27,7 @@ class GaussianPart {
   GaussianPart(double sigma, std::vector<Term> p, std::vector<Term> q);
 
   double sigma() const { return sigma_; }
+  size_t terms() const { return p_.size() + q_.size(); }
   double loss(double x) const;
   // Where the loss reaches `value`: -infinity below its range, +infinity above.
   // `guess` starts the search.

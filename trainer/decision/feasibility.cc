@@ -47,13 +47,22 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
         "an age recipient"});
   }
   uint64_t features = count(spec.input_shape);
-  const Dataset* first = nullptr;  // that names its classes
+  const Dataset* first = nullptr;      // that names its classes
+  const Dataset* numbering = nullptr;  // whose categories all others must have
   for (const Dataset* dataset : datasets) {
     const auto& manifest = dataset->manifest;
     if (count(manifest.feature_shape) != features) {
       no({"wrong_shape", "the specification is for rows of another shape", manifest.provider_name,
           manifest.name, "request.model", std::to_string(features),
           std::to_string(count(manifest.feature_shape))});
+    }
+    // Rows hold categories by their numbers, whether or not their offer names classes.
+    if (!numbering) numbering = dataset;
+    if (manifest.categories != numbering->manifest.categories) {
+      no({"different_categories",
+          "the datasets of one contract must number the same categories alike",
+          manifest.provider_name, manifest.name, "request.datasets", manifest.name,
+          "the categories of " + numbering->manifest.name});
     }
     if (manifest.class_names.empty()) continue;  // its provider does not say
     if (manifest.class_names.size() != spec.classes) {
@@ -65,12 +74,6 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
           "the datasets of one contract must name the same classes in the same order",
           manifest.provider_name, manifest.name, "request.datasets", listed(manifest.class_names),
           listed(first->manifest.class_names) + ", as in " + first->manifest.name});
-    }
-    if (first && manifest.categories != first->manifest.categories) {
-      no({"different_categories",
-          "the datasets of one contract must number the same categories alike",
-          manifest.provider_name, manifest.name, "request.datasets", manifest.name,
-          "the categories of " + first->manifest.name});
     }
     if (!first) first = dataset;
   }

@@ -36,6 +36,17 @@ TimeMs time_of_run(const Contract& past) {
 
 }  // namespace
 
+Reason too_costly(const char* path, const Dataset* dataset) {
+  return {"too_costly",
+          "judging this contract takes more work than a decision may: other numbers of its run, or "
+          "fewer datasets and parents, take less",
+          dataset ? dataset->manifest.provider_name : "",
+          dataset ? dataset->manifest.name : "",
+          path,
+          "",
+          ""};
+}
+
 void Judge::reason(Reason reason) {
   auto& list = *out_.reasons.array();
   if (list.size() < kMaxReasons) list.push_back(policy::to_json(reason));
@@ -107,7 +118,12 @@ std::optional<PolicyDecision> Judge::ask(const Dataset& dataset,
                                 dataset.manifest.provider_name, dataset.manifest.name, "", "", ""});
     return std::nullopt;
   }
+  if (gas_ > kMostGas) {
+    refuse("denied", too_costly("request.initial_jobs", &dataset));
+    return std::nullopt;
+  }
   PolicyDecision answer = evaluate_(*text, request, facts_of(dataset), context_of(dataset));
+  gas_ += answer.gas;
   Json::Array read_set;
   for (const auto& path : answer.read_set) read_set.push_back(path);
   noted.push_back(

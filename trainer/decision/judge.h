@@ -13,9 +13,17 @@
 #include "policy/decide/request.h"
 #include "policy/privacy/budget.h"
 #include "policy/privacy/run.h"
+#include "policy/privacy/work.h"
 #include "trainer/decision/decision.h"
 
 namespace souk::trainer {
+
+// What one decision may cost, of each kind at most two to three seconds of a slow core: accounting
+// that decides, accounting that only explains a refusal, and the gas of all policies together.
+inline constexpr uint64_t kMostWork = 250'000'000;
+inline constexpr uint64_t kMostExplaining = 50'000'000;
+inline constexpr uint64_t kMostGas = 200'000'000;
+policy::Reason too_costly(const char* path, const contracts::Dataset* dataset = nullptr);
 
 class Judge {
  public:
@@ -83,11 +91,12 @@ class Judge {
               const contracts::Grant& grant);
   void no_room(const contracts::Dataset& dataset, const char* code, const std::string& message,
                int64_t total_micro, const policy::Charges& spent, const policy::Charges& charges);
-  std::string exactly(const contracts::Dataset& dataset) const;
+  std::string exactly(const contracts::Dataset& dataset);
   // Which of the kinds of members a dataset is, what it is charged for, and how much that is.
   size_t kind_of(size_t index) const { return std::min(index, epsilon_micro_.size() - 1); }
   policy::Event event_on(const contracts::Dataset& dataset, size_t index) const;
-  const policy::Charges& charges_on(const contracts::Dataset& dataset, size_t index);
+  // Null where that costs more than a decision may.
+  const policy::Charges* charges_on(const contracts::Dataset& dataset, size_t index);
 
   const contracts::MarketState& state_;
   const TimeMs now_;
@@ -96,6 +105,8 @@ class Judge {
   const contracts::ContractSubmit& submit_;
   const EvaluatePolicy& evaluate_;
   contracts::ContractDecision& out_;
+  policy::WorkBudget work_{kMostWork}, explaining_{kMostExplaining};
+  uint64_t gas_ = 0;
   size_t room_ = 0;                                                // of reasons, for one policy
   std::map<std::pair<size_t, int64_t>, policy::Charges> charges_;  // by kind, rows of a person
   std::vector<int64_t> epsilon_micro_;                             // by kind of member

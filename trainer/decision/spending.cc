@@ -67,7 +67,9 @@ bool Judge::account(const std::vector<const Dataset*>& datasets) {
       refuse("denied", std::move(why));
       return false;
     };
-    auto epsilon = policy::epsilon_of_run(spec, i, spec.steps);
+    Result<double> epsilon = 0.0;
+    if (!work_.run([&] { epsilon = policy::epsilon_of_run(spec, i, spec.steps); }))
+      return no(too_costly("request.dp"));
     if (!epsilon) {
       return no({"privacy_unaccountable", epsilon.error().expected(), "", "", "request.dp", "",
                  "a finite epsilon"});
@@ -83,19 +85,27 @@ bool Judge::account(const std::vector<const Dataset*>& datasets) {
   return true;
 }
 
-const policy::Charges& Judge::charges_on(const Dataset& dataset, size_t index) {
+const policy::Charges* Judge::charges_on(const Dataset& dataset, size_t index) {
   const auto key = std::pair(kind_of(index), dataset.manifest.user_cap);
   auto it = charges_.find(key);
   if (it == charges_.end()) {
-    it = charges_.emplace(key, policy::charges_for(event_on(dataset, index))).first;
+    policy::Charges charges{};
+    if (!work_.run([&] { charges = policy::charges_for(event_on(dataset, index)); }))
+      return nullptr;
+    it = charges_.emplace(key, charges).first;
   }
-  return it->second;
+  return &it->second;
 }
 
 // Whether all budgets of the dataset bear the run; its charges and further caps go into the grant.
 bool Judge::has_room(const Dataset& dataset, size_t index, const policy::Obligations& obligations,
                      Grant& grant) {
-  grant.charges = charges_on(dataset, index);
+  const policy::Charges* charges = charges_on(dataset, index);
+  if (!charges) {
+    refuse("denied", too_costly("request.dp", &dataset));
+    return false;
+  }
+  grant.charges = *charges;
   grant.epsilon_micro = epsilon_micro_[kind_of(index)];
   // The offer's caps are the provider's arithmetic; ours are the rule.
   auto caps =
@@ -105,8 +115,11 @@ bool Judge::has_room(const Dataset& dataset, size_t index, const policy::Obligat
   }
   auto spent = policy::add(dataset.budget.committed, dataset.budget.reserved);
   if (!policy::admits(caps, spent, grant.charges)) {
-    int64_t fits = epsilon_that_fits(caps, spent, event_on(dataset, index),
-                                     static_cast<double>(submit_.spec.privacy->delta_pico) * 1e-12);
+    int64_t fits = 0;
+    explaining_.run([&] {
+      fits = epsilon_that_fits(caps, spent, event_on(dataset, index),
+                               static_cast<double>(submit_.spec.privacy->delta_pico) * 1e-12);
+    });
     no_room(dataset, "budget_exhausted", "the dataset's privacy budget has no room for this run",
             dataset.manifest.budget_epsilon_micro, spent, grant.charges);
     if (fits > 0) {
@@ -158,7 +171,7 @@ void Judge::no_room(const Dataset& dataset, const char* code, const std::string&
 
 // For people: what ran or may still run on the dataset costs less if composed exactly, which
 // holds only had all of it been chosen beforehand, and so admits nothing.
-std::string Judge::exactly(const Dataset& dataset) const {
+std::string Judge::exactly(const Dataset& dataset) {
   std::vector<policy::Event> runs;
   for (const auto& [id, past] : state_.contracts()) {
     bool holds = dataset.budget.holders.count(id) != 0;
@@ -172,8 +185,10 @@ std::string Judge::exactly(const Dataset& dataset) const {
                                         static_cast<uint32_t>(dataset.manifest.user_cap)));
   }
   if (runs.empty() || runs.size() > kMaxComposed) return "";
-  auto reading = policy::odometer(runs, {}, dataset.manifest.budget_delta_pico);
-  if (!reading || !std::isfinite(reading->exact)) return "";
+  Result<policy::Odometer> reading = policy::Odometer{};
+  bool read = explaining_.run(
+      [&] { reading = policy::odometer(runs, {}, dataset.manifest.budget_delta_pico); });
+  if (!read || !reading || !std::isfinite(reading->exact)) return "";
   return " (composed exactly, its runs so far cost " +
          std::to_string(policy::epsilon_micro_up(reading->exact)) + ")";
 }

@@ -1,0 +1,60 @@
+// What accounting may cost: counted in units, never timed, so that every machine gives up at the
+// same place and a decision replays. A unit is about one exponential, some ten nanoseconds.
+#pragma once
+
+#include <cstdint>
+
+namespace souk::policy {
+
+class WorkBudget {
+ public:
+  explicit WorkBudget(uint64_t units) : left_(units) {}
+  WorkBudget(const WorkBudget&) = delete;
+  WorkBudget& operator=(const WorkBudget&) = delete;
+
+  // Runs `work` at this budget's cost. False where it was given up in the middle, the units being
+  // used up; nothing of what it was to give is to be used then.
+  template <class Work>
+  bool run(Work&& work) {
+    const Charging charging(this);
+    try {
+      work();
+      return true;
+    } catch (const UsedUp&) {
+      return false;
+    }
+  }
+  bool used_up() const { return left_ == 0; }
+  uint64_t left() const { return left_; }
+
+  // By what accounts, before it does so much. Free outside of run().
+  static void pay(uint64_t units) {
+    if (current_) current_->take(units);
+  }
+
+ private:
+  struct UsedUp {};
+  class Charging {
+   public:
+    explicit Charging(WorkBudget* budget) : before_(current_) { current_ = budget; }
+    ~Charging() { current_ = before_; }
+    Charging(const Charging&) = delete;
+    Charging& operator=(const Charging&) = delete;
+
+   private:
+    WorkBudget* const before_;
+  };
+
+  void take(uint64_t units) {
+    if (units > left_) {
+      left_ = 0;
+      throw UsedUp{};
+    }
+    left_ -= units;
+  }
+
+  uint64_t left_;
+  static inline thread_local WorkBudget* current_ = nullptr;
+};
+
+}  // namespace souk::policy
