@@ -59,6 +59,13 @@ Bytes small_dataset(uint32_t rows, uint64_t salt) {
   return must(trainer::dataset_to_safetensors(dataset));
 }
 
+std::array<int, 2> two_ends() {
+  signal(SIGPIPE, SIG_IGN);
+  std::array<int, 2> ends{};
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+  return ends;
+}
+
 Json leaves_body(std::span<const Bytes> leaves) {
   Json::Array list;
   for (const auto& leaf : leaves) list.push_back(to_base64(leaf));
@@ -175,11 +182,29 @@ Frame KeeperHost::follow(const History& history) {
 
 // ---- trainer ------------------------------------------------------------------
 
-TrainerThread::TrainerThread(const trainer::EnclaveSelf& self) {
-  signal(SIGPIPE, SIG_IGN);
-  int ends[2];
-  CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-  channel_.emplace(ends[0]);
+Status TrainerLine::send(const Frame& frame) {
+  return channel_.send(frame);
+}
+
+Result<Frame> TrainerLine::receive() {
+  auto frame = TRY(channel_.receive(kPatienceMs));
+  heard_.push_back(frame);
+  return frame;
+}
+
+Result<Frame> TrainerLine::ask(const Frame& frame) {
+  TRY(send(frame));
+  return receive();
+}
+
+void TrainerLine::hang_up() {
+  shutdown(channel_.fd(), SHUT_RDWR);
+}
+
+TrainerThread::TrainerThread(const trainer::EnclaveSelf& self) : TrainerThread(self, two_ends()) {}
+
+TrainerThread::TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends)
+    : TrainerLine(trainer::Channel(ends[0])) {
   thread_ = std::thread([this, &self, fd = ends[1]] {
     trainer::Channel channel(fd);
     auto workers = trainer::Workers::start(1);
@@ -195,23 +220,8 @@ TrainerThread::~TrainerThread() {
   }
 }
 
-Status TrainerThread::send(const Frame& frame) {
-  return channel_->send(frame);
-}
-
-Result<Frame> TrainerThread::receive() {
-  auto frame = TRY(channel_->receive(kPatienceMs));
-  heard_.push_back(frame);
-  return frame;
-}
-
-Result<Frame> TrainerThread::ask(const Frame& frame) {
-  TRY(send(frame));
-  return receive();
-}
-
 Status TrainerThread::finish() {
-  shutdown(channel_->fd(), SHUT_RDWR);
+  hang_up();
   thread_.join();
   return *ended_;
 }
@@ -219,13 +229,21 @@ Status TrainerThread::finish() {
 // ---- market -------------------------------------------------------------------
 
 MarketFixture::MarketFixture()
-    : MarketFixture(own_clock_, "", [](const std::string& note) { return note; }) {}
+    : MarketFixture(ledger::sha256(as_bytes("souk-enclave of this test"))) {}
+
+MarketFixture::MarketFixture(const Digest& measurement)
+    : MarketFixture(nullptr, measurement, "", [](const std::string& note) { return note; }) {}
 
 MarketFixture::MarketFixture(ManualClock& clock, const std::string& witness_policy, Cosign cosign)
-    : clock_(clock), cosign_(std::move(cosign)) {
+    : MarketFixture(&clock, ledger::sha256(as_bytes("souk-enclave of this test")), witness_policy,
+                    std::move(cosign)) {}
+
+MarketFixture::MarketFixture(ManualClock* clock, const Digest& measurement,
+                             const std::string& witness_policy, Cosign cosign)
+    : clock_(clock ? *clock : own_clock_), cosign_(std::move(cosign)) {
   for (const char* name : {"north", "east", "south"}) providers.push_back(Party{name});
-  self_ = std::make_unique<trainer::EnclaveSelf>(self_of(
-      ledger::SigningKey::generate(), ledger::sha256(as_bytes("souk-enclave of this test"))));
+  self_ =
+      std::make_unique<trainer::EnclaveSelf>(self_of(ledger::SigningKey::generate(), measurement));
   evaluate_ = [](std::string_view source, const Json& request, const Json& dataset,
                  const Json& ctx) { return policy::evaluate(source, request, dataset, ctx); };
 
@@ -563,8 +581,7 @@ contracts::JobResult MarketFixture::result_of(const ContractId& id, ByteView hea
   return result;
 }
 
-Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer,
-                                                   const ContractId& contract,
+Result<contracts::Evidence> MarketFixture::prepare(TrainerLine& trainer, const ContractId& contract,
                                                    const std::string& nonce) const {
   auto genesis = TRY(ledger_->leaf(0));
   auto answer = TRY(trainer.ask(trainer::frame(
@@ -574,7 +591,7 @@ Result<contracts::Evidence> MarketFixture::prepare(TrainerThread& trainer,
   return contracts::evidence_from_json(*body.find("evidence"));
 }
 
-Result<Frame> MarketFixture::show(TrainerThread& trainer, const History& history) const {
+Result<Frame> MarketFixture::show(TrainerLine& trainer, const History& history) const {
   auto added = TRY(trainer.ask(trainer::frame(Kind::kLeaves, leaves_body(history.leaves))));
   if (added.kind != Kind::kDone) return added;
   trainer.note_shown(history.size());
@@ -582,7 +599,7 @@ Result<Frame> MarketFixture::show(TrainerThread& trainer, const History& history
       trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", history.checkpoint}}));
 }
 
-Result<Frame> MarketFixture::show_more(TrainerThread& trainer, const History& history) const {
+Result<Frame> MarketFixture::show_more(TrainerLine& trainer, const History& history) const {
   if (trainer.shown() < history.size()) {
     auto rest = std::span(history.leaves).subspan(trainer.shown());
     auto added = TRY(trainer.ask(trainer::frame(Kind::kLeaves, leaves_body(rest))));
@@ -595,7 +612,7 @@ Result<Frame> MarketFixture::show_more(TrainerThread& trainer, const History& hi
 
 namespace {
 
-Result<Frame> send_file(TrainerThread& trainer, const Frame& announced, ByteView file) {
+Result<Frame> send_file(TrainerLine& trainer, const Frame& announced, ByteView file) {
   // A trainer that has refused already is gone, and its answer waits to be read.
   Status sent = trainer.send(announced);
   for (size_t at = 0; sent && at < file.size(); at += trainer::kPieceBytes) {
@@ -608,16 +625,16 @@ Result<Frame> send_file(TrainerThread& trainer, const Frame& announced, ByteView
 
 }  // namespace
 
-Result<Frame> MarketFixture::send_dataset(TrainerThread& trainer, const DatasetId& name,
+Result<Frame> MarketFixture::send_dataset(TrainerLine& trainer, const DatasetId& name,
                                           ByteView file) const {
   return send_file(trainer, trainer::frame(Kind::kDataset, Json::Object{{"dataset", name}}), file);
 }
 
-Result<Frame> MarketFixture::send_initial(TrainerThread& trainer, ByteView file) const {
+Result<Frame> MarketFixture::send_initial(TrainerLine& trainer, ByteView file) const {
   return send_file(trainer, trainer::frame(Kind::kInitial, Json::Object{}), file);
 }
 
-Result<Delivery> MarketFixture::train(TrainerThread& trainer) const {
+Result<Delivery> MarketFixture::train(TrainerLine& trainer) const {
   TRY(trainer.send(trainer::frame(Kind::kTrain, Json::Object{})));
   Delivery out;
   while (true) {

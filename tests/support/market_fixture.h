@@ -4,6 +4,7 @@
 // as a frame, a Result or a state.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <filesystem>
 #include <functional>
@@ -137,15 +138,12 @@ class KeeperHost {
   uint64_t fed_ = 0;
 };
 
-// run_trainer in a thread behind a socket pair.
-class TrainerThread {
+// A host's end of the line to a trainer, wherever that runs. Every frame received is also kept.
+class TrainerLine {
  public:
-  explicit TrainerThread(const trainer::EnclaveSelf& self);
-  ~TrainerThread();
-  TrainerThread(const TrainerThread&) = delete;
-  TrainerThread& operator=(const TrainerThread&) = delete;
+  explicit TrainerLine(trainer::Channel channel) : channel_(std::move(channel)) {}
 
-  // kTryAgain when the trainer has gone. Every frame received is also kept.
+  // kTryAgain when the trainer has gone.
   Status send(const trainer::Frame& frame);
   Result<trainer::Frame> receive();
   Result<trainer::Frame> ask(const trainer::Frame& frame);
@@ -153,13 +151,30 @@ class TrainerThread {
   // How much of the ledger it was shown, for who shows it more.
   uint64_t shown() const { return shown_; }
   void note_shown(uint64_t size) { shown_ = size; }
+
+ protected:
+  void hang_up();
+
+ private:
+  trainer::Channel channel_;
+  std::vector<trainer::Frame> heard_;
+  uint64_t shown_ = 0;
+};
+
+// run_trainer in a thread behind a socket pair.
+class TrainerThread : public TrainerLine {
+ public:
+  explicit TrainerThread(const trainer::EnclaveSelf& self);
+  ~TrainerThread();
+  TrainerThread(const TrainerThread&) = delete;
+  TrainerThread& operator=(const TrainerThread&) = delete;
+
   // What run_trainer answered. Closes the channel first if it must.
   Status finish();
 
  private:
-  std::optional<trainer::Channel> channel_;
-  std::vector<trainer::Frame> heard_;
-  uint64_t shown_ = 0;
+  TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends);
+
   std::optional<Status> ended_;
   std::thread thread_;
 };
@@ -176,6 +191,8 @@ class MarketFixture {
   // With witnesses: what they add to each checkpoint that is shown to anybody.
   using Cosign = std::function<std::string(const std::string& note)>;
   MarketFixture(ManualClock& clock, const std::string& witness_policy, Cosign cosign);
+  // Of processes of this program, which is then what genesis lists.
+  explicit MarketFixture(const Digest& measurement);
 
   // ---- keys of the operator
   const ledger::SigningKey& platform() const { return self_->platform; }
@@ -244,17 +261,20 @@ class MarketFixture {
   contracts::JobResult result_of(const ContractId& contract, ByteView header, ByteView payload);
 
   // ---- a real trainer, honestly hosted. The first thing that goes wrong.
-  Result<contracts::Evidence> prepare(TrainerThread& trainer, const ContractId& contract,
+  Result<contracts::Evidence> prepare(TrainerLine& trainer, const ContractId& contract,
                                       const std::string& nonce) const;
-  Result<trainer::Frame> show(TrainerThread& trainer, const History& history) const;
+  Result<trainer::Frame> show(TrainerLine& trainer, const History& history) const;
   // The rest of `history` that it has not been shown yet, at a checkpoint of its run.
-  Result<trainer::Frame> show_more(TrainerThread& trainer, const History& history) const;
-  Result<trainer::Frame> send_dataset(TrainerThread& trainer, const DatasetId& name,
+  Result<trainer::Frame> show_more(TrainerLine& trainer, const History& history) const;
+  Result<trainer::Frame> send_dataset(TrainerLine& trainer, const DatasetId& name,
                                       ByteView file) const;
-  Result<trainer::Frame> send_initial(TrainerThread& trainer, ByteView file) const;
-  Result<Delivery> train(TrainerThread& trainer) const;
+  Result<trainer::Frame> send_initial(TrainerLine& trainer, ByteView file) const;
+  Result<Delivery> train(TrainerLine& trainer) const;
 
  private:
+  MarketFixture(ManualClock* clock, const Digest& measurement, const std::string& witness_policy,
+                Cosign cosign);
+
   TempFolder folder_;
   ManualClock own_clock_;
   ManualClock& clock_;
