@@ -368,7 +368,7 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     double left = part.lowest_outcome() + kReach * part.sigma(),
            right = high - kReach * part.sigma();
     for (double x = from; x < high;) {
-      WorkBudget::pay(8 * 2 * part.terms());
+      WorkBudget::pay(8 * 5 * part.terms());
       double steep = 1 + std::max(std::abs(x - left), std::abs(x - right)) / part.sigma();
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
       sum += integral(kRule8, x, std::min(high, next), integrand);

@@ -1,4 +1,6 @@
 // What the keeper allows: what every policy, every budget and a trainer can bear.
+#include <chrono>
+
 #include "policy/decide/decide.h"
 #include "policy/privacy/budget.h"
 #include "tests/flows/keeper_flow.h"
@@ -257,6 +259,88 @@ TEST_F(KeeperFlow, DatasetsWhoseClassesDifferAreDeniedTogether) {
   id = market.submit(market.contract({first, named(1, long_names)}));
   ASSERT_TRUE(market.record(Kind::kDecide, id));
   EXPECT_EQ(market.phase(id), Phase::kRefused);
+}
+
+// Numbers that stand for categories mean the same in all rows of a run, named classes or none.
+TEST_F(KeeperFlow, DatasetsWhoseCategoriesDifferAreDeniedAlsoWhereNoClassesAreNamed) {
+  auto numbered = [&](size_t provider, const std::vector<std::string>& values) {
+    auto offered = market.make_offer(market.providers[provider]);
+    offered.offer.manifest.class_names = {};
+    offered.offer.manifest.categories = {{offered.offer.manifest.feature_names.front(), values}};
+    auto seq = market.append(
+        contracts::sign_record(offered.offer, market.providers[provider].key, market.market()));
+    EXPECT_EQ(market.void_of(seq), "");
+    return contracts::dataset_id(offered.offer.manifest);
+  };
+  market.deposit(market.lab.account(), 1000);
+  DatasetId first = numbered(0, {"never", "often"}), alike = numbered(1, {"never", "often"}),
+            swapped = numbered(2, {"often", "never"});
+  ContractId id = market.submit(market.contract({first, alike, swapped}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+  const auto& reasons = *market.state().contract(id)->decision->reasons.array();
+  ASSERT_EQ(reasons.size(), 1U) << canonical(Json(reasons));
+  EXPECT_EQ(*reasons[0].find("code")->string(), "different_categories");
+  EXPECT_EQ(*reasons[0].find("provider")->string(), market.providers[2].name);
+  id = market.submit(market.contract({first, alike}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+}
+
+// ---- what a decision may cost ---------------------------------------------------------
+
+// For persons of many rows under noise far below them each look at the loss is dear. Counted, not
+// timed: refused at the same place on every machine, and long before the host gives a keeper up.
+TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
+  auto persons = market.publish(market.providers[0], {.user_cap = 128});
+  auto more = market.publish(market.providers[1], {.user_cap = 127});
+  market.deposit(market.lab.account(), 1000);
+  constexpr int64_t kMostClaimed = 1'000'000'000'000;
+  struct Costly {
+    double noise;
+    uint64_t rate;
+    uint32_t steps;
+    int64_t delta_pico;
+  };
+  // One step that no transform looks at; many that one does; and two providers' parts of a pool.
+  const Costly one_step{0.001, uint64_t{1} << 63, 1, 1},
+      steps{0.0865, uint64_t{1} << 51, 400'000, 100'000};
+  for (const auto& [run, datasets] : {std::pair{one_step, std::vector{persons.id}},
+                                      {steps, std::vector{persons.id}},
+                                      {steps, std::vector{persons.id, more.id}}}) {
+    auto submit = market.contract(datasets);
+    auto& spec = submit.spec;
+    spec.steps = run.steps;
+    spec.learning_rate = {{run.steps, 0.5}};
+    spec.sampling_threshold = run.rate;
+    spec.privacy->noise_multiplier = run.noise;
+    spec.privacy->delta_pico = run.delta_pico;
+    spec.privacy->epsilon_micro = kMostClaimed;
+    spec.privacy->user_cap = 128;
+    if (datasets.size() == 2)
+      spec.privacy->pool = {{1, kMostClaimed, run.rate}, {0.5, kMostClaimed, run.rate}};
+    ASSERT_TRUE(contracts::check_spec(spec)) << contracts::check_spec(spec).error().expected();
+    market.follow();
+    auto began = std::chrono::steady_clock::now();
+    auto quoted = market.keeper().ask(Kind::kQuote,
+                                      Json::Object{{"consumer", market.lab.account()},
+                                                   {"submit", contracts::members_json(submit)}});
+    std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    auto body = trainer::expect(quoted, Kind::kDecision);
+    ASSERT_TRUE(body) << kind_and_body(quoted);
+    const auto& reasons = *body->find("decision")->find("reasons")->array();
+    ASSERT_FALSE(reasons.empty());
+    EXPECT_EQ(*reasons[0].find("code")->string(), "too_costly") << canonical(Json(reasons));
+    EXPECT_LT(took.count(), 30) << "under any load; without a bound, minutes";
+  }
+  // What promises something is judged.
+  auto submit = market.contract({persons.id});
+  submit.spec.privacy->user_cap = 128;
+  submit.spec.privacy->epsilon_micro = kMostClaimed;
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_NE(*market.state().contract(id)->decision->reasons.array()->front().find("code")->string(),
+            "too_costly");
 }
 
 TEST_F(KeeperFlow, AnUnderstatedEpsilonIsDenied) {
