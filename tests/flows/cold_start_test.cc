@@ -122,8 +122,7 @@ TEST(ColdStart, ATrainerTakesItsFirstStepWithinAHundredAndFiftyMilliseconds) {
     const std::string nonce = market.challenge(id);
 
     const Stopwatch exec;
-    auto process =
-        trainer::EnclaveProcess::start(program, "trainer", folder.file("platform.key"));
+    auto process = trainer::EnclaveProcess::start(program, "trainer", folder.file("platform.key"));
     ASSERT_TRUE(process) << process.error().expected();
     TrainerLine line(trainer::Channel(dup((*process)->channel().fd())));
     auto evidence = market.prepare(line, id, nonce);

@@ -210,6 +210,46 @@ TEST_F(HostFlow, AContractTheKeeperDiesOfHoldsUpNoOther) {
   one_of_three_cannot_be_decided("die-at-");
 }
 
+// It ends as the ledger says, whatever its keeper does: expired, and refused unjudged.
+TEST_F(HostFlow, AContractThatIsNeverDecidedIsAskedAboutEverMoreSeldomAndExpires) {
+  flows::ManualClock manual;
+  manual.advance(clock.now() - manual.now());
+  auto opened = Market::open(config(relay), manual);
+  ASSERT_TRUE(opened) << opened.error().expected();
+  market = std::move(*opened);
+  offer_and_fund();
+  auto envelope = contract();
+  ContractId id = contracts::contract_id(envelope.payload);
+  lie("refuse-" + to_hex(id));
+  auto asked = [&] {
+    std::ifstream in(folder.file("asked"));
+    size_t count = 0;
+    for (std::string line; std::getline(in, line);) count += line == to_hex(id);
+    return count;
+  };
+  record(envelope);
+  std::this_thread::sleep_for(std::chrono::seconds(5));
+  EXPECT_GE(asked(), 2U);
+  EXPECT_LE(asked(), 6U);  // at 0, 0, 0.5, 1.5 and 3.5 s
+  EXPECT_EQ(phase(envelope), Phase::kSubmitted);
+  manual.advance(TimeMs{2} * 3'600'000);
+  for (int i = 0; i < 3000 && phase(envelope) == Phase::kSubmitted; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(phase(envelope), Phase::kExpired);
+  EXPECT_EQ(market->state().balance(lab.account()), 10'000);
+  be_honest("refuse-" + to_hex(id));
+  for (int i = 0; i < 6000 && !market->state().contract(id)->decision; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  auto state = market->state();
+  ASSERT_TRUE(state.contract(id)->decision);
+  const auto& decision = *state.contract(id)->decision;
+  EXPECT_EQ(decision.status, "expired");
+  ASSERT_EQ(decision.reasons.array()->size(), 1U) << canonical(decision.reasons);
+  EXPECT_TRUE(decision.inputs.find("policies")->array()->empty()) << "no policy was asked";
+  EXPECT_EQ(state.balance(lab.account()), 10'000);
+  EXPECT_EQ(state.dataset(dataset)->budget.reserved, contracts::Charges{});
+}
+
 // ---- ciphertext that is not there -----------------------------------------------------
 
 TEST_F(HostFlow, AContractOnADatasetWhoseBlobIsLostCutOrAlteredIsRefusedBeforeAnythingIsReserved) {

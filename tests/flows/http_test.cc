@@ -2,7 +2,11 @@
 // left behind.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
+#include <thread>
+#include <vector>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
@@ -358,6 +362,64 @@ TEST_F(HttpFlow, QuotesThatAreNone) {
     expect_problem("POST", "/v1/quotes", large, 400, "malformed");
   }
   expect_nothing_recorded();
+}
+
+// Who asks without end, for nothing, is told to come back, and holds up no contract.
+TEST_F(HttpFlow, AFloodOfDearQuotesIsTurnedAwayAndHoldsUpNoDecision) {
+  auto persons = offer_of(provider, {.user_cap = 128}, market.market(), *market.state().keeper(),
+                          to_bytes("rows of persons"), 2);
+  ASSERT_TRUE(market.upload(persons.file, persons.file.size()));
+  ASSERT_TRUE(market.record(contracts::sign_record(persons.offer, provider.key, market.market())));
+  contracts::ContractSubmit dear;
+  dear.spec = private_spec(2, 1, 2);
+  dear.spec.sampling_threshold = uint64_t{1} << 63;
+  dear.spec.privacy->noise_multiplier = 0.001;
+  dear.spec.privacy->user_cap = 128;
+  dear.spec.privacy->epsilon_micro = 1'000'000'000'000;
+  dear.datasets = {persons.id};
+  dear.purpose = "research";
+  dear.offered = 1000;
+  dear.deadline_minutes = 60;
+  dear.recipient = lab.recipient();
+  const std::string body = canonical(
+      Json::Object{{"consumer", lab.account()}, {"submit", contracts::members_json(dear)}});
+  std::atomic<bool> over = false;
+  std::atomic<int> answered = 0, turned_away = 0, wrong = 0;
+  std::vector<std::thread> askers;
+  for (int i = 0; i < 12; ++i) {
+    askers.emplace_back([&] {
+      auto client = market::HttpClient::open(market.url());
+      while (!over) {
+        auto answer = client->send("POST", "/v1/quotes", as_bytes(body), "application/json");
+        if (answer && answer->status == 200 &&
+            as_text(answer->body).find("too_costly") != std::string_view::npos) {
+          ++answered;
+        } else if (answer && answer->status == 503 && answer->headers.count("retry-after") == 1) {
+          ++turned_away;
+          std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        } else {
+          ++wrong;
+        }
+      }
+    });
+  }
+  for (int i = 0; i < 3000 && turned_away == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  // A contract is as cheap to make; one that is paid for goes first.
+  auto submit = contracts::sign_record(dear, lab.key, market.market());
+  ASSERT_TRUE(market.record(submit));
+  int before = answered;
+  auto phase =
+      market.phase_after(contracts::contract_id(submit.payload), {contracts::Phase::kSubmitted});
+  int between = answered - before;
+  over = true;
+  for (auto& asker : askers) asker.join();
+  ASSERT_TRUE(phase) << phase.error().expected();
+  EXPECT_EQ(*phase, contracts::Phase::kRefused);
+  EXPECT_LE(between, 2) << "only the one that was under way";
+  EXPECT_GT(turned_away, 0);
+  EXPECT_GT(answered, 0);
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(HttpFlow, BlobRanges) {

@@ -3,9 +3,12 @@
 //   die-once, refuse-begin-once, refuse-boot-once   at the next request of that kind (die: of any
 //                                                   kind); the file is removed
 //   die-at-HEX, refuse-HEX                          whenever this contract is to be decided
-// FOLDER/started gets one line with the process id of each relay.
+//   slow-quotes                                     a quote takes a second more
+// FOLDER/started gets one line with the process id of each relay, FOLDER/asked one with the
+// contract of each decision that is asked for.
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -51,8 +54,12 @@ int relay(const std::string& role, const fs::path& folder) {
     if (once(folder / "die-once")) _exit(1);
     bool refuse = (request->kind == Kind::kBegin && once(folder / "refuse-begin-once")) ||
                   (request->kind == Kind::kBoot && once(folder / "refuse-boot-once"));
+    if (request->kind == Kind::kQuote && fs::exists(folder / "slow-quotes")) {
+      std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
     if (request->kind == Kind::kDecide) {
       std::string contract = contract_in(*request);
+      std::ofstream(folder / "asked", std::ios::app) << contract << "\n";
       if (fs::exists(folder / ("die-at-" + contract))) _exit(1);
       refuse = fs::exists(folder / ("refuse-" + contract));
     }
