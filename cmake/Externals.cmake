@@ -43,5 +43,4 @@ set_target_properties(souk_onnx PROPERTIES
   IMPORTED_LOCATION ${ONNX_PROTO_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${ONNX_INCLUDE_DIR}
   INTERFACE_COMPILE_DEFINITIONS "ONNX_NAMESPACE=onnx;ONNX_ML=1")
 souk_external(ext_onnx client souk_onnx PkgConfig::PROTOBUF)
-souk_external(ext_cli11 client CLI11::CLI11)
-souk_external(ext_cli11_host host CLI11::CLI11)
+souk_external(ext_cli11 sys CLI11::CLI11)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ledger/crypto/public_key.h"
 #include "ledger/proof/vkey.h"
 
 namespace souk::ledger {
@@ -40,6 +41,7 @@ Result<CosignerKey> CosignerKey::parse(std::string_view vkey) {
 Result<CosignerKey> CosignerKey::of(Vkey vkey) {
   if (vkey.type != KeyType::kCosignature) return bad("an Ed25519 cosigner key, type 4");
   auto bytes = TRY(fixed<32>(vkey.key));
+  if (is_weak_key(PublicKey(bytes))) return bad("a key that somebody can sign for");
   return CosignerKey(std::move(vkey.name), vkey.id, PublicKey(bytes));
 }
 

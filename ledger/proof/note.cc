@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ledger/crypto/public_key.h"
+
 namespace souk::ledger {
 namespace {
 
@@ -56,6 +58,7 @@ Result<NoteKey> NoteKey::parse(std::string_view vkey) {
 Result<NoteKey> NoteKey::of(Vkey vkey) {
   if (vkey.type != KeyType::kEd25519) return bad("an Ed25519 key, type 1");
   auto bytes = TRY(fixed<32>(vkey.key));
+  if (is_weak_key(PublicKey(bytes))) return bad("a key that somebody can sign for");
   return NoteKey(std::move(vkey.name), vkey.id, PublicKey(bytes));
 }
 

@@ -160,4 +160,24 @@ bool TlogPolicy::satisfied_by(const std::set<std::string>& witnesses) const {
   return witnessed.count(quorum_) != 0;
 }
 
+std::string TlogPolicy::meaning_of(const std::string& name) const {
+  for (const auto& witness : witnesses_) {
+    if (witness.name == name) return witness.key.text();
+  }
+  for (const auto& group : groups_) {
+    if (group.name != name) continue;
+    std::vector<std::string> members;
+    for (const auto& member : group.members) members.push_back(meaning_of(member));
+    std::sort(members.begin(), members.end());
+    std::string text = std::to_string(group.threshold) + "(";
+    for (const auto& member : members) text += member + "\n";
+    return text + ")";
+  }
+  return std::string(kNone);
+}
+
+bool TlogPolicy::asks_for_the_same(const TlogPolicy& other) const {
+  return meaning_of(quorum_) == other.meaning_of(other.quorum_);
+}
+
 }  // namespace souk::ledger

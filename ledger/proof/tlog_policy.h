@@ -43,10 +43,15 @@ class TlogPolicy {
   // Whether the quorum is met when the witnesses of these names have cosigned.
   // Other names mean nothing.
   bool satisfied_by(const std::set<std::string>& witnesses) const;
+  // Whether both are met by the same keys: the quorum is of the same witnesses in the same groups,
+  // in whatever order, under whatever names of the file and at whatever addresses.
+  bool asks_for_the_same(const TlogPolicy& other) const;
 
  private:
   TlogPolicy() = default;
   friend class PolicyReader;
+  // The thresholds and keys that a name of this file stands for.
+  std::string meaning_of(const std::string& name) const;
 
   std::vector<Log> logs_;
   std::vector<Witness> witnesses_;

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <ctime>
 
@@ -28,23 +27,16 @@ size_t width(const std::string& text) {
 }  // namespace
 
 ExitStatus print(const Result<Answer>& answer, bool as_json) {
-  ExitStatus status = answer ? answer->status : exit_status(answer.error());
   if (!answer) {
-    std::fprintf(stderr, "souk: %s\n", printable(answer.error().expected()).c_str());
-    if (as_json) std::printf("%s\n", canonical(error_json(answer.error())).c_str());
-  } else if (as_json) {
-    std::printf("%s\n", answer_json(answer->json).c_str());
-  } else if (!answer->text.empty()) {
-    std::printf("%s\n", answer->text.c_str());
+    const Error& error = answer.error();
+    ExitStatus status = exit_status(error);
+    std::fprintf(stderr, "souk: %s\n", printable(error.expected()).c_str());
+    return as_json ? say("souk", canonical(error_json(error)), status) : status;
   }
-  if (answer && !answer->complaint.empty())
+  if (!answer->complaint.empty())
     std::fprintf(stderr, "souk: %s\n", printable(answer->complaint).c_str());
-  errno = 0;
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    status = errno == ENOSPC ? ExitStatus::kCannotNow : ExitStatus::kInternal;
-    std::fputs("souk: expected to write the answer to standard output\n", stderr);
-  }
-  return status;
+  std::string text = as_json ? answer_json(answer->json) : answer->text;
+  return text.empty() ? answer->status : say("souk", text, answer->status);
 }
 
 std::string printable(std::string_view text) {

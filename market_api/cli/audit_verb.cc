@@ -104,6 +104,10 @@ Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& pol
   }
   auto text = TRY(load_argument(policy_file, ledger::kMaxPolicyBytes));
   auto policy = TRY(about_file(ledger::TlogPolicy::parse(as_text(text)), policy_file));
+  if (policy.logs().empty()) {
+    return Error(Code::kMalformed,
+                 policy_file + ": expected a line `log VKEY`, without one it accepts no log");
+  }
   return JudgeCheckpoint(
       [policy](std::string_view note) { return ledger::check_under_policy(note, policy); });
 }
@@ -138,6 +142,12 @@ Result<Answer> audit_tiles(Session& session, const AuditOptions& options) {
   bool url = is_url(options.tiles);
   if (!url && !is_directory(options.tiles)) {
     return Error(Code::kMalformed, "--tiles: expected a directory or a URL: " + options.tiles);
+  }
+  bool empty =
+      !url && !path_exists(options.tiles + "/checkpoint") && !path_exists(options.tiles + "/tile");
+  if (empty) {
+    return Error(Code::kMalformed,
+                 "--tiles: expected a log's checkpoint and tile/ in " + options.tiles);
   }
   auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
   if (url) {  // what cannot be asked now is not bad

@@ -20,12 +20,6 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     return Error(Code::kMalformed, "--dtype: expected f32 or bf16");
   if (options.dp != "on" && options.dp != "off")
     return Error(Code::kMalformed, "--dp: expected on or off");
-  if (bench.steps < 1 || bench.steps > 100'000)
-    return Error(Code::kMalformed, "--steps: expected 1 to 100000");
-  if (bench.threads < 1 || bench.threads > 1024)
-    return Error(Code::kMalformed, "--threads: expected 1 to 1024");
-  if (bench.batch < 1 || bench.batch > 1'000'000)
-    return Error(Code::kMalformed, "--batch: expected 1 to 1000000");
   bench.bf16 = options.dtype == "bf16";
   bench.privately = options.dp == "on";
   if (options.spec) {
@@ -67,13 +61,17 @@ void add_bench_verbs(CLI::App& app, Session& session) {
   verb->add_option("--model", options->bench.model,
                    "mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet")
       ->required();
-  verb->add_option("--batch", options->bench.batch, "examples in a step (default 64)");
-  verb->add_option("--dtype", options->dtype, "f32 or bf16");
-  verb->add_option("--dp", options->dp, "on or off");
-  verb->add_option("--threads", options->bench.threads, "threads (default 1)");
-  verb->add_option("--steps", options->bench.steps, "steps to time (default 20)");
+  verb->add_option("--batch", options->bench.batch, "examples in a step (default 64)")
+      ->check(whole_number(1, 1'000'000));
+  verb->add_option("--dtype", options->dtype, "f32 (default) or bf16");
+  verb->add_option("--dp", options->dp, "with DP-SGD: on or off (default)");
+  verb->add_option("--threads", options->bench.threads, "threads (default 1)")
+      ->check(whole_number(1, 1024));
+  verb->add_option("--steps", options->bench.steps, "steps to time (default 20)")
+      ->check(whole_number(1, 100'000));
   verb->add_option("--micro-batch", options->bench.micro_batch,
-                   "examples in memory at once for each thread");
+                   "examples in memory at once for each thread (default: chosen by the engine)")
+      ->check(whole_number(1, 4096));
   verb->add_flag("--spec", options->spec, "only print the training specification");
   verb->add_flag("--avx2", options->bench.avx2, "as a CPU without AVX-512 would do it");
   verb->add_flag("--reference", options->bench.reference, "the plain kernels: one thread, slow");

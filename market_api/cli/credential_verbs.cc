@@ -105,12 +105,14 @@ void add_credential_verbs(CLI::App& app, Session& session) {
   CLI::App* verb =
       add_verb(*group, session, "issue", "Sign a credential about an account", issuing, issue);
   verb->add_option("--to", issuing->to, "account it is about")->required();
-  verb->add_option("--type", issuing->type, "what it says, like irb-approved")->required();
+  verb->add_option("--type", issuing->type, "what it says, like irb-approved")
+      ->type_name("TYPE")
+      ->required();
   verb->add_option("--key", issuing->key, "issuer's key file (default: the identity's key)");
   verb->add_option("--market-id", issuing->market_id, "market it is for (default: the identity's)");
   verb->add_option("--expires-days", issuing->expires_days, "days until it expires")
       ->required()
-      ->check(CLI::Range(int64_t{1}, int64_t{36500}));
+      ->check(whole_number(1, 36500));
   verb->add_option("--out", issuing->out, "file to write")->required();
   auto adding = std::make_shared<AddOptions>();
   verb = add_verb(*group, session, "add", "Keep a credential and present it with every contract",

@@ -41,6 +41,13 @@ Result<std::string> load_policy(const std::string& path) {
   return to_text(bytes);
 }
 
+// What others will type and read in a table.
+bool is_name(const std::string& name) {
+  bool blank = name.find_first_not_of(" \t") == std::string::npos;
+  return !blank && name.front() != ' ' && name.back() != ' ' && printable(name) == name &&
+         name.find('\n') == std::string::npos;
+}
+
 // Nobody could ever train on fewer rows or classes, and the offer stands for good.
 Status check_trainable(const trainer::Dataset& dataset, const std::string& path) {
   if (dataset.rows() < 2) {
@@ -59,8 +66,10 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
   auto identity = TRY(session.identity());
   Offer offer;
   offer.name = options.name ? *options.name : stem(options.file);
-  if (offer.name.empty())
-    return Error(Code::kMalformed, "--name: expected a public name that is not empty");
+  if (!is_name(offer.name)) {
+    return Error(Code::kMalformed,
+                 "--name: expected a public name that is not blank and has no control characters");
+  }
   offer.provider_name = identity.name();
   offer.price = options.price;
   offer.budget_epsilon_micro = TRY(parse_scaled(options.budget_epsilon, 6, "--budget-epsilon"));
@@ -94,8 +103,18 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
   ProgressBar bar("uploading");
   auto published = TRY(publish(dataset, offer, identity, connection.line, connection.view,
                                [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
+  auto warn = [&](const char* what, const std::optional<DatasetId>& other) {
+    if (!other) return Json(nullptr);
+    std::fprintf(stderr,
+                 "souk: warning: %s as dataset %s, which is on offer still; each has a budget of "
+                 "its own (souk dataset revoke ends one)\n",
+                 what, short_hex(to_hex(*other)).c_str());
+    return Json(*other);
+  };
   Answer answer;
   answer.json = {{"dataset", published.dataset},
+                 {"same_name_as", warn("the same name", published.same_name)},
+                 {"same_rows_as", warn("the same rows", published.same_rows)},
                  {"entry", published.entry},
                  {"digest", published.ciphertext},
                  {"rows", published.rows}};
@@ -295,17 +314,20 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb->add_option("--classes", publishing->classes, "the classes in the order of their numbers")
       ->delimiter(',')
       ->allow_extra_args(false);
-  verb->add_option("--budget-epsilon", publishing->budget_epsilon,
-                   "privacy budget over all contracts")
+  verb->add_option(
+          "--budget-epsilon", publishing->budget_epsilon,
+          "privacy budget over all contracts, like 3 or 0.5: no more epsilon is ever spent on "
+          "these rows")
       ->required();
-  verb->add_option("--budget-delta", publishing->budget_delta, "its delta, like 1e-5")->required();
+  verb->add_option("--budget-delta", publishing->budget_delta, "delta of that budget, like 1e-5")
+      ->required();
   verb->add_option("--price", publishing->price, "list price of one contract, in minor units")
       ->required()
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+      ->check(whole_number(0, kMaxJsonInteger));
   verb->add_option("--user-cap", publishing->user_cap,
                    "rows that one person has at most, as you have made sure: the budget then "
                    "protects persons, not rows")
-      ->check(CLI::Range(int64_t{1}, contracts::kMaxUserCap));
+      ->check(whole_number(1, contracts::kMaxUserCap));
   verb->add_option("--name", publishing->name, "public name (default: the file's)");
 
   add_verb(*group, session, "list", "Every dataset on the ledger", std::make_shared<ListOptions>(),
@@ -313,16 +335,19 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   auto showing = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "show", "One dataset with its policy and budget", showing,
                   show_dataset);
-  verb->add_option("ID", showing->id, "dataset id or its first digits, or its name")->required();
+  verb->add_option("ID", showing->id, "dataset id, 6 or more of its first digits, or its name")
+      ->required();
   auto revoking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "revoke", "No new contract may use this dataset", revoking,
                   revoke_dataset);
-  verb->add_option("ID", revoking->id, "dataset id or its first digits, or its name")->required();
+  verb->add_option("ID", revoking->id, "dataset id, 6 or more of its first digits, or its name")
+      ->required();
   auto erasing = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "erase",
                   "Destroy the dataset's key and ciphertext and leave a signed tombstone", erasing,
                   erase_dataset);
-  verb->add_option("ID", erasing->id, "dataset id or its first digits, or its name")->required();
+  verb->add_option("ID", erasing->id, "dataset id, 6 or more of its first digits, or its name")
+      ->required();
 }
 
 }  // namespace souk::market

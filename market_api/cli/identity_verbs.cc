@@ -87,10 +87,11 @@ Result<Answer> version(Session&, const NoOptions&) {
 
 void add_identity_verbs(CLI::App& app, Session& session) {
   auto options = std::make_shared<InitOptions>();
-  CLI::App* verb = add_verb(app, session, "init", "Make keys and pin a market", options, init);
-  verb->add_option("--market", options->url, "URL of the market")->required();
+  CLI::App* verb =
+      add_verb(app, session, "init", "Make keys of your own and pin a market", options, init);
+  verb->add_option("--market", options->url, "URL of the market, as soukd prints it")->required();
   verb->add_option("--market-id", options->market_id,
-                   "its id: SHA-256 of its genesis, from somebody you trust")
+                   "its id, as soukd prints it: SHA-256 of its genesis, from somebody you trust")
       ->required();
   verb->add_option("--name", options->name, "name of the identity on this machine")->required();
   verb->add_option(

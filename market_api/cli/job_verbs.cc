@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "contracts/lifecycle/void_words.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/submit.h"
 #include "policy/jail/worker.h"
@@ -102,7 +103,7 @@ Answer describe(const contracts::Contract& contract, const MarketView& view) {
     answer.text += "\nmodel    " + to_hex(ByteView(contract.result->model));
   }
   if (!contract.ended_because.empty())
-    answer.text += "\nbecause  " + printable(contract.ended_because);
+    answer.text += "\nbecause  " + printable(contracts::words_of_void(contract.ended_because));
   if (const auto* by =
           contract.ended_by_dataset ? view.state().dataset(*contract.ended_by_dataset) : nullptr) {
     answer.text += ", dataset " + printable(by->manifest.name) + " of " +
@@ -290,16 +291,17 @@ void add_job_verbs(CLI::App& app, Session& session) {
   verb->add_flag("--wait", submitting->wait, "follow the job to its end")->excludes(dry);
   verb->add_option("--price", submitting->price,
                    "offer this many minor units instead of the contract's")
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
-  verb->add_option(
-      "--pin", submitting->pins,
-      "a policy version that --dry-run named, to be decided under it; may be repeated");
+      ->check(whole_number(0, kMaxJsonInteger));
+  verb->add_option("--pin", submitting->pins,
+                   "the first 6 digits or more of a policy version that --dry-run named, to be "
+                   "decided under it")
+      ->allow_extra_args(false);
   auto asking = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "status", "Where a job stands", asking, status);
-  verb->add_option("JOB", asking->job, "job id or its first digits")->required();
+  verb->add_option("JOB", asking->job, "job id, or 6 or more of its first digits")->required();
   auto watching = std::make_shared<OneOptions>();
   verb = add_verb(*group, session, "watch", "Follow a job to its end", watching, watch);
-  verb->add_option("JOB", watching->job, "job id or its first digits")->required();
+  verb->add_option("JOB", watching->job, "job id, or 6 or more of its first digits")->required();
 }
 
 }  // namespace souk::market

@@ -130,18 +130,18 @@ void add_ledger_verbs(CLI::App& app, Session& session) {
   CLI::App* verb = add_verb(*group, session, "log", "The newest entries", logging, log);
   verb->add_option("--limit", logging->limit, "how many (0: all)")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+      ->check(whole_number(0, kMaxJsonInteger));
   auto showing = std::make_shared<ShowOptions>();
   verb = add_verb(*group, session, "show", "One entry in full", showing, show);
   verb->add_option("SEQ", showing->seq, "its number")
       ->required()
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+      ->check(whole_number(0, kMaxJsonInteger));
   auto proving = std::make_shared<ProveOptions>();
   verb = add_verb(*group, session, "prove", "A C2SP tlog-proof that an entry is in the ledger",
                   proving, prove);
   verb->add_option("SEQ", proving->seq, "its number")
       ->required()
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+      ->check(whole_number(0, kMaxJsonInteger));
   verb->add_option("--out", proving->out, "write the proof to a file");
   verb->add_option("--leaf", proving->leaf,
                    "write the entry to a file, as souk proof check wants it");

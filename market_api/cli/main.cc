@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "market_api/arguments/arguments.h"
 #include "market_api/cli/log_verbs.h"
 #include "market_api/cli/session.h"
 
@@ -41,23 +42,14 @@ int run(int argc, char** argv) {
   add_privacy_verbs(app, session);
   add_bench_verbs(app, session);
   add_proof_verbs(app, session);
+  speak_plainly(app);
 
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
-    bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
-    std::string text = version ? "souk " SOUK_VERSION : app.help();
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    Answer answer{{{"help", text}}, text};
-    if (version) answer.json = {{"version", SOUK_VERSION}};
-    return static_cast<int>(print(answer, session.json));
+    return tell(app, asked, SOUK_VERSION, session.json);
   } catch (const CLI::ParseError& error) {
-    auto unknown = app.remaining(true);
-    bool no_verb =
-        dynamic_cast<const CLI::RequiredError*>(&error) && !session.verb && !unknown.empty();
-    std::string message = no_verb ? "unknown verb or argument: " + unknown.front() : error.what();
-    return static_cast<int>(
-        print(Error(Code::kMalformed, message + " (see souk --help)"), session.json));
+    return static_cast<int>(print(misread(app, error), session.json));
   }
   return static_cast<int>(print(session.verb(), session.json));
 }

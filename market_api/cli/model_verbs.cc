@@ -8,6 +8,7 @@
 #include "market_api/client/local_rows.h"
 #include "market_api/client/onnx_model.h"
 #include "market_api/client/receipt.h"
+#include "market_api/client/receipt_beside.h"
 #include "market_api/client/receive.h"
 
 namespace souk::market {
@@ -80,6 +81,7 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
 
 Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   auto stored = TRY(load_model(options.model));
+  bool receipt = TRY(receipt_is_of_model(options.model));
   const ModelNotes& notes = stored.notes;
   DatasetFile file;
   file.path = options.data;
@@ -97,17 +99,21 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   }
   auto predictions = TRY(predict_rows(stored, rows));
   uint64_t right = predictions.right(rows.labels);
-  std::string share = real_text(static_cast<double>(right) /
-                                static_cast<double>(std::max<uint64_t>(rows.rows(), 1)));
+  double accuracy =
+      static_cast<double>(right) / static_cast<double>(std::max<uint64_t>(rows.rows(), 1));
   Answer answer;
-  answer.json = {{"rows", rows.rows()}, {"right", right}, {"accuracy", share}};
+  answer.json = {{"rows", rows.rows()},
+                 {"right", right},
+                 {"accuracy", Json::real(accuracy)},
+                 {"receipt", receipt}};
   answer.text = std::to_string(right) + " of " + std::to_string(rows.rows()) +
-                " rows right, accuracy " + share.substr(0, 6);
+                " rows right, accuracy " + real_text(accuracy).substr(0, 6);
   return answer;
 }
 
 Result<Answer> predict(Session&, const PredictOptions& options) {
   auto stored = TRY(load_model(options.model));
+  bool receipt = TRY(receipt_is_of_model(options.model));
   const ModelNotes& notes = stored.notes;
   auto rows = TRY(rows_for(notes, options.data, options.csv, options.label));
   auto predictions = TRY(predict_rows(stored, rows.data, options.threads));
@@ -120,7 +126,8 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
       own.push_back(Json::real(predictions.numbers[row * predictions.width + i]));
     numbers.emplace_back(std::move(own));
   }
-  answer.json = {{"rows", predictions.rows},
+  answer.json = {{"receipt", receipt},
+                 {"rows", predictions.rows},
                  {"labels", std::move(labels)},
                  {predictions.are_probabilities ? "probabilities" : "outputs", std::move(numbers)},
                  {"classes", Json::Array(notes.classes.begin(), notes.classes.end())}};
@@ -248,13 +255,18 @@ void add_model_verbs(CLI::App& app, Session& session) {
   auto fetching = std::make_shared<FetchOptions>();
   CLI::App* verb = add_verb(*group, session, "fetch",
                             "Receive, check and decrypt the model of a job", fetching, fetch);
-  verb->add_option("JOB", fetching->job, "job id or its first digits")->required();
-  verb->add_option("--out", fetching->out, "folder to write")->required();
+  verb->add_option("JOB", fetching->job, "job id, or 6 or more of its first digits")->required();
+  verb->add_option("--out", fetching->out,
+                   "folder to write: model.safetensors, model.onnx, spec.json, receipt.json, "
+                   "MODEL_CARD.md")
+      ->required();
   auto evaluating = std::make_shared<EvaluateOptions>();
   verb = add_verb(*group, session, "evaluate", "Accuracy of a received model on rows of your own",
                   evaluating, evaluate);
   verb->add_option("MODEL_DIR", evaluating->model, "folder that 'model fetch' wrote")->required();
-  verb->add_option("--data", evaluating->data, "CSV, IDX, NPY or image folder")->required();
+  verb->add_option("--data", evaluating->data,
+                   "rows with labels: CSV, IDX, NPY, safetensors or image folder")
+      ->required();
   verb->add_option("--labels", evaluating->labels, "file with the labels (IDX, NPY)");
   verb->add_option("--label", evaluating->label, "the label's column (default: as in training)");
   verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")
@@ -275,7 +287,7 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb->add_option("--csv", predicting->csv, "file with a CSV layout (default: the model's)");
   verb->add_option("--label", predicting->label, "the label's column (default: as in training)");
   verb->add_option("--threads", predicting->threads, "threads (default: one for each processor)")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, 1024));
   auto importing = std::make_shared<ImportOptions>();
   verb = add_verb(*group, session, "import",
                   "Read an architecture from a Darknet .cfg or from ONNX", importing, import);

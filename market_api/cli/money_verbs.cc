@@ -1,4 +1,5 @@
 // souk treasury keygen|deposit, souk account balance.
+#include "contracts/lifecycle/void_words.h"
 #include "market_api/cli/session.h"
 
 namespace souk::market {
@@ -55,7 +56,8 @@ Result<Answer> deposit(Session& session, const DepositOptions& options) {
   TRY(connection.view.sync(connection.line));
   if (auto why = connection.view.state().voids().find(recorded.seq);
       why != connection.view.state().voids().end()) {
-    return Error(Code::kConflict, "the deposit was recorded without effect: " + why->second);
+    return Error(Code::kConflict, "the deposit was recorded without effect: " +
+                                      contracts::words_of_void(why->second));
   }
   const std::string& currency = connection.view.follower().genesis().currency;
   Answer answer;
@@ -93,7 +95,7 @@ void add_money_verbs(CLI::App& app, Session& session) {
   verb->add_option("ACCOUNT", paying->account, "account, or name of an identity here")->required();
   verb->add_option("AMOUNT", paying->minor, "minor units")
       ->required()
-      ->check(CLI::Range(int64_t{1}, kMaxJsonInteger));
+      ->check(whole_number(1, kMaxJsonInteger));
   verb->add_option("--key", paying->key, "treasury key file (default: HOME/treasury.key)");
   verb->add_option("--market", paying->market.url, "URL (default: the identity's market)");
   verb->add_option("--market-id", paying->market.market_id, "market id");

@@ -15,9 +15,11 @@ constexpr uint64_t kMaxMemory = uint64_t{128} << 20;
 }  // namespace
 
 void QuestionFiles::add_to(CLI::App& verb) {
-  verb.add_option("--request", request, "JSON of the request")->required();
-  verb.add_option("--dataset", dataset, "JSON of the dataset (default: a sample)");
-  verb.add_option("--ctx", ctx, "JSON of the context (default: a sample)");
+  verb.add_option("--request", request, "file with the request as JSON (policy/SPEC.md, Request)")
+      ->required();
+  verb.add_option("--dataset", dataset, "file with the dataset as JSON (default: a sample)");
+  verb.add_option("--ctx", ctx,
+                  "file with the context (time, what is spent) as JSON (default: a sample)");
 }
 
 Result<Json> read_question_part(const std::string& path) {
@@ -94,8 +96,10 @@ Json default_context() {
 }
 
 void LimitOptions::add_to(CLI::App& verb) {
-  verb.add_option("--gas", gas, "most gas (default 5000000)");
-  verb.add_option("--memory", memory, "most bytes (default 33554432)");
+  verb.add_option("--gas", gas,
+                  "most gas: the units in which a policy's work is counted (default 5000000)");
+  verb.add_option("--memory", memory,
+                  "most bytes of memory that the policy may use (default 33554432)");
 }
 
 Result<policy::Limits> LimitOptions::limits() const {
@@ -110,7 +114,7 @@ Result<policy::Limits> LimitOptions::limits() const {
 }
 
 Result<std::string> load_policy_argument(const std::string& path) {
-  auto bytes = TRY(load_argument(path, 1 << 20));
+  auto bytes = TRY(load_argument(path, 64 << 20));
   std::string text = to_text(bytes);
   if (text.size() > policy::kMaxSourceBytes) text.resize(policy::kMaxSourceBytes + 1);
   return text;

@@ -61,7 +61,8 @@ void add_policy_replay_verb(CLI::App& group, Session& session) {
   CLI::App* verb = add_verb(group, session, "replay",
                             "Make the decisions of a ledger again; name the first that differs",
                             replaying, replay);
-  verb->add_option("LEDGER,--data", replaying->data, "a market's folder, or its ledger.db")
+  verb->add_option("LEDGER,--data", replaying->data,
+                   "a market's folder, or its ledger.db: as the argument or by --data")
       ->required();
   verb->add_option("--market-id", replaying->market_id,
                    "which market it must be (default: the pinned one)");

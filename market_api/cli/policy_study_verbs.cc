@@ -301,7 +301,7 @@ void add_policy_study_verbs(CLI::App& app, Session& session) {
   verb->add_option("POLICY", explaining->policy, "Lua file")->required();
   explaining->question.add_to(*verb);
   verb->add_option("--most", explaining->most, "most remedies (default 5)")
-      ->check(CLI::Range(1, 20));
+      ->check(whole_number(1, 20));
   explaining->limits.add_to(*verb);
   auto asking = std::make_shared<WhatIfOptions>();
   verb = add_verb(*group, session, "whatif",

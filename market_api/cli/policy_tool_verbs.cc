@@ -23,10 +23,12 @@ struct EffortOptions {
   double seconds = 10;
   unsigned threads = 2;
   void add_to(CLI::App& verb) {
-    verb.add_option("--seed", seed, "of the search (default 1)");
+    verb.add_option("--seed", seed, "seed of the search (default 1)");
     verb.add_option("--seconds", seconds, "how long to look (default 10)");
-    verb.add_option("--evaluations", evaluations, "of each thread, at most: repeats a certificate");
-    verb.add_option("--threads", threads, "default 2");
+    verb.add_option(
+        "--evaluations", evaluations,
+        "at most this many for each thread; with --seed and --threads it repeats a certificate");
+    verb.add_option("--threads", threads, "threads of the search (default 2)");
   }
   Result<policy::analysis::Effort> effort() const {
     if (!(seconds > 0 && seconds <= 86'400))
@@ -295,14 +297,16 @@ void add_policy_tool_verbs(CLI::App& app, Session& session) {
   auto making = std::make_shared<NewOptions>();
   CLI::App* verb = add_verb(*group, session, "new",
                             "A policy out of templates: all of them must hold", making, make);
-  verb->add_option("--template", making->templates, "its name; may be given several times")
+  verb->add_option("--template", making->templates,
+                   "name of a template (souk policy templates lists them)")
       ->required();
-  verb->add_option("--set", making->settings, "key=value or template.key=value; lists as a,b,c");
+  verb->add_option("--set", making->settings,
+                   "key=value, or template.key=value where several have the key; lists as a,b,c");
   verb->add_option("--out", making->out, "file to write (default: standard output)");
   auto listing = std::make_shared<ListOptions>();
   verb = add_verb(*group, session, "templates", "The library of policies, or one of it", listing,
                   list);
-  verb->add_option("NAME", listing->name, "template");
+  verb->add_option("NAME", listing->name, "one of them, with its parameters");
   auto proving = std::make_shared<ProveOptions>();
   verb = add_verb(*group, session, "prove",
                   "Look for a request that breaks an invariant of a policy", proving, prove);

@@ -1,5 +1,6 @@
 // souk policy publish|activate|deprecate|revoke|versions: versions of a dataset's policy
 // on the ledger. contracts/SPEC.md, policy.publish and policy.change.
+#include "contracts/lifecycle/void_words.h"
 #include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
 #include "policy/decide/source.h"
@@ -29,7 +30,8 @@ Result<uint64_t> record_with_effect(const Identity& identity, Connection& connec
   TRY(connection.view.sync(connection.line));
   const auto& voids = connection.view.state().voids();
   if (auto why = voids.find(recorded.seq); why != voids.end()) {
-    return Error(Code::kConflict, "recorded without effect: " + why->second);
+    return Error(Code::kConflict,
+                 "recorded without effect: " + contracts::words_of_void(why->second));
   }
   return recorded.seq;
 }
@@ -140,11 +142,17 @@ void add_move(CLI::App& group, Session& session, const char* name, const char* h
   auto options = std::make_shared<MoveOptions>();
   options->mode = "no-new";
   CLI::App* app = add_verb(group, session, name, help, options, verb);
-  app->add_option("DATASET", options->dataset, "id or its first digits, or its name")->required();
-  app->add_option("VERSION", options->version, "its first 6 digits or more")->required();
+  app->add_option("DATASET", options->dataset,
+                  "dataset id, 6 or more of its first digits, or its name")
+      ->required();
+  app->add_option("VERSION", options->version,
+                  "the version's first 6 digits or more (souk policy versions lists them)")
+      ->required();
   if (has_mode)
-    app->add_option("--mode", options->mode,
-                    "no-new (what runs may end), stop, or destroy (nothing is released any more)");
+    app->add_option(
+        "--mode", options->mode,
+        "no-new (what runs may end; the default), stop, or destroy (nothing is released "
+        "any more)");
 }
 
 }  // namespace
@@ -154,7 +162,8 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
   auto publishing = std::make_shared<PublishOptions>();
   CLI::App* verb = add_verb(*group, session, "publish", "A further version of a dataset's policy",
                             publishing, publish);
-  verb->add_option("DATASET", publishing->dataset, "id or its first digits, or its name")
+  verb->add_option("DATASET", publishing->dataset,
+                   "dataset id, 6 or more of its first digits, or its name")
       ->required();
   verb->add_option("POLICY", publishing->policy, "Lua file")->required();
   verb->add_option("--parameters", publishing->parameters,
@@ -169,7 +178,9 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
   auto listing = std::make_shared<VersionsOptions>();
   verb = add_verb(*group, session, "versions", "All versions of a dataset's policy", listing,
                   versions);
-  verb->add_option("DATASET", listing->dataset, "id or its first digits, or its name")->required();
+  verb->add_option("DATASET", listing->dataset,
+                   "dataset id, 6 or more of its first digits, or its name")
+      ->required();
 }
 
 }  // namespace souk::market

@@ -142,7 +142,7 @@ void add_privacy_audit_verb(CLI::App& group, Session& session) {
   verb->add_option("--shadows", options->shadows,
                    "shadow models of the membership inference (default 8; 0: without)");
   verb->add_option("--threads", request.threads, "threads (default: one for each processor)")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, 1024));
 }
 
 }  // namespace souk::market

@@ -76,10 +76,19 @@ Result<double> delta_of(const std::string& text) {
   return delta;
 }
 
+// Plain decimal digits: 1e3 and 0x10 are typing errors where things are counted.
+Result<uint64_t> count_of(const std::string& text, const std::string& what) {
+  bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos &&
+                (text.size() == 1 || text.front() != '0');
+  if (!digits)
+    return usage(what + ": expected a whole number that is not negative, in decimal digits");
+  return policy::parse_count(text, what);
+}
+
 // Rows of one person; 1 where it is left out.
 Result<uint32_t> user_cap_of(const std::string& text) {
   if (text.empty()) return uint32_t{1};
-  auto records = TRY(policy::parse_count(text, "--user-cap"));
+  auto records = TRY(count_of(text, "--user-cap"));
   if (records < 1 || records > 4096)
     return usage("--user-cap: expected 1 to 4096 rows of a person");
   return static_cast<uint32_t>(records);
@@ -105,7 +114,7 @@ Result<policy::MechanismList> mechanisms_of(const RunOptions& options, bool asks
     }
     Mechanism run;
     run.q = TRY(policy::parse_number(options.sample_rate, "--sample-rate"));
-    run.steps = TRY(policy::parse_count(options.steps, "--steps"));
+    run.steps = TRY(count_of(options.steps, "--steps"));
     if (!asks_noise)
       run.scale = TRY(policy::parse_number(options.noise_multiplier, "--noise-multiplier"));
     run.records = TRY(user_cap_of(options.user_cap));
@@ -222,8 +231,8 @@ Result<Answer> filter(Session&, const FilterOptions& options) {
 Result<Answer> plan(Session&, const PlanOptions& options) {
   double epsilon = TRY(positive(options.epsilon, "--epsilon"));
   double delta = TRY(delta_of(options.delta));
-  uint64_t rows = TRY(policy::parse_count(options.rows, "--rows"));
-  uint64_t batch = TRY(policy::parse_count(options.batch, "--batch"));
+  uint64_t rows = TRY(count_of(options.rows, "--rows"));
+  uint64_t batch = TRY(count_of(options.batch, "--batch"));
   double epochs = TRY(positive(options.epochs, "--epochs"));
   if (batch < 1 || batch > rows)
     return usage("--batch: expected a number from 1 to the number of rows");
@@ -342,6 +351,7 @@ void add_run_options(CLI::App* verb, std::shared_ptr<Options> options, bool asks
   verb->add_option("--steps", options->steps, "number of steps");
   verb->add_option("--events", options->events,
                    "several mechanisms: psg:q=,sigma=,T= gauss:sigma=,T= lap:b=,T= pure:eps=,T= "
+                   "rr:eps=,T= (randomised response) "
                    "psgu:q=,sigma=,T=,k= tpsg:N=,q=,B=,sigma=,T= joined by ';'");
   verb->add_option("--user-cap", options->user_cap,
                    "rows of one person at most (default 1: the unit is a row)");

@@ -1,6 +1,7 @@
 // souk proof inclusion|consistency|check, souk note verify, souk policy-file check:
 // what anyone may ask of texts that C2SP describes, ours or other people's.
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <set>
 
@@ -254,8 +255,29 @@ Result<Answer> check_policy(Session&, const PolicyOptions& options) {
                std::move(json));
   }
   auto names = cosigner_names(policy, options.cosigners);
+  Json::Array unknown;
+  std::string listed;
+  for (const auto& name : names) {
+    bool known = std::any_of(policy.witnesses().begin(), policy.witnesses().end(),
+                             [&](const auto& witness) { return witness.name == name; });
+    if (known) continue;
+    unknown.push_back(shown(name));
+    listed += (listed.empty() ? "" : ", ") + shown(name);
+  }
+  // Nobody whom the policy knows: a slip of the pen, not a quorum that was missed.
+  if (!names.empty() && unknown.size() == names.size()) {
+    std::string known;
+    for (const auto& witness : policy.witnesses())
+      known += (known.empty() ? "" : ", ") + shown(witness.name);
+    return Error(Code::kMalformed, "--cosigners: expected names of witnesses in " + options.file +
+                                       (known.empty() ? ", it has none" : ": " + known));
+  }
   bool met = policy.satisfied_by(names);
   json["satisfied"] = met;
+  json["unknown"] = std::move(unknown);
+  if (!listed.empty())
+    std::fprintf(stderr, "souk: no witnesses of this policy, and not counted: %s\n",
+                 printable(listed).c_str());
   if (!met) return no("the quorum is not met by these cosigners", std::move(json));
   return yes("the quorum is met", std::move(json));
 }
@@ -297,8 +319,7 @@ void add_proof_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*notes, session, "verify", "Which of the given keys signed a note", verifying,
                   verify_note);
   verb->add_option("FILE", verifying->file, "the note (-: stdin)")->required();
-  verb->add_option("--key", verifying->keys, "vkey of somebody who may have signed; repeatable")
-      ->required();
+  verb->add_option("--key", verifying->keys, "vkey of somebody who may have signed")->required();
 
   CLI::App* policies = add_group(app, "policy-file", "C2SP tlog-policy files");
   auto policy = std::make_shared<PolicyOptions>();
@@ -308,7 +329,9 @@ void add_proof_verbs(CLI::App& app, Session& session) {
   verb->add_option("FILE", policy->file, "the policy (-: stdin)")->required();
   policy->cosigners_option =
       verb->add_option("--cosigners", policy->cosigners,
-                       "names of witnesses that cosigned, separated by commas; repeatable");
+                       "names of witnesses that cosigned, separated by commas")
+          ->type_name("LIST")
+          ->allow_extra_args(false);
 }
 
 }  // namespace souk::market

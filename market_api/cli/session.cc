@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "ledger/crypto/public_key.h"
+
 namespace souk::market {
 namespace {
 
@@ -93,6 +95,8 @@ Result<Connection> Session::connect(const MarketOptions& options) const {
 
 Result<PublicKey> Session::account(const std::string& text) const {
   auto key = named_from_hex<PublicKey>(text);
+  if (key && ledger::is_weak_key(*key))
+    return Error(Code::kMalformed, "account: expected a public key that somebody can sign for");
   if (key) return key;
   auto place = TRY(home());
   auto identity = place.open(text);

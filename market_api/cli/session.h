@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ledger/proof/quorum.h"
+#include "market_api/arguments/arguments.h"
 #include "market_api/cli/answer.h"
 #include "market_api/client/identity.h"
 #include "market_api/client/local_files.h"

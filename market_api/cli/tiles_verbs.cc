@@ -196,6 +196,12 @@ Result<std::string> text_file(const std::string& path) {
 Result<Answer> import_ledger(Session&, const ImportOptions& options) {
   std::string vkey = options.key;
   if (vkey.empty()) {
+    if (!path_exists(options.from + "/vkey")) {
+      return Error(Code::kMalformed,
+                   options.from +
+                       ": expected what souk ledger export wrote, or --key VKEY with "
+                       "other people's tiles: there is no vkey in it");
+    }
     vkey = TRY(text_file(options.from + "/vkey"));
     while (!vkey.empty() && vkey.back() == '\n') vkey.pop_back();
   }
@@ -207,6 +213,10 @@ Result<Answer> import_ledger(Session&, const ImportOptions& options) {
   Filling filling(options.data);
   TRY(make_directory(options.data));
   auto fetch = ledger::files_of(options.from);
+  if (path_exists(options.data + "/ledger.db")) {
+    return Error(Code::kConflict,
+                 options.data + "/ledger.db: expected no ledger there yet; import makes a new one");
+  }
   TRY(about_file(ledger::LedgerStore::restore(options.data + "/ledger.db", key, note,
                                               [&](const ledger::LedgerStore::VisitLeaf& visit) {
                                                 return ledger::each_leaf(fetch, checkpoint.size,

@@ -1,4 +1,7 @@
 // souk train-local.
+#include <array>
+#include <cstdio>
+
 #include "market_api/cli/session.h"
 #include "market_api/client/train_local.h"
 #include "policy/jail/worker.h"
@@ -11,6 +14,13 @@ struct TrainOptions {
   std::string out, norm = "batch";
   int64_t seed = -1;
 };
+
+// For people; --json has every digit.
+std::string digits(double value, int significant = 5) {
+  std::array<char, 40> text{};
+  std::snprintf(text.data(), text.size(), "%.*g", significant, value);
+  return text.data();
+}
 
 const char* name_of(LocalResult::MeasuredOn measured) {
   switch (measured) {
@@ -46,18 +56,17 @@ Result<Answer> train(Session&, const TrainOptions& options) {
                  {"seconds", Json::real(result.seconds)},
                  {"examples_per_s", Json::real(result.examples_per_s)},
                  {"parameters", result.parameters}};
-  answer.text = "accuracy  " + real_text(result.accuracy) + " on " +
+  answer.text = "accuracy  " + digits(result.accuracy) + " on " +
                 std::to_string(result.measured_rows) + " rows (" + name_of(result.measured_on) +
-                ")\nloss      " + real_text(result.loss) + "\ntrained   " +
-                std::to_string(result.steps) + " steps in " +
-                real_text(std::floor(result.seconds * 10) / 10) + " s, " +
+                ")\nloss      " + digits(result.loss) + "\ntrained   " +
+                std::to_string(result.steps) + " steps in " + digits(result.seconds, 3) + " s, " +
                 std::to_string(static_cast<int64_t>(result.examples_per_s)) +
                 " examples a second, " + std::to_string(result.parameters) + " parameters";
   if (result.epsilon) {
     answer.json["epsilon"] = Json::real(*result.epsilon);
     answer.json["delta"] = Json::real(result.delta);
-    answer.text += "\nprivacy   epsilon " + real_text(*result.epsilon) + " at delta " +
-                   real_text(result.delta);
+    answer.text +=
+        "\nprivacy   epsilon " + digits(*result.epsilon) + " at delta " + digits(result.delta);
   }
   if (!result.fold_accuracies.empty()) {
     Json::Array folds;
@@ -107,10 +116,10 @@ void add_train_verbs(CLI::App& app, Session& session) {
   verb->add_option("--init", request.initial, "safetensors with weights to start from");
   verb->add_option("--folds", request.folds, "cross-validate in this many parts");
   verb->add_option("--threads", request.threads, "threads (default: one for each processor)")
-      ->check(CLI::Range(1, 1024));
+      ->check(whole_number(1, 1024));
   verb->add_option("--seed", options->seed,
                    "of the initial weights and the folds, instead of the contract's")
-      ->check(CLI::Range(int64_t{0}, kMaxJsonInteger));
+      ->check(whole_number(0, kMaxJsonInteger));
   verb->add_option("--norm", options->norm,
                    "what batch_normalize of a .cfg becomes (default: batch)")
       ->check(CLI::IsMember({"batch", "group"}));

@@ -219,12 +219,15 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
   LedgerAudit audit;
   audit.market_from_ledger = !basis.market;
   if (basis.quorum) line.ask_witnessed();
+  Stopwatch watch;
+  audit.counts.threads = 1;
   std::optional<contracts::Follower> follower;
   std::vector<Digest> leaf_hashes;
   auto bad = [&](std::optional<uint64_t> seq, const Error& error) {
     audit.first_bad = seq;
     audit.reason = error.expected();
     audit.entries = leaf_hashes.size();
+    audit.seconds = watch.seconds();
     if (follower) audit.root = follower->root();
     return audit;
   };
@@ -240,6 +243,7 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
     }
     auto checkpoint = ledger::open_checkpoint(page.checkpoint, follower->ledger_key());
     if (!checkpoint) return bad(std::nullopt, checkpoint.error());
+    ++audit.counts.checkpoints;
     if (basis.quorum) {
       auto note = TRY(ledger::parse_note(page.checkpoint));
       auto witnessed = basis.quorum->witnessed_at(note);
@@ -254,6 +258,9 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
       auto added = follower->add(leaf);
       if (!added) return bad(leaf_hashes.size(), added.error());
       leaf_hashes.push_back(ledger::leaf_hash(leaf));
+      audit.counts.bytes += leaf.size();
+      ++audit.counts.signatures;
+      ++audit.counts.hashes;
     }
     if (leaf_hashes.size() < checkpoint->size) continue;
     auto confirmed = follower->confirm(page.checkpoint);
@@ -265,6 +272,7 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
   auto money = check_money(follower->state());
   if (!money) return bad(std::nullopt, money.error());
   audit.ok = true;
+  audit.seconds = watch.seconds();
   audit.entries = leaf_hashes.size();
   audit.root = follower->confirmed_root();
   audit.without_effect = follower->state().voids().size();

@@ -13,7 +13,7 @@ namespace souk::market {
 
 struct LedgerAudit {
   bool ok = false;
-  ledger::AuditReport counts;               // what was checked; zeros when it was served in pages
+  ledger::AuditReport counts;               // what was checked
   std::optional<ledger::AuditPlace> place;  // of the first fault
   double seconds = 0;
   uint64_t entries = 0;               // found good, in order

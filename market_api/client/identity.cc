@@ -61,6 +61,30 @@ Result<MarketPin> pin_from_json(const Json& json, const std::string& what) {
 
 }  // namespace
 
+namespace {
+
+// Files and folders that a call makes: gone again, where nothing else was put into them, unless it
+// came to something.
+class MadeNames {
+ public:
+  MadeNames(const std::string& directory, const std::vector<const char*>& names) {
+    for (const char* name : names) {
+      if (!path_exists(directory + name)) names_.push_back(directory + name);
+    }
+  }
+  ~MadeNames() {
+    for (auto name = names_.rbegin(); name != names_.rend(); ++name) std::remove(name->c_str());
+  }
+  MadeNames(const MadeNames&) = delete;
+  MadeNames& operator=(const MadeNames&) = delete;
+  void keep() { names_.clear(); }
+
+ private:
+  std::vector<std::string> names_;
+};
+
+}  // namespace
+
 std::string Home::directory_of(const std::string& name) const {
   return directory_ + "/identities/" + name;
 }
@@ -91,6 +115,7 @@ Result<std::string> Home::default_name() const {
 
 Result<Identity> Home::create(const std::string& name, const MarketPin& pin) {
   TRY(check_name(name));
+  MadeNames made_names(directory_, {"", "/identities", "/lock", "/default"});
   TRY(make_directory(directory_ + "/identities"));
   auto lock = TRY(FileLock::lock(directory_ + "/lock"));
   std::string directory = directory_of(name);
@@ -122,8 +147,14 @@ Result<Identity> Home::create(const std::string& name, const MarketPin& pin) {
     return Error(Code::kBroken, "cannot make the folder " + directory);
   }
   if (!path_exists(directory_ + "/default")) {
-    TRY(save_file(directory_ + "/default", line(name), FileMode::kPrivate));
+    auto saved = save_file(directory_ + "/default", line(name), FileMode::kPrivate);
+    if (!saved) {
+      std::error_code ignored;
+      std::filesystem::remove_all(directory, ignored);
+      return std::move(saved).take_error();
+    }
   }
+  made_names.keep();
   return Identity(name, directory, pin, std::move(key), std::move(age));
 }
 

@@ -5,6 +5,7 @@
 //   HOME/identities/NAME/key.json      0600: Ed25519 seed and age identity
 //   HOME/identities/NAME/market.json   the pinned market: url, id, ledger key
 //   HOME/identities/NAME/ledger/       what market_view.h keeps
+//   HOME/identities/NAME/offered/      the dataset that was made of some rows, by a keyed hash
 //   HOME/identities/NAME/credentials/  DSSE envelopes, named by their SHA-256
 #pragma once
 

@@ -31,6 +31,12 @@ Result<T> heard(Result<T> answer) {
 Result<MarketLine> MarketLine::open(const std::string& url) {
   auto http = HttpClient::open(url);
   if (!http) return std::move(http).take_error().within("market URL");
+  // A market is at the root: what follows the host would be asked for and not be there.
+  size_t host = url.find("://") + 3;
+  if (size_t path = url.find('/', host); path != std::string::npos && path + 1 != url.size()) {
+    return Error(Code::kMalformed,
+                 "market URL: expected one without a path, like " + url.substr(0, path));
+  }
   return MarketLine(url, std::move(*http));
 }
 

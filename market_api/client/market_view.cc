@@ -1,5 +1,6 @@
 #include "market_api/client/market_view.h"
 
+#include "contracts/lifecycle/void_words.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/proof/merkle.h"
@@ -230,7 +231,8 @@ Status MarketView::foresee(const ledger::Envelope& envelope) const {
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
   auto why = contracts::would_be_void(state(), entry, state().time());
   if (!why) return Done{};
-  return Error(Code::kConflict, "nothing was recorded, it would be without effect: " + *why);
+  return Error(Code::kConflict, "nothing was recorded, it would be without effect: " +
+                                    contracts::words_of_void(*why));
 }
 
 }  // namespace souk::market

@@ -1,8 +1,11 @@
 #include "market_api/client/publish.h"
 
+#include "contracts/lifecycle/void_words.h"
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/hpke.h"
+#include "ledger/crypto/kdf.h"
 #include "ledger/crypto/random.h"
+#include "market_api/client/local_files.h"
 #include "policy/privacy/budget.h"
 
 namespace souk::market {
@@ -27,6 +30,44 @@ Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, MarketView& 
   }
   return enclave;
 }
+
+namespace {
+
+// Says of two tables that they are the same, and to nobody without the provider's key anything
+// about one.
+std::string tag_of_rows(ByteView plain, const ledger::SigningKey& key) {
+  auto seed = key.seed(SecretAccess{});
+  auto secret = ledger::hkdf(seed.bytes(SecretAccess{}), {}, as_bytes("souk offered rows"), 32);
+  return to_hex(ByteView(ledger::hmac_sha256(secret, ledger::sha256(plain))));
+}
+
+std::string offered_path(const Identity& identity, const std::string& tag) {
+  return identity.directory() + "/offered/" + tag;
+}
+
+bool on_offer(const contracts::Dataset& dataset) {
+  return !dataset.revoked && !dataset.erased;
+}
+
+std::optional<DatasetId> offered_as(const MarketView& view, const PublicKey& provider,
+                                    const std::string& name) {
+  for (const auto& [id, dataset] : view.state().datasets()) {
+    if (dataset.provider == provider && dataset.manifest.name == name && on_offer(dataset))
+      return id;
+  }
+  return std::nullopt;
+}
+
+std::optional<DatasetId> offered_before(const MarketView& view, const Identity& identity,
+                                        const std::string& tag) {
+  auto kept = load_file(offered_path(identity, tag), 65);
+  if (!kept) return std::nullopt;
+  auto id = named_from_hex<DatasetId>(as_text(*kept).substr(0, 64));
+  const contracts::Dataset* dataset = id ? view.state().dataset(*id) : nullptr;
+  return dataset && on_offer(*dataset) ? std::optional(*id) : std::nullopt;
+}
+
+}  // namespace
 
 Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
                           const Identity& identity, MarketLine& line, MarketView& view,
@@ -62,6 +103,9 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   DatasetId id = contracts::dataset_id(manifest);
 
   TRY(view.sync(line));
+  const std::string tag = tag_of_rows(plain, identity.key());
+  auto same_name = offered_as(view, identity.account(), offer.name);
+  auto same_rows = offered_before(view, identity, tag);
   auto keeper = TRY(appraise_keeper(line, view));
   contracts::DatasetOffer record;
   record.manifest = manifest;
@@ -90,9 +134,15 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
     auto why = view.state().voids().find(recorded.seq);
     return Error(Code::kConflict,
                  "the offer was recorded without effect: " +
-                     (why == view.state().voids().end() ? "it is not on the ledger" : why->second));
+                     (why == view.state().voids().end() ? "it is not on the ledger"
+                                                        : contracts::words_of_void(why->second)));
   }
-  return Published{id, offered->seq, manifest.ciphertext, manifest.rows};
+  // Only a later warning is lost where it cannot be kept.
+  auto kept = make_directory(identity.directory() + "/offered");
+  if (kept)
+    kept = save_file(offered_path(identity, tag), as_bytes(to_hex(id) + "\n"), FileMode::kPrivate);
+  (void)kept;
+  return Published{id, offered->seq, manifest.ciphertext, manifest.rows, same_name, same_rows};
 }
 
 }  // namespace souk::market

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct Published {
   uint64_t entry = 0;
   Digest ciphertext{};
   int64_t rows = 0;
+  // Others of this provider, still on offer: one of the same name, and one that this identity made
+  // of the same rows. Who trains on both learns as much as both budgets allow.
+  std::optional<DatasetId> same_name, same_rows;
 };
 
 // The keeper that runs now, by fresh evidence, and whose keys are those of the newest

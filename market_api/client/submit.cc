@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "contracts/lifecycle/void_words.h"
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
@@ -160,7 +161,8 @@ Result<Submitted> submit_contract(const PreparedContract& contract, const Identi
     auto why = view.state().voids().find(recorded.seq);
     return Error(Code::kConflict,
                  "the contract was recorded without effect: " +
-                     (why == view.state().voids().end() ? "it is not on the ledger" : why->second));
+                     (why == view.state().voids().end() ? "it is not on the ledger"
+                                                        : contracts::words_of_void(why->second)));
   }
   return Submitted{id, recorded.seq};
 }

@@ -10,7 +10,9 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "ledger/crypto/public_key.h"
 #include "ledger/proof/quorum.h"
+#include "market_api/arguments/arguments.h"
 #include "market_api/http/routes.h"
 #include "market_api/outcome/outcome.h"
 #include "market_api/transport/client.h"
@@ -84,7 +86,8 @@ Status read_witness_policy(const std::string& text) {
 
 struct Options {
   std::string directory, treasury_hex, witness_policy;
-  std::string host = "127.0.0.1", currency = "EUR";
+  std::string host = "127.0.0.1";
+  std::optional<std::string> currency;
   uint32_t port = 0;
   std::optional<uint64_t> reserve_mib;
   bool found_only = false, json = false;
@@ -94,20 +97,24 @@ struct Options {
 // nothing behind.
 Result<MarketConfig> config_of(const Options& options) {
   TRY(about_input(check_listen_address(options.host), "--host"));
-  const std::string& currency = options.currency;
-  bool capitals =
-      std::all_of(currency.begin(), currency.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
-  if (!capitals || currency.size() < 3 || currency.size() > 8) {
+  auto is_capital = [](char c) { return c >= 'A' && c <= 'Z'; };
+  if (options.currency &&
+      (options.currency->size() < 3 || options.currency->size() > 8 ||
+       !std::all_of(options.currency->begin(), options.currency->end(), is_capital))) {
     return Error(Code::kMalformed, "--currency: expected 3 to 8 capital letters");
   }
   MarketConfig config;
-  config.currency = currency;
+  config.currency = options.currency;
   if (options.reserve_mib) config.uploads.reserve = *options.reserve_mib << 20;
   config.enclave_program = beside_me("souk-enclave");
   config.ask_treasury = treasury_of_operator;
   if (!options.treasury_hex.empty()) {
     auto key = named_from_hex<PublicKey>(options.treasury_hex);
     if (!key) return Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits");
+    if (!ledger::is_public_key(*key)) {
+      return Error(Code::kMalformed,
+                   "--treasury: expected an Ed25519 public key that somebody can sign for");
+    }
     config.treasury = *key;
   }
   if (!options.witness_policy.empty()) {
@@ -130,7 +137,7 @@ Result<MarketConfig> config_of(const Options& options) {
                      options.directory);
   }
   config.directory = path.string();
-  if (!config.witness_policy.empty()) {
+  if (!options.witness_policy.empty()) {
     // A new market lives by it; an open one learns addresses from it.
     bool is_new = !file_exists(config.directory + "/ledger.db");
     TRY(about_input(is_new ? check_witness_policy(config.witness_policy)
@@ -145,24 +152,18 @@ Result<int> found(const MarketConfig& config, const Options& options) {
   auto key = TRY(Market::found(config, clock));
   std::string text = options.json ? canonical(Json::Object{{"ledger_key", key.vkey()}})
                                   : "ledger-key " + key.vkey();
-  std::printf("%s\n", text.c_str());
-  return 0;
+  return static_cast<int>(say("soukd", text, ExitStatus::kYes));
 }
 
 void introduce(const Options& options, uint16_t port, Market& market) {
   std::string url = "http://" + options.host + ":" + std::to_string(port);
   std::string key = market.ledger().log_key().vkey();
-  if (options.json) {
-    std::printf("%s\n", canonical(Json::Object{{"url", url},
-                                               {"market", market.id()},
-                                               {"ledger_key", key},
-                                               {"treasury", market.treasury()}})
-                            .c_str());
-  } else {
-    std::printf("url %s\nmarket %s\nledger-key %s\ntreasury %s\n", url.c_str(),
-                to_hex(market.id()).c_str(), key.c_str(), to_hex(market.treasury()).c_str());
-  }
-  std::fflush(stdout);
+  Json::Object json{
+      {"url", url}, {"market", market.id()}, {"ledger_key", key}, {"treasury", market.treasury()}};
+  std::string text = "url " + url + "\nmarket " + to_hex(market.id()) + "\nledger-key " + key +
+                     "\ntreasury " + to_hex(market.treasury());
+  // Whoever cannot read it may know the market already, and it is served.
+  say("soukd", options.json ? canonical(Json(json)) : text, ExitStatus::kYes);
   std::fputs(
       "soukd: enclaves are simulated (insecure-sim): root of this machine can see everything\n",
       stderr);
@@ -199,20 +200,6 @@ Result<int> serve(MarketConfig config, const Options& options) {
   return 0;
 }
 
-// --help and --version.
-int answer(const CLI::App& app, const CLI::Success& asked, bool json) {
-  bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
-  std::string text = version ? "soukd " SOUK_VERSION "\n" : app.help();
-  if (!json) {
-    std::fputs(text.c_str(), stdout);
-  } else {
-    Json said = version ? Json(Json::Object{{"version", SOUK_VERSION}})
-                        : Json(Json::Object{{"help", text}});
-    std::printf("%s\n", canonical(said).c_str());
-  }
-  return 0;
-}
-
 int run(int argc, char** argv) {
   CLI::App app{
       "The host of a souk market. It keeps ciphertext and the ledger; it holds no keys of data.",
@@ -220,40 +207,46 @@ int run(int argc, char** argv) {
   Options options;
   options.json = asks_for_json(argc, argv);
   app.add_option("--data", options.directory,
-                 "directory of the market; created with a new genesis if empty")
+                 "folder of the market; a new market is made where it is empty or not there")
       ->required();
-  app.add_option("--host", options.host, "loopback address to listen on")->capture_default_str();
+  app.add_option("--host", options.host, "loopback address to listen on")
+      ->type_name("ADDRESS")
+      ->capture_default_str();
   app.add_option("--port", options.port, "port; 0 picks a free one")
       ->capture_default_str()
-      ->check(CLI::Range(0, 65535));
-  app.add_option(
-      "--treasury", options.treasury_hex,
-      "new market: public key that may mint (hex); default: `souk treasury keygen` of this user");
-  app.add_option("--currency", options.currency, "new market: currency code")
-      ->capture_default_str();
+      ->check(whole_number(0, 65535));
+  app.add_option("--treasury", options.treasury_hex,
+                 "public key that may mint, in hex. New market: its own, for good (default: what "
+                 "`souk treasury keygen` of this user prints). Later: only the same")
+      ->type_name("HEX");
+  app.add_option("--currency", options.currency,
+                 "code of 3 to 8 capital letters. New market: its own, for good (default: EUR). "
+                 "Later: only the same")
+      ->type_name("CODE");
   app.add_option("--witness-policy", options.witness_policy,
-                 "new market: C2SP tlog-policy file whose quorum of witnesses stands behind the "
-                 "ledger; later: their new addresses");
+                 "C2SP tlog-policy file. New market: the quorum of witnesses that stands behind "
+                 "its ledger, for good. Later: only the same quorum of the same keys, at new "
+                 "addresses")
+      ->type_name("FILE");
   app.add_option("--reserve", options.reserve_mib,
                  "MiB of the disk that uploads leave to the ledger and to models; default: a "
                  "quarter of the disk, at most 256")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 24));
+      ->check(whole_number(1, int64_t{1} << 24));
   app.add_flag("--found", options.found_only,
-               "make the market, print its keys, and end: witnesses must know the ledger key "
+               "make the market, print its ledger key, and end: witnesses must know that key "
                "before the market opens");
   app.add_flag("--json", options.json, "print one JSON object instead of lines");
   app.set_version_flag("--version", "soukd " SOUK_VERSION);
   app.footer(
       "Exit: 0 ended when asked to, 1 a witness has caught this ledger, 2 malformed call or "
       "file, 3 cannot now (port or folder in use, full disk, no quorum), 4 internal.");
+  speak_plainly(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {
-    return answer(app, asked, options.json);
+    return tell(app, asked, SOUK_VERSION, options.json);
   } catch (const CLI::ParseError& error) {
-    return end_with("soukd",
-                    Error(Code::kMalformed, std::string(error.what()) + " (see soukd --help)"),
-                    options.json);
+    return end_with("soukd", misread(app, error), options.json);
   }
   signal(SIGPIPE, SIG_IGN);
   auto config = config_of(options);

@@ -1,5 +1,6 @@
 #include "market_api/outcome/outcome.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
@@ -45,14 +46,26 @@ bool asks_for_json(int argc, char** argv) {
   return false;
 }
 
+ExitStatus say(const char* program, const std::string& text, ExitStatus status) {
+  std::string line = text + "\n";
+  errno = 0;
+  bool written = std::fwrite(line.data(), 1, line.size(), stdout) == line.size() &&
+                 std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (written) return status;
+  bool full = errno == ENOSPC || errno == EDQUOT;
+  std::fprintf(stderr, "%s: expected to write the answer to standard output\n", program);
+  return full ? ExitStatus::kCannotNow : ExitStatus::kInternal;
+}
+
 int end_with(const char* program, const Error& error, bool as_json) {
   std::string line = error.expected();
   for (char& c : line) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = c == '\n' ? ' ' : '?';
   }
   std::fprintf(stderr, "%s: %s\n", program, line.c_str());
-  if (as_json) std::printf("%s\n", canonical(error_json(error)).c_str());
-  return static_cast<int>(exit_status(error));
+  ExitStatus status = exit_status(error);
+  if (as_json) status = say(program, canonical(error_json(error)), status);
+  return static_cast<int>(status);
 }
 
 Error about_input(Error error, const std::string& named) {

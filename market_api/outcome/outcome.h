@@ -24,6 +24,10 @@ Json error_json(const Error& error);
 // Whether --json is among the arguments, also where others of them are wrong.
 bool asks_for_json(int argc, char** argv);
 
+// One line, or several, on stdout, written through. Answers `status`, or what keeps it from being
+// read: kCannotNow on a full disk, else kInternal, with a sentence on stderr.
+ExitStatus say(const char* program, const std::string& text, ExitStatus status);
+
 // For programs that serve. `program: message` on stderr, one line whatever is in it, and the
 // object on stdout if `as_json`; answers the status for main().
 int end_with(const char* program, const Error& error, bool as_json);

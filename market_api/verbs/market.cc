@@ -9,10 +9,12 @@
 #include <set>
 
 #include "contracts/lifecycle/ancestry.h"
+#include "contracts/lifecycle/void_words.h"
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
+#include "ledger/proof/tlog_policy.h"
 #include "ledger/store/store.h"
 #include "market_api/outcome/outcome.h"
 #include "market_api/verbs/files.h"
@@ -51,6 +53,7 @@ class Start {
       return Error(Code::kTryAgain, "disk full: expected room for the folder " + directory);
     if (!std::filesystem::is_directory(directory))
       return Error(Code::kMalformed, "expected to make the folder " + directory);
+    if (!made) TRY(check_ours(directory));
     auto lock = FolderLock::take(directory);  // before the ledger is touched
     if (!lock) {
       if (made) rmdir(directory.c_str());
@@ -91,6 +94,22 @@ class Start {
        "ledger.db.index-shm", "blobs", "keeper.sealed", "keeper.sealed.new", "witnessed.state",
        "witnessed.state.new", "platform.key", "platform.key.new", "ledger.key", "ledger.key.new"});
 
+  // A new market is made in an empty folder, or where one was begun: not among other files.
+  static Status check_ours(const std::string& directory) {
+    if (file_exists(directory + "/ledger.db")) return Done{};
+    std::error_code failure;
+    for (const auto& item : std::filesystem::directory_iterator(directory, failure)) {
+      std::string name = item.path().filename().string();
+      bool ours = name == "lock" || name == "evidence" || name == "lost+found" ||
+                  std::find(kMade.begin(), kMade.end(), name) != kMade.end();
+      if (ours) continue;
+      return Error(Code::kMalformed, directory + "/" + name +
+                                         ": expected an empty folder for a new market, or the "
+                                         "folder of one");
+    }
+    return Done{};
+  }
+
   Start(std::string directory, bool made_folder, FolderLock lock)
       : directory_(std::move(directory)), made_folder_(made_folder), lock_(std::move(lock)) {}
 
@@ -123,7 +142,7 @@ Status found_anew(const MarketConfig& config, Clock& clock) {
   auto note_key = TRY(ledger::NoteKey::of(genesis.origin, key.public_key()));
   genesis.ledger_key = note_key.vkey();
   genesis.treasury = *treasury;
-  genesis.currency = config.currency;
+  genesis.currency = config.currency.value_or("EUR");
   genesis.evidence_roots.push_back({trainer::kInsecureSim, platform.public_key()});
   genesis.measurements.push_back(ledger::sha256(program));
   genesis.witness_policy = config.witness_policy;
@@ -154,6 +173,31 @@ Result<bool> founded(const std::string& directory) {
   }
   auto store = TRY(open_ledger(directory));
   return store.size() > 0;
+}
+
+// What the call names is what this market lives by, once and for all.
+Status check_confirms(const MarketConfig& config, const contracts::Genesis& genesis) {
+  auto otherwise = [](const std::string& option, const std::string& is) {
+    return Error(Code::kMalformed,
+                 option + ": expected that of this market's genesis, " + is + ", or none");
+  };
+  if (config.treasury && *config.treasury != genesis.treasury)
+    return otherwise("--treasury", to_hex(genesis.treasury));
+  if (config.currency && *config.currency != genesis.currency)
+    return otherwise("--currency", genesis.currency);
+  if (config.witness_policy.empty()) return Done{};
+  auto given = TRY(ledger::TlogPolicy::parse(config.witness_policy));
+  if (genesis.witness_policy.empty()) {
+    if (given.quorum() == "none") return Done{};
+    return Error(Code::kMalformed,
+                 "--witness-policy: expected none, this market was founded without witnesses and "
+                 "stays so");
+  }
+  auto founded_with = TRY(ledger::TlogPolicy::parse(genesis.witness_policy));
+  if (given.asks_for_the_same(founded_with)) return Done{};
+  return Error(Code::kMalformed,
+               "--witness-policy: expected the witnesses, groups and quorum of this market's "
+               "genesis; only their addresses may be new");
 }
 
 // The keys beside a ledger are those that its genesis names.
@@ -205,6 +249,11 @@ Result<ledger::NoteKey> Market::found(const MarketConfig& config, Clock& clock) 
     TRY(found_anew(config, clock));
   }
   auto store = TRY(open_ledger(config.directory));
+  auto genesis = TRY(store.leaf(0));
+  auto follower = TRY(
+      about_input(contracts::Follower::pin(genesis, std::nullopt, &trainer::appraise_for_market),
+                  config.directory + "/ledger.db"));
+  TRY(check_confirms(config, follower.genesis()));
   auto key = TRY(ledger::NoteKey::parse(store.log_key()));
   std::move(start).succeeded();
   return key;
@@ -236,10 +285,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
   TRY(check_keys(dir, follower_->genesis(), key));
   id_ = follower_->market();
   treasury_ = follower_->genesis().treasury;
-  if (config_.treasury && *config_.treasury != treasury_) {
-    return Error(Code::kMalformed, "--treasury: expected that of this market's genesis, " +
-                                       to_hex(treasury_) + ", or none");
-  }
+  TRY(check_confirms(config_, follower_->genesis()));
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs", config_.uploads));
@@ -433,8 +479,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
     return Error(Code::kRefused, "expected a record of this market, it names another");
   }
   if (without_effect && *without_effect != "replayed") {
-    return Error(Code::kConflict,
-                 "nothing was recorded, it would be without effect: " + *without_effect);
+    return Error(Code::kConflict, "nothing was recorded, it would be without effect: " +
+                                      contracts::words_of_void(*without_effect));
   }
   if (!without_effect) TRY(room_for(record));
   TRY(try_policy(record));
@@ -452,7 +498,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
     const auto& voids = follower_->state().voids();
     if (auto it = voids.find(receipt.seq); it != voids.end()) {
       return Error(Code::kConflict, "recorded as entry " + std::to_string(receipt.seq) +
-                                        " without effect: " + it->second);
+                                        " without effect: " + contracts::words_of_void(it->second));
     }
   }
   auto* change = std::get_if<contracts::PolicyChange>(&record);

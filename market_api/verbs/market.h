@@ -25,12 +25,13 @@
 namespace souk::market {
 
 struct MarketConfig {
-  std::string directory;              // created if missing
-  std::string enclave_program;        // souk-enclave
-  std::optional<PublicKey> treasury;  // needed when the market is new
-  std::string currency = "EUR";
+  std::string directory;                // created if missing
+  std::string enclave_program;          // souk-enclave
+  std::optional<PublicKey> treasury;    // needed when the market is new
+  std::optional<std::string> currency;  // of a new market EUR, if none is named
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an
-  // existing one only the witnesses' addresses may differ from genesis.
+  // existing one only the witnesses' addresses may differ from genesis. What is named here, the
+  // treasury and the currency are for an existing market to confirm: kMalformed where they differ.
   std::string witness_policy;
   BlobLimits uploads = {};
   // Asked when the market is new, can be made, and `treasury` is not set.
@@ -60,11 +61,11 @@ class Market {
  public:
   // Opens the market in the directory; a new one gets its keys and its genesis, and on an error
   // leaves nothing of them behind.
-  // kMalformed when what lies in the directory is not what a market keeps there: the message
-  // names the file, and it is as it was. kRefused when it is new and no treasury is named.
-  // kConflict when another process has it open.
-  // kTryAgain when no quorum of its witnesses answers; kUnauthentic when one of them has
-  // caught this ledger rolled back or forked.
+  // kMalformed when what lies in the directory is not what a market keeps there, or is not a new
+  // market's to lie beside: the message names the file, and it is as it was. kRefused when it is
+  // new and no treasury is named. kConflict when another process has it open. kTryAgain when no
+  // quorum of its witnesses answers; kUnauthentic when one of them has caught this ledger rolled
+  // back or forked.
   static Result<std::unique_ptr<Market>> open(MarketConfig config, Clock& clock,
                                               const ConnectWitness& connect = nullptr);
   // Makes the market in the directory if there is none, and answers its ledger's key.

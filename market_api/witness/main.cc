@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <functional>
 
+#include "market_api/arguments/arguments.h"
 #include "market_api/outcome/outcome.h"
 #include "market_api/transport/server.h"
 #include "market_api/verbs/files.h"
@@ -28,16 +29,14 @@ struct Options {
   std::string count() const { return (keys.empty() ? data : keys) + "/witness.count"; }
 };
 
-void say(const Options& options, const Json::Object& answer) {
-  if (options.json) {
-    std::printf("%s\n", canonical(Json(answer)).c_str());
-  } else {
-    for (const auto& [name, value] : answer) {
-      const std::string* text = value.string();
-      std::printf("%s %s\n", name.c_str(), text ? text->c_str() : canonical(value).c_str());
-    }
+// What could not be written is not done: whoever asked has not read it.
+Result<int> answer(const Options& options, const Json::Object& members) {
+  std::string text = options.json ? canonical(Json(members)) : "";
+  for (auto at = members.begin(); !options.json && at != members.end(); ++at) {
+    const std::string* words = at->second.string();
+    text += (text.empty() ? "" : "\n") + at->first + " " + (words ? *words : canonical(at->second));
   }
-  std::fflush(stdout);
+  return static_cast<int>(say("souk-witness", text, ExitStatus::kYes));
 }
 
 // The file of the key: the name, a newline, 64 hex digits of the seed, a newline.
@@ -98,7 +97,7 @@ class Made {
 };
 
 // The store appears last: a crash before that begins again with the same key.
-Status init(const Options& options) {
+Result<int> init(const Options& options) {
   auto trial = ledger::SigningKey::generate();
   TRY(about_input(ledger::CosignerKey::of(options.name, trial.public_key()), "--name"));
   if (file_exists(options.store())) {
@@ -124,20 +123,18 @@ Status init(const Options& options) {
   }
   TRY(ledger::WitnessStore::create(options.store(), identity.name.vkey()));
   made.keep();
-  say(options, {{"vkey", identity.name.vkey()}});
-  return Done{};
+  return answer(options, {{"vkey", identity.name.vkey()}});
 }
 
-Status add_log(const Options& options) {
+Result<int> add_log(const Options& options) {
   auto key = TRY(about_input(ledger::NoteKey::parse(options.vkey), "VKEY"));
   auto store = TRY(open_store(options));
   const std::string& origin = options.origin.empty() ? key.name() : options.origin;
   TRY(store.add_log(origin, options.vkey));
-  say(options, {{"origin", origin}, {"vkey", options.vkey}});
-  return Done{};
+  return answer(options, {{"origin", origin}, {"vkey", options.vkey}});
 }
 
-Status logs(const Options& options) {
+Result<int> logs(const Options& options) {
   auto store = TRY(open_store(options));
   auto known = TRY(store.logs());
   Json::Array out;
@@ -148,18 +145,18 @@ Status logs(const Options& options) {
     one["size"] = Json::wide(latest ? latest->size : 0);
     out.push_back(std::move(one));
   }
-  if (options.json) {
-    say(options, {{"logs", std::move(out)}});
-    return Done{};
-  }
+  if (options.json) return answer(options, {{"logs", std::move(out)}});
+  std::string text;
   for (const auto& log : out) {
-    std::printf("%s size %s, %s contradictions kept\n", log.find("origin")->string()->c_str(),
-                canonical(*log.find("size")).c_str(), canonical(*log.find("misbehaviour")).c_str());
+    text += (text.empty() ? "" : "\n") + *log.find("origin")->string() + " size " +
+            canonical(*log.find("size")) + ", " + canonical(*log.find("misbehaviour")) +
+            " contradictions kept";
   }
-  return Done{};
+  if (text.empty()) text = "no logs: souk-witness add-log adds one";
+  return static_cast<int>(say("souk-witness", text, ExitStatus::kYes));
 }
 
-Status serve(const Options& options) {
+Result<int> serve(const Options& options) {
   bool good = options.prefix.empty() || (options.prefix[0] == '/' && options.prefix.back() != '/');
   if (!good) return Error(Code::kMalformed, "--prefix: expected one like /witness");
   TRY(about_input(check_listen_address(options.host), "--host"));
@@ -185,26 +182,12 @@ Status serve(const Options& options) {
       limits);
   if (!listening) return Error(Code::kTryAgain, listening.error().expected());  // a port in use
   auto server = std::move(listening).take();
-  say(options,
-      {{"url", "http://" + options.host + ":" + std::to_string(server->port()) + options.prefix},
-       {"vkey", vkey}});
+  TRY(answer(options, {{"url", "http://" + options.host + ":" + std::to_string(server->port()) +
+                                   options.prefix},
+                       {"vkey", vkey}}));
   int number = 0;
   sigwait(&ends, &number);
   server->stop();
-  return Done{};
-}
-
-// --help and --version.
-int answer(const CLI::App& app, const CLI::Success& asked, bool json) {
-  bool version = dynamic_cast<const CLI::CallForVersion*>(&asked);
-  std::string text = version ? "souk-witness " SOUK_VERSION "\n" : app.help();
-  if (!json) {
-    std::fputs(text.c_str(), stdout);
-  } else {
-    Json said = version ? Json(Json::Object{{"version", SOUK_VERSION}})
-                        : Json(Json::Object{{"help", text}});
-    std::printf("%s\n", canonical(said).c_str());
-  }
   return 0;
 }
 
@@ -220,8 +203,8 @@ int run(int argc, char** argv) {
   Options options;
   options.json = asks_for_json(argc, argv);
   app.add_flag("--json", options.json, "print one JSON object");
-  std::function<Status()> verb;
-  auto add = [&](const char* name, const char* what, Status (*act)(const Options&)) {
+  std::function<Result<int>()> verb;
+  auto add = [&](const char* name, const char* what, Result<int> (*act)(const Options&)) {
     CLI::App* command = app.add_subcommand(name, what);
     command->add_option("--data", options.data, "directory of the witness")->required();
     command->callback([&verb, &options, act] { verb = [&options, act] { return act(options); }; });
@@ -245,20 +228,18 @@ int run(int argc, char** argv) {
   serving->add_option("--host", options.host, "loopback address")->capture_default_str();
   serving->add_option("--port", options.port, "port; 0 picks a free one")
       ->capture_default_str()
-      ->check(CLI::Range(0, 65535));
+      ->check(whole_number(0, 65535));
   serving->add_option("--prefix", options.prefix, "path before /add-checkpoint, like /witness");
+  speak_plainly(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {
-    return answer(app, asked, options.json);
+    return tell(app, asked, SOUK_VERSION, options.json);
   } catch (const CLI::ParseError& error) {
-    return end_with(
-        "souk-witness",
-        Error(Code::kMalformed, std::string(error.what()) + " (see souk-witness --help)"),
-        options.json);
+    return end_with("souk-witness", misread(app, error), options.json);
   }
   auto done = verb();
-  return done ? 0 : end_with("souk-witness", done.error(), options.json);
+  return done ? *done : end_with("souk-witness", done.error(), options.json);
 }
 
 }  // namespace

@@ -170,7 +170,7 @@ Result<double> parse_number(std::string_view text, const std::string& what) {
   double value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
-    return malformed(what + ": expected a decimal number in the range of binary64");
+    return malformed(what + ": expected a number like 0.5 or 1e-5");
   }
   return value;
 }

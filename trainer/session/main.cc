@@ -1,14 +1,17 @@
 // souk-enclave keeper | trainer: one measured program, two roles. Started by soukd
 // with descriptor 3, the channel, and descriptor 4, the key of the simulated
-// platform. It reads no environment variable and no argument but its role.
+// platform. It reads no environment variable and no argument but its role
+// (and --json, for those who start it by hand).
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <string>
 #include <string_view>
 #include <thread>
 
+#include "ledger/codec/json.h"
 #include "ledger/crypto/hash.h"
 #include "policy/jail/jail.h"
 #include "policy/jail/worker.h"
@@ -39,6 +42,13 @@ bool started_by_soukd() {
   }, key{};
   return fstat(kChannelFd, &channel) == 0 && S_ISSOCK(channel.st_mode) &&
          fstat(kPlatformFd, &key) == 0 && S_ISREG(key.st_mode);
+}
+
+// On stdout, written through: false when it could not be.
+bool say(const std::string& text) {
+  bool written = std::puts(text.c_str()) >= 0 && std::fflush(stdout) == 0;
+  if (!written) std::fputs("souk-enclave: expected to write to standard output\n", stderr);
+  return written;
 }
 
 Result<ledger::SigningKey> read_platform() {
@@ -96,20 +106,38 @@ Status run_one_job() {
 
 int main(int argc, char** argv) {
   using namespace souk;
-  std::string_view role = argc == 2 ? argv[1] : "";
-  constexpr char kUse[] = "souk-enclave keeper|trainer: started by soukd, not by hand\n";
-  if (role == "--version" || role == "--help" || role == "-h") {
-    std::fputs(role == "--version" ? "souk-enclave " SOUK_VERSION "\n" : kUse, stdout);
-    return 0;
+  constexpr char kUse[] = "souk-enclave keeper|trainer: started by soukd, not by hand";
+  std::string role;
+  bool json = false, one = true;
+  for (int i = 1; i < argc; ++i) {
+    std::string_view word = argv[i];
+    if (word == "--json") {
+      json = true;
+    } else {
+      one = role.empty();
+      role = word;
+    }
   }
-  bool known = role == "keeper" || role == "trainer";
+  bool version = one && role == "--version", help = one && (role == "--help" || role == "-h");
+  if (version || help) {
+    Json said = version ? Json(Json::Object{{"version", SOUK_VERSION}})
+                        : Json(Json::Object{{"help", kUse}});
+    std::string text = json      ? canonical(said)
+                       : version ? std::string("souk-enclave ") + SOUK_VERSION
+                                 : std::string(kUse);
+    return trainer::say(text) ? 0 : 3;
+  }
+  bool known = one && (role == "keeper" || role == "trainer");
   if (!known || !trainer::started_by_soukd()) {
-    std::fputs(kUse, stderr);
+    std::fprintf(stderr, "%s\n", kUse);
+    Json said = Json::Object{
+        {"error", Json::Object{{"code", code_name(Code::kMalformed)}, {"message", kUse}}}};
+    if (json) trainer::say(canonical(said));
     return 2;
   }
   auto ended = role == "keeper" ? trainer::run_keeper() : trainer::run_one_job();
   if (ended || ended.error().code() == Code::kTryAgain) return 0;  // the host closed the channel
   // The code alone: a message could tell about data.
-  std::fprintf(stderr, "souk-enclave %s: %s\n", argv[1], code_name(ended.error().code()));
+  std::fprintf(stderr, "souk-enclave %s: %s\n", role.c_str(), code_name(ended.error().code()));
   return 4;
 }

@@ -3,6 +3,7 @@
 #include "ledger/crypto/aead.h"
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/kdf.h"
+#include "ledger/crypto/public_key.h"
 #include "ledger/crypto/random.h"
 #include "ledger/crypto/sign.h"
 
@@ -151,6 +152,29 @@ TEST(SignTest, RefusesSeedsOfAnotherLength) {
 
 TEST(RandomTest, GivesOtherBytesEachTime) {
   EXPECT_NE(random_array<32>(), random_array<32>());
+}
+
+TEST(PublicKeyTest, WhatNobodyCanSignForIsNoKey) {
+  auto key = [](const std::string& text) { return named_from_hex<PublicKey>(text).take(); };
+  const std::string f60(60, 'f'), zeros(62, '0');
+  // Orders 4, 1, 8, 8, 2, and the same written with p added, or with the other sign.
+  for (const std::string& weak :
+       {"00" + zeros, "01" + zeros, "ec" + f60 + "7f", "ed" + f60 + "7f", "ee" + f60 + "7f",
+        "00" + zeros.substr(2) + "80", "ed" + f60 + "ff",
+        std::string("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        std::string("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
+        std::string("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")}) {
+    EXPECT_TRUE(is_weak_key(key(weak))) << weak;
+    EXPECT_FALSE(is_public_key(key(weak))) << weak;
+  }
+  // On no curve.
+  EXPECT_FALSE(is_public_key(key("02" + zeros)));
+  EXPECT_FALSE(is_weak_key(key("02" + zeros)));
+  for (int i = 0; i < 20; ++i) {
+    auto own = SigningKey::generate().public_key();
+    EXPECT_TRUE(is_public_key(own));
+    EXPECT_FALSE(is_weak_key(own));
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ledger/proof/checkpoint.h"
+#include "ledger/proof/cosignature.h"
 #include "tests/ledger/ledger_fixture.h"
 
 namespace souk::ledger {
@@ -44,6 +45,18 @@ TEST(Note, HoldsOnlyForItsOwnKeyAndName) {
   EXPECT_FALSE(holds(text, example_key()));
   EXPECT_FALSE(holds(text, NoteKey::of(kOrigin, key_of(8).public_key()).take()));
   EXPECT_FALSE(holds(text, NoteKey::of("other.example", key_of(9).public_key()).take()));
+}
+
+TEST(Note, ReadsNoKeyThatNobodyCanSignFor) {
+  for (uint8_t first : std::initializer_list<uint8_t>{0, 1}) {
+    Bytes zeros(32, 0);
+    zeros[0] = first;
+    for (auto type : {KeyType::kEd25519, KeyType::kCosignature}) {
+      Vkey weak{.name = "weak", .id = note_key_id("weak", type, zeros), .type = type, .key = zeros};
+      EXPECT_FALSE(NoteKey::parse(weak.text()));
+      EXPECT_FALSE(CosignerKey::parse(weak.text()));
+    }
+  }
 }
 
 TEST(Note, RefusesEveryFlippedBit) {

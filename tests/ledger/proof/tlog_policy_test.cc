@@ -126,6 +126,24 @@ TEST(TlogPolicy, TakesAtLeast32OfEach) {
   EXPECT_FALSE(policy->satisfied_by({}));
 }
 
+TEST(TlogPolicy, AsksForTheSameUnderOtherNamesOrdersAndAddresses) {
+  auto of = [](const std::string& text) { return TlogPolicy::parse(text).take(); };
+  auto here = of(kThree + "group G 2 A B C\nquorum G\n");
+  auto renamed = of("witness Z " + witness_vkey(3) + " http://127.0.0.1:1\n" + witness("A", 1) +
+                    witness("Y", 2) + "group H 2 Y Z A\nquorum H\n");
+  EXPECT_TRUE(here.asks_for_the_same(renamed));
+  EXPECT_TRUE(renamed.asks_for_the_same(here));
+  EXPECT_TRUE(of("quorum none\n").asks_for_the_same(of(kThree + "quorum none\n")));
+  for (const std::string& other :
+       {kThree + "group G 1 A B C\nquorum G\n", kThree + "group G 2 A B\nquorum G\n",
+        kThree + "quorum A\n", kThree + "quorum none\n",
+        witness("A", 1) + witness("B", 2) + witness("C", 4) + "group G 2 A B C\nquorum G\n",
+        kThree + "group F 1 A B\ngroup G 2 F C\nquorum G\n"}) {
+    EXPECT_FALSE(here.asks_for_the_same(of(other))) << other;
+    EXPECT_FALSE(of(other).asks_for_the_same(here)) << other;
+  }
+}
+
 class PolicyCheckTest : public testing::Test {
  protected:
   std::string note_by(std::vector<uint8_t> witnesses, uint8_t log = 9) {

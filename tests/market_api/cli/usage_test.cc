@@ -76,9 +76,9 @@ TEST_F(UsageTest, HelpAndVersionAreYes) {
 }
 
 TEST_F(UsageTest, UnknownAndMissingVerbs) {
-  expect_usage("", "subcommand");
+  expect_usage("", "dataset");
   expect_usage("frobnicate", "frobnicate");
-  expect_usage("dataset", "subcommand");
+  expect_usage("dataset", "publish");
   expect_usage("dataset frobnicate", "frobnicate");
   expect_usage("whoami extra", "extra");
   expect_usage("dataset list --frobnicate", "--frobnicate");
@@ -90,6 +90,50 @@ TEST_F(UsageTest, UnknownAndMissingVerbs) {
   expect_usage("ledger prove 1.5", "SEQ");
   expect_usage("ledger log --limit -1", "--limit");
   expect_usage("treasury deposit lab -5", "AMOUNT");
+  expect_usage("--as", "--as: expected a value");
+}
+
+TEST_F(UsageTest, NumbersAreDecimalDigitsAndNothingElse) {
+  std::string budget = " --budget-epsilon 1 --budget-delta 1e-5";
+  for (const char* number : {"0x10", "+5", "' 5'", "'5 '", "1e3", "1.5", "50.5", "''", "010",
+                             "1,000", "5minor", "nan", "0b11", "99999999999999999999"}) {
+    std::string text = number;
+    expect_usage("ledger show " + text, "SEQ: expected");
+    expect_usage("ledger log --limit " + text, "--limit: expected");
+    expect_usage("treasury deposit lab " + text, "AMOUNT: expected");
+    expect_usage("dataset publish rows.csv --policy p.lua --price " + text + budget,
+                 "--price: expected");
+    expect_usage("policy eval p.lua --request r.json --gas " + text, "--gas: expected");
+    expect_usage("bench train --model mlp --steps " + text, "--steps: expected");
+    expect_usage("train-local c.lua --data rows.csv --folds " + text, "--folds: expected");
+    expect_usage(
+        "privacy epsilon --sample-rate 0.1 --noise-multiplier 1 --delta 1e-5 --steps " + text,
+        "--steps: expected");
+  }
+  for (const char* number : {"0x1p3", "+2.5", "' 2'", "inf", "nan", "1e999"})
+    expect_usage("policy prove p.lua --invariant x --seconds " + std::string(number),
+                 "--seconds: expected");
+}
+
+TEST_F(UsageTest, NamesAndPathsAreNotEmpty) {
+  make_identity();
+  std::string policy = write("p.lua", "return {allow = true}");
+  std::string rows = write("rows.csv", "a,y\n1,M\n2,B\n");
+  std::string rest = " --label y --budget-epsilon 1 --budget-delta 1e-5 --price 5";
+  for (const char* name : {"''", "' '", "'\t'", "' rows'", "'rows '", "'a\nb'", "'a\033[1m'"})
+    expect_usage("dataset publish " + rows + " --policy " + policy + rest + " --name " + name,
+                 "--name: expected");
+  expect_usage("ledger audit --data ''", "--data: expected");
+  expect_usage("receipt verify ''", "FILE: expected");
+}
+
+TEST_F(UsageTest, HelpSaysNumbersAndListsInWords) {
+  std::string out = call("dataset publish --help").out;
+  EXPECT_NE(out.find("--price N (0 or more, required)"), std::string::npos) << out;
+  EXPECT_NE(out.find("--user-cap N (1 to "), std::string::npos) << out;
+  EXPECT_EQ(out.find("INT"), std::string::npos) << out;
+  EXPECT_NE(call("model import --help").out.find("--norm batch|group"), std::string::npos);
+  EXPECT_NE(call("ledger log --help").out.find("default 20"), std::string::npos);
 }
 
 TEST_F(UsageTest, BadHex) {
@@ -100,7 +144,8 @@ TEST_F(UsageTest, BadHex) {
                  "--market-id");
   }
   for (const char* url : {"nowhere", "ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1",
-                          "http://user@127.0.0.1", "http://", "http://127.0.0.1/?q"}) {
+                          "http://user@127.0.0.1", "http://", "http://127.0.0.1/?q",
+                          "http://127.0.0.1:1/market", "http://127.0.0.1:1/a/b/"}) {
     expect_usage("init --market '" + std::string(url) + "' --market-id " + hex + " --name lab",
                  "URL");
   }

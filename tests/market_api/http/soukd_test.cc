@@ -20,6 +20,9 @@ struct Called {
   std::string out, err;
 };
 
+// RFC 8032, 7.1, test 1.
+constexpr char kSomebody[] = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 class SoukdTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_FALSE(program("soukd").empty()) << "expected soukd in $SOUK_BIN"; }
@@ -52,7 +55,7 @@ class SoukdTest : public ::testing::Test {
 
 TEST_F(SoukdTest, WrongCallsMakeNothing) {
   std::string data = "--data '" + folder.file("market") + "' ";
-  std::string treasury = "--treasury " + std::string(64, '0') + " ";
+  std::string treasury = "--treasury " + std::string(kSomebody) + " ";
   expect_usage("", "--data");
   expect_usage(data + "--frobnicate", "--frobnicate");
   expect_usage(data + treasury + "--port 99999", "--port");
@@ -61,6 +64,13 @@ TEST_F(SoukdTest, WrongCallsMakeNothing) {
   expect_usage(data + treasury + "--currency euro", "--currency");
   expect_usage(data + treasury + "--currency EU", "--currency");
   expect_usage(data + "--treasury zz", "--treasury");
+  // Nobody can sign for zeros, for points of small order, or for what is no point.
+  for (const std::string& nobody :
+       {std::string(64, '0'), "01" + std::string(62, '0'),
+        std::string("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        "ec" + std::string(60, 'f') + "7f", "02" + std::string(62, '0')}) {
+    expect_usage(data + "--treasury " + nobody, "--treasury");
+  }
   expect_usage("--data /dev/null " + treasury, "/dev/null");
   expect_usage("--data /proc/none/such " + treasury, "/proc/none/such");
 }
@@ -94,7 +104,7 @@ TEST_F(SoukdTest, WhatIsLeftOfAMarketIsNotFoundedAnew) {
   ASSERT_TRUE(market.start());
   market.kill_host();
   for (const char* end : {"", "-wal", "-shm"}) fs::remove(market.data() + "/ledger.db" + end);
-  auto called = call("--treasury " + std::string(64, '0') + " --data '" + market.data() + "'");
+  auto called = call("--treasury " + std::string(kSomebody) + " --data '" + market.data() + "'");
   EXPECT_EQ(called.status, 2) << called.err;
   EXPECT_NE(called.err.find("ledger.db: expected the ledger"), std::string::npos) << called.err;
   EXPECT_FALSE(fs::exists(market.data() + "/ledger.db"));

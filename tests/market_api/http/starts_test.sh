@@ -16,7 +16,8 @@ trap cleanup EXIT
 cd "$work"
 fail() { echo "starts_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
 json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-treasury="--treasury $(printf '0%.0s' {1..64})"
+treasury="--treasury $(souk treasury keygen --out "$work/treasury.key")"
+nobody=$(printf '0%.0s' {1..64})
 
 # refused STATUS WORDS COMMAND...: that status, one line on stderr with the words, nothing on stdout; the same with --json,
 # and then one object that says it too.
@@ -57,10 +58,20 @@ for program in soukd souk-witness souk-enclave souk; do
   "$program" --version | grep -q "^$program [0-9]" || fail "$program --version"
   "$program" --help | grep -q "$program" || fail "$program --help"
 done
-for program in soukd souk-witness souk; do
+for program in soukd souk-witness souk-enclave souk; do
   "$program" --help --json | grep -q '^{"help":".*"}$' || fail "$program --help --json"
   "$program" --version --json | grep -q '^{"version":"[0-9.]*"}$' || fail "$program --version --json"
 done
+
+# An answer that nobody could read is none.
+for program in soukd souk-witness souk-enclave souk; do
+  for words in --version --help "--version --json" "--help --json"; do
+    status=0; $program $words > /dev/full 2> err || status=$?
+    [ "$status" = 3 ] && grep -q 'standard output' err || fail "$program $words on a full device: $status" err
+  done
+done
+status=0; souk privacy explain --epsilon 1 --json > /dev/full 2> err || status=$?
+[ "$status" = 3 ] || fail "an answer on a full device: $status" err
 
 echo "-- a call that is refused founds nothing"
 head -c 300 /dev/urandom > junk
@@ -71,11 +82,19 @@ nothing n 2 '--currency' soukd --data n --currency euro
 nothing n 2 'junk' soukd --data n --witness-policy junk
 nothing n 2 'absent' soukd --data n --witness-policy absent
 nothing n 2 "$work" soukd --data n --witness-policy "$work"
+nothing n 2 '--treasury' soukd --data n --treasury "$nobody"
+nothing n 2 '--data' soukd --data ''
 printf 'witness W1 witness.example/w1+01120780+BMUi6wHS/kVwKqP0+TbNy7B3QiyFyXP/85H7TkZeY466\nquorum W1\n' > mute
 nothing n 2 'addresses' soukd --data n --witness-policy mute
 nothing n 2 'n/deep' soukd --data n/deep
 refused 2 'junk' soukd --data junk
 refused 2 'junk' soukd --data junk/under
+# A folder of other things is nobody's market, with or without a folder of ours beside them.
+mkdir f; cp junk f/thesis.txt
+keeps f 2 'f/thesis.txt' soukd --data f
+keeps f 2 'f/thesis.txt' soukd --data f --found
+mkdir f/blobs
+keeps f 2 'f/' soukd --data f
 [ ! -e home ] || fail "expected no treasury key after calls that are refused"
 
 echo "-- a port in use is found out before there is a market"
@@ -94,6 +113,38 @@ kill "$host"; wait "$host" || true; host=''
 echo "-- what lies in the folder of a market and is none of its files"
 soukd --data m --found > found
 souk treasury keygen > key
+
+echo "-- what a market was founded with is confirmed, never changed"
+for found in '' --found; do
+  keeps m 2 '--treasury' soukd --data m $found $treasury
+  keeps m 2 '--currency' soukd --data m $found --currency USD
+  printf '%s http://127.0.0.1:1\nquorum W1\n' "witness W1 $(sed 's/vkey //' vkey)" > policy
+  keeps m 2 '--witness-policy' soukd --data m $found --witness-policy policy
+  printf 'quorum none\n' > nobody
+done
+soukd --data m --found --treasury "$(cat key)" --currency EUR --witness-policy nobody > again
+cmp -s found again || fail "expected the same market to be found" found again
+soukd --data v --found --witness-policy policy --currency USD > /dev/null
+keeps v 2 '--currency' soukd --data v --found --currency EUR
+{ cat policy; sed 's/vkey //; s/^/witness W2 /; s/$/ http:\/\/127.0.0.1:2/' vkey2; } | sed 's/^quorum .*//' > two
+for quorum in W2 none; do
+  { cat two; echo "quorum $quorum"; } > other
+  keeps v 2 '--witness-policy' soukd --data v --found --witness-policy other
+done
+{ sed 's/:1$/:9/; s/W1/A1/' policy; } > moved
+soukd --data v --found --witness-policy moved > /dev/null || fail "expected new addresses of the same witnesses to be taken"
+
+echo "-- keys that nobody can sign for"
+weak=$(printf '\001' | cat - <(head -c 32 /dev/zero) | base64)
+weak="weak+$( (printf 'weak\n\001'; head -c 32 /dev/zero) | sha256sum | head -c 8)+$weak"
+refused 2 'sign for' souk-witness add-log --data w "$weak"
+refused 2 'sign for' souk note verify junk --key "$weak"
+refused 2 'sign for' souk ledger audit --tiles . --key "$weak"
+refused 2 'sign for' souk credential issue --to "$nobody" --type x --expires-days 1 --out made --market-id "$nobody"
+refused 2 'sign for' souk treasury deposit "$nobody" 5 --key "$work/treasury.key"
+[ ! -e made ] || fail "expected no credential for nobody"
+
+echo "-- files where others are expected"
 for what in junk empty; do
   copy
   if [ $what = junk ]; then cp junk c/ledger.db; else : > c/ledger.db; fi
@@ -176,6 +227,10 @@ for role in keeper trainer; do
   status=0; souk-enclave $role > out 2> err 3< /dev/null 4< junk || status=$?
   [ "$status" = 2 ] && [ "$(wc -l < err)" = 1 ] || fail "souk-enclave $role with a file for its channel: $status" err
 done
+for words in '' keeper 'keeper trainer' 'trainer --frobnicate' '--version --version'; do
+  status=0; souk-enclave $words --json > out 2> err < /dev/null || status=$?
+  [ "$status" = 2 ] && grep -q '^{"error":{"code":"malformed","message":".*"}}$' out || fail "souk-enclave $words --json: $status" out err
+done
 
 echo "-- a log that cannot be reached is not a bad one"
 refused 3 '127.0.0.1' souk ledger audit --tiles http://127.0.0.1:1 --key "$(sed 's/ledger-key //' found)"
@@ -192,6 +247,15 @@ if mount -t tmpfs -o size=1m souk-test small 2> mount.err; then
   refused 3 'small' souk policy new --template purpose --out small/p.lua
   refused 3 'small' souk ledger export small/tiles --data m
   refused 3 'small' souk train-local "$here/../cli/two_classes.lua" --data table.csv --label sick --out small/model
+  soukd --data m > m.out 2> m.err &
+  host=$!
+  for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
+  url=$(awk '/^url/ {print $2}' m.out)
+  refused 3 'small' souk init --market "$url" --market-id "$id" --name third --home small/home
+  mkdir small/own
+  refused 3 'small' souk init --market "$url" --market-id "$id" --name third --home small/own
+  rmdir small/own || fail "expected nothing in the home of an identity that could not be made"
+  kill "$host"; wait "$host" || true; host=''
   state small > now
   cmp -s full now || { diff full now >&2 || true; fail "expected nothing to be left on the full disk"; }
   umount small; small=''
