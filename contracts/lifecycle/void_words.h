@@ -1,4 +1,5 @@
-// Why an entry is without effect, and why a contract ended, in words. contracts/SPEC.md has the codes.
+// Why an entry is without effect, and why a contract ended, in words. contracts/SPEC.md has the
+// codes.
 #pragma once
 
 #include <string>

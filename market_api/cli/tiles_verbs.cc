@@ -197,10 +197,9 @@ Result<Answer> import_ledger(Session&, const ImportOptions& options) {
   std::string vkey = options.key;
   if (vkey.empty()) {
     if (!path_exists(options.from + "/vkey")) {
-      return Error(Code::kMalformed,
-                   options.from +
-                       ": expected what souk ledger export wrote, or --key VKEY with "
-                       "other people's tiles: there is no vkey in it");
+      return Error(Code::kMalformed, options.from +
+                                         "/vkey: expected it beside the tiles, as souk ledger "
+                                         "export writes it, or --key VKEY");
     }
     vkey = TRY(text_file(options.from + "/vkey"));
     while (!vkey.empty() && vkey.back() == '\n') vkey.pop_back();

@@ -34,9 +34,9 @@ Result<bool> receipt_is_of_model(const std::string& path) {
   }
   auto model = TRY(load_file(folder + "/" + std::string(kModelName), kMaxModelFile));
   if (ledger::sha256(model) == report.result.model) return true;
-  return Error(Code::kUnauthentic,
-               folder + "/" + std::string(kModelName) + ": expected the model that " +
-                   receipt_path + " is about; one of the two is another's, or was changed");
+  return Error(Code::kUnauthentic, folder + "/" + std::string(kModelName) +
+                                       ": expected the model that " + receipt_path +
+                                       " is about; one of the two is another's, or was changed");
 }
 
 }  // namespace souk::market

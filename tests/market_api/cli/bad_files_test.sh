@@ -232,6 +232,54 @@ called "dataset show rows --as lab"
 [ "$status" = 2 ] || fail "expected status 2 for a name of two datasets, got $status" out err
 for one in "$ds" "$(json dataset < again.json)"; do grep -q "${one:0:12}" err || fail "expected ${one:0:12} among the candidates" err; done
 
+echo "-- a second offer of the same rows, or under the same name, is warned of"
+grep -q '"same_name_as":null,"same_rows_as":null' published.json || fail "expected no warning of the first offer" published.json
+grep -qF "\"same_name_as\":\"$ds\",\"same_rows_as\":\"$ds\"" again.json || fail "expected both warnings" again.json
+awk 'NR == 1 {print; next} {rows[NR] = $0} END {for (i = NR; i > 1; i--) print rows[i]}' rows.csv > turned.csv
+again=$(json dataset < again.json)
+for other in "$ds" "$again"; do souk dataset revoke "$other" --as clinic > /dev/null; done
+souk dataset publish rows.csv --name rows $publish --json > third.json 2> err
+grep -q '"same_name_as":null,"same_rows_as":null' third.json && [ ! -s err ] || fail "expected nothing to be said of what is revoked" third.json err
+souk dataset publish turned.csv --name rows $publish --json > fourth.json 2> err
+grep -qF "\"same_name_as\":\"$(json dataset < third.json)\",\"same_rows_as\":null" fourth.json && [ "$(wc -l < err)" = 1 ] ||
+  fail "expected a warning of the name alone" fourth.json err
+
+echo "-- a receipt beside a model is of that model"
+for verb in evaluate predict; do
+  souk model $verb fetched --data rows.csv --json | grep -q '"receipt":true' || fail "model $verb: expected the receipt to hold"
+  souk model $verb model --data rows.csv --json | grep -q '"receipt":false' || fail "model $verb: expected no receipt"
+  for what in model receipt; do
+    rm -rf other; cp -a fetched other
+    case $what in
+      model) printf 'z' | dd of=other/model.safetensors bs=1 seek=$(($(stat -c %s fetched/model.safetensors) - 1)) conv=notrunc 2> /dev/null ;;
+      receipt) sed -i 's/"seq":1/"seq":2/; s/eyJ/eyK/' other/receipt.json ;;
+    esac
+    for path in other other/model.safetensors; do
+      called "model $verb $path --data rows.csv"
+      [ "$status" = 1 ] && [ "$(wc -l < err)" = 1 ] && grep -q other/receipt.json err && [ ! -s out ] ||
+        fail "model $verb $path: expected no for a changed $what, got $status" out err
+    done
+  done
+  cp junk other/receipt.json
+  wrong "model $verb other --data rows.csv" expected other/receipt.json
+done
+
+echo "-- what is without effect is said in words"
+called "dataset revoke $ds --as clinic"
+[ "$status" = 1 ] && grep -q 'the dataset is revoked (revoked)' err || fail "expected words" err
+called "dataset revoke $(json dataset < third.json) --as lab"
+[ "$status" = 1 ] && grep -q 'only the provider of the dataset may do this' err || fail "expected words" err
+
+echo "-- folders that are no log, policies that accept none, witnesses that nobody knows"
+mkdir bare
+wrong "ledger audit --tiles bare --key '$key'" --tiles bare
+grep -v ^log witnesses > logless
+wrong "ledger audit --tiles log --policy logless" 'log VKEY' logless
+cp witnesses some.policy
+wrong "policy-file check some.policy --cosigners W9" W1 some.policy
+called "policy-file check witnesses --cosigners W1,W9 --json"
+[ "$status" = 0 ] && grep -q '"unknown":\["W9"\]' out && grep -q W9 err || fail "expected a quorum, and W9 named" out err
+
 echo "-- a model that is not there"
 called "model fetch 000000 --as lab --out made"
 [ "$status" = 1 ] && [ ! -e made ] || fail "expected no folder for an unknown job, status $status" err
