@@ -187,8 +187,9 @@ class Reader {
     auto digits = text_.substr(start, at_ - start);
     int64_t value = 0;
     auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    bool whole = status == std::errc() && end == digits.data() + digits.size() && digits != "-0" &&
-                 value <= kMaxJsonInteger && value >= -kMaxJsonInteger;
+    bool whole = status == std::errc() && end == digits.data() + digits.size() &&
+                 value <= kMaxJsonInteger && value >= -kMaxJsonInteger &&
+                 std::to_string(value) == digits;  // neither -0 nor 007
     return whole ? Json(value) : marked(digits);
   }
 

@@ -79,21 +79,38 @@ Result<std::string> optional_text(Fields& fields, const std::string& name, size_
   return one_line(text, max_bytes);
 }
 
-Result<Reason> read_reason(const Json& value, const Question& question) {
+// What was found, or is asked for: a number, true and false stand for their texts.
+Result<std::string> optional_detail(Fields& fields, const std::string& name) {
+  if (!fields.has(name)) return std::string();
+  const Json* value = TRY(fields.any(name));
+  if (value->integer() || value->boolean()) return canonical(*value);
+  auto* text = value->string();
+  if (!text || text->size() > kMaxDetailBytes) {
+    return Error(Code::kMalformed, "reasons." + name + ": expected a text of at most " +
+                                       std::to_string(kMaxDetailBytes) +
+                                       " bytes, a whole number, true or false");
+  }
+  return one_line(*text, kMaxDetailBytes);
+}
+
+// A text, or a table of these members.
+Result<Reason> read_reason(const Json& value, const char* name, const Question& question) {
   if (auto* text = value.string()) {
-    if (text->size() > kMaxMessageBytes)
-      return Error(Code::kMalformed, "reasons: expected texts of at most 4096 bytes");
+    if (text->size() > kMaxMessageBytes) {
+      return Error(Code::kMalformed,
+                   "decision." + std::string(name) + ": expected at most 4096 bytes");
+    }
     return question.reason("policy", *text);
   }
-  auto fields = TRY(Fields::of(value, "reasons"));
+  auto fields = TRY(Fields::of(value, name));
   auto code = TRY(optional_text(fields, "code", 64));
   if (!code.empty() && !is_code(code))
     return Error(Code::kMalformed, "reasons.code: expected a-z, 0-9 and _.-");
   auto message = TRY(optional_text(fields, "message", kMaxMessageBytes));
   Reason reason = question.reason(code.empty() ? "policy" : code, message);
   reason.path = TRY(optional_text(fields, "path", kMaxDetailBytes));
-  reason.got = TRY(optional_text(fields, "got", kMaxDetailBytes));
-  reason.need = TRY(optional_text(fields, "need", kMaxDetailBytes));
+  reason.got = TRY(optional_detail(fields, "got"));
+  reason.need = TRY(optional_detail(fields, "need"));
   TRY(fields.done());
   return reason;
 }
@@ -111,13 +128,14 @@ Result<Answer> read_answer(const Json& value, const Question& question) {
   answer.allow = TRY(fields.boolean("allow"));
   if (fields.has("price")) answer.price = TRY(fields.integer("price"));
   if (fields.has("reason")) {
-    auto text = TRY(fields.text("reason", kMaxMessageBytes));
-    answer.reasons.push_back(question.reason("policy", text));
+    const Json* only = TRY(fields.any("reason"));
+    auto reason = TRY(read_reason(*only, "reason", question));
+    answer.reasons.push_back(std::move(reason));
   }
   if (fields.has("reasons")) {
     const Json::Array* list = TRY(fields.array("reasons", kMaxReasons));
     for (const Json& item : *list) {
-      auto reason = TRY(read_reason(item, question));
+      auto reason = TRY(read_reason(item, "reasons", question));
       answer.reasons.push_back(std::move(reason));
     }
   }

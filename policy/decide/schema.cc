@@ -146,6 +146,7 @@ std::string expectation(const SchemaField& field) {
 std::string kind_of(const Json& value) {
   if (const Json* real = value.find("$float"); real && real->string())
     return ", not the number " + real->string()->substr(0, 32);
+  if (auto* whole = value.integer()) return ", not " + std::to_string(*whole);
   if (value.is_null()) return ", not null";
   if (value.string()) return ", not a text";
   if (value.boolean()) return ", not true or false";
@@ -158,8 +159,31 @@ Error wrong(const std::string& path, const std::string& expected) {
   return Error(Code::kMalformed, path + ": expected " + expected);
 }
 
+// Of a text where texts belong: what is wrong with it.
+std::string flaw_of(const SchemaField& field, const std::string& text) {
+  if (fits(field, text)) return ", not the same twice";
+  bool right_length = fits(field, std::string(text.size(), 'x'));
+  if (right_length) return ", not a text with other characters";
+  return ", not a text of " + std::to_string(text.size()) + " bytes";
+}
+
 Error wrong_value(const std::string& path, const SchemaField& field, const Json& value) {
-  return wrong(path, expectation(field) + kind_of(value));
+  const bool of_text = field.kind == FieldKind::kToken || field.kind == FieldKind::kText;
+  const bool text = of_text && value.string();
+  return wrong(path,
+               expectation(field) + (text ? flaw_of(field, *value.string()) : kind_of(value)));
+}
+
+Error wrong_item(const std::string& path, const SchemaField& field, const Json& item) {
+  return wrong(
+      path, expectation(field) + (item.string() ? flaw_of(field, *item.string()) : kind_of(item)));
+}
+
+// Of a list that is no list, or too long.
+Error wrong_list(const std::string& path, const SchemaField& field, const Json& value) {
+  auto* items = value.array();
+  return wrong(path, expectation(field) +
+                         (items ? ", not " + std::to_string(items->size()) : kind_of(value)));
 }
 
 // The table as a tree, so that a member is found among its block's few.
@@ -237,16 +261,16 @@ Status check_block(const Trail& trail, const Place& place, const Json& value) {
 Status check_list(const Trail& trail, const SchemaField& field, const Json& value) {
   auto* items = value.array();
   if (!items || items->size() > static_cast<size_t>(field.max))
-    return wrong_value(trail.text(), field, value);
+    return wrong_list(trail.text(), field, value);
   for (const Json& item : *items) {
     if (!item.string() || !fits(field, *item.string()))
-      return wrong_value(trail.text(), field, item);
+      return wrong_item(trail.text(), field, item);
   }
   std::vector<std::string_view> seen;
   for (const Json& item : *items) seen.push_back(*item.string());
   std::sort(seen.begin(), seen.end());
   auto twice = std::adjacent_find(seen.begin(), seen.end());
-  if (twice != seen.end()) return wrong_value(trail.text(), field, Json(*twice));
+  if (twice != seen.end()) return wrong_item(trail.text(), field, Json(*twice));
   return Done{};
 }
 
@@ -259,7 +283,7 @@ Status check_value(const Trail& trail, const Place& place, const Json& value) {
     case FieldKind::kBlocks: {
       auto* items = value.array();
       if (!items || items->size() > static_cast<size_t>(field.max))
-        return wrong_value(trail.text(), field, value);
+        return wrong_list(trail.text(), field, value);
       for (size_t i = 0; i < items->size(); ++i) {
         Trail item{&trail, "", i + 1};
         if (!(*items)[i].object()) return wrong(item.text(), "a block" + kind_of((*items)[i]));

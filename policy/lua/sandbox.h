@@ -33,7 +33,7 @@ inline constexpr size_t kMaxErrorBytes = 4096;
 inline constexpr int kMaxResultDepth = 8;
 
 // The name of what a program means here and what it costs: any change of either changes it.
-inline constexpr std::string_view kEngineSemantics = "souk-policy/2 Lua 5.4.4 costs/3";
+inline constexpr std::string_view kEngineSemantics = "souk-policy/3 Lua 5.4.4 costs/3";
 
 // What a policy finds in this engine: the globals, the inputs not among them, and the members of
 // those that are libraries.

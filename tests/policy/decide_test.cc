@@ -43,6 +43,12 @@ TEST(Decide, ADenialAlwaysHasAReason) {
   EXPECT_EQ(coded.reasons[0].need, "teaching");
   EXPECT_EQ(coded.reasons[0].provider, "North Hospital");
   EXPECT_EQ(coded.reasons[0].dataset, "wdbc-north");
+  auto counted =
+      decide("return {allow = false, reason = {code = 'steps', got = request.steps, need = true}}");
+  EXPECT_EQ(counted.status, DecisionStatus::kDenied);
+  EXPECT_EQ(counted.reasons[0].code, "steps");
+  EXPECT_EQ(counted.reasons[0].got, "400");
+  EXPECT_EQ(counted.reasons[0].need, "true");
 }
 
 TEST(Decide, ARunWeakerThanTheObligationsIsDenied) {
@@ -82,7 +88,10 @@ TEST(Decide, WhatIsNotADecisionIsAnError) {
         "return {allow = true, obligations = {max_steps = -1}}",
         "return {allow = true, obligations = {allowed_algorithms = {'gan'}}}",
         "return {allow = false, reasons = {{code = 'A B'}}}",
-        "return {allow = false, reasons = {{kode = 'a'}}}", "error('x')"}) {
+        "return {allow = false, reasons = {{kode = 'a'}}}",
+        "return {allow = false, reason = {got = 0.5}}",
+        "return {allow = false, reason = {got = {}}}", "return {allow = false, reason = 5}",
+        "error('x')"}) {
     EXPECT_EQ(decide(source).status, DecisionStatus::kError) << source;
   }
   EXPECT_EQ(decide("return {").status, DecisionStatus::kPublishRejected);

@@ -90,7 +90,7 @@ TEST(Schema, AnUnknownFieldIsRefusedWithTheOneThatWasMeant) {
 TEST(Schema, RealsAndWrongTypesAreNamedWithWhatWasFound) {
   for (const char* text :
        {"8e5", "800000.0", "NaN", "-Infinity", "9007199254740992", "{\"$float\":\"nan\"}",
-        "\"800000\"", "true", "null", "[]", "{}", "-1"}) {
+        "\"800000\"", "true", "null", "[]", "{}", "-1", "00", "007", "-0"}) {
     std::string source = canonical(plain_request());
     source.replace(source.find("800000"), 6, text);
     auto request = parse_json_marking_reals(source);
@@ -103,6 +103,30 @@ TEST(Schema, RealsAndWrongTypesAreNamedWithWhatWasFound) {
   }
   EXPECT_FALSE(parse_json_marking_reals("{\"a\":01x}"));
   EXPECT_EQ(*parse_json_marking_reals("17"), Json(17));
+}
+
+TEST(Schema, AWrongTextOrNumberIsToldByWhatIsWrongWithIt) {
+  struct Case {
+    const char* path;
+    Json value;
+    const char* found;
+  };
+  for (const Case& c :
+       {Case{"purpose", std::string(257, 'x'), ", not a text of 257 bytes"},
+        Case{"purpose", "", ", not a text of 0 bytes"},
+        Case{"purpose", "a\u202e", ", not a text with other characters"},
+        Case{"consumer", "a b", ", not a text with other characters"},
+        Case{"consumer", 7, ", not 7"}, Case{"epochs", 0, ", not 0"},
+        Case{"credentials", Json::Array{"a", "b", "a"}, ", not the same twice"},
+        Case{"credentials", Json::Array{"a", "b c"}, ", not a text with other characters"},
+        Case{"credentials", "a", ", not a text"}, Case{"dp", 5, ", not 5"},
+        Case{"credentials", Json::Array(65, Json("a")), ", not 65"},
+        Case{"credentials", Json::Array{1}, ", not 1"}}) {
+    Json request = plain_request();
+    override_member(request, c.path, c.value);
+    const std::string why = refusal("request", request);
+    EXPECT_TRUE(why.ends_with(c.found)) << c.path << ": " << why;
+  }
 }
 
 TEST(Schema, AbsentTakesTheMemberAway) {
