@@ -186,11 +186,12 @@ struct Coverage {
 Coverage coverage_of(const policy::Instrumented& prepared, const policy::Trace& trace) {
   Json::Array missed_lines, missed_branches;
   uint64_t lines = 0, branches = 0;
-  for (int line : prepared.lines) {
-    if (trace.lines.count(line)) {
+  for (auto [first, last] : prepared.lines) {
+    auto shown = trace.lines.lower_bound(first);
+    if (shown != trace.lines.end() && shown->first <= last) {
       ++lines;
     } else {
-      missed_lines.push_back(line);
+      missed_lines.push_back(first);
     }
   }
   std::string text;

@@ -102,7 +102,7 @@ class Search {
     std::vector<Place> places;
     PolicyDecision first = evaluator_.decide(*policy_, request_, dataset_, ctx_, limits_);
     if (first.status != DecisionStatus::kDenied) return {};
-    places.push_back({{}, std::move(first)});
+    places.push_back({{}, first});
     for (size_t depth = 1; depth <= options_.most_edits && found_.size() < options_.most_remedies;
          ++depth) {
       std::vector<Place> next;
@@ -112,7 +112,7 @@ class Search {
           const std::string path(field->path);
           if (place.edits.count(path)) continue;
           for (Json& value : candidates(*field, place.decision)) {
-            if (spent_ >= options_.evaluations) return take();
+            if (spent_ >= options_.evaluations) return descended(std::move(first));
             Edits edits = place.edits;
             edits[path] = std::move(value);
             auto decision = ask(edits);
@@ -138,10 +138,47 @@ class Search {
       });
       places = std::move(next);
     }
-    return take();
+    return descended(std::move(first));
   }
 
  private:
+  // Where so few edits never suffice: one rule after the other, each by the first edit that leaves
+  // fewer of them or brings another to speak, and then no more of it than is needed.
+  std::vector<Remedy> descended(PolicyDecision decision) {
+    Edits edits;
+    std::set<std::string> heard{told(decision)};
+    const uint64_t end = spent_ + options_.evaluations;
+    while (found_.empty() && edits.size() < options_.edits_of_descent && !decision.allowed()) {
+      auto nearer = one_rule_less(edits, decision, heard, end);
+      if (!nearer) break;
+      decision = std::move(*nearer);
+    }
+    if (decision.allowed()) add(std::move(edits));
+    return take();
+  }
+  // Adds the edit to `edits`.
+  std::optional<PolicyDecision> one_rule_less(Edits& edits, const PolicyDecision& decision,
+                                              std::set<std::string>& heard, uint64_t end) {
+    for (const SchemaField* field : fields_read(decision)) {
+      const std::string path(field->path);
+      if (edits.count(path)) continue;
+      for (Json& value : candidates(*field, decision)) {
+        if (spent_ >= end) return std::nullopt;
+        Edits more = edits;
+        more[path] = std::move(value);
+        auto now = ask(more);
+        if (!now) continue;
+        bool fewer = now->reasons.size() < decision.reasons.size();
+        bool another = now->reasons.size() == decision.reasons.size() && !heard.count(told(*now));
+        if (!now->allowed() && !fewer && !another) continue;
+        heard.insert(told(*now));
+        edits = std::move(more);
+        return now;
+      }
+    }
+    return std::nullopt;
+  }
+
   static constexpr size_t kKeptPlaces = 24;
 
   static std::string told(const PolicyDecision& decision) {

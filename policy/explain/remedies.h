@@ -25,6 +25,8 @@ Json to_json(const Remedy& remedy);
 
 struct RemedySearch {
   size_t most_edits = 3;
+  size_t edits_of_descent =
+      8;  // where nothing was found with so few, with as many evaluations again
   size_t most_remedies = 5;
   uint64_t evaluations = 4000;  // at most
 };

@@ -1,7 +1,7 @@
 #include "policy/lint/instrument.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "policy/syntax/syntax.h"
 
@@ -12,8 +12,10 @@ using Kind = Expression::Kind;
 
 class Collector {
  public:
+  explicit Collector(std::string_view source) : source_(source) {}
+
   std::vector<const Expression*> conditions;
-  std::set<int> lines;
+  std::map<int, int> lines;  // first -> last
 
   void walk(const Block& block) {
     for (const auto& s : block.statements) walk(*s);
@@ -21,8 +23,12 @@ class Collector {
 
  private:
   void walk(const Statement& s) {
-    // A function's own line is entered when it is defined; a label's never.
-    if (s.kind != Statement::Kind::kLabel && s.kind != Statement::Kind::kGoto) lines.insert(s.line);
+    if (s.kind != Statement::Kind::kLabel && s.kind != Statement::Kind::kGoto) {  // never shown
+      auto text = source_.substr(s.begin, s.end - s.begin);
+      int last = s.line + static_cast<int>(std::count(text.begin(), text.end(), '\n'));
+      int& known = lines[s.line];
+      known = std::max(known, last);
+    }
     bool asks = s.kind == Statement::Kind::kIf || s.kind == Statement::Kind::kWhile ||
                 s.kind == Statement::Kind::kRepeat;
     for (const auto& e : s.expressions) {
@@ -69,6 +75,8 @@ class Collector {
     if (!literal && (asked == Asked::kYes || e.is_comparison())) conditions.push_back(&e);
     inside(e);
   }
+
+  std::string_view source_;
 };
 
 }  // namespace
@@ -76,7 +84,7 @@ class Collector {
 Result<Instrumented> instrument(std::string_view source) {
   auto chunk = parse_lua(source);
   if (!chunk) return Error(Code::kRefused, chunk.error().expected());
-  Collector collector;
+  Collector collector(source);
   collector.walk(**chunk);
   struct Insertion {
     size_t at;
@@ -107,7 +115,7 @@ Result<Instrumented> instrument(std::string_view source) {
     at = insertion.at;
   }
   out.source += source.substr(at);
-  out.lines.assign(collector.lines.begin(), collector.lines.end());
+  for (auto [first, last] : collector.lines) out.lines.push_back({first, last});
   return out;
 }
 

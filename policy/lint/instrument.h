@@ -19,7 +19,12 @@ struct BranchPoint {
 struct Instrumented {
   std::string source;  // the same lines, with souk_condition(n, …) around condition n
   std::vector<BranchPoint> conditions;
-  std::vector<int> lines;  // where a statement begins
+  // Where statements begin, and where the last that begins there ends: the interpreter shows some
+  // at their end alone, a function's definition for one.
+  struct Lines {
+    int first = 1, last = 1;
+  };
+  std::vector<Lines> lines;
 };
 
 // kRefused names the line of what is not Lua.

@@ -83,6 +83,28 @@ TEST_F(Remedies, RulesThatHideEachOtherAreAllMet) {
   expect_minimal(source, sample_request(), remedies[0]);
 }
 
+TEST_F(Remedies, FiveRulesAtOnceAreMetToo) {
+  const std::string all =
+      "local r, need = {}, {EU = 0, CH = 600000} "
+      "local function rule(holds, code, path) if not holds then r[#r + 1] = {code = code, path = "
+      "path} end end "
+      "rule(request.purpose == 'teaching', 'purpose', 'request.purpose') "
+      "rule(request.region == 'CH', 'region', 'request.region') "
+      "rule(request.dp.epsilon_micro <= (need[request.region] or 0), 'epsilon', "
+      "'request.dp.epsilon_micro') "
+      "rule(request.steps <= 100, 'steps', 'request.steps') "
+      "rule(request.payment >= 3 * dataset.price, 'payment', 'request.payment') ";
+  for (const char* end : {"return {allow = #r == 0, reasons = r}",
+                          "return {allow = #r == 0, reason = r[1] and r[1].code}"}) {
+    auto remedies = find(all + end, sample_request());
+    ASSERT_EQ(remedies.size(), 1U) << end;
+    EXPECT_EQ(edits_of(remedies[0]),
+              "request.dp.epsilon_micro=600000 request.payment=15000 "
+              "request.purpose=\"teaching\" request.region=\"CH\" request.steps=100 ");
+    expect_minimal(all + end, sample_request(), remedies[0]);
+  }
+}
+
 TEST_F(Remedies, AMissingCredentialIsNamed) {
   const char* source =
       "local r = rules() r.require(contains(request.credentials, 'ethics-board'), 'credential') "

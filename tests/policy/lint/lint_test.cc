@@ -190,7 +190,9 @@ TEST(Instrument, ConditionsAreNumberedAndTheAnswerStays) {
   EXPECT_EQ(texts, (std::vector<std::string>{"r.epochs > 5", "r.region == 'EU'", "r.payment < 10",
                                              "r.dp.enabled", "r.dp.epsilon_micro <= 1000000",
                                              "r.epochs > 1"}));
-  EXPECT_EQ(prepared->lines, (std::vector<int>{1, 2, 3, 5}));
+  std::vector<std::pair<int, int>> lines;
+  for (auto [first, last] : prepared->lines) lines.emplace_back(first, last);
+  EXPECT_EQ(lines, (std::vector<std::pair<int, int>>{{1, 1}, {2, 4}, {3, 3}, {5, 5}}));
   auto evaluator = Evaluator::make().take();
   auto request = Checked::of("request", sample_request()).take(),
        dataset = Checked::of("dataset", sample_dataset()).take(),
