@@ -59,6 +59,11 @@ Result<Predictions> predict_rows(const StoredModel& stored, const trainer::Datas
   out.width = static_cast<uint32_t>(outputs == 1 && spec.loss == Loss::kBce ? 2 : outputs);
   for (size_t row = 0; row < out.rows; ++row) {
     std::span<const float> own(logits.data() + row * outputs, outputs);
+    if (!std::all_of(own.begin(), own.end(), [](float v) { return std::isfinite(v); })) {
+      return Error(Code::kMalformed, "model: expected finite outputs, found others for row " +
+                                         std::to_string(row) +
+                                         ": its weights, or the row's numbers, are too large");
+    }
     out.labels.push_back(trainer::predicted_class(spec, own));
     if (spec.loss == Loss::kSoftmaxCrossEntropy) {
       softmax(own, out.numbers);

@@ -222,13 +222,20 @@ struct Trained {
   std::optional<double> epsilon;
 };
 
+// What a run draws and drops. Without privacy that is nobody's secret, and of the seed alone: the
+// same specification, rows and seed make the same model. Noise that protects anybody is random.
+trainer::NoiseRoot root_of(const TrainingSpec& spec) {
+  if (spec.privacy) return trainer::NoiseRoot::random();
+  return trainer::NoiseRoot::copy_of(
+      ledger::sha256(as_bytes("souk train-local " + std::to_string(spec.seed))));
+}
+
 Result<Trained> train(const TrainingSpec& spec, const trainer::Model* initial, const Dataset& rows,
                       const Dataset& judge, trainer::Workers& workers,
                       const std::function<void(uint32_t)>& after_step) {
   Trained trained;
   trainer::Examples examples{features_of(rows), rows.labels};
-  auto run = TRY(
-      trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::random(), workers, initial));
+  auto run = TRY(trainer::TrainingRun::create(spec, examples, root_of(spec), workers, initial));
   auto start = std::chrono::steady_clock::now();
   TRY(run.run_to_end(after_step));
   trained.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -240,6 +247,11 @@ Result<Trained> train(const TrainingSpec& spec, const trainer::Model* initial, c
   trained.model = TRY(run.finish());
   trained.on =
       TRY(trainer::evaluate(spec, trained.model, {features_of(judge), judge.labels}, workers));
+  if (!std::isfinite(trained.on.loss)) {
+    return Error(Code::kRefused, "training diverged: expected a finite loss after " +
+                                     std::to_string(spec.steps) +
+                                     " steps; a smaller learning rate may keep it");
+  }
   return trained;
 }
 

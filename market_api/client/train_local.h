@@ -52,7 +52,8 @@ struct LocalResult {
 using LocalProgress = std::function<void(uint64_t done, uint64_t total)>;
 
 // kMalformed: specification and rows are not files of their kinds, or do not fit together.
-// kRefused: the engine will not do it (epsilon above the claimed one, no such instruction set).
+// kRefused: the engine will not do it (epsilon above the claimed one, no such instruction set), or
+// the run diverged.
 Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& jail,
                                 const LocalProgress& progress);
 

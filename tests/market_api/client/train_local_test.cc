@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "market_api/client/evaluate.h"
 #include "market_api/client/local_files.h"
 #include "policy/jail/worker.h"
@@ -131,6 +133,60 @@ TEST_F(TrainLocalTest, TheElaboratedSpecificationTrainsTheSame) {
   request.spec = write("bare.json", canonical(contracts::to_json(first.stored.notes.spec)));
   request.label = "kind";
   EXPECT_TRUE(train(request));
+}
+
+TEST_F(TrainLocalTest, TheSameSeedMakesTheSameModelOnAnyNumberOfThreads) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.insert(contract.find("seed = 1"), "shard = 4, ");
+  contract.replace(contract.find("relu()"), 6, "relu(), dropout { rate = 0.25 }");
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(100, 0))};
+  request.threads = 1;
+  auto one = train(request).take();
+  for (unsigned threads : {2U, 3U}) {
+    request.threads = threads;
+    EXPECT_EQ(train(request).take().stored.model.tensors, one.stored.model.tensors) << threads;
+  }
+  request.seed = 2;
+  EXPECT_NE(train(request).take().stored.model.tensors, one.stored.model.tensors);
+  request.seed.reset();
+  // Under privacy the noise is nobody's to know.
+  contract.replace(contract.find("shuffle = true"), 14, "shuffle = false");
+  contract.insert(contract.find("payment"), "privacy = { epsilon = 8, delta = \"1e-5\" }, ");
+  request.spec = write("private.lua", contract);
+  auto privately = train(request).take();
+  EXPECT_NE(train(request).take().stored.model.tensors, privately.stored.model.tensors);
+}
+
+TEST_F(TrainLocalTest, ARunThatDivergesSaysSo) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.replace(contract.find("optimizer = adam {}"), 19, "loss = \"mse\", optimizer = sgd {}");
+  contract.replace(contract.find("return step < 100 and 0.02 or 0.005"), 35, "return 1000");
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(64, 0))};
+  auto result = train(request);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code(), Code::kRefused);
+  EXPECT_NE(result.error().expected().find("diverged"), std::string::npos);
+}
+
+TEST_F(TrainLocalTest, OutputsThatAreNoNumbersAreRefusedWithTheirRow) {
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(64, 0))};
+  auto stored = train(request).take().stored;
+  RowFiles files;
+  files.paths = request.data;
+  files.csv = stored.notes.csv;
+  auto rows = load_rows(files).take();
+  EXPECT_TRUE(predict_rows(stored, rows.data, 1));
+  stored.model.tensors.back().values.front() = std::numeric_limits<float>::quiet_NaN();
+  auto refused = predict_rows(stored, rows.data, 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kMalformed);
+  EXPECT_NE(refused.error().expected().find("row 0"), std::string::npos);
 }
 
 TEST_F(TrainLocalTest, AContractMayNameAnArchitectureFile) {
