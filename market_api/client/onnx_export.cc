@@ -59,6 +59,8 @@ class Exporter {
       property("souk.classes",
                canonical(Json(Json::Array(notes_.classes.begin(), notes_.classes.end()))));
     }
+    // Nothing else in the file tells numbers that are meant as they are from logits.
+    if (notes_.spec.loss == contracts::TrainingSpec::Loss::kMse) property("souk.loss", "mse");
     if (notes_.csv) property("souk.csv", canonical(trainer::to_json(*notes_.csv)));
   }
 

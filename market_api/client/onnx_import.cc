@@ -260,10 +260,19 @@ Result<ImportedOnnx> import_onnx(ByteView file) {
   if (!model.has_graph()) return Error(Code::kMalformed, "onnx: expected a graph");
   if (model.graph().output_size() == 0) return Error(Code::kMalformed, "onnx: expected an output");
   auto imported = TRY(from_onnx::OnnxImporter(model.graph()).run());
+  using Loss = contracts::TrainingSpec::Loss;
+  bool number = false;  // a single one, for as many classes as have names
+  for (const auto& property : model.metadata_props()) {
+    if (property.key() != "souk.loss" || property.value() != "mse") continue;
+    number = imported.part.loss == Loss::kBce;
+    imported.part.loss = Loss::kMse;
+  }
   for (const auto& property : model.metadata_props()) {
     auto json = parse_json(property.value());
     if (property.key() == "souk.classes" && json && json->array() &&
-        json->array()->size() == imported.part.classes) {
+        (json->array()->size() == imported.part.classes ||
+         (number && json->array()->size() >= 2 && json->array()->size() <= trainer::kMaxClasses))) {
+      imported.part.classes = static_cast<uint32_t>(json->array()->size());
       for (const Json& name : *json->array())
         imported.classes.push_back(name.string() ? *name.string() : "");
     }

@@ -81,6 +81,29 @@ TEST(Onnx, NamesAndCsvLayoutTravelAlong) {
   EXPECT_EQ(imported.csv, stored.notes.csv);
 }
 
+TEST(Onnx, NumbersThatAreNoLogitsStayThemselves) {
+  for (uint32_t outputs : {5U, 1U}) {
+    ModelPart part;
+    part.input_shape = {3};
+    part.classes = 5;
+    part.loss = contracts::TrainingSpec::Loss::kMse;
+    part.model = {testing::linear(4), testing::layer(Op::kTanh), testing::linear(outputs)};
+    auto stored = stored_with_noise(trainable_spec(part));
+    stored.notes.classes = {"a", "b", "c", "d", "e"};
+    auto imported = import_onnx(export_onnx(stored).take()).take();
+    EXPECT_EQ(imported.part.loss, part.loss);
+    EXPECT_EQ(imported.part.classes, 5u);
+    StoredModel again;
+    again.notes.spec = trainable_spec(imported.part);
+    again.model = imported.weights;
+    auto rows = random_rows(stored.notes.spec, 50);
+    auto before = predict_rows(stored, rows, 1).take(), after = predict_rows(again, rows, 1).take();
+    EXPECT_FALSE(after.are_probabilities);
+    EXPECT_EQ(before.numbers, after.numbers);
+    EXPECT_EQ(before.labels, after.labels);
+  }
+}
+
 // ---- what other programs write ------------------------------------------------
 
 struct Graph {
