@@ -1,6 +1,9 @@
 // What a trainer must refuse, whatever its host shows it.
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <limits>
+
 #include "ledger/crypto/hash.h"
 #include "ledger/proof/checkpoint.h"
 #include "policy/privacy/budget.h"
@@ -685,6 +688,58 @@ TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
     heard.push_back(kinds);
   }
   EXPECT_EQ(heard[0], heard[1]);
+}
+
+// Files that no importer of ours writes: a number that is not finite, labels past the classes. Of
+// two datasets that differ in such a row neither run fails, and the host hears the same.
+TEST_F(TrainerFlow, ARowThatNoImporterWritesDoesNotDecideWhetherAPrivateRunSettles) {
+  trainer::Dataset rows;
+  std::vector<float> features;
+  for (int64_t row = 0; row < 40; ++row) {
+    features.push_back(row % 2 ? 1.0F : -1.0F);
+    features.push_back(0.5F);
+    rows.labels.push_back(row % 2);
+  }
+  rows.features = std::move(features);
+  rows.schema.feature_shape = {2};
+  rows.schema.feature_names = {"feature 0", "feature 1"};
+  rows.schema.label_name = "kind";
+  rows.schema.classes = {"benign", "malignant"};
+  const Bytes whole = trainer::dataset_to_safetensors(rows).take();
+  // Labels stand first, then features.
+  const size_t labels = whole.size() - 40 * 8 - 80 * 4, numbers = labels + 40 * 8;
+  auto with = [&](size_t at, auto value) {
+    Bytes plain = whole;
+    std::memcpy(plain.data() + at, &value, sizeof value);
+    return plain;
+  };
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                  kInfinite = std::numeric_limits<float>::infinity();
+  std::vector<std::vector<Kind>> heard;
+  for (const Bytes& plain :
+       {whole, with(numbers + 12, kNan), with(numbers, -kInfinite), with(labels + 24, int64_t{2}),
+        with(labels, std::numeric_limits<int64_t>::min())}) {
+    EXPECT_EQ(plain == whole, static_cast<bool>(trainer::dataset_from_safetensors(plain)));
+    const Party& provider = market.providers[2];
+    auto offered = offer_of(provider, {}, market.market(), *market.state().keeper(), plain, 2);
+    ASSERT_EQ(market.void_of(market.append(
+                  contracts::sign_record(offered.offer, provider.key, market.market()))),
+              "");
+    ContractId id = market.escrowed({offered.id});
+    auto trainer = started(id);
+    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    auto loaded = market.send_dataset(*trainer, offered.id, offered.file);
+    ASSERT_TRUE(loaded);
+    ASSERT_EQ(loaded->kind, Kind::kDone) << kind_and_body(*loaded);
+    auto delivery = market.train(*trainer);
+    ASSERT_TRUE(delivery) << delivery.error().expected();
+    EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
+    EXPECT_EQ(market.phase(id), Phase::kSettled);
+    std::vector<Kind> kinds;
+    for (const auto& frame : trainer->heard()) kinds.push_back(frame.kind);
+    heard.push_back(kinds);
+  }
+  for (const auto& kinds : heard) EXPECT_EQ(kinds, heard.front());
 }
 
 // ---- a dataset that is erased while it is trained on ------------------------------------

@@ -111,6 +111,25 @@ says '"ciphertext_deleted":true'
 expect 1 souk job submit lost.lua --as lab --dry-run --json
 says '"code":"erased"'
 says '"provider":"clinic"'
+# After an erasure the keeper takes another key: what is published next is wrapped to that.
+again=$(publish again private.lua | json dataset)
+[ -n "$again" ] || fail "expected to publish right after an erasure" err
+contract again > again.lua
+expect 0 souk job submit again.lua --as lab --wait --json
+says '"phase":"settled"'
+
+# Bounds of a contract say which number it was and what it may be.
+other=$(publish other private.lua | json dataset)
+[ -n "$other" ] || fail "expected another dataset" err
+bound() { # REASON PRIVACY...: refused before anybody is asked
+  contract again other | sed "s/privacy = {/privacy = {$2, /" > bound.lua
+  expect 2 souk job submit bound.lua --as lab --dry-run --json
+  says "$1" err
+  says '"code":"malformed"'
+}
+bound "1/8 of the contract's rate" 'pool = {{batch = 30}, {batch = 1}}'
+bound 'to 128' 'user_cap = 129'
+bound 'at most 256' 'user_cap = 129, pool = {{batch = 30}, {batch = 20}}'
 contract nobody > nobody.lua
 expect 2 souk job submit nobody.lua --as lab --json
 

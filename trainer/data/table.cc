@@ -174,7 +174,7 @@ Result<Bytes> dataset_to_safetensors(const Dataset& dataset) {
                                      {"feature_names", names_text(dataset.schema.feature_names)}});
 }
 
-Result<DatasetFile> DatasetFile::of(ByteView safetensors) {
+Result<DatasetFile> DatasetFile::of(ByteView safetensors, Values values) {
   auto file = TRY(SafeTensors::read(safetensors));
   DatasetFile view;
   view.schema_ = TRY(schema_from_metadata(file.metadata()));
@@ -200,8 +200,10 @@ Result<DatasetFile> DatasetFile::of(ByteView safetensors) {
   view.feature_dtype_ = features->dtype;
   view.features_ = features->bytes;
   view.labels_ = labels->bytes;
-  TRY(check_values(view.feature_dtype_, view.features_, view.feature_count_, view.labels_,
-                   view.schema_.classes.size()));
+  if (values == Values::kChecked) {
+    TRY(check_values(view.feature_dtype_, view.features_, view.feature_count_, view.labels_,
+                     view.schema_.classes.size()));
+  }
   return view;
 }
 
@@ -210,6 +212,7 @@ void DatasetFile::copy_row(uint64_t row, std::span<float> out) const {
   if (feature_dtype_ == Dtype::kF32) {
     std::memcpy(out.data(), features_.data() + row * feature_count_ * sizeof(float),
                 out.size_bytes());
+    for (float& value : out) value = std::isfinite(value) ? value : 0;  // checked, or clamped
     return;
   }
   auto bytes = features_.subspan(row * feature_count_, feature_count_);
@@ -219,11 +222,13 @@ void DatasetFile::copy_row(uint64_t row, std::span<float> out) const {
 
 int64_t DatasetFile::label(uint64_t row) const {
   CHECK(row < rows_);
-  return load<int64_t>(labels_, row);
+  auto label = load<int64_t>(labels_, row);
+  bool known = label >= 0 && static_cast<uint64_t>(label) < schema_.classes.size();
+  return known ? label : 0;
 }
 
-Result<Dataset> dataset_from_safetensors(ByteView file) {
-  auto view = TRY(DatasetFile::of(file));
+Result<Dataset> dataset_from_safetensors(ByteView file, Values values) {
+  auto view = TRY(DatasetFile::of(file, values));
   Dataset dataset;
   dataset.schema = view.schema();
   dataset.labels.resize(view.rows());
@@ -236,11 +241,11 @@ Result<Dataset> dataset_from_safetensors(ByteView file) {
     dataset.features = std::vector<uint8_t>(bytes.begin(), bytes.end());
     return dataset;
   }
-  std::vector<float> values(view.rows() * view.feature_count());
+  std::vector<float> floats(view.rows() * view.feature_count());
   for (uint64_t row = 0; row < view.rows(); ++row) {
-    view.copy_row(row, std::span(values).subspan(row * view.feature_count(), view.feature_count()));
+    view.copy_row(row, std::span(floats).subspan(row * view.feature_count(), view.feature_count()));
   }
-  dataset.features = std::move(values);
+  dataset.features = std::move(floats);
   return dataset;
 }
 

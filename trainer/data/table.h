@@ -43,6 +43,12 @@ struct Dataset {
   friend bool operator==(const Dataset&, const Dataset&) = default;
 };
 
+// What becomes of a number that is not finite, and of a label past the classes.
+enum class Values : uint8_t {
+  kChecked,  // the file is malformed
+  kClamped,  // the number is 0, the label the first class: no row decides whether the file is read
+};
+
 // A validated dataset inside the bytes of its file, which it borrows: for the
 // enclave, whose rows stay where they were decrypted.
 class DatasetFile {
@@ -50,7 +56,7 @@ class DatasetFile {
   // kMalformed says what was expected: exactly the tensors "features" (F32 or U8)
   // and "labels" (I64), exactly the metadata of this version, finite floats, labels
   // in range. Each value is looked at once, in order.
-  static Result<DatasetFile> of(ByteView safetensors);
+  static Result<DatasetFile> of(ByteView safetensors, Values values = Values::kChecked);
 
   uint64_t rows() const { return rows_; }
   uint64_t feature_count() const { return feature_count_; }
@@ -76,6 +82,6 @@ class DatasetFile {
 Status validate(const Dataset& dataset);
 
 Result<Bytes> dataset_to_safetensors(const Dataset& dataset);
-Result<Dataset> dataset_from_safetensors(ByteView file);
+Result<Dataset> dataset_from_safetensors(ByteView file, Values values = Values::kChecked);
 
 }  // namespace souk::trainer

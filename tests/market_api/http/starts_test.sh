@@ -87,6 +87,7 @@ nothing n 2 '--data' soukd --data ''
 printf 'witness W1 witness.example/w1+01120780+BMUi6wHS/kVwKqP0+TbNy7B3QiyFyXP/85H7TkZeY466\nquorum W1\n' > mute
 nothing n 2 'addresses' soukd --data n --witness-policy mute
 nothing n 2 'n/deep' soukd --data n/deep
+refused 2 '--data' soukd --data ''
 refused 2 'junk' soukd --data junk
 refused 2 'junk' soukd --data junk/under
 # A folder of other things is nobody's market, with or without a folder of ours beside them.

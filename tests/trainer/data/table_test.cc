@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include <cmath>
 #include <limits>
 
@@ -153,6 +155,23 @@ struct Parts {
 
 TEST(DatasetFile, OfTheRightPartsIsAccepted) {
   EXPECT_TRUE(Parts().accepted());
+}
+
+// What a private run reads: no row decides whether the file is one, and no row changes another.
+TEST(DatasetFile, ClampsWhatIsNoNumberAndNoLabelWhereItIsToldToRowByRow) {
+  Parts parts;
+  const float values[] = {std::numeric_limits<float>::quiet_NaN(), 2, 3,
+                          -std::numeric_limits<float>::infinity()};
+  const int64_t labels[] = {1, -5};
+  std::memcpy(parts.features.data(), values, sizeof values);
+  std::memcpy(parts.labels.data(), labels, sizeof labels);
+  auto file = write_safetensors(parts.tensors, parts.metadata).take();
+  EXPECT_FALSE(dataset_from_safetensors(file));
+  auto read = dataset_from_safetensors(file, Values::kClamped);
+  ASSERT_TRUE(read) << read.error().expected();
+  EXPECT_EQ(std::get<std::vector<float>>(read->features), (std::vector<float>{0, 2, 3, 0}));
+  EXPECT_EQ(read->labels, (std::vector<int64_t>{1, 0}));
+  EXPECT_TRUE(validate(*read));
 }
 
 TEST(DatasetFile, WithOneThingWrongIsRefused) {
