@@ -121,15 +121,15 @@ says '"phase":"settled"'
 # Bounds of a contract say which number it was and what it may be.
 other=$(publish other private.lua | json dataset)
 [ -n "$other" ] || fail "expected another dataset" err
-bound() { # REASON PRIVACY...: refused before anybody is asked
-  contract again other | sed "s/privacy = {/privacy = {$2, /" > bound.lua
+bound() { # REASON PRIVACY DATASET...: refused before anybody is asked
+  contract "${@:3}" | sed "s/privacy = {/privacy = {$2, /" > bound.lua
   expect 2 souk job submit bound.lua --as lab --dry-run --json
   says "$1" err
   says '"code":"malformed"'
 }
-bound "1/8 of the contract's rate" 'pool = {{batch = 30}, {batch = 1}}'
-bound 'to 128' 'user_cap = 129'
-bound 'at most 256' 'user_cap = 129, pool = {{batch = 30}, {batch = 20}}'
+bound "1/8 of the contract's rate" 'pool = {{batch = 30}, {batch = 1}}' again other
+bound 'to 128' 'user_cap = 129' again
+bound 'at most 256' 'noise_multiplier = 16, user_cap = 128, pool = {{batch = 30}, {batch = 20}, {batch = 20}}' again other cells
 contract nobody > nobody.lua
 expect 2 souk job submit nobody.lua --as lab --json
 

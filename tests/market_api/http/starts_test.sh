@@ -146,6 +146,7 @@ refused 2 'sign for' souk treasury deposit "$nobody" 5 --key "$work/treasury.key
 [ ! -e made ] || fail "expected no credential for nobody"
 
 echo "-- files where others are expected"
+refused 2 '--threads' souk bench train --model mlp --threads 0
 for what in junk empty; do
   copy
   if [ $what = junk ]; then cp junk c/ledger.db; else : > c/ledger.db; fi
