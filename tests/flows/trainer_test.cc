@@ -647,6 +647,32 @@ TEST_F(TrainerFlow, ADatasetThatTheHostHasLostEndsTheJobAndCostsNothing) {
   expect_refused(*trainer, trainer->ask(trainer::frame(Kind::kMissing, lost)), Code::kRefused);
 }
 
+// What a policy is told of earlier runs: one that began no step, for want of its ciphertext, is
+// none.
+TEST_F(TrainerFlow, AJobThatEndedForALostCiphertextCountsAsNoRun) {
+  auto once = market.publish(
+      market.providers[2],
+      {.policy = "if ctx.consumer.runs + ctx.purpose.runs + ctx.runs > 0 then "
+                 "return {allow = false, reason = 'once'} end "
+                 "return {allow = true, obligations = {min_noise_micro = 1000000}}"});
+  Json lost = Json::Object{{"dataset", once.id}};
+  auto decided = [&] {
+    market.deposit(market.lab.account(), 1000);
+    ContractId id = market.submit(market.contract({once.id}));
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    return id;
+  };
+  for (int loss = 0; loss < 2; ++loss) {
+    ContractId id = decided();
+    ASSERT_EQ(market.phase(id), Phase::kEscrowed) << loss;
+    auto trainer = started(id);
+    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    expect_unbegun(*trainer, id, trainer->ask(trainer::frame(Kind::kMissing, lost)), once.id);
+  }
+  EXPECT_EQ(market.phase(decided()), Phase::kEscrowed);
+  EXPECT_EQ(market.phase(decided()), Phase::kRefused) << "one that may still run is one";
+}
+
 // Whether a private run settles says nothing of how many classes the rows have where the offer
 // does not say it: the same contract on two and on three classes ends the same way.
 TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {

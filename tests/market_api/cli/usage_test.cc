@@ -65,6 +65,19 @@ class UsageTest : public ::testing::Test {
   std::string program_;
 };
 
+// Names of files need not be UTF-8; what is said of them in JSON is.
+TEST_F(UsageTest, AnErrorAboutANameThatIsNoUtf8IsJsonAllTheSame) {
+  auto called = call("policy check '" + folder.file("caf\xe9\xff.lua") + "' --json");
+  EXPECT_EQ(called.status, 2) << called.err;
+  EXPECT_EQ(std::count(called.out.begin(), called.out.end(), '\n'), 1) << called.out;
+  auto json = parse_json(called.out);
+  ASSERT_TRUE(json) << called.out;
+  const Json* error = json->find("error");
+  ASSERT_TRUE(error && error->find("message")->string()) << called.out;
+  EXPECT_EQ(*error->find("code")->string(), "malformed");
+  EXPECT_NE(error->find("message")->string()->find("caf"), std::string::npos) << called.out;
+}
+
 TEST_F(UsageTest, HelpAndVersionAreYes) {
   for (const char* arguments : {"--help", "--version", "dataset --help", "job submit --help",
                                 "ledger audit --help", "version"}) {
