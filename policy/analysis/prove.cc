@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "policy/analysis/search.h"
+#include "policy/lint/lint.h"
 #include "policy/lua/sandbox.h"
 
 namespace souk::policy::analysis {
@@ -92,6 +93,27 @@ std::pair<std::string, std::string> sides(const std::string& invariant) {
   return {invariant.substr(0, at), invariant.substr(at + 9)};
 }
 
+// A side that no question ever evaluates would hold of everything: a name that is nothing, or a
+// comparison that always fails, is found by reading.
+Status means_something(const std::string& invariant) {
+  auto [left, right] = sides(invariant);
+  const std::string source =
+      "local allow, price = request.dp.enabled, dataset.price\n"
+      "local left, right = (" +
+      left + "), (" + right +
+      ")\n"
+      "return {allow = left and right}";
+  for (const Finding& finding : lint(source).findings) {
+    bool meaningless = finding.code == "unknown_global" || finding.code == "unknown_field" ||
+                       finding.code == "mixed_comparison" || finding.code == "mixed_operation";
+    if (!meaningless) continue;
+    std::string meant =
+        finding.did_you_mean.empty() ? "" : "; did you mean " + finding.did_you_mean + "?";
+    return Error(Code::kMalformed, "invariant: " + finding.message + meant);
+  }
+  return Done{};
+}
+
 // What the counterexample does not need becomes ordinary again, field by field, so that
 // what is left is the reason.
 void make_plainer(const Space& space, Probe& probe, const std::string& policy,
@@ -145,6 +167,7 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   const Space space;
   // Both must be readable, and the invariant must mean something.
   auto first = TRY(Probe::make(space, policy, invariant));
+  TRY(means_something(invariant));
   Space::Question plain = space.question(space.plain());
   TRY(holds(invariant, plain, ask(policy, plain.request, plain.dataset, plain.ctx)));
 

@@ -238,7 +238,8 @@ bool Search::slopes(const Point& point, const Note& note) {
       bool moved = false;
       for (const Place& place : places(at, false)) {
         if (evaluations_ >= budget_end_) return false;
-        for (int64_t first : {1, -1}) {
+        // Wider where it is flat: what is divided shows a step only now and then.
+        for (int64_t first : {1, -1, 16, -16, 4096, 1 << 20}) {
           Point probe = at;
           int64_t x0 = integer_at(probe, place), x1 = x0 + first;
           double f0 = here;

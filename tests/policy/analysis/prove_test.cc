@@ -124,6 +124,29 @@ TEST(Prove, MalformedPoliciesAndInvariantsAreNamed) {
       std::string::npos);
   EXPECT_NE(message("return { allow = true }", "a implies b implies c").find("one `implies`"),
             std::string::npos);
+  // Also where no question would ever come to evaluate them.
+  for (const char* typo :
+       {"allow implies request.dp.epsilon_mirco <= 1", "allow implies requets.epochs <= 1",
+        "allow implies request.purpose > 5", "alow implies price > 5"}) {
+    EXPECT_NE(message("return { allow = false }", typo).find("invariant: "), std::string::npos)
+        << typo;
+  }
+  EXPECT_EQ(message("return { allow = false }",
+                    "allow and request.model.parameters > 5 implies #request.credentials >= 1 and "
+                    "price <= 2 * dataset.price"),
+            "accepted");
+}
+
+TEST(Prove, ADividedNumberIsFollowedThoughItsNextStepIsFlat) {
+  Effort effort;
+  effort.seconds = 20;
+  auto proof = prove(
+      "return {allow = request.payment * 3 // 7 % 1000 == 123 and request.dp.epsilon_micro > "
+      "5000000 or request.dp.epsilon_micro < 1000}",
+      kInvariant, engine, effort);
+  ASSERT_TRUE(proof);
+  ASSERT_TRUE(proof->counterexample);
+  EXPECT_LT(proof->certificate.seconds, 10);
 }
 
 TEST(Diff, TellsWhichOfTwoPoliciesAsksForMore) {
