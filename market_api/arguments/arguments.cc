@@ -159,6 +159,11 @@ Error misread(const CLI::App& app, const CLI::ParseError& error) {
   // CLI11 says "--as: 1 required TEXT missing".
   if (size_t at = why.find(": 1 required "); at != std::string::npos)
     why = why.substr(0, at) + ": expected a value after it";
+  // "Could not convert: --folds = 4294967297"; what is no number has been refused before.
+  constexpr std::string_view kConvert = "Could not convert: ";
+  if (why.starts_with(kConvert))
+    why = why.substr(kConvert.size(), why.find(" = ") - kConvert.size()) +
+          ": expected a smaller number";
   return Error(Code::kMalformed, why + help);
 }
 

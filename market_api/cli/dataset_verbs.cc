@@ -218,8 +218,9 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
       {{"dataset", to_hex(id)},
        {"name", manifest.name},
        {"provider", manifest.provider_name + " " + to_hex(dataset.provider)},
-       {"rows", std::to_string(manifest.rows) + " of " + shape + ", " +
-                    std::to_string(manifest.class_names.size()) + " classes by " + manifest.label},
+       {"rows", std::to_string(manifest.rows) + ", each of " + shape + " numbers"},
+       {"label",
+        manifest.label + ", one of " + std::to_string(manifest.class_names.size()) + " classes"},
        {"price",
         std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
        {"budget", "epsilon " + millionths_text(manifest.budget_epsilon_micro) + " at delta " +

@@ -172,10 +172,16 @@ Answer decision_answer(const policy::PolicyDecision& decision, const std::string
   if (answer.status != ExitStatus::kUsage) return answer;
   std::string why = decision.reasons.empty() ? policy::status_name(decision.status)
                                              : decision.reasons.front().message;
-  const std::string& file = decision.status == policy::DecisionStatus::kInvalidPolicy ? policy
-                            : why.starts_with("dataset") ? question.dataset
-                            : why.starts_with("ctx")     ? question.ctx
-                                                         : question.request;
+  // What is no JSON has been said with its file's name.
+  auto names = [&](const std::string& file) {
+    return !file.empty() && why.starts_with(file + ":");
+  };
+  bool named = names(question.request) || names(question.dataset) || names(question.ctx);
+  const std::string file = named                                                       ? ""
+                           : decision.status == policy::DecisionStatus::kInvalidPolicy ? policy
+                           : why.starts_with("dataset") ? question.dataset
+                           : why.starts_with("ctx")     ? question.ctx
+                                                        : question.request;
   answer.complaint = about_file(Error(Code::kMalformed, why), file).expected();
   return answer;
 }

@@ -185,8 +185,11 @@ Result<std::vector<Asked>> read_recorded(Session& session, const WhatIfOptions& 
     answers.push_back(std::move(question.answer));
   }
   if (out.empty())
-    return Error(Code::kNotFound, "no recorded contract asked for " +
-                                      (options.only.empty() ? "a dataset" : options.only));
+    return Error(Code::kNotFound,
+                 options.only.empty()
+                     ? "no contract has been decided on this ledger yet"
+                     : "no decided contract asked for " + options.only +
+                           ": expected a dataset's name, or 6 or more first digits of its id");
   return out;
 }
 

@@ -69,12 +69,17 @@ Result<Done> place_setting(const std::string& setting, const std::vector<std::st
                                 : wanted == names[i];
     if (named) found.push_back(i);
   }
-  if (found.empty() && names.size() == 1 && wanted.empty())
-    found.push_back(0);  // its mistake is named later
   if (found.size() != 1) {
+    std::string known;
+    for (const auto& name : names) {
+      const auto* kind = TRY(policy::find_template(name));
+      for (const auto& parameter : kind->parameters)
+        known += (known.empty() ? "" : ", ") + name + "." + parameter.name;
+    }
     return Error(Code::kMalformed,
-                 "--set " + key + ": expected a parameter of one of the templates" +
-                     (found.empty() ? "" : "; several have it, so write template." + key));
+                 "--set " + key + ": expected " +
+                     (found.empty() ? "a parameter of one of the templates: " + known
+                                    : "template." + key + ", several templates have one"));
   }
   settings[found[0]][key] = value;
   return Done{};
@@ -220,7 +225,14 @@ Result<Answer> prove(Session&, const ProveOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
   auto source = TRY(load_checked_policy(options.policy));
   auto effort = TRY(options.effort.effort());
-  auto proof = TRY(policy::analysis::prove(source, options.invariant, engine_of(*jail), effort));
+  auto searched = policy::analysis::prove(source, options.invariant, engine_of(*jail), effort);
+  if (!searched && searched.error().expected().starts_with("invariant")) {
+    return Error(Code::kMalformed,
+                 "--invariant: expected a condition on allow, price, request, dataset and ctx, "
+                 "such as 'allow implies price >= 100': " +
+                     searched.error().expected());
+  }
+  auto proof = TRY(std::move(searched));
   Answer answer;
   answer.json = {{"invariant", options.invariant},
                  {"policy_hash", contracts::policy_hash(source)},

@@ -114,9 +114,9 @@ Result<policy::MechanismList> mechanisms_of(const RunOptions& options, bool asks
     }
     Mechanism run;
     run.q = TRY(policy::parse_number(options.sample_rate, "--sample-rate"));
+    if (!(run.q >= 0 && run.q <= 1)) return usage("--sample-rate: expected a number from 0 to 1");
     run.steps = TRY(count_of(options.steps, "--steps"));
-    if (!asks_noise)
-      run.scale = TRY(policy::parse_number(options.noise_multiplier, "--noise-multiplier"));
+    if (!asks_noise) run.scale = TRY(positive(options.noise_multiplier, "--noise-multiplier"));
     run.records = TRY(user_cap_of(options.user_cap));
     if (run.records > 1) run.kind = Mechanism::Kind::kSampledUser;
     TRY(policy::check(run));

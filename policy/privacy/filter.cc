@@ -86,8 +86,10 @@ Result<std::vector<Mechanism>> parse_stream(std::string_view text) {
     auto first = contract.find(','), second = contract.find(',', first + 1);
     if (first == std::string_view::npos || second == std::string_view::npos ||
         stream.size() == 4096) {
-      return Error(Code::kMalformed,
-                   "stream: expected at most 4096 contracts q,sigma,T between semicolons");
+      return Error(
+          Code::kMalformed,
+          "stream: expected q,sigma,T of each contract, such as 0.01,4,600, at most 4096 of "
+          "them between semicolons");
     }
     Mechanism mechanism;
     mechanism.q = TRY(parse_number(contract.substr(0, first), "stream: q"));

@@ -129,6 +129,19 @@ each claim.json "proof consistency @"
 each claim.json "ledger verify-signature @"
 each rows.csv "ledger tiles build --leaves @ --out made" "missing folder"
 
+echo "-- the file that is wrong is the one that is named"
+echo '{' > broken.json
+for part in dataset ctx; do
+  wrong "policy eval open.lua --request request.json --$part broken.json" JSON broken.json
+  if grep -q request.json err; then fail "expected no word of a file that is right" err; fi
+done
+printf '{"id":"t1","consumer":"acme","purpose":"research","region":"EU","algorithm":"mlp","epochs":2,"payment":5,"dp":{"enabled":true,"epsilon_micro":5,"delta_pico":5},"credentials":[]}' > whole.json
+echo '{"id":"d1","rows":"many"}' > many.json
+called "policy eval open.lua --request whole.json --dataset many.json"
+[ "$status" = 2 ] && grep -q '^souk: many.json: dataset' err || fail "expected the dataset to be named" err
+wrong "policy prove open.lua --invariant 'price and'" --invariant --invariant
+wrong "policy new --template purpose --set colour=1" purpose. --set
+
 echo "-- with a market"
 soukd --data market > soukd.out 2> soukd.err &
 host=$!
