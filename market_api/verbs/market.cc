@@ -90,7 +90,8 @@ class Start {
 
  private:
   static constexpr auto kMade = std::to_array<const char*>(
-      {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.index", "ledger.db.index-wal",
+      {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.new", "ledger.db.new-wal",
+       "ledger.db.new-shm", "ledger.db.new-journal", "ledger.db.index", "ledger.db.index-wal",
        "ledger.db.index-shm", "blobs", "keeper.sealed", "keeper.sealed.new", "witnessed.state",
        "witnessed.state.new", "platform.key", "platform.key.new", "ledger.key", "ledger.key.new"});
 
