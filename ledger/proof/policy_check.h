@@ -24,6 +24,11 @@ struct PolicyVerdict {
 // false, or when its witnesses do not meet the quorum. ML-DSA-44 keys are never met.
 Result<PolicyVerdict> check_under_policy(std::string_view note, const TlogPolicy& policy);
 
+// The same where the log is known by its key: a policy that names logs must name this one, and
+// one that names none speaks of its witnesses alone.
+Result<PolicyVerdict> check_under_policy(std::string_view note, const TlogPolicy& policy,
+                                         const NoteKey& log);
+
 // The same for one key and no witnesses.
 Result<PolicyVerdict> check_under_key(std::string_view note, const NoteKey& key);
 

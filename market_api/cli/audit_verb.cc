@@ -94,22 +94,25 @@ bool is_url(const std::string& text) {
 }
 
 Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file) {
-  if (vkey.empty() == policy_file.empty()) {
-    return Error(Code::kMalformed, "expected --key VKEY or --policy FILE with a log's tiles");
+  if (vkey.empty() && policy_file.empty()) {
+    return Error(Code::kMalformed, "expected --key VKEY, --policy FILE or both with a log's tiles");
   }
+  std::optional<ledger::NoteKey> key;
+  if (!vkey.empty()) key = TRY(about_input(ledger::NoteKey::parse(vkey), "--key"));
   if (policy_file.empty()) {
-    auto key = TRY(about_input(ledger::NoteKey::parse(vkey), "--key"));
     return JudgeCheckpoint(
-        [key](std::string_view note) { return ledger::check_under_key(note, key); });
+        [key](std::string_view note) { return ledger::check_under_key(note, *key); });
   }
-  auto text = TRY(load_argument(policy_file, ledger::kMaxPolicyBytes));
+  auto text = TRY(load_input(policy_file, ledger::kMaxPolicyBytes + 1));
   auto policy = TRY(about_file(ledger::TlogPolicy::parse(as_text(text)), policy_file));
-  if (policy.logs().empty()) {
+  if (!key && policy.logs().empty()) {
     return Error(Code::kMalformed,
                  policy_file + ": expected a line `log VKEY`, without one it accepts no log");
   }
-  return JudgeCheckpoint(
-      [policy](std::string_view note) { return ledger::check_under_policy(note, policy); });
+  return JudgeCheckpoint([policy, key](std::string_view note) {
+    return key ? ledger::check_under_policy(note, policy, *key)
+               : ledger::check_under_policy(note, policy);
+  });
 }
 
 Result<AuditBasis> pinned_basis(const Session& session, const std::string& market_id) {
@@ -200,8 +203,9 @@ void add_audit_verb(CLI::App& ledger, Session& session) {
       ->excludes(data)
       ->excludes(url);
   verb->add_option("--key", auditing->key, "with --tiles: vkey of the log");
-  verb->add_option("--policy", auditing->policy,
-                   "with --tiles: C2SP tlog-policy that its checkpoint must meet");
+  verb->add_option(
+      "--policy", auditing->policy,
+      "with --tiles: C2SP tlog-policy that its checkpoint must meet (with --key: its witnesses)");
   verb->add_option("--seen", auditing->seen,
                    "a checkpoint kept from earlier, which the ledger must have grown out of");
   verb->add_option("--market-id", auditing->market_id,

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -6,22 +8,40 @@
 #include "market_api/cli/log_verbs.h"
 
 namespace souk::market {
+namespace {
 
-Result<Bytes> load_input(const std::string& path, size_t max_bytes) {
-  if (path != "-") return load_argument(path, max_bytes);
+Result<Bytes> read_to_end(int fd, const std::string& name, size_t max_bytes) {
   Bytes out;
   std::array<uint8_t, 65536> piece{};
   while (true) {
-    ssize_t got = ::read(STDIN_FILENO, piece.data(), piece.size());
+    ssize_t got = ::read(fd, piece.data(), piece.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Error(Code::kMalformed, "stdin: expected to read it");
+    if (got < 0) return Error(Code::kMalformed, name + ": expected to read it");
     if (got == 0) return out;
     append(out, ByteView(piece).first(static_cast<size_t>(got)));
     if (out.size() > max_bytes) {
       return Error(Code::kMalformed,
-                   "stdin: expected at most " + std::to_string(max_bytes) + " bytes");
+                   name + ": expected at most " + std::to_string(max_bytes) + " bytes");
     }
   }
+}
+
+}  // namespace
+
+bool is_stream(const std::string& path) {
+  struct stat status {};
+  return path == "-" || (::stat(path.c_str(), &status) == 0 &&
+                         (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)));
+}
+
+Result<Bytes> load_input(const std::string& path, size_t max_bytes) {
+  if (path == "-") return read_to_end(STDIN_FILENO, "stdin", max_bytes);
+  if (!is_stream(path)) return load_argument(path, max_bytes);
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error(Code::kMalformed, "expected a readable file: " + path);
+  auto read = read_to_end(fd, path, max_bytes);
+  ::close(fd);
+  return read;
 }
 
 }  // namespace souk::market

@@ -17,7 +17,7 @@ void add_tiles_verbs(CLI::App& ledger, Session& session);     // ledger tiles bu
 // The files of a log served at a URL.
 ledger::FetchTileFile served_files(const std::string& url);
 bool is_url(const std::string& text);
-// By --key VKEY or --policy FILE, one of which is given.
+// By --key VKEY, --policy FILE or both, at least one of which is given.
 using JudgeCheckpoint = std::function<Result<ledger::PolicyVerdict>(std::string_view)>;
 Result<JudgeCheckpoint> judge_by(const std::string& vkey, const std::string& policy_file);
 
@@ -27,5 +27,7 @@ Result<AuditBasis> pinned_basis(const Session& session, const std::string& marke
 
 // A path that somebody typed, "-" being what comes on stdin. A missing file is kMalformed.
 Result<Bytes> load_input(const std::string& path, size_t max_bytes);
+// Whether it is read to its end and has no length before: stdin (-), a pipe, a device.
+bool is_stream(const std::string& path);
 
 }  // namespace souk::market

@@ -115,18 +115,18 @@ std::string shown(const std::string& name) {
 // A checkpoint's verdict; the outer error is that of a key or policy that does not read.
 Result<Result<ledger::PolicyVerdict>> judge_checkpoint(const std::string& note,
                                                        const CheckOptions& options) {
-  if (!options.key.empty()) {
-    auto key = TRY(about_input(ledger::NoteKey::parse(options.key), "--key"));
-    return ledger::check_under_key(note, key);
-  }
+  std::optional<ledger::NoteKey> key;
+  if (!options.key.empty()) key = TRY(about_input(ledger::NoteKey::parse(options.key), "--key"));
+  if (options.policy.empty()) return ledger::check_under_key(note, *key);
   auto text = TRY(load_input(options.policy, ledger::kMaxPolicyBytes + 1));
   auto policy = TRY(read_from(options.policy, ledger::TlogPolicy::parse(as_text(text))));
-  return ledger::check_under_policy(note, policy);
+  return key ? ledger::check_under_policy(note, policy, *key)
+             : ledger::check_under_policy(note, policy);
 }
 
 Result<Answer> check(Session&, const CheckOptions& options) {
-  if (options.key.empty() == options.policy.empty()) {
-    return Error(Code::kMalformed, "expected --key VKEY or --policy FILE");
+  if (options.key.empty() && options.policy.empty()) {
+    return Error(Code::kMalformed, "expected --key VKEY, --policy FILE or both");
   }
   auto text = TRY(load_input(options.file, kMaxProofFile));
   auto proof = TRY(read_from(options.file, ledger::parse_tlog_proof(as_text(text))));
@@ -311,7 +311,8 @@ void add_proof_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*proofs, session, "check", "A C2SP tlog-proof file", checking, check);
   verb->add_option("FILE", checking->file, "the proof (-: stdin)")->required();
   verb->add_option("--key", checking->key, "vkey of the log");
-  verb->add_option("--policy", checking->policy, "C2SP tlog-policy: its logs and its quorum");
+  verb->add_option("--policy", checking->policy,
+                   "C2SP tlog-policy: its logs (or --key) and its quorum");
   verb->add_option("--leaf", checking->leaf, "the entry that it proves, byte for byte");
 
   CLI::App* notes = add_group(app, "note", "C2SP signed notes");

@@ -80,8 +80,8 @@ Result<Answer> build(Session&, const BuildOptions& options) {
   Bytes piped;
   std::optional<MappedFile> file;
   std::string_view text;
-  if (options.leaves == "-") {
-    piped = TRY(load_input("-", size_t{4} << 30));
+  if (is_stream(options.leaves)) {
+    piped = TRY(load_input(options.leaves, size_t{4} << 30));
     text = as_text(piped);
   } else {
     file.emplace(TRY(MappedFile::open(options.leaves)));
@@ -252,8 +252,9 @@ void add_tiles_verbs(CLI::App& ledger, Session& session) {
   verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk");
   verb->add_option("--url", exporting->url, "a log's tlog-tiles, as they are served");
   verb->add_option("--key", exporting->key, "with --url: vkey of the log");
-  verb->add_option("--policy", exporting->policy,
-                   "with --url: C2SP tlog-policy that its checkpoint must meet");
+  verb->add_option(
+      "--policy", exporting->policy,
+      "with --url: C2SP tlog-policy that its checkpoint must meet (with --key: its witnesses)");
 
   auto importing = std::make_shared<ImportOptions>();
   verb = add_verb(ledger, session, "import", "A ledger file from what export wrote", importing,

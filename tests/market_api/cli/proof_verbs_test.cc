@@ -157,6 +157,30 @@ TEST_F(ProofVerbs, TilesAndTheirProofsAgree) {
   write("p.tlog-proof", proof.text());
   EXPECT_EQ(souk(by_policy).status, 0);
 
+  // A key and a policy: that log, and the policy's witnesses.
+  write("out/checkpoint", proof.checkpoint);
+  auto witnesses = write("witnesses", "witness W " + witness_.vkey() + "\nquorum W\n");
+  EXPECT_EQ(souk(check + " --policy " + folder_.file("policy")).status, 0);
+  EXPECT_EQ(souk(check + " --policy " + witnesses).status, 0);
+  EXPECT_EQ(souk("proof check " + file + " --policy " + witnesses).status, 1);
+  EXPECT_EQ(souk("proof check " + file + " --key " + other + " --policy " + witnesses).status, 1);
+  auto foreign =
+      write("foreign", "log " + other + "\nwitness W " + witness_.vkey() + "\nquorum W\n");
+  EXPECT_EQ(souk(check + " --policy " + foreign).status, 1);
+  auto both = souk(audit + " --policy " + witnesses);
+  EXPECT_EQ(both.status, 0);
+  EXPECT_EQ(*both.json.find("cosignatures")->integer(), 1);
+  write("out/checkpoint", note);
+  EXPECT_EQ(souk(audit + " --policy " + witnesses).status, 1);
+  EXPECT_EQ(souk(audit + " --policy " + folder_.file("nowhere")).status, 2);
+
+  // What is no regular file is read to its end.
+  EXPECT_EQ(text(souk("ledger tiles build --leaves /dev/null --out " + folder_.file("n")), "root"),
+            text(nothing, "root"));
+  EXPECT_EQ(text(souk("ledger tiles build --leaves /dev/stdin --out " + folder_.file("p"), lines),
+                 "root"),
+            text(built, "root"));
+
   // One byte of a tile, and one of a bundle: named.
   auto flip = [&](const std::string& name, std::streamoff at) {
     std::fstream io(folder_.file(name), std::ios::in | std::ios::out | std::ios::binary);
