@@ -1,4 +1,5 @@
 // souk ledger log|show|prove.
+#include "contracts/lifecycle/void_words.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
 #include "market_api/cli/describe.h"
@@ -63,7 +64,8 @@ Result<Answer> log(Session& session, const LogOptions& options) {
                                {"summary", what},
                                {"void", void_because},
                                {"leaf_hash", item.hash}});
-    if (!void_because.empty()) what += " (void: " + void_because + ")";
+    if (!void_because.empty())
+      what += " (without effect: " + contracts::words_of_void(void_because) + ")";
     rows.push_back({std::to_string(seq), utc_text(item.leaf.time), kind,
                     short_hex(to_hex(item.entry.author())), what});
   }
@@ -96,7 +98,9 @@ Result<Answer> show(Session& session, const ShowOptions& options) {
                             {"author", to_hex(item.entry.author())},
                             {"leaf", to_hex(ByteView(item.hash))},
                             {"prev", to_hex(ByteView(item.leaf.prev))},
-                            {"effect", void_because.empty() ? "yes" : "none: " + void_because}}) +
+                            {"effect", void_because.empty()
+                                           ? "yes"
+                                           : "none: " + contracts::words_of_void(void_because)}}) +
                 "\n" + canonical(item.entry.body());
   return answer;
 }

@@ -103,7 +103,9 @@ class Start {
       std::string name = item.path().filename().string();
       bool ours = name == "lock" || name == "evidence" || name == "lost+found" ||
                   std::find(kMade.begin(), kMade.end(), name) != kMade.end();
-      if (ours) continue;
+      // A log that the caller has just begun there holds nothing of anybody's.
+      bool begun = item.is_regular_file(failure) && item.file_size(failure) == 0;
+      if (ours || begun) continue;
       return Error(Code::kMalformed, directory + "/" + name +
                                          ": expected an empty folder for a new market, or the "
                                          "folder of one");

@@ -94,6 +94,8 @@ refused 2 'junk' soukd --data junk/under
 mkdir f; cp junk f/thesis.txt
 keeps f 2 'f/thesis.txt' soukd --data f
 keeps f 2 'f/thesis.txt' soukd --data f --found
+mkdir logged
+soukd --data logged --found $treasury > logged/soukd.log || fail "expected an empty log in the folder to do no harm"
 mkdir f/blobs
 keeps f 2 'f/' soukd --data f
 [ ! -e home ] || fail "expected no treasury key after calls that are refused"
