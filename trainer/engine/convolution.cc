@@ -44,11 +44,13 @@ Convolution::Convolution(const dnnl::engine& engine, const Layer& layer,
   plain_ = Md(dims, Type::f32, groups == 1 ? Tag::oihw : Tag::goihw);
   bias_ = Md(Dims{out}, Type::f32, Tag::a);
   end_ = {nullptr, plan.rectify, plan.slope};
-  if (!plan.bf16 && Winograd::suits(layer)) {
-    forward_tiles_.emplace(engine, layer, Winograd::Way::kForward, plan.rows, plan.small_rows);
+  if (Winograd::suits(layer, plan.bf16)) {
+    forward_tiles_.emplace(engine, layer, Winograd::Way::kForward, plan.rows, plan.small_rows,
+                           plan.bf16);
     scratch_ = forward_tiles_->scratch_bytes();
     if (plan.training && plan.needs_input_gradient) {
-      data_tiles_.emplace(engine, layer, Winograd::Way::kBackward, plan.rows, plan.small_rows);
+      data_tiles_.emplace(engine, layer, Winograd::Way::kBackward, plan.rows, plan.small_rows,
+                          plan.bf16);
       scratch_ = std::max(scratch_, data_tiles_->scratch_bytes());
     }
   }
@@ -158,8 +160,8 @@ void Convolution::set_weights(dnnl::stream& stream, const float* weights) {
   if (forward_layout_.get_size() > 0) move(to_forward_, forward_weights_);
   if (data_layout_.get_size() > 0) move(to_data_, data_weights_);
   check(dnnl_stream_wait(stream.get()));
-  if (forward_tiles_) forward_tiles_->set_weights(weights);
-  if (data_tiles_) data_tiles_->set_weights(weights);
+  if (forward_tiles_) forward_tiles_->set_weights(stream, weights);
+  if (data_tiles_) data_tiles_->set_weights(stream, weights);
 }
 
 Convolution::Runner::Runner(const dnnl::engine& engine, const Convolution& of) : of_(of) {
@@ -189,7 +191,7 @@ void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const voi
   if (forward_tiles_) {
     Winograd::End end = of_.end_;
     if (of_.has_bias_) end.bias = bias;
-    return forward_tiles_->run(stream, rows, static_cast<const float*>(x), end, y, scratch);
+    return forward_tiles_->run(stream, rows, x, end, y, scratch);
   }
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
@@ -207,8 +209,7 @@ void Convolution::Runner::forward(dnnl::stream& stream, uint32_t rows, const voi
 
 void Convolution::Runner::backward_data(dnnl::stream& stream, uint32_t rows, const void* dy,
                                         float* dx, void* scratch) {
-  if (data_tiles_)
-    return data_tiles_->run(stream, rows, static_cast<const float*>(dy), {}, dx, scratch);
+  if (data_tiles_) return data_tiles_->run(stream, rows, dy, {}, dx, scratch);
   const size_t index = of_.tile_index(rows);
   const Memories& m = memories_[index];
   point(m.target_gradient, dy);

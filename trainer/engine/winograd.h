@@ -16,17 +16,18 @@ namespace souk::trainer {
 
 class Winograd {
  public:
-  // Whether this layer, in single precision, takes less time so; false on CPUs without AVX-512,
-  // where it was not measured.
-  static bool suits(const Layer& layer);
+  // Whether this layer takes less time so; false on CPUs without AVX-512, and with bf16 on those
+  // with AMX, where it was not measured.
+  static bool suits(const Layer& layer, bool bf16);
 
   enum class Way : uint8_t { kForward, kBackward };  // from x to y, or from dy to dx
-  // For runs of `rows` or `small_rows` images. Throws dnnl::error.
+  // For runs of `rows` or `small_rows` images; `bf16`: which come in bf16, and so do both sides of
+  // the products. Throws dnnl::error.
   Winograd(const dnnl::engine& engine, const Layer& layer, Way way, uint32_t rows,
-           uint32_t small_rows);
+           uint32_t small_rows, bool bf16);
 
   // From the model's weights; for all threads, between passes.
-  void set_weights(const float* weights);
+  void set_weights(dnnl::stream& stream, const float* weights);
   size_t scratch_bytes() const;
 
   // What is added to each channel and done after it; forward only.
@@ -40,7 +41,7 @@ class Winograd {
    public:
     Runner(const dnnl::engine& engine, const Winograd& of);
     // `rows` images, channels last.
-    void run(dnnl::stream& stream, uint32_t rows, const float* from, const End& end, float* to,
+    void run(dnnl::stream& stream, uint32_t rows, const void* from, const End& end, float* to,
              void* scratch);
 
    private:
@@ -60,15 +61,19 @@ class Winograd {
     dnnl::memory::desc scratch;
   };
   // Tiles [first, last) of the images; `place`: from one of the 36 to the next.
-  void spread(const float* images, uint64_t first, uint64_t last, uint64_t place,
-              float* tiles) const;
+  template <class Number>
+  void spread(const Number* images, uint64_t first, uint64_t last, uint64_t place,
+              Number* tiles) const;
   void gather(const float* products, uint64_t first, uint64_t last, uint64_t place, const End& end,
               float* images) const;
 
   Way way_;
+  bool bf16_;
   uint32_t height_, width_, down_, right_;  // of an image, in pixels and in tiles
   uint32_t in_, out_;                       // channels
   dnnl::memory weights_;                    // 36 x in x out
+  dnnl::memory product_weights_;            // the same as the products take them
+  dnnl::reorder to_product_;                // of bf16
   std::vector<Chunk> chunks_;               // of many tiles, and of few
 };
 
