@@ -68,6 +68,17 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     answer.text +=
         "\nprivacy   epsilon " + digits(*result.epsilon) + " at delta " + digits(result.delta);
   }
+  // A stray text among numbers makes a category of its column: to be seen, not to be found out.
+  Json::Array categories;
+  if (const auto& csv = result.stored.notes.csv) {
+    for (const auto& column : csv->columns) {
+      if (column.role != trainer::CsvColumn::Role::kCategory) continue;
+      answer.text += (categories.empty() ? "\ncategories " : ", ") + printable(column.name) + " (" +
+                     std::to_string(column.values.size()) + ")";
+      categories.push_back(Json(column.name));
+    }
+  }
+  answer.json["categorical_columns"] = std::move(categories);
   if (!result.fold_accuracies.empty()) {
     Json::Array folds;
     for (double accuracy : result.fold_accuracies) folds.push_back(Json::real(accuracy));

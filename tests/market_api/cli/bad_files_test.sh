@@ -129,6 +129,11 @@ each claim.json "proof consistency @"
 each claim.json "ledger verify-signature @"
 each rows.csv "ledger tiles build --leaves @ --out made" "missing folder"
 
+echo "-- a column that a stray text makes a category is listed"
+sed '5s/^[0-9]*/0x10/' rows.csv > stray.csv
+souk train-local two.lua --data stray.csv --label sick --json | grep -q '"categorical_columns":\["a"\]' || fail "expected the column a"
+souk train-local two.lua --data rows.csv --label sick --json | grep -q '"categorical_columns":\[\]' || fail "expected no column"
+
 echo "-- the file that is wrong is the one that is named"
 echo '{' > broken.json
 for part in dataset ctx; do
