@@ -271,6 +271,10 @@ Result<TrainingSpec> bench_spec(const TrainBench& bench) {
 
 Result<TrainCost> run_train_bench(const TrainBench& bench) {
   auto spec = TRY(bench_spec(bench));
+  if (bench.reference && (bench.bf16 || bench.threads > 1)) {
+    return Error(Code::kMalformed,
+                 "--reference: expected one thread and f32, the plain kernels know no other");
+  }
   if (bench.avx2) trainer::limit_to_avx2();
   // Four batches for plain training, so that epochs are longer than steps; one under privacy,
   // where every step draws nearly every row.

@@ -1,0 +1,63 @@
+// What souk bench train measures is the engine's own training.
+#include "market_api/client/bench_train.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace souk::market {
+namespace {
+
+TrainBench small(const std::string& model, bool privately) {
+  TrainBench bench;
+  bench.model = model;
+  bench.privately = privately;
+  bench.batch = 20;
+  bench.micro_batch = 4;
+  bench.steps = 3;
+  return bench;
+}
+
+TEST(BenchTrain, LossesAreTheSameToTheBitOnAnyNumberOfThreads) {
+  for (const char* model : {"mlp", "logreg", "tabular", "lenet"}) {
+    for (bool privately : {false, true}) {
+      auto bench = small(model, privately);
+      auto one = run_train_bench(bench).take();
+      EXPECT_GT(one.ms_best, 0);
+      EXPECT_LE(one.ms_best, one.ms_median);
+      EXPECT_NE(one.loss_first, one.loss_last) << model;
+      for (unsigned threads : {2U, 3U}) {
+        bench.threads = threads;
+        auto more = run_train_bench(bench).take();
+        EXPECT_EQ(more.loss_first, one.loss_first) << model;
+        EXPECT_EQ(more.loss_last, one.loss_last) << model;
+      }
+    }
+  }
+}
+
+// Under privacy both see every row in the first step.
+TEST(BenchTrain, ThePlainKernelsBeginWithTheSameLoss) {
+  for (const char* model : {"mlp", "logreg", "tabular", "lenet"}) {
+    auto bench = small(model, true);
+    const double fast = run_train_bench(bench).take().loss_first;
+    bench.reference = true;
+    const double plain = run_train_bench(bench).take().loss_first;
+    EXPECT_NEAR(plain, fast, 1e-6 * fast) << model;
+    EXPECT_NE(plain, fast) << model;  // the one adds up in double, the other does not
+  }
+}
+
+TEST(BenchTrain, SaysWhatItDoesNotKnow) {
+  EXPECT_EQ(run_train_bench(small("resnet", false)).error().code(), Code::kMalformed);
+  auto bench = small("mlp", false);
+  bench.reference = true;
+  bench.threads = 2;
+  EXPECT_EQ(run_train_bench(bench).error().code(), Code::kMalformed);
+  bench.threads = 1;
+  bench.bf16 = true;
+  EXPECT_EQ(run_train_bench(bench).error().code(), Code::kMalformed);
+}
+
+}  // namespace
+}  // namespace souk::market
