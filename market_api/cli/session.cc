@@ -76,8 +76,25 @@ Result<Connection> reach(const std::string& url, const MarketId& market, const I
 
 }  // namespace
 
+// The identities of one home are of one person: what one has seen of a market holds for all.
+Status Session::agrees_with_home(Connection& connection) const {
+  auto place = home();
+  if (!place) return Done{};
+  for (const auto& name : place->names()) {
+    auto other = place->open(name);
+    if (!other || other->pin().market != connection.view.market()) continue;
+    auto note = load_file(other->directory() + "/ledger/checkpoint", 1 << 20);
+    if (!note) continue;
+    auto agrees = connection.view.agrees_with(connection.line, to_text(*note));
+    if (!agrees) return std::move(agrees).take_error().within("as " + name + " saw it");
+  }
+  return Done{};
+}
+
 Result<Connection> Session::connect(const Identity& identity) const {
-  return reach(identity.pin().url, identity.pin().market, &identity);
+  auto reached = TRY(reach(identity.pin().url, identity.pin().market, &identity));
+  TRY(agrees_with_home(reached));
+  return reached;
 }
 
 Result<Connection> Session::connect(const MarketOptions& options) const {
@@ -90,7 +107,9 @@ Result<Connection> Session::connect(const MarketOptions& options) const {
   }
   auto market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
   auto known = TRY(identity_for(market));
-  return reach(options.url, market, known ? &*known : nullptr);
+  auto reached = TRY(reach(options.url, market, known ? &*known : nullptr));
+  TRY(agrees_with_home(reached));
+  return reached;
 }
 
 Result<PublicKey> Session::account(const std::string& text) const {

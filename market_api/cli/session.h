@@ -57,6 +57,7 @@ class Session {
   Result<PublicKey> account(const std::string& text) const;
 
  private:
+  Status agrees_with_home(Connection& connection) const;
   Clock& clock_;
 };
 

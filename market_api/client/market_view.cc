@@ -196,10 +196,31 @@ Status MarketView::save(size_t known) {
   return save_file(directory_ + "/checkpoint", as_bytes(checkpoint_), FileMode::kPrivate);
 }
 
+Status MarketView::agrees_with(MarketLine& line, const std::string& seen) {
+  auto known = ledger::open_checkpoint(seen, follower().ledger_key());
+  if (!known || seen == checkpoint_) return Done{};
+  if (known->size > leaves_.size()) TRY(sync(line));  // seen since, by another process
+  if (known->size > leaves_.size()) {
+    if (quorum_) return Done{};  // what witnesses have cosigned comes later
+    return caught(seen, checkpoint_,
+                  "it has " + std::to_string(leaves_.size()) + " entries, " +
+                      std::to_string(known->size) + " were seen before");
+  }
+  std::vector<Digest> hashes;
+  for (size_t i = 0; i < known->size; ++i) hashes.push_back(ledger::leaf_hash(leaves_[i]));
+  if (ledger::tree_root(hashes) == known->root) return Done{};
+  return caught(seen, checkpoint_, "another root over " + std::to_string(known->size) + " entries");
+}
+
 Error MarketView::caught(const std::string& served, const std::string& why) const {
+  return caught(checkpoint_, served, why);
+}
+
+Error MarketView::caught(const std::string& seen, const std::string& served,
+                         const std::string& why) const {
   std::string message = "the ledger was rolled back or forked: " + why;
-  if (directory_.empty() || checkpoint_.empty()) return Error(Code::kUnauthentic, message);
-  std::string both = "seen before:\n\n" + checkpoint_ + "\nserved now:\n\n" + served;
+  if (directory_.empty() || seen.empty()) return Error(Code::kUnauthentic, message);
+  std::string both = "seen before:\n\n" + seen + "\nserved now:\n\n" + served;
   for (int number = 1; number < 1000; ++number) {
     std::string path = directory_ + "/evidence-" + std::to_string(number);
     if (path_exists(path)) continue;

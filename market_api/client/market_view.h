@@ -35,6 +35,10 @@ class MarketView {
   // unchanged then.
   Status sync(MarketLine& line);
 
+  // Whether the ledger here holds what another copy of it had when it saw this checkpoint; one that
+  // the log did not sign says nothing. kUnauthentic, with the evidence kept, as for sync().
+  Status agrees_with(MarketLine& line, const std::string& seen);
+
   const MarketId& market() const { return market_; }
   bool empty() const { return !follower_; }
   // These CHECK that there is something: after a good sync() there is.
@@ -60,6 +64,7 @@ class MarketView {
   Status save(size_t known);
   Result<ledger::Checkpoint> believed(const std::string& note, const ledger::NoteKey& key) const;
   Error caught(const std::string& served, const std::string& why) const;
+  Error caught(const std::string& seen, const std::string& served, const std::string& why) const;
 
   MarketId market_;
   std::string directory_;

@@ -71,6 +71,42 @@ TEST_F(MarketViewTest, NoticesALedgerThatWasRolledBack) {
   EXPECT_FALSE(fresh) << "another process must remember";
 }
 
+// Two identities of one home: what the one has seen holds for the other, who is shown another
+// ledger, or less of it, for the first time.
+TEST_F(MarketViewTest, NoticesALedgerThatAnotherCopyHasSeenOtherwise) {
+  market.deposit(market.lab.account(), 70);
+  LedgerServer server(market.history());
+  auto line = server.line();
+  auto first = open();
+  ASSERT_TRUE(first.sync(line));
+  const std::string seen = first.checkpoint();
+  auto another = [&](const std::string& name) {
+    auto view = MarketView::open(market.market(), folder.file(name)).take();
+    EXPECT_TRUE(view.sync(line));
+    return view;
+  };
+  EXPECT_TRUE(another("same").agrees_with(line, seen));
+  server.show(market.prefix(market.history().size() - 1));
+  auto shorter = another("shorter");
+  auto agrees = shorter.agrees_with(line, seen);
+  ASSERT_FALSE(agrees);
+  EXPECT_EQ(agrees.error().code(), Code::kUnauthentic);
+  EXPECT_NE(agrees.error().expected().find("evidence-1"), std::string::npos);
+  auto envelopes = market.envelopes();
+  envelopes.back() = flows::envelope_bytes(contracts::sign_record(
+      contracts::Deposit{market.lab.account(), 71}, market.treasury.key, market.market()));
+  server.show(market.rewrite(envelopes));
+  auto forked = another("forked");
+  agrees = forked.agrees_with(line, seen);
+  ASSERT_FALSE(agrees);
+  EXPECT_NE(agrees.error().expected().find("another root"), std::string::npos);
+  // A longer one that holds all of it agrees, and what no log signed says nothing.
+  server.show(market.history());
+  market.deposit(market.lab.account(), 5);
+  EXPECT_TRUE(shorter.agrees_with(line, seen)) << "it has read on";
+  EXPECT_TRUE(forked.agrees_with(line, "no note"));
+}
+
 TEST_F(MarketViewTest, NoticesALedgerThatWasForkedAtTheSameSize) {
   market.deposit(market.lab.account(), 70);
   LedgerServer server(market.history());
