@@ -203,6 +203,11 @@ stop "$market"
 echo "-- an erased dataset stays erased, whatever old state is restored"
 start_market ahead
 market_id=$(member market soukd.json)
+# Who shares a home with one that has seen the other copy is told of the fork; others begin here.
+"$bin/souk" init --market "$url" --market-id "$market_id" --name late --json >/dev/null
+if "$bin/souk" --as late ledger log --json >late.json 2>late.err; then fail "what lab has seen does not hold for all of its home"; fi
+grep -q 'as lab saw it: the ledger was rolled back or forked' late.err || fail "what is wrong? $(cat late.err)"
+export SOUK_HOME=$work/elsewhere
 "$bin/souk" init --market "$url" --market-id "$market_id" --name clinic --json >/dev/null
 "$bin/souk" init --market "$url" --market-id "$market_id" --name buyer --json >buyer.json
 { echo x,y,label; for i in $(seq 60); do echo "$((i % 7)),$((i % 5)),$([ $((i % 2)) = 0 ] && echo a || echo b)"; done; } >rows.csv
