@@ -94,8 +94,23 @@ double rare_loss(const std::vector<StepLoss>& steps, double chance) {
   return out;
 }
 
-// A grid on which the first atom, if there is one, is a point.
+// Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
+double extent_of(const Run& run) {
+  double out = 0;
+  for (const auto& pair : run.pairs) {
+    for (const auto& [weight, part] : pair.gaussians) {
+      out = std::max(out, -std::max(part.lowest_loss(), part.loss(part.lowest_outcome())));
+      out = std::max(out, std::min(part.highest_loss(), part.loss(part.highest_outcome())));
+    }
+    for (const auto& laplace : pair.laplaces) out = std::max(out, laplace.edge);
+    for (const auto& atom : pair.atoms) out = std::max(out, std::abs(atom.loss));
+  }
+  return std::min(out, 1e10);
+}
+
+// A grid on which the first atom, if there is one, is a point, and whose points can be counted.
 double snapped(double grid, const Run& run) {
+  grid = std::max(grid, 1e-15 * extent_of(run));
   for (const auto& pair : run.pairs) {
     if (pair.atoms.empty()) continue;
     double edge = std::abs(pair.atoms[0].loss);
@@ -122,13 +137,13 @@ Resolution planned(const Run& run, const Target& target, double allowed, double 
   const double whole = gap_at(plan.grid, plan.growth), less = gap_at(plan.grid, plan.growth / 2);
   const double by_growth = (whole - less) / (0.75 * plan.growth * plan.growth);
   if (by_growth > 0)
-    plan.growth = std::clamp(std::sqrt(0.3 * allowed / by_growth), 2e-3, plan.growth);
+    plan.growth = std::min(plan.growth, std::max(2e-3, std::sqrt(0.3 * allowed / by_growth)));
   double at = gap_at(plan.grid, plan.growth), wider = gap_at(2 * plan.grid, plan.growth);
   const double by_grid = (wider - at) / (3 * plan.grid * plan.grid);
   const double rest = 0.75 * allowed - (at - by_grid * plan.grid * plan.grid);
   if (!(rest > 0) || std::isnan(by_grid)) return plan;
   const double wanted = by_grid > 0 ? std::sqrt(rest / by_grid) : most;
-  plan.grid = std::clamp(wanted, plan.grid, most);
+  plan.grid = std::max(plan.grid, std::min(wanted, most));
   // Looked at once more: far from where they were asked the squares are only about right.
   for (int i = 0; i < 3 && plan.grid > usual.grid; ++i) {
     at = gap_at(plan.grid, plan.growth);

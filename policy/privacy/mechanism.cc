@@ -123,6 +123,8 @@ Status check(const Mechanism& mechanism) {
   // Written so that NaN fails.
   if (!(mechanism.q >= 0 && mechanism.q <= 1))
     return malformed("sampling rate q: expected a number from 0 to 1");
+  if (mechanism.q > 0 && mechanism.q < 1e-100)
+    return malformed("sampling rate q: expected 0, or a number from 1e-100 to 1");
   if (!(mechanism.scale > 0 && std::isfinite(mechanism.scale))) {
     if (mechanism.kind == Kind::kPure && mechanism.scale == 0) return Done{};
     return malformed(

@@ -276,6 +276,14 @@ double GaussianPart::highest_outcome() const {
   return high + kReach * sigma_;
 }
 
+double GaussianPart::next_seen(double x) const {
+  double next = kInfinity;
+  for (const auto& term : p_) {
+    if (x < term.mean + kReach * sigma_) next = std::min(next, term.mean - kReach * sigma_);
+  }
+  return std::max(x, next);
+}
+
 Masses LaplacePart::between(double from, double to) const {
   from = std::clamp(from, -edge, edge);
   to = std::clamp(to, -edge, edge);
@@ -367,7 +375,7 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     // Steps shrink where the density falls off quickly, so that each piece is smooth.
     double left = part.lowest_outcome() + kReach * part.sigma(),
            right = high - kReach * part.sigma();
-    for (double x = from; x < high;) {
+    for (double x = part.next_seen(from); x < high; x = part.next_seen(x)) {
       WorkBudget::pay(8 * 5 * part.terms());
       double steep = 1 + std::max(std::abs(x - left), std::abs(x - right)) / part.sigma();
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
@@ -411,6 +419,14 @@ double renyi_divergence(const LossPair& pair, double alpha) {
     if (power > 300) return power + std::log1p(-(1 + alpha * t) * std::exp(-power));
     return std::log(std::expm1(power) - alpha * t);
   };
+  if (pair.laplaces.size() == 1 && alpha * pair.laplaces[0].edge > 1) {
+    // The whole pair: log(a / (2a - 1) e^{(a-1) edge} + (a - 1) / (2a - 1) e^{-a edge}) / (a - 1)
+    // (Mironov 2017, Proposition 6). Below, its two terms nearly cancel.
+    const double edge = pair.laplaces[0].edge, whole = 2 * alpha - 1;
+    const double high = std::log(alpha / whole) + (alpha - 1) * edge;
+    const double low = std::log((alpha - 1) / whole) - alpha * edge;
+    return (high + std::log1p(std::exp(low - high))) / (alpha - 1);
+  }
   std::vector<double> logs;
   for (const auto& [weight, part] : pair.gaussians) {
     const double s = part.sigma(), step = std::min(0.125 * s, 0.5 * s * s);
@@ -451,8 +467,10 @@ double renyi_divergence(const LossPair& pair, double alpha) {
     if (sum > 0) logs.push_back(scale + std::log(sum));
   }
   for (const auto& atom : pair.atoms) {
-    if (atom.loss != 0 && atom.masses.q > 0)
-      logs.push_back(std::log(atom.masses.q) + log_g(atom.loss));
+    // Its Q-mass may be less than a double holds, and what it stands for all there is.
+    const auto& [p, q] = atom.masses;
+    const double log_q = atom.loss > 0 ? std::log(p) - atom.loss : std::log(q);
+    if (atom.loss != 0 && std::isfinite(log_q)) logs.push_back(log_q + log_g(atom.loss));
   }
   if (logs.empty()) return 0;
   double top = *std::max_element(logs.begin(), logs.end()), sum = 0;

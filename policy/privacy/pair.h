@@ -44,6 +44,8 @@ class GaussianPart {
   // Outside of these, both have less than 1e-300 of mass.
   double lowest_outcome() const;
   double highest_outcome() const;
+  // x, or the next place above it from which P can be seen: between means far apart there is none.
+  double next_seen(double x) const;
 
  private:
   double log_ratio(std::span<const Term> terms,

@@ -220,12 +220,28 @@ TEST(Bounds, TheOrderOfAListDoesNotMatterAndHalvesMakeAWhole) {
   EXPECT_GE(one.upper, other.lower);
 }
 
+TEST(Bounds, AnswerAtTheEdgesOfWhatIsAccepted) {
+  // Once beyond the order of a clamp, or beyond what points can be counted by.
+  for (const char* text :
+       {"psg:q=0.01,sigma=0.05,T=100", "psg:q=1e-20,sigma=0.3,T=100", "psg:q=1e-100,sigma=1,T=100",
+        "psg:q=0.5,sigma=7.2,T=1;psg:q=0.003037288082221923,sigma=0.8128211379889689,T=1",
+        "gauss:sigma=0.01,T=2"}) {
+    for (Adjacency adjacency : {kAddRemove, Adjacency::kReplaceOne}) {
+      Bounds found = epsilon(text, 1e-6, adjacency);
+      EXPECT_LE(found.lower, found.upper) << text;
+      EXPECT_LE(found.upper, found.lower * 1.01 + 1e-3) << text;
+    }
+  }
+  EXPECT_EQ(epsilon("psg:q=1e-20,sigma=0.3,T=100", 1e-6).upper, 0);
+}
+
 TEST(Bounds, RefuseNumbersThatMeanNothing) {
   auto refused = [](Mechanism m) { return !epsilon_bounds({&m, 1}, kAddRemove, 1e-5); };
   using Kind = Mechanism::Kind;
   EXPECT_TRUE(refused({Kind::kSampledGaussian, -0.1, 1, 1}));
   EXPECT_TRUE(refused({Kind::kSampledGaussian, 1.1, 1, 1}));
   EXPECT_TRUE(refused({Kind::kSampledGaussian, std::nan(""), 1, 1}));
+  EXPECT_TRUE(refused({Kind::kSampledGaussian, 1e-300, 1, 1}));
   EXPECT_TRUE(refused({Kind::kSampledGaussian, 0.1, 0, 1}));
   EXPECT_TRUE(refused({Kind::kSampledGaussian, 0.1, HUGE_VAL, 1}));
   EXPECT_TRUE(refused({Kind::kLaplace, 1, -1, 1}));
@@ -320,6 +336,16 @@ TEST(Renyi, QuadratureIsTheFiniteSumAndTheClosedForms) {
               1e-9);
   double pure = std::log((std::exp(a * e) + std::exp((1 - a) * e)) / (1 + std::exp(e))) / (a - 1);
   EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kPure, 1, e, 1}, kAddRemove, a) / pure, 1, 1e-9);
+  // Where masses are less than a double holds, nothing is lost: a pure loss costs itself.
+  for (double loss : {8.0, 40.0, 800.0, 5000.0}) {
+    EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kPure, 1, loss, 1}, kAddRemove, 4096) / loss, 1,
+                1e-2);
+    EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kLaplace, 1, 1 / loss, 1}, kAddRemove, 4096) / loss,
+                1, 1e-2);
+    std::string text = "lap:b=" + std::to_string(1 / loss);
+    EXPECT_GE(*epsilon_by_renyi(list(text), kAddRemove, 1e-6) * (1 + 1e-5),
+              epsilon(text, 1e-6).lower);
+  }
   EXPECT_NEAR(renyi_of_step({Mechanism::Kind::kGaussian, 1, 4, 1}, Adjacency::kReplaceOne, 5) /
                   (5 * 4 / 32.0),
               1, 1e-12);
