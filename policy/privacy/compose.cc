@@ -14,7 +14,8 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
-constexpr double kNegligible = 1e-40;  // a power of the spectrum below this is dropped
+constexpr double kMostInflation = 0.5;  // of masses, by roundings: beyond, nothing is certified
+constexpr double kNegligible = 1e-40;   // a power of the spectrum below this is dropped
 
 // The moment function of a composition: sum over steps of count * log E[e^{c L}].
 class Moments {
@@ -167,6 +168,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
     log_finite += step.count * std::log1p(-step.infinite);
   }
   const double count = steps_of(steps);
+  if (count * 8 * kUnit > kMostInflation) return std::nullopt;
   ComposedLoss out;
   out.grid_ = grid;
   out.infinite_ = -std::expm1(log_finite) * (1 + 1e-9);
@@ -208,6 +210,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   double lower_moment = lower(c);
   Window lower_best = window(lower, c, lower_moment, log_tail, grid);
   const double span = std::max(best.width(), lower_best.width()) / grid + 4;
+  // Moments that are rounded by as much as they differ say nothing.
+  if (!(span >= 4)) return std::nullopt;
   if (!(span < static_cast<double>(most))) {
     *too_wide = span / static_cast<double>(most);
     return std::nullopt;
@@ -335,7 +339,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
                         (std::abs(moment) + std::abs(c * out.origin_) +
                          c * (std::abs(best.low) + std::abs(best.high))) +
                     count * 8 * kUnit;
-  out.upper_.inflation = out.lower_.inflation = std::expm1(std::min(relative, 1.0));
+  if (!(relative < kMostInflation)) return std::nullopt;
+  out.upper_.inflation = out.lower_.inflation = std::expm1(relative);
   double loss_scale = std::abs(best.low) + std::abs(best.high), shifts[2] = {0, 0};
   for (const StepLoss& step : steps) {
     out.loss_error_ += step.count * step.loss_error;
@@ -400,45 +405,42 @@ double ComposedLoss::delta_lower(double epsilon) const {
 }
 
 // Where the bound of delta passes `delta`, from the top of the window down; the end of the
-// last bracket on the sound side.
+// last bracket on the sound side. Everything is measured from where the walk stands, so that
+// nothing leaves the range of a double however wide the window is, and only positive terms are
+// added.
 double ComposedLoss::crossing(const Side& side, double delta, bool upper) const {
-  // In units of e^{log_scale - c origin}.
   const double pad = (upper ? 1 : -1) * std::exp(log_pad());
-  const double factor = upper ? 1 + side.inflation : 1 - side.inflation;
-  const double log_wanted = std::log(delta) - side.log_scale + tilt_ * origin_;
-  const double wanted = std::exp(std::clamp(log_wanted, -700.0, 700.0));
-  double sum = 0,
-         discounted = 0;  // over x > current: mass e^{-c (x - origin)}, and e^{-(x - origin)} of it
-  auto value = [&](double epsilon) {
-    return factor * (sum - std::exp(std::min(epsilon - origin_, 600.0)) * discounted) +
-           pad * std::exp(std::clamp(-tilt_ * (epsilon - origin_), -700.0, 700.0));
-  };
-  double weight = 0, discount = 0, pad_weight = 0;
-  const double fall = std::exp(std::min(700.0, tilt_ * grid_)), rise = std::exp(grid_);
+  // What the recurrences below may round in all.
+  const double rounding = 16 * kUnit * static_cast<double>(side.mass.size());
+  const double factor = upper ? (1 + side.inflation) * (1 + rounding)
+                              : std::max(0.0, 1 - side.inflation) * (1 - rounding);
+  // delta in units of e^{log_scale - c x}.
+  auto wanted_at = [&](double x) { return std::exp(std::log(delta) - side.log_scale + tilt_ * x); };
+  // Over the masses at x + grid and above, seen from there: mass e^{-c d}, and (1 - e^{-d}) of it,
+  // d being how far away it is.
+  double sum = 0, counted = 0;
+  const double fall = std::exp(-tilt_ * grid_), keep = std::exp(-grid_), gain = -std::expm1(-grid_);
+  double wanted = 0;
   for (auto k = static_cast<int64_t>(side.mass.size()) - 1; k >= 0; --k) {
-    double x = side.start + static_cast<double>(k) * grid_;
+    const double x = side.start + static_cast<double>(k) * grid_;
     // Exponentials step by step, afresh every 32: rounding stays below 1e-14.
-    if (k % 32 == 31 || k + 1 == static_cast<int64_t>(side.mass.size())) {
-      weight = std::exp(std::clamp(-tilt_ * (x - origin_), -700.0, 700.0));
-      discount = std::exp(std::clamp(-(x - origin_), -700.0, 700.0));
-      pad_weight = weight;
-    } else {
-      weight *= fall;
-      discount *= rise;
-      pad_weight = weight;
-    }
-    if (factor * (sum - discounted / discount) + pad * pad_weight > wanted) {
-      double a = x, b = x + grid_;
+    const bool anew =
+        k % 32 == 31 || k + 1 == static_cast<int64_t>(side.mass.size()) || !(fall > 0.01);
+    wanted = anew ? wanted_at(x) : wanted * fall;
+    const double here = fall * (keep * counted + gain * sum);
+    if (factor * here + pad > wanted) {
+      double a = 0, b = grid_;  // below x + grid
       for (int i = 0; i < 60; ++i) {
-        double middle = 0.5 * (a + b);
-        (value(middle) > wanted ? a : b) = middle;
+        const double middle = 0.5 * (a + b);
+        const double value =
+            std::exp(-tilt_ * middle) * (std::exp(-middle) * counted - std::expm1(-middle) * sum);
+        (factor * value + pad > wanted_at(x + grid_ - middle) ? b : a) = middle;
       }
-      return std::max(0.0, upper ? b : a);
+      return std::max(0.0, x + grid_ - (upper ? a : b));
     }
     if (x <= 0) return 0;
-    double own = side.mass[static_cast<size_t>(k)] * weight;
-    sum += own;
-    discounted += own * discount;
+    counted = here;
+    sum = fall * sum + side.mass[static_cast<size_t>(k)];
   }
   return upper ? std::max(0.0, side.start) : 0;
 }

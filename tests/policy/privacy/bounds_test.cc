@@ -105,6 +105,31 @@ TEST(Bounds, StaySoundWhereATransformWithoutTiltHasOnlyNoise) {
   }
 }
 
+TEST(Bounds, HardlyAnyNoiseIsNeverCheap) {
+  // Who is drawn is seen: a run in which that is likelier than delta costs at least the loss of one
+  // such step, 1 / 2 sigma^2 less some deviations and log 1/q; more steps cost more.
+  for (double sigma : {0.05, 0.02, 0.01}) {
+    for (double q : {1e-9, 1e-4}) {
+      double before = 0;
+      for (double steps : {1.0, 10.0, 1000.0}) {
+        const Mechanism run{Mechanism::Kind::kSampledGaussian, q, sigma,
+                            static_cast<uint64_t>(steps)};
+        for (auto adjacency : {kAddRemove, Adjacency::kReplaceOne}) {
+          auto bounds = epsilon_bounds({&run, 1}, adjacency, 1e-5);
+          ASSERT_TRUE(bounds);
+          EXPECT_LE(bounds->worst().lower, bounds->worst().upper);
+          if (steps * q < 1.2e-5) continue;
+          const double loud = 0.5 / (sigma * sigma) - 5 / sigma + std::log(q);
+          EXPECT_GE(bounds->worst().upper, loud) << sigma << " " << q << " " << steps;
+        }
+        const double now = epsilon_bounds({&run, 1}, kAddRemove, 1e-5)->worst().upper;
+        EXPECT_GE(now, before * (1 - 1e-3)) << sigma << " " << q << " " << steps;
+        before = now;
+      }
+    }
+  }
+}
+
 TEST(Bounds, OfPureMechanismsAreTheClosedForm) {
   // Three releases of randomised response: four outcomes.
   double e = 0.1, p = 1 / (1 + std::exp(-e)), at = 0.2;
