@@ -8,6 +8,7 @@ work=$(mktemp -d) here=$(cd "$(dirname "$0")" && pwd)
 export PATH="$bin:$PATH" SOUK_HOME="$work/home"
 host='' small=''
 cleanup() {
+  [ "$BASHPID" = "$$" ] || return 0  # a child that is ended before it runs its program
   [ -z "$host" ] || kill "$host" 2>/dev/null || true
   [ -z "$small" ] || umount "$small" 2>/dev/null || true
   rm -rf "$work"
