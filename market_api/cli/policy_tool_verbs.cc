@@ -234,14 +234,24 @@ Result<Answer> prove(Session&, const ProveOptions& options) {
   }
   auto proof = TRY(std::move(searched));
   Answer answer;
+  Json::Object certificate = *certificate_json(proof.certificate).object();
+  certificate["allowed"] = proof.certificate.allowed;
+  certificate["applied"] = proof.certificate.applied;
+  certificate["vacuous"] = proof.certificate.vacuous;
   answer.json = {{"invariant", options.invariant},
                  {"policy_hash", contracts::policy_hash(source)},
                  {"holds", !proof.counterexample.has_value()},
                  {"result", proof.counterexample ? "counterexample" : "certificate"},
                  {"counterexample", nullptr},
-                 {"certificate", certificate_json(proof.certificate)}};
+                 {"vacuous", proof.certificate.vacuous},
+                 {"certificate", std::move(certificate)}};
   if (!proof.counterexample) {
     answer.text = "no counterexample: " + certificate_text(proof.certificate);
+    if (proof.certificate.vacuous) {
+      answer.text += proof.certificate.allowed == 0
+                         ? "\nvacuous: none of these questions was allowed"
+                         : "\nvacuous: of none of these questions did the left side hold";
+    }
     return answer;
   }
   const auto& shown = *proof.counterexample;

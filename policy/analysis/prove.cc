@@ -26,10 +26,13 @@ struct InvariantSubject final : Subject {
   Outcome run(const Point& point, std::vector<Event>& events) override {
     Answer answer = probe.run(point);
     events = probe.events();
+    allowed += answer.allow;
+    applied += answer.antecedent;
     return {!answer.consequent, !answer.consequent && answer.antecedent,
             static_cast<uint32_t>(answer.end) * 2 + (answer.allow ? 1u : 0u)};
   }
   Probe& probe;
+  uint64_t allowed = 0, applied = 0;
 };
 
 // Two policies at once; B's sites come after A's.
@@ -174,7 +177,7 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   Proof proof;
   std::mutex mutex;
   std::atomic<bool> done = false;
-  std::atomic<uint64_t> evaluations = 0;
+  std::atomic<uint64_t> evaluations = 0, allowed = 0, applied = 0;
   std::optional<Point> found_at;
   Coverage coverage;
   auto confirm = [&](const Point& point) {
@@ -202,6 +205,8 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
         confirm, [&] { return done || seconds_since(start) >= effort.seconds; },
         effort.evaluations);
     evaluations += search.evaluations();
+    allowed += subject.allowed;
+    applied += subject.applied;
     std::lock_guard lock(mutex);
     merge(coverage, **probe, search, 0);
   };
@@ -212,6 +217,10 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   if (proof.counterexample)
     make_plainer(space, *first, policy, invariant, ask, *found_at, *proof.counterexample);
   proof.certificate = certify(*first, coverage, effort, evaluations, seconds_since(start));
+  proof.certificate.allowed = allowed;
+  proof.certificate.applied = applied;
+  const bool has_left_side = invariant.find(" implies ") != std::string::npos;
+  proof.certificate.vacuous = !proof.counterexample && (has_left_side ? applied : allowed) == 0;
   return proof;
 }
 

@@ -32,6 +32,11 @@ struct Certificate {
   uint32_t branches = 0,
            branches_covered = 0;          // each condition of the policy counts twice: false, true
   std::vector<uint32_t> unreached_lines;  // with a condition that never came out one of its ways
+  // Of an invariant alone: evaluations in which the policy allowed, and in which the left side
+  // held.
+  uint64_t allowed = 0, applied = 0;
+  // It held of nothing: its left side never did, or, where there is none, the policy never allowed.
+  bool vacuous = false;
 };
 
 struct Proof {

@@ -67,8 +67,10 @@ double renyi_budget(double epsilon, double delta, double order) {
 }
 
 Result<FilterRule> parse_rule(std::string_view text) {
-  if (text == "renyi-mixture8") return FilterRule{FilterRule::Kind::kRenyiMixture, 0};
-  if (text == "pld-static") return FilterRule{FilterRule::Kind::kPldStatic, 0};
+  if (text == "renyi-mixture8" || text == "renyi_mixture8")
+    return FilterRule{FilterRule::Kind::kRenyiMixture, 0};
+  if (text == "pld-static" || text == "pld_static")
+    return FilterRule{FilterRule::Kind::kPldStatic, 0};
   if (text.substr(0, 6) == "renyi:") {
     double order = TRY(parse_number(text.substr(6), "rule"));
     if (order > 1 && order <= 4096) return FilterRule{FilterRule::Kind::kRenyi, order};

@@ -21,7 +21,8 @@ struct FilterRule {
   Kind kind = Kind::kRenyiMixture;
   double order = 0;  // of kRenyi, > 1
 };
-// "renyi:8", "renyi-mixture8" or "pld-static". kMalformed otherwise.
+// "renyi:8", "renyi-mixture8" or "pld-static", each with - or _ between its words. kMalformed
+// otherwise.
 Result<FilterRule> parse_rule(std::string_view text);
 
 // "q,sigma,T;q,sigma,T;...": one contract each. kMalformed otherwise.

@@ -109,6 +109,31 @@ TEST(Prove, WhatTheObligationsStopIsNoCounterexample) {
   EXPECT_GT(proof->refuted, 0u);
 }
 
+TEST(Prove, AnInvariantThatHoldsOfNothingIsCalledVacuous) {
+  Effort effort;
+  effort.evaluations = 2000;
+  effort.threads = 1;
+  auto certificate = [&](const std::string& policy, const std::string& invariant) {
+    auto proof = prove(policy, invariant, engine, effort);
+    EXPECT_TRUE(proof);
+    EXPECT_FALSE(proof->counterexample);
+    return proof->certificate;
+  };
+  auto nobody = certificate("return { allow = false }", kInvariant);
+  EXPECT_TRUE(nobody.vacuous);
+  EXPECT_EQ(nobody.allowed, 0u);
+  EXPECT_EQ(nobody.applied, 0u);
+  EXPECT_TRUE(certificate("return { allow = false }", "price <= 5").vacuous);
+  EXPECT_TRUE(certificate("return { allow = true }", "price < 0 implies not allow").vacuous);
+  auto some = certificate("return { allow = request.dp.epsilon_micro <= 1000000 }", kInvariant);
+  EXPECT_FALSE(some.vacuous);
+  EXPECT_GT(some.allowed, 0u);
+  EXPECT_EQ(some.applied, some.allowed);
+  EXPECT_FALSE(certificate("return { allow = true }", "price >= 0").vacuous);
+  // What is said of refusals is said of something, though nothing is allowed.
+  EXPECT_FALSE(certificate("return { allow = false }", "not allow implies price == 0").vacuous);
+}
+
 TEST(Prove, MalformedPoliciesAndInvariantsAreNamed) {
   auto message = [](const std::string& policy, const std::string& invariant) {
     Effort effort;

@@ -404,7 +404,10 @@ TEST(Filter, AdmitsByEachRule) {
   EXPECT_FALSE(admitted(*parse_stream("0,1,5"), *parse_rule("pld-static"), 1, 1e-6)->has_value());
   EXPECT_FALSE(admitted(*parse_stream("0,1,5;0.1,2,0"), *parse_rule("renyi-mixture8"), 1, 1e-6)
                    ->has_value());
-  for (const char* bad : {"renyi", "renyi:", "renyi:1", "renyi:x", "pld", ""})
+  EXPECT_EQ(count("renyi_mixture8", 3), 5u);
+  EXPECT_EQ(count("pld_static", 3), 7u);
+  for (const char* bad : {"renyi", "renyi:", "renyi:1", "renyi:x", "pld", "", "renyi-mixture",
+                          "RENYI-MIXTURE8", "renyi8"})
     EXPECT_FALSE(parse_rule(bad)) << bad;
   for (const char* bad : {"", "0.1,1", "0.1,1,2,3", "2,1,1", "0.1,0,1", "0.1,1,x"})
     EXPECT_FALSE(parse_stream(bad)) << bad;
