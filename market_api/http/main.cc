@@ -85,9 +85,9 @@ Status read_witness_policy(const std::string& text) {
 }
 
 struct Options {
-  std::string directory, treasury_hex, witness_policy;
+  std::string directory;
   std::string host = "127.0.0.1";
-  std::optional<std::string> currency;
+  std::optional<std::string> treasury_hex, witness_policy, currency;  // given, if only as ""
   uint32_t port = 0;
   std::optional<uint64_t> reserve_mib;
   bool found_only = false, json = false;
@@ -108,8 +108,8 @@ Result<MarketConfig> config_of(const Options& options) {
   if (options.reserve_mib) config.uploads.reserve = *options.reserve_mib << 20;
   config.enclave_program = beside_me("souk-enclave");
   config.ask_treasury = treasury_of_operator;
-  if (!options.treasury_hex.empty()) {
-    auto key = named_from_hex<PublicKey>(options.treasury_hex);
+  if (options.treasury_hex) {
+    auto key = named_from_hex<PublicKey>(*options.treasury_hex);
     if (!key) return Error(Code::kMalformed, "--treasury: expected 64 lower-case hex digits");
     if (!ledger::is_public_key(*key)) {
       return Error(Code::kMalformed,
@@ -117,10 +117,13 @@ Result<MarketConfig> config_of(const Options& options) {
     }
     config.treasury = *key;
   }
-  if (!options.witness_policy.empty()) {
+  if (options.witness_policy) {
+    if (options.witness_policy->empty()) {
+      return Error(Code::kMalformed, "--witness-policy: expected a C2SP tlog-policy file");
+    }
     auto text =
-        TRY(about_input(read_file(options.witness_policy, contracts::kMaxWitnessPolicyBytes),
-                        options.witness_policy));
+        TRY(about_input(read_file(*options.witness_policy, contracts::kMaxWitnessPolicyBytes),
+                        *options.witness_policy));
     config.witness_policy = to_text(text);
   }
   std::error_code failure;
@@ -137,12 +140,12 @@ Result<MarketConfig> config_of(const Options& options) {
                      options.directory);
   }
   config.directory = path.string();
-  if (!options.witness_policy.empty()) {
+  if (options.witness_policy) {
     // A new market lives by it; an open one learns addresses from it.
     bool is_new = !file_exists(config.directory + "/ledger.db");
     TRY(about_input(is_new ? check_witness_policy(config.witness_policy)
                            : read_witness_policy(config.witness_policy),
-                    options.witness_policy));
+                    *options.witness_policy));
   }
   return config;
 }

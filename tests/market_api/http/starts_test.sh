@@ -82,6 +82,8 @@ nothing n 2 '--frobnicate' soukd --data n --frobnicate
 nothing n 2 '--currency' soukd --data n --currency euro
 nothing n 2 'junk' soukd --data n --witness-policy junk
 nothing n 2 'absent' soukd --data n --witness-policy absent
+nothing n 2 '--witness-policy' soukd --data n --witness-policy ''
+nothing n 2 '--treasury' soukd --data n --treasury ''
 nothing n 2 "$work" soukd --data n --witness-policy "$work"
 nothing n 2 '--treasury' soukd --data n --treasury "$nobody"
 nothing n 2 '--data' soukd --data ''
