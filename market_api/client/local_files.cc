@@ -8,6 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -36,7 +39,7 @@ Error cannot(const std::string& what, const std::string& path) {
   int why = errno;
   bool path_is_wrong = why == EACCES || why == EPERM || why == EROFS || why == ENOENT ||
                        why == ENOTDIR || why == EISDIR || why == ENAMETOOLONG || why == ELOOP ||
-                       why == ENOTEMPTY;
+                       why == ENOTEMPTY || why == ENXIO || why == EBADF;
   Code code = why == ENOSPC || why == EDQUOT ? Code::kTryAgain
               : path_is_wrong                ? Code::kMalformed
                                              : Code::kBroken;
@@ -49,13 +52,18 @@ std::string folder_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-Status write_all(int fd, ByteView bytes, const std::string& path) {
+Status write_through(int fd, ByteView bytes, const std::string& path) {
   while (!bytes.empty()) {
     ssize_t n = ::write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return cannot("write", path);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
+  return Done{};
+}
+
+Status write_all(int fd, ByteView bytes, const std::string& path) {
+  TRY(write_through(fd, bytes, path));
   if (::fsync(fd) != 0) return cannot("write", path);
   return Done{};
 }
@@ -79,7 +87,7 @@ bool is_directory(const std::string& path) {
 }
 
 Result<Bytes> load_file(const std::string& path, size_t max_bytes) {
-  OpenFile file(path, O_RDONLY);
+  OpenFile file(path, O_RDONLY | O_NONBLOCK);  // a pipe is refused below, not waited for
   if (!file.is_open() && errno == ENOENT) {
     return Error(Code::kNotFound, "no file " + path);
   }
@@ -142,13 +150,76 @@ Status make_folders(const std::string& path, std::vector<std::string>& made) {
   return cannot("make the folder", path);
 }
 
+// What a path leads to, and by which way it may be written.
+struct Place {
+  std::string path;               // past the last link: where the file stands or will stand
+  std::optional<int> descriptor;  // of this process: /dev/stdout, /dev/fd/3
+  bool is_replaced = true;        // a file, or nothing yet; else written into as it stands
+};
+
+// /proc/PID/fd/N of this process, whatever is open there: no file beside it is meant.
+std::optional<int> own_descriptor(const std::string& path) {
+  char folder[PATH_MAX];
+  if (!::realpath(folder_of(path).c_str(), folder)) return std::nullopt;
+  std::string own = "/proc/" + std::to_string(::getpid());
+  if (folder != own + "/fd" && folder != own + "/task/" + std::to_string(::gettid()) + "/fd")
+    return std::nullopt;
+  std::string name = path.substr(path.rfind('/') + 1);
+  if (name.empty() || name.size() > 6 || name.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
+  return std::atoi(name.c_str());
+}
+
+Result<Place> place_of(const std::string& path) {
+  // The kernel follows first, so that a link it would not follow (somebody else's, in a folder
+  // that all may write) is not followed here.
+  struct stat info {};
+  bool there = ::stat(path.c_str(), &info) == 0;
+  if (!there && errno != ENOENT) return cannot("write", path);
+  if (there && S_ISDIR(info.st_mode)) {
+    errno = EISDIR;
+    return cannot("write", path);
+  }
+  Place place{.path = path, .descriptor = std::nullopt};
+  constexpr int kMostLinks = 40;  // as path_resolution(7)
+  for (int links = 0;; ++links) {
+    place.descriptor = own_descriptor(place.path);
+    if (place.descriptor) {
+      place.is_replaced = false;
+      return place;
+    }
+    struct stat link {};
+    if (::lstat(place.path.c_str(), &link) != 0 || !S_ISLNK(link.st_mode)) break;
+    char target[PATH_MAX];
+    ssize_t n = ::readlink(place.path.c_str(), target, sizeof target);
+    if (links == kMostLinks) errno = ELOOP;
+    if (links == kMostLinks || n <= 0) return cannot("write", path);
+    std::string next(target, static_cast<size_t>(n));
+    place.path = next.front() == '/' ? next : folder_of(place.path) + "/" + next;
+  }
+  place.is_replaced = !there || S_ISREG(info.st_mode);
+  return place;
+}
+
+// A device, a pipe: opened and written, and nothing said of what it does not know (fsync).
+Status write_into(const Place& place, ByteView bytes) {
+  if (place.descriptor) return write_through(*place.descriptor, bytes, place.path);
+  OpenFile file(place.path, O_WRONLY | O_NOCTTY);
+  if (!file.is_open()) return cannot("write", place.path);
+  return write_through(file.get(), bytes, place.path);
+}
+
+// Of several files none is written into something else: half of them would be gone with it.
+Status expect_file_or_nothing(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return Done{};
+  return Error(Code::kMalformed, "cannot write " + path + ": expected a file there, or nothing");
+}
+
 Status write_and_name(const std::string& directory, const std::vector<NewFile>& files) {
   for (const auto& file : files) {
     std::string path = directory + "/" + file.name;
-    if (is_directory(path)) {
-      errno = EISDIR;
-      return cannot("write", path);
-    }
+    TRY(expect_file_or_nothing(path));
     TRY(write_temporary(path, file.bytes, file.mode));
   }
   for (const auto& file : files) TRY(give_name(directory + "/" + file.name));
@@ -158,9 +229,11 @@ Status write_and_name(const std::string& directory, const std::vector<NewFile>& 
 }  // namespace
 
 Status save_file(const std::string& path, ByteView bytes, FileMode mode) {
-  TRY(write_temporary(path, bytes, mode));
-  TRY(give_name(path));
-  return sync_folder(folder_of(path));
+  auto place = TRY(place_of(path));
+  if (!place.is_replaced) return write_into(place, bytes);
+  TRY(write_temporary(place.path, bytes, mode));
+  TRY(give_name(place.path));
+  return sync_folder(folder_of(place.path));
 }
 
 Status save_files(const std::string& directory, const std::vector<NewFile>& files) {

@@ -15,17 +15,20 @@ bool is_directory(const std::string& path);
 
 // kNotFound when there is none, kMalformed when it is no readable file or larger.
 Result<Bytes> load_file(const std::string& path, size_t max_bytes);
-// The whole file or nothing of it: temporary file, fsync, rename, fsync of the folder.
+// The whole file or nothing of it: temporary file, fsync, rename, fsync of the folder. Where a
+// link stands, it stays and the file it leads to is written; a device, a pipe or a descriptor of
+// this process (/dev/stdout) is written into, never replaced. kMalformed for a folder.
 Status save_file(const std::string& path, ByteView bytes, FileMode mode);
-// Adds to the end and makes it durable. A crash leaves a part of `bytes` at most.
 // Several files of one folder, which is made if need be: all of them, or, on an error, the folder
-// as it was. A crash in the midst leaves some of them, each whole.
+// as it was. A crash in the midst leaves some of them, each whole. kMalformed where something
+// that is no file stands in the place of one: a link, too.
 struct NewFile {
   std::string name;
   ByteView bytes;
   FileMode mode = FileMode::kShared;
 };
 Status save_files(const std::string& directory, const std::vector<NewFile>& files);
+// Adds to the end and makes it durable. A crash leaves a part of `bytes` at most.
 // kTryAgain of this and of everything above when the disk is full.
 Status append_file(const std::string& path, ByteView bytes);
 Status truncate_file(const std::string& path, uint64_t size);

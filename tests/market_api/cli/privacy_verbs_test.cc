@@ -104,9 +104,9 @@ TEST_F(PrivacyVerbs, EveryFilterOfTheTableAdmitsExactlyAsManyAsItSays) {
     for (bool hyphens : {false, true}) {
       std::string written = rule;
       if (hyphens) std::replace(written.begin(), written.end(), '_', '-');
-      auto json = souk("filter --epsilon " + row["eps_G"] + " --delta " + row["delta_G"] +
-                       " --stream '" + row["stream (cycled; q,sigma,T per contract)"] +
-                       "' --rule " + written);
+      auto json =
+          souk("filter --epsilon " + row["eps_G"] + " --delta " + row["delta_G"] + " --stream '" +
+               row["stream (cycled; q,sigma,T per contract)"] + "' --rule " + written);
       EXPECT_EQ(exit_, 0);
       EXPECT_EQ(number(json, "admitted"), std::stod(row["admitted"])) << written;
     }

@@ -242,6 +242,37 @@ done
 echo "-- a log that cannot be reached is not a bad one"
 refused 3 '127.0.0.1' souk ledger audit --tiles http://127.0.0.1:1 --key "$(sed 's/ledger-key //' found)"
 
+echo "-- what stands where --out points to and is no file is never replaced"
+mkdir nodes real; mkfifo nodes/pipe; ln -s ../real/policy.lua nodes/link; mkdir nodes/folder
+new="souk policy new --template purpose"
+timeout 60 cat nodes/pipe > read & reader=$!
+$new --out nodes/pipe > /dev/null; wait "$reader"
+$new > expected.lua
+cmp -s read expected.lua && [ -p nodes/pipe ] || fail "expected the policy in the pipe, and the pipe to stay" read
+for _ in 1 2; do
+  $new --out nodes/link > /dev/null
+  cmp -s real/policy.lua expected.lua && [ -L nodes/link ] || fail "expected the policy where the link leads, and the link to stay"
+done
+$new --out /dev/stdout > read
+head -n "$(wc -l < expected.lua)" read | cmp -s - expected.lua || fail "expected the policy on standard output" read
+refused 2 'nodes/folder' $new --out nodes/folder
+rm real/policy.lua; mkdir real/policy.lua
+refused 2 'nodes/link' $new --out nodes/link
+ln -sfn ../junk nodes/folder/model.safetensors
+refused 2 'model.safetensors' souk train-local "$here/../cli/two_classes.lua" --data table.csv --label sick --out nodes/folder
+[ "$(ls nodes/folder)" = model.safetensors ] && [ -L nodes/folder/model.safetensors ] || fail "expected the link and nothing else"
+if mknod nodes/full c 1 7 2> mknod.err && { : > nodes/full; } 2> /dev/null; then
+  refused 3 'nodes/full' $new --out nodes/full
+  refused 3 'nodes/full' souk credential issue --to "$(souk treasury keygen --out other.key)" --type x --expires-days 1 --out nodes/full --key other.key --market-id "$id"
+  refused 2 'nodes/full' souk treasury keygen --out nodes/full
+  mknod nodes/null c 1 3
+  $new --out nodes/null > /dev/null
+  [ -c nodes/full ] && [ -c nodes/null ] || fail "expected the devices to stay"
+else
+  echo "skipped: this user may not make or open a device of its own ($(cat mknod.err))"
+fi
+[ "$(ls -A nodes | sort | tr '\n' ' ' | sed 's/full //; s/null //')" = "folder link pipe " ] || fail "expected nothing beside them"
+
 echo "-- a full disk"
 mkdir small
 if mount -t tmpfs -o size=1m souk-test small 2> mount.err; then
