@@ -125,22 +125,50 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
   return answer;
 }
 
+std::string short_real(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+// What stands against the budget: what admission counts, in epsilon at the budget's delta.
+struct Certified {
+  double spent, with_reserved;
+};
+
+Certified certified_of(const contracts::Dataset& dataset) {
+  const auto& budget = dataset.budget;
+  double delta = static_cast<double>(dataset.manifest.budget_delta_pico) * 1e-12;
+  auto all = policy::add(budget.committed, budget.reserved);
+  return {policy::certified_epsilon(budget.committed, delta),
+          policy::certified_epsilon(all, delta)};
+}
+
+// Millionths, rounded up; null where no order is left to certify by.
+Json micro(double epsilon) {
+  if (!std::isfinite(epsilon) || epsilon > 9e9) return nullptr;
+  return static_cast<int64_t>(std::ceil(epsilon * 1e6));
+}
+
 Json summary(const contracts::Dataset& dataset) {
   const auto& manifest = dataset.manifest;
-  return Json::Object{{"dataset", dataset.id},
-                      {"name", manifest.name},
-                      {"provider", dataset.provider},
-                      {"provider_name", manifest.provider_name},
-                      {"rows", manifest.rows},
-                      {"price", manifest.price},
-                      {"budget_epsilon_micro", manifest.budget_epsilon_micro},
-                      {"budget_delta_pico", manifest.budget_delta_pico},
-                      {"spent_epsilon_micro", dataset.budget.epsilon_micro_committed},
-                      {"reserved_epsilon_micro", dataset.budget.epsilon_micro_reserved},
-                      {"runs", dataset.budget.runs},
-                      {"revoked", dataset.revoked},
-                      {"erased", dataset.erased},
-                      {"entry", dataset.seq}};
+  return Json::Object{
+      {"dataset", dataset.id},
+      {"name", manifest.name},
+      {"provider", dataset.provider},
+      {"provider_name", manifest.provider_name},
+      {"rows", manifest.rows},
+      {"price", manifest.price},
+      {"budget_epsilon_micro", manifest.budget_epsilon_micro},
+      {"budget_delta_pico", manifest.budget_delta_pico},
+      {"spent_epsilon_micro", dataset.budget.epsilon_micro_committed},
+      {"reserved_epsilon_micro", dataset.budget.epsilon_micro_reserved},
+      {"certified_epsilon_micro", micro(certified_of(dataset).spent)},
+      {"certified_with_reserved_epsilon_micro", micro(certified_of(dataset).with_reserved)},
+      {"runs", dataset.budget.runs},
+      {"revoked", dataset.revoked},
+      {"erased", dataset.erased},
+      {"entry", dataset.seq}};
 }
 
 Result<Answer> list_datasets(Session& session, const ListOptions&) {
@@ -157,9 +185,8 @@ Result<Answer> list_datasets(Session& session, const ListOptions&) {
     rows.push_back({short_hex(to_hex(id)), manifest.provider_name, manifest.name,
                     std::to_string(manifest.rows),
                     std::to_string(manifest.price) + " " + state.genesis()->currency,
-                    millionths_text(dataset.budget.epsilon_micro_committed +
-                                    dataset.budget.epsilon_micro_reserved) +
-                        " of " + millionths_text(manifest.budget_epsilon_micro),
+                    short_real(certified_of(dataset).with_reserved) + " of " +
+                        millionths_text(manifest.budget_epsilon_micro),
                     std::to_string(dataset.budget.runs),
                     dataset.erased    ? "erased"
                     : dataset.revoked ? "revoked"
@@ -168,12 +195,6 @@ Result<Answer> list_datasets(Session& session, const ListOptions&) {
   answer.json = {{"datasets", std::move(all)}};
   answer.text = rows.size() == 1 ? "no datasets" : table_text(rows);
   return answer;
-}
-
-std::string short_real(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
 }
 
 // What one consumer, or one purpose, has of the dataset.
@@ -225,13 +246,14 @@ Result<Answer> show_dataset(Session& session, const OneOptions& options) {
         std::to_string(manifest.price) + " " + state.genesis()->currency + " (minor units)"},
        {"budget", "epsilon " + millionths_text(manifest.budget_epsilon_micro) + " at delta " +
                       delta_text(manifest.budget_delta_pico)},
-       {"spent", "epsilon " + millionths_text(dataset.budget.epsilon_micro_committed) +
-                     ", reserved " + millionths_text(dataset.budget.epsilon_micro_reserved) + ", " +
+       {"spent", "certified epsilon " + short_real(spending.committed.certified) + " (" +
+                     short_real(spending.with_reserved.certified) + " with what is reserved), " +
                      std::to_string(dataset.budget.runs) + " runs"},
-       {"odometer", "certified epsilon " + short_real(spending.committed.certified) + " (" +
-                        short_real(spending.with_reserved.certified) + " with what is reserved), " +
-                        short_real(spending.committed.exact) +
-                        " if every contract had been chosen in advance"},
+       {"odometer",
+        "epsilon " + short_real(spending.committed.exact) +
+            " if every contract had been chosen in advance; plain sum of the contracts " +
+            millionths_text(dataset.budget.epsilon_micro_committed) + ", reserved " +
+            millionths_text(dataset.budget.epsilon_micro_reserved) + ", not counted"},
        {"state", dataset.erased    ? "erased"
                  : dataset.revoked ? "revoked"
                                    : "on offer"},

@@ -16,6 +16,9 @@ struct Odometer {
   double certified = 0;
 };
 
+// Odometer::certified alone, without composing anything: 0 for no charges. delta in (0, 1).
+double certified_epsilon(const Charges& charges, double delta);
+
 // `runs`: the events behind `charges`, which are their sum. kMalformed: delta out of range.
 Result<Odometer> odometer(std::span<const Event> runs, const Charges& charges, int64_t delta_pico);
 

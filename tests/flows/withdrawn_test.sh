@@ -81,6 +81,18 @@ says 'millionths of certified epsilon'
 says 'of 2000000 are left'
 says 'composed exactly'
 
+# What stands beside the budget is what admission counts, in the list as in the object; the plain sum is called one.
+expect 0 souk dataset show "$dataset" --as clinic --json
+certified=$(json certified_with_reserved_epsilon_micro < out)
+[ "$certified" -gt 1000000 ] && [ "$certified" -le 2000000 ] || fail "expected the certified epsilon within the budget" out
+[ "$certified" = "$(json certified_epsilon_micro < out)" ] || fail "expected nothing to be reserved" out
+[ "$certified" != "$(json spent_epsilon_micro < out)" ] || fail "expected another number than the plain sum" out
+expect 0 souk dataset list --as lab
+says "$(awk -v m="$certified" 'BEGIN {printf "%.4g", m / 1e6}')"
+[ "$(awk '/cells/ {for (i = 2; i < NF; i++) if ($i == "of") print $(i + 1)}' out)" = 2 ] || fail "expected the budget in the list" out
+expect 0 souk dataset show "$dataset" --as lab
+says 'plain sum of the contracts'
+
 # Ciphertext that is gone is noticed before anything is reserved; the reason names the dataset.
 lost=$(publish lost private.lua | json dataset)
 blob=$(souk dataset show "$lost" --as lab --json | json ciphertext)
