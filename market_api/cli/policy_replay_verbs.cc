@@ -29,6 +29,10 @@ Result<PolicyReplay> replay_data(Session& session, const std::string& data,
 namespace {
 
 Result<Answer> replay(Session& session, const ReplayOptions& options) {
+  if (options.data.empty())
+    return Error(Code::kMalformed,
+                 "expected a market's folder, or its ledger.db, as the argument "
+                 "or by --data");
   auto result = TRY(replay_data(session, options.data, options.market_id));
   Answer answer;
   answer.json = {
@@ -62,8 +66,8 @@ void add_policy_replay_verb(CLI::App& group, Session& session) {
                             "Make the decisions of a ledger again; name the first that differs",
                             replaying, replay);
   verb->add_option("LEDGER,--data", replaying->data,
-                   "a market's folder, or its ledger.db: as the argument or by --data")
-      ->required();
+                   "a market's folder, or its ledger.db: as the argument or by --data; one of the "
+                   "two is required");
   verb->add_option("--market-id", replaying->market_id,
                    "which market it must be (default: the pinned one)");
 }

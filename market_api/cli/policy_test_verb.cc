@@ -79,6 +79,14 @@ Result<Case> read_case(const Json& value, const Json& base, size_t number) {
   if (out.expect.empty())
     return Error(Code::kMalformed,
                  place + ": expected something under expect, such as {\"status\":\"denied\"}");
+  auto status = out.expect.find("status");
+  const std::string* named = status == out.expect.end() ? nullptr : status->second.string();
+  if (named && !policy::status_of_name(*named)) {
+    return Error(Code::kMalformed, place +
+                                       ".expect: expected a status (allowed, denied, error, limit, "
+                                       "invalid_request, invalid_policy, publish_rejected), not " +
+                                       printable(*named));
+  }
   return out;
 }
 

@@ -19,7 +19,8 @@ struct ListOptions {
   std::string name;
 };
 struct EffortOptions {
-  uint64_t seed = 1, evaluations = 0;
+  uint64_t seed = 1;
+  std::optional<uint64_t> evaluations;
   double seconds = 10;
   unsigned threads = 2;
   void add_to(CLI::App& verb) {
@@ -27,7 +28,8 @@ struct EffortOptions {
     verb.add_option("--seconds", seconds, "how long to look (default 10)");
     verb.add_option(
         "--evaluations", evaluations,
-        "at most this many for each thread; with --seed and --threads it repeats a certificate");
+        "at most this many for each thread, 1 or more (default: as many as --seconds allows); with "
+        "--seed and --threads it repeats a certificate");
     verb.add_option("--threads", threads, "threads of the search (default 2)");
   }
   Result<policy::analysis::Effort> effort() const {
@@ -36,8 +38,12 @@ struct EffortOptions {
     if (seed > static_cast<uint64_t>(kMaxJsonInteger) - 64)
       return Error(Code::kMalformed, "--seed: expected a number below 2^53");
     if (threads < 1 || threads > 64) return Error(Code::kMalformed, "--threads: expected 1 to 64");
-    return policy::analysis::Effort{seed, seconds, evaluations == 0 ? UINT64_MAX : evaluations,
-                                    threads};
+    if (evaluations == 0u) {
+      return Error(
+          Code::kMalformed,
+          "--evaluations: expected 1 or more (without it --seconds alone ends the search)");
+    }
+    return policy::analysis::Effort{seed, seconds, evaluations.value_or(UINT64_MAX), threads};
   }
 };
 struct ProveOptions {

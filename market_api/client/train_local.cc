@@ -52,6 +52,15 @@ Result<T> about_spec(Result<T> result, const LocalRequest& request) {
   return about_spec(std::move(result).take_error(), request);
 }
 
+// Whatever a contract does wrong, out of gas included, it is the file that must change.
+template <class T>
+Result<T> about_contract(Result<T> result) {
+  if (result) return result;
+  Error error = std::move(result).take_error();
+  bool its_own = error.code() == Code::kExhausted || error.code() == Code::kRefused;
+  return Error(its_own ? Code::kMalformed : error.code(), error.expected());
+}
+
 // The specification file, which may need the rows to be completed, and may say how to read them.
 class SpecSource {
  public:
@@ -82,7 +91,7 @@ class SpecSource {
     guess.schema.feature_shape = {1};
     guess.schema.classes = {"0", "1"};
     auto entry = catalog_entry(guess, lines);
-    auto table = TRY(policy::run_contract_jailed(jail_, as_text(text_), {entry}));
+    auto table = TRY(about_contract(policy::run_contract_jailed(jail_, as_text(text_), {entry})));
     const Json* csv = table.find("csv");
     if (!csv) return std::optional<trainer::CsvLayout>();
     auto layout = TRY(trainer::csv_layout_from_json(*csv, "csv"));
@@ -101,12 +110,12 @@ class SpecSource {
       // Darknet shows bytes to its networks as 0 to 1.
       if (rows.features.index() == 1) spec.input_scale = {1.0 / 255};
     } else {
-      auto elaborated = TRY(policy::elaborate_jailed(
+      auto elaborated = TRY(about_contract(policy::elaborate_jailed(
           jail_, as_text(text_), {catalog_entry(rows, rows.rows())},
           [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
             return policy::calibrate_noise(epsilon, delta, q, steps, records);
           },
-          models_beside(request_.spec)));
+          models_beside(request_.spec))));
       spec = std::move(elaborated.spec);
       if (!elaborated.initial_file.empty())
         initial_file_ = file_beside(request_.spec, elaborated.initial_file);

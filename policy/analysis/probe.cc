@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/analysis/invariant.h"
 #include "policy/analysis/machine.h"
 #include "policy/lua/sandbox.h"
 
@@ -54,16 +55,6 @@ struct Survey {
     if (expr.function) walk(*expr.function->body);
   }
 };
-
-Result<std::pair<std::string, std::string>> sides(const std::string& invariant) {
-  size_t at = invariant.find(" implies ");
-  if (at == std::string::npos) return std::pair<std::string, std::string>("true", invariant);
-  std::string left = invariant.substr(0, at), right = invariant.substr(at + 9);
-  if (right.find(" implies ") != std::string::npos) {
-    return Error(Code::kMalformed, "invariant: expected one `implies`; write (not A or B) inside");
-  }
-  return std::pair(left, right);
-}
 
 }  // namespace
 
@@ -171,10 +162,10 @@ Result<std::unique_ptr<Probe>> Probe::make(const Space& space, const std::string
   if (!parsed) return std::move(parsed).take_error().within("policy");
   machine.policy = *parsed;
   if (!invariant.empty()) {
-    auto [left, right] = TRY(sides(invariant));
-    auto antecedent = parse_chunk("return " + left, machine.sites);
+    auto sides = TRY(Invariant::of(invariant));
+    auto antecedent = parse_chunk("return " + sides.left, machine.sites);
     if (!antecedent) return std::move(antecedent).take_error().within("invariant");
-    auto consequent = parse_chunk("return " + right, machine.sites);
+    auto consequent = parse_chunk("return " + sides.right, machine.sites);
     if (!consequent) return std::move(consequent).take_error().within("invariant");
     machine.antecedent = *antecedent;
     machine.consequent = *consequent;

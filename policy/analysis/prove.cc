@@ -7,8 +7,8 @@
 #include <set>
 #include <thread>
 
+#include "policy/analysis/invariant.h"
 #include "policy/analysis/search.h"
-#include "policy/lint/lint.h"
 #include "policy/lua/sandbox.h"
 
 namespace souk::policy::analysis {
@@ -90,33 +90,6 @@ Certificate certify(const Probe& probe, const Coverage& coverage, const Effort& 
   return out;
 }
 
-std::pair<std::string, std::string> sides(const std::string& invariant) {
-  size_t at = invariant.find(" implies ");
-  if (at == std::string::npos) return {"true", invariant};
-  return {invariant.substr(0, at), invariant.substr(at + 9)};
-}
-
-// A side that no question ever evaluates would hold of everything: a name that is nothing, or a
-// comparison that always fails, is found by reading.
-Status means_something(const std::string& invariant) {
-  auto [left, right] = sides(invariant);
-  const std::string source =
-      "local allow, price = request.dp.enabled, dataset.price\n"
-      "local left, right = (" +
-      left + "), (" + right +
-      ")\n"
-      "return {allow = left and right}";
-  for (const Finding& finding : lint(source).findings) {
-    bool meaningless = finding.code == "unknown_global" || finding.code == "unknown_field" ||
-                       finding.code == "mixed_comparison" || finding.code == "mixed_operation";
-    if (!meaningless) continue;
-    std::string meant =
-        finding.did_you_mean.empty() ? "" : "; did you mean " + finding.did_you_mean + "?";
-    return Error(Code::kMalformed, "invariant: " + finding.message + meant);
-  }
-  return Done{};
-}
-
 // What the counterexample does not need becomes ordinary again, field by field, so that
 // what is left is the reason.
 void make_plainer(const Space& space, Probe& probe, const std::string& policy,
@@ -145,9 +118,10 @@ void make_plainer(const Space& space, Probe& probe, const std::string& policy,
 
 Result<bool> holds(const std::string& invariant, const Space::Question& question,
                    const PolicyDecision& decision) {
-  auto [left, right] = sides(invariant);
-  const std::string source = "local allow, price = decision.allow, decision.price if (" + left +
-                             ") and not (" + right + ") then return false end return true";
+  auto sides = TRY(Invariant::of(invariant));
+  const std::string source = "local allow, price = decision.allow, decision.price if (" +
+                             sides.left + ") and not (" + sides.right +
+                             ") then return false end return true";
   const Json said = Json::Object{{"allow", decision.allowed()}, {"price", decision.price_minor}};
   Program program;
   program.source = source;
@@ -170,7 +144,8 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   const Space space;
   // Both must be readable, and the invariant must mean something.
   auto first = TRY(Probe::make(space, policy, invariant));
-  TRY(means_something(invariant));
+  const auto sides = TRY(Invariant::of(invariant));
+  TRY(check_invariant(sides));
   Space::Question plain = space.question(space.plain());
   TRY(holds(invariant, plain, ask(policy, plain.request, plain.dataset, plain.ctx)));
 
@@ -219,8 +194,7 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   proof.certificate = certify(*first, coverage, effort, evaluations, seconds_since(start));
   proof.certificate.allowed = allowed;
   proof.certificate.applied = applied;
-  const bool has_left_side = invariant.find(" implies ") != std::string::npos;
-  proof.certificate.vacuous = !proof.counterexample && (has_left_side ? applied : allowed) == 0;
+  proof.certificate.vacuous = !proof.counterexample && (sides.implies ? applied : allowed) == 0;
   return proof;
 }
 

@@ -49,8 +49,8 @@ struct Proof {
   uint64_t refuted = 0;  // found by the search, not confirmed by the engine
 };
 
-// `invariant`: "A implies B", or "B" alone: Lua expressions over allow, price,
-// request, dataset and ctx. kMalformed when policy or invariant cannot be read.
+// `invariant`: "A implies B", or "B" alone: conditions in Lua over allow, price, request, dataset
+// and ctx (policy/analysis/invariant.h). kMalformed when policy or invariant cannot be read.
 Result<Proof> prove(const std::string& policy, const std::string& invariant, const AskEngine& ask,
                     const Effort& effort = {});
 

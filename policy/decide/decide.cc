@@ -228,6 +228,13 @@ const char* status_name(DecisionStatus status) {
   return kStatusNames[static_cast<size_t>(status)];
 }
 
+std::optional<DecisionStatus> status_of_name(std::string_view name) {
+  for (size_t i = 0; i < kStatusNames.size(); ++i) {
+    if (name == kStatusNames[i]) return static_cast<DecisionStatus>(i);
+  }
+  return std::nullopt;
+}
+
 Json to_json(const Reason& reason) {
   return Json::Object{{"code", reason.code},         {"message", reason.message},
                       {"provider", reason.provider}, {"dataset", reason.dataset},
@@ -338,11 +345,9 @@ Result<PolicyDecision> PolicyDecision::from_json(const Json& json) {
   auto fields = TRY(Fields::of(json, "decision"));
   PolicyDecision decision;
   auto name = TRY(fields.text("status", 32));
-  size_t status = 0;
-  while (status < kStatusNames.size() && name != kStatusNames[status]) ++status;
-  if (status == kStatusNames.size())
-    return Error(Code::kMalformed, "decision.status: expected a known status");
-  decision.status = static_cast<DecisionStatus>(status);
+  auto status = status_of_name(name);
+  if (!status) return Error(Code::kMalformed, "decision.status: expected a known status");
+  decision.status = *status;
   const Json::Array* reason_list = TRY(fields.array("reasons", kMaxReasons + 1));
   for (const Json& item : *reason_list) {
     auto reason = TRY(reason_from_json(item));

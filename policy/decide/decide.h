@@ -31,6 +31,7 @@ enum class DecisionStatus : uint8_t {
 };
 const char* status_name(
     DecisionStatus status);  // "allowed", "denied", "error", "limit", "invalid_request", ...
+std::optional<DecisionStatus> status_of_name(std::string_view name);
 
 struct Reason {
   std::string code;  // a-z 0-9 _ - ., e.g. "max_epsilon"

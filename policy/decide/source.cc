@@ -139,6 +139,19 @@ Status check_characters(std::string_view text) {
   return Done{};
 }
 
+std::optional<Place> refused_character(std::string_view text) {
+  Place place;
+  for (size_t at = 0; at < text.size();) {
+    auto character = utf8_at(text, at);
+    bool line_end = character.point == '\r' && text.substr(at, 2) == "\r\n";
+    if (character.length == 0 || (!line_end && refusal_of(character.point))) return place;
+    place.column += static_cast<int>(character.length);
+    if (character.point == '\n') place = {place.line + 1, 1};
+    at += character.length;
+  }
+  return std::nullopt;
+}
+
 Status check_source(std::string_view text) {
   TRY(check_characters(text));
   return check_syntax(text);

@@ -1,6 +1,7 @@
 // What a policy's text must be before anyone runs or reads it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,5 +21,10 @@ Status check_source(std::string_view text);
 Result<std::string> with_parameters(std::string_view source, const Json& parameters);
 // The part of it that needs no parser.
 Status check_characters(std::string_view text);
+// Where the character stands that check_characters refuses, in bytes from 1 as in Token.
+struct Place {
+  int line = 1, column = 1;
+};
+std::optional<Place> refused_character(std::string_view text);
 
 }  // namespace souk::policy

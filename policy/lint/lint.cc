@@ -300,9 +300,12 @@ bool LintReport::errors() const {
 
 LintReport lint(std::string_view source) {
   LintReport report;
-  auto reject = [&](const std::string& why) {
-    Finding finding{"publish_rejected", Finding::Weight::kError, 1, 1, why, ""};
-    if (size_t at = why.find("line"); at != std::string::npos) {
+  auto reject = [&](const char* code, const std::string& why) {
+    Finding finding{code, Finding::Weight::kError, 1, 1, why, ""};
+    if (auto place = refused_character(source)) {
+      finding.line = place->line;
+      finding.column = place->column;
+    } else if (size_t at = why.find("line"); at != std::string::npos) {
       at = why.find_first_of("0123456789", at);
       if (at != std::string::npos)
         std::from_chars(why.data() + at, why.data() + why.size(), finding.line);
@@ -310,9 +313,12 @@ LintReport lint(std::string_view source) {
     report.findings.push_back(std::move(finding));
     return report;
   };
-  if (auto good = check_source(source); !good) return reject(good.error().expected());
+  if (auto good = check_source(source); !good) {
+    bool no_policy = good.error().code() == Code::kMalformed;
+    return reject(no_policy ? "invalid_policy" : "publish_rejected", good.error().expected());
+  }
   auto chunk = parse_lua(source);
-  if (!chunk) return reject(chunk.error().expected());
+  if (!chunk) return reject("publish_rejected", chunk.error().expected());
   Linter(source, report).run(**chunk);
   return report;
 }

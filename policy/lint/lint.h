@@ -26,7 +26,8 @@ struct LintReport {
   bool errors() const;
 };
 
-// Total. A text that check_source refuses has one finding: publish_rejected.
+// Total. A text that check_source refuses has one finding: invalid_policy for what is too long or
+// not UTF-8, else publish_rejected.
 LintReport lint(std::string_view source);
 
 }  // namespace souk::policy

@@ -102,6 +102,21 @@ status 2 prove p.lua
 status 2 prove nowhere.lua --invariant allow
 status 2 prove p.lua --invariant ''
 status 2 prove p.lua --invariant 'allow implies nothing.at.all ==' --seconds 1
+for side in 'allow implies request.payment' 1 'allow and 5' 'not price implies allow'; do
+  status 2 prove p.lua --invariant "$side" --seconds 1
+  says 'expected a condition'
+done
+status 2 prove p.lua --invariant allow --evaluations 0
+says '--evaluations: expected 1 or more'
+status 2 diff p.lua p.lua --evaluations 0
+echo '[{"expect":"bogus"}]' >cases.json
+status 2 test p.lua --cases cases.json
+says 'not bogus'
+echo '[{"name":"x","expect":{"status":"alowed"}}]' >cases.json
+status 2 test p.lua --cases cases.json
+says 'not alowed'
+status 0 replay --help
+! grep -qi '(required)' out || fail "expected neither of the two to be required by itself"
 status 2 diff p.lua
 status 2 diff p.lua nowhere.lua
 status 2 new --template nothing_like_it

@@ -129,6 +129,21 @@ TEST(Schema, AWrongTextOrNumberIsToldByWhatIsWrongWithIt) {
   }
 }
 
+TEST(Schema, TheTableOfTheSpecificationIsTheSchema) {
+  const std::string text = read_text(folder_from("SOUK_SOURCE") + "/policy/SPEC.md");
+  std::vector<std::string> written, known;
+  for (size_t at = 0; (at = text.find("\n| `", at)) != std::string::npos;) {
+    at += 4;
+    std::string path = text.substr(at, text.find('`', at) - at);
+    if (path.starts_with("request.") || path.starts_with("dataset.") || path.starts_with("ctx."))
+      written.push_back(path);
+  }
+  for (const SchemaField& field : schema()) {
+    if (field.path.find('.') != std::string_view::npos) known.emplace_back(field.path);
+  }
+  EXPECT_EQ(written, known);
+}
+
 TEST(Schema, AbsentTakesTheMemberAway) {
   auto request = parse_json_marking_reals(
       R"({"dp":{"$absent":true},"id":"a","list":[{"b":{"$absent":true},"c":1}]})");

@@ -79,6 +79,10 @@ echo "-- on this machine"
 souk train-local two.lua --data rows.csv --label sick --out model > /dev/null
 arguments="--data rows.csv --label sick"
 each two.lua "train-local @ $arguments --out made"
+for text in 'while true do end' 'return {' 'return 5' '-- \342\200\256'; do
+  printf -- "$text" > odd.lua
+  wrong "train-local odd.lua $arguments --out made" expected odd.lua
+done
 each model/spec.json "train-local @ $arguments --out made"
 each "$source/examples/architectures/plinius_mnist.cfg" "train-local @ $arguments --out made"
 each rows.csv "train-local two.lua --data @ --label sick --out made"

@@ -134,6 +134,41 @@ TEST(Prove, AnInvariantThatHoldsOfNothingIsCalledVacuous) {
   EXPECT_FALSE(certificate("return { allow = false }", "not allow implies price == 0").vacuous);
 }
 
+TEST(Prove, BothSidesOfAnInvariantAreConditions) {
+  auto message = [](const std::string& invariant) {
+    Effort effort;
+    effort.evaluations = 10;
+    auto proof = prove("return { allow = true }", invariant, engine, effort);
+    return proof ? std::string("accepted") : proof.error().expected();
+  };
+  struct {
+    const char *invariant, *named;
+  } kNone[] = {
+      {"allow implies request.payment", "not request.payment;"},
+      {"1", "not 1;"},
+      {"allow and 5", "not 5;"},
+      {"'yes'", "not 'yes';"},
+      {"nil", "not nil;"},
+      {"allow implies not request.purpose", "not request.purpose;"},
+      {"price implies allow", "not price;"},
+      {"allow or (request.epochs < 5 and #request.credentials)", "not #request.credentials;"},
+      {"allow implies request.dp", "not request.dp;"},
+      {"allow implies string.find(request.purpose, 'x')", "not string.find("},
+      {"allow implies price + 1", "not price + 1;"},
+      {"allow, 5", "one condition"}};
+  for (const auto& none : kNone) {
+    std::string said = message(none.invariant);
+    EXPECT_EQ(said.rfind("invariant: ", 0), 0u) << none.invariant << ": " << said;
+    EXPECT_NE(said.find(none.named), std::string::npos) << none.invariant << ": " << said;
+  }
+  for (const char* condition :
+       {"allow", "allow implies request.dp.enabled", "not (allow and request.dp.enabled) or true",
+        "allow implies contains(request.credentials, 'hospital') or price >= 0",
+        "request['dp'].enabled implies allow"}) {
+    EXPECT_EQ(message(condition), "accepted") << condition;
+  }
+}
+
 TEST(Prove, MalformedPoliciesAndInvariantsAreNamed) {
   auto message = [](const std::string& policy, const std::string& invariant) {
     Effort effort;

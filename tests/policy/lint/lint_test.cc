@@ -94,6 +94,18 @@ const Fault kFaults[] = {
     {"duplicate", "return {allow = true, allow = false}"},
 };
 
+TEST(Lint, ARefusedCharacterIsFoundAtItsColumn) {
+  auto report = lint("return {allow = true}\r\n--\tnow \xe2\x80\xae then \xe2\x80\xae");
+  ASSERT_EQ(report.findings.size(), 1u);
+  EXPECT_EQ(report.findings[0].code, "publish_rejected");
+  EXPECT_EQ(report.findings[0].line, 2);
+  EXPECT_EQ(report.findings[0].column, 8);
+  report = lint("return {allow = '\xff'}");
+  ASSERT_EQ(report.findings.size(), 1u);
+  EXPECT_EQ(report.findings[0].code, "invalid_policy");
+  EXPECT_EQ(report.findings[0].column, 18);
+}
+
 TEST(Lint, EverySeededFaultIsFound) {
   for (const Fault& fault : kFaults) {
     auto report = lint(fault.source);
