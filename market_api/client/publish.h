@@ -39,9 +39,10 @@ struct Published {
 // boot on the verified ledger. kUnauthentic names what does not agree.
 Result<trainer::AppraisedEnclave> appraise_keeper(MarketLine& line, MarketView& view);
 
-// Encrypts to the provider's own recipient, wraps the file key to the appraised
-// keeper, uploads, and records the offer; in that order: a crash before the last step
-// leaves ciphertext that nobody can read. kConflict: recorded without effect.
+// Encrypts to the provider's own recipient, uploads, wraps the file key to the appraised keeper,
+// and records the offer; in that order: a crash before the last step leaves ciphertext that nobody
+// can read. A keeper that takes another key meanwhile, as each erasure makes it, has it wrapped
+// anew, a few times; then kTryAgain. kConflict: recorded without effect.
 Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
                           const Identity& identity, MarketLine& line, MarketView& view,
                           const Progress& progress);

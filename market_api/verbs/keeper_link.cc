@@ -14,6 +14,9 @@ constexpr int kAnswerMs = 60'000;
 // The keeper releases nothing on a view older than its lease of 60 s.
 constexpr int64_t kWitnessedAgeMs = 20'000;
 constexpr int64_t kWitnessWaitMs = 10'000;
+// Erasures that come closer together share one new key: whoever publishes meanwhile has that long
+// to wrap and to record, however fast a stranger erases.
+constexpr auto kBetweenKeys = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -67,27 +70,28 @@ Result<std::string> KeeperLink::checkpoint() const {
   return witnessed.note;
 }
 
-// Until the keeper is at the end, and has no new key to announce.
+// Until the keeper is at the end, and has no new key to announce that is due.
 Status KeeperLink::feed() {
-  while (TRY(feed_once())) {
+  while (true) {
+    TRY(feed_once());
+    auto now = std::chrono::steady_clock::now();
+    if (!wants_boot_ || now < next_key_) return Done{};
     auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
     TRY(append(boot));
+    next_key_ = now + kBetweenKeys;
   }
-  return Done{};
 }
 
-// Whether the keeper wants to boot anew: it has erased something and takes another key.
-Result<bool> KeeperLink::feed_once() {
+Status KeeperLink::feed_once() {
   std::string note = TRY(checkpoint());
-  if (note == fed_note_) return false;
+  if (note == fed_note_) return Done{};
   auto fed =
       TRY(feed_ledger(ledger_, fed_, note, [&](const Frame& request) { return talk(request); }));
   auto fields = TRY(Fields::of(fed.confirmed, "confirmed"));
-  auto boot = TRY(fields.boolean("boot"));
+  wants_boot_ = TRY(fields.boolean("boot"));
   fed_ = fed.size;
   fed_note_ = note;
-  TRY(keep_sealed(fields));
-  return boot;
+  return keep_sealed(fields);
 }
 
 Result<uint64_t> KeeperLink::append(const Frame& answer) {
@@ -124,6 +128,7 @@ Status KeeperLink::ensure() {
 Status KeeperLink::start() {
   fed_ = 0;
   fed_note_.clear();
+  wants_boot_ = false;
   process_ = TRY(trainer::EnclaveProcess::start(config_.program, "keeper", config_.platform_key));
   auto sealed = TRY(restore_sealed());
   auto genesis = TRY(ledger_.leaf(0));

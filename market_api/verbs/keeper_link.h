@@ -2,6 +2,7 @@
 // questions and keeps its sealed state. What it cannot do is decide.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -38,7 +39,7 @@ class KeeperLink {
   Status ensure();
   Status start();
   Status feed();
-  Result<bool> feed_once();
+  Status feed_once();
   Result<std::string> checkpoint() const;
   Result<trainer::Frame> talk(const trainer::Frame& request);
   Result<uint64_t> append(const trainer::Frame& answer);
@@ -53,6 +54,8 @@ class KeeperLink {
   std::unique_ptr<trainer::EnclaveProcess> process_;
   uint64_t fed_ = 0;
   std::string fed_note_;
+  bool wants_boot_ = false;  // the keeper has erased something and takes another key
+  std::chrono::steady_clock::time_point next_key_;  // not before
 };
 
 }  // namespace souk::market

@@ -481,12 +481,18 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   if (without_effect && *without_effect == "other_market") {
     return Error(Code::kRefused, "expected a record of this market, it names another");
   }
-  if (without_effect && *without_effect != "replayed") {
+  auto in_vain = [](const std::string& why) {
     return Error(Code::kConflict, "nothing was recorded, it would be without effect: " +
-                                      contracts::words_of_void(*without_effect));
-  }
+                                      contracts::words_of_void(why));
+  };
+  if (without_effect && *without_effect != "replayed") return in_vain(*without_effect);
   if (!without_effect) TRY(room_for(record));
   TRY(try_policy(record));
+  if (std::holds_alternative<contracts::DatasetOffer>(record) && !without_effect) {
+    // The keeper may just have taken another key, and forgotten the one this is wrapped to.
+    without_effect = contracts::would_be_void(state(), entry, clock_.now());
+    if (without_effect && *without_effect != "replayed") return in_vain(*without_effect);
+  }
   // No sweep takes what is named in a moment.
   if (auto* offer = std::get_if<contracts::DatasetOffer>(&record))
     TRY(blobs_->touch(offer->manifest.ciphertext));

@@ -235,6 +235,52 @@ TEST_F(LyingHostPublish, EvidenceThatIsNotFreshGetsNoKey) {
   expect_refused(Code::kUnauthentic, "the keeper that the ledger records");
 }
 
+// A stranger's erasure comes just before each of the first `times` offers.
+class PublishBesideErasures : public LyingHostPublish {
+ protected:
+  void erase_before_offers(int times) {
+    for (int i = 0; i < times; ++i) doomed.push_back(market.publish(market.providers[0]));
+    view.emplace(MarketView::open(market.market(), "").take());
+    server.instead([this](const Request& request) -> std::optional<Response> {
+      if (request.method != "POST" || request.path != "/v1/entries") return std::nullopt;
+      ++offers;
+      if (doomed.empty()) return std::nullopt;
+      contracts::DatasetErase erase{doomed.back().id};
+      doomed.pop_back();
+      market.append(contracts::sign_record(erase, market.providers[0].key, market.market()));
+      market.follow();
+      CHECK(market.record(trainer::Kind::kBoot, Json::Object{}));
+      market.follow();
+      return std::nullopt;
+    });
+  }
+  std::vector<flows::Offered> doomed;
+  int offers = 0;
+};
+
+TEST_F(PublishBesideErasures, AnOfferWhoseKeeperForgotItsKeyIsWrappedAnew) {
+  erase_before_offers(3);
+  auto published = publish();
+  ASSERT_TRUE(published) << published.error().expected();
+  EXPECT_EQ(offers, 4);
+  const auto* dataset = market.state().dataset(published->dataset);
+  ASSERT_TRUE(dataset);
+  EXPECT_EQ(dataset->keeper_evidence, market.state().keeper()->evidence);
+}
+
+TEST_F(PublishBesideErasures, AKeeperThatForgetsEveryKeyIsNotWrappedToForEver) {
+  erase_before_offers(12);
+  int pieces = 0;
+  server.lie([&](const Request& request, Response&) { pieces += is_piece(request); });
+  auto published = publish();
+  ASSERT_FALSE(published);
+  EXPECT_EQ(published.error().code(), Code::kTryAgain) << published.error().expected();
+  EXPECT_NE(published.error().expected().find("not on offer"), std::string::npos)
+      << published.error().expected();
+  EXPECT_EQ(offers, 8);
+  EXPECT_EQ(pieces, 3);  // the rows travel once
+}
+
 TEST_F(LyingHostPublish, AnOfferThatWasNotRecordedIsNotSaidToBe) {
   server.instead([&](const Request& request) -> std::optional<Response> {
     if (request.method != "POST" || request.path != "/v1/entries") return std::nullopt;
