@@ -16,6 +16,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr uint64_t kMaxSteps = uint64_t{1} << 32;
 constexpr size_t kMaxEvents = 4096;
+constexpr uint64_t kMostUnits = 80'000'000;  // of one calibration (work.h)
 
 Status check(const Event& event) {
   bool fits = event.q >= 0 && event.q <= 1 && event.sigma > 0 && std::isfinite(event.sigma) &&
@@ -196,11 +197,17 @@ Result<double> calibrate_for_person(double epsilon, double delta, const Event& e
   auto found =
       least_noise({mechanism_of(event)}, 0, Adjacency::kAddRemove, epsilon - kSamplerSlack, delta);
   if (!found) return refused();
-  double sigma = std::max(kLeast, *found);
-  for (int i = 0; i < 100 && sigma <= kMost; ++i, sigma *= 1 + 1e-6) {
-    if (keeps(sigma)) return sigma;
-  }
-  return refused();
+  double kept = 0;
+  WorkBudget::within(kMostUnits, [&] {
+    double sigma = std::max(kLeast, *found);
+    for (int i = 0; i < 100 && sigma <= kMost; ++i, sigma *= 1 + 1e-6) {
+      if (!keeps(sigma)) continue;
+      kept = sigma;
+      return;
+    }
+  });
+  if (!(kept > 0)) return refused();
+  return kept;
 }
 
 }  // namespace
@@ -224,65 +231,72 @@ Result<double> calibrate_noise(double epsilon, double delta, double q, uint64_t 
     auto value = epsilon_upper(Event{q, sigma, steps}, delta);
     return value ? *value : kInfinity;
   };
-  // The Renyi bound is cheap and on the safe side: it gives the upper end of the bracket.
-  double high = 1;
-  while (by_renyi(high) > epsilon) {
-    high *= 2;
-    if (high > kMost) {
-      high = kMost;
-      if (exact(high) > epsilon)
-        return Error(Code::kRefused, "no noise multiplier up to 10000 reaches this epsilon");
-      break;
+  // Keeps the promise; where the work ends, less noise might do.
+  double kept = 0;
+  WorkBudget::within(kMostUnits, [&] {
+    // The Renyi bound is cheap and on the safe side: it gives the upper end of the bracket.
+    double high = 1;
+    while (by_renyi(high) > epsilon) {
+      high *= 2;
+      if (high > kMost) {
+        high = kMost;
+        if (exact(high) > epsilon) return;
+        break;
+      }
     }
-  }
-  double low = high / 2;
-  while (low > kLeast && by_renyi(low) <= epsilon) {
-    high = low;
-    low /= 2;
-  }
-  for (int i = 0; i < 12; ++i) {
-    double middle = std::sqrt(low * high);
-    (by_renyi(middle) <= epsilon ? high : low) = middle;
-  }
-  double high_excess = std::log(exact(high) / epsilon);
-  low = std::max(kLeast, high / 1.15);
-  double low_excess = std::log(exact(low) / epsilon);
-  while (low_excess <= 0) {
-    high = low;
-    high_excess = low_excess;
-    if (low <= kLeast) return low;
-    low = std::max(kLeast, low / 1.15);
-    low_excess = std::log(exact(low) / epsilon);
-  }
-  // Regula falsi (Illinois) on log sigma, falling back to halving where epsilon is infinite.
-  // `high` never exceeds epsilon; `low` always does.
-  double low_weight = low_excess, high_weight = high_excess;
-  int side = 0;
-  for (int i = 0; i < 60 && high / low - 1 > kTolerance; ++i) {
-    double x0 = std::log(low), x1 = std::log(high);
-    double t = std::isfinite(low_weight) && low_weight > high_weight
-                   ? low_weight / (low_weight - high_weight)
-                   : 0.5;
-    // Aim a little above the root, so that the safe end closes in too.
-    double x = x0 + t * (x1 - x0) + (i % 2 == 0 ? 0.4 * kTolerance : 0.0);
-    double margin = std::min(0.3 * kTolerance, 0.25 * (x1 - x0));
-    x = std::clamp(x, x0 + margin, x1 - margin);
-    if (i > 20) x = 0.5 * (x0 + x1);
-    double sigma = std::exp(x);
-    double excess = std::log(exact(sigma) / epsilon);
-    if (excess <= 0) {
-      high = sigma;
-      high_weight = excess;
-      if (side == 1) low_weight *= 0.5;
-      side = 1;
-    } else {
-      low = sigma;
-      low_weight = excess;
-      if (side == -1) high_weight *= 0.5;
-      side = -1;
+    kept = high;
+    double low = high / 2;
+    while (low > kLeast && by_renyi(low) <= epsilon) {
+      high = low;
+      low /= 2;
     }
-  }
-  return high;
+    for (int i = 0; i < 12; ++i) {
+      double middle = std::sqrt(low * high);
+      (by_renyi(middle) <= epsilon ? high : low) = middle;
+    }
+    kept = high;
+    double high_excess = std::log(exact(high) / epsilon);
+    low = std::max(kLeast, high / 1.15);
+    double low_excess = std::log(exact(low) / epsilon);
+    while (low_excess <= 0) {
+      kept = high = low;
+      high_excess = low_excess;
+      if (low <= kLeast) return;
+      low = std::max(kLeast, low / 1.15);
+      low_excess = std::log(exact(low) / epsilon);
+    }
+    // Regula falsi (Illinois) on log sigma, falling back to halving where epsilon is infinite.
+    // `high` never exceeds epsilon; `low` always does.
+    double low_weight = low_excess, high_weight = high_excess;
+    int side = 0;
+    for (int i = 0; i < 60 && high / low - 1 > kTolerance; ++i) {
+      double x0 = std::log(low), x1 = std::log(high);
+      double t = std::isfinite(low_weight) && low_weight > high_weight
+                     ? low_weight / (low_weight - high_weight)
+                     : 0.5;
+      // Aim a little above the root, so that the safe end closes in too.
+      double x = x0 + t * (x1 - x0) + (i % 2 == 0 ? 0.4 * kTolerance : 0.0);
+      double margin = std::min(0.3 * kTolerance, 0.25 * (x1 - x0));
+      x = std::clamp(x, x0 + margin, x1 - margin);
+      if (i > 20) x = 0.5 * (x0 + x1);
+      double sigma = std::exp(x);
+      double excess = std::log(exact(sigma) / epsilon);
+      if (excess <= 0) {
+        kept = high = sigma;
+        high_weight = excess;
+        if (side == 1) low_weight *= 0.5;
+        side = 1;
+      } else {
+        low = sigma;
+        low_weight = excess;
+        if (side == -1) high_weight *= 0.5;
+        side = -1;
+      }
+    }
+  });
+  if (!(kept > 0))
+    return Error(Code::kRefused, "no noise multiplier up to 10000 reaches this epsilon");
+  return kept;
 }
 
 }  // namespace souk::policy

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "policy/privacy/work.h"
+
 namespace souk::policy {
 namespace {
 
@@ -52,14 +54,18 @@ double binomial_at_least(uint64_t n, double q, uint64_t k) {
   const double odds = q / (1 - q), start = static_cast<double>(k);
   if (start > mean) {
     double term = mass(count, q, start), sum = 0;
+    uint64_t terms = 0;
     for (double j = start; j <= count && term > sum * 1e-18; ++j) {
+      if (++terms % 4096 == 0) WorkBudget::pay(1024);
       sum += term;
       term *= odds * (count - j) / (j + 1);
     }
     return std::min(1.0, sum);
   }
   double j = start - 1, term = mass(count, q, j), sum = 0;
+  uint64_t terms = 0;
   for (; j >= 0 && term > sum * 1e-18; --j) {
+    if (++terms % 4096 == 0) WorkBudget::pay(1024);
     sum += term;
     term *= j / (odds * (count - j + 1));
   }

@@ -5,7 +5,9 @@
 #include <limits>
 #include <map>
 
+#include "policy/privacy/closed_form.h"
 #include "policy/privacy/compose.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -15,7 +17,10 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
 constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
 constexpr size_t kFewPoints = 1 << 15;
-constexpr double kKappa = 0.05;  // grid, in deviations of a step: 2e-4 of epsilon
+constexpr uint64_t kMostUnits = 30'000'000;  // of one question in one direction (work.h)
+constexpr double kMostEpsilon = 1e9;         // a greater one is not asked of a grid
+constexpr double kMostIntegratedMu = 20;     // of a Gaussian: beyond, the closed form
+constexpr double kKappa = 0.05;              // grid, in deviations of a step: 2e-4 of epsilon
 
 // One composition to be asked in one direction.
 struct Run {
@@ -31,11 +36,8 @@ Run run_of(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction
     run.counts.push_back(static_cast<double>(mechanism.steps));
     run.highest += run.counts.back() * run.pairs.back().highest_loss();
   }
+  run.highest *= 1 + 1e-15 * static_cast<double>(1 + mechanisms.size());
   return run;
-}
-
-bool one_step(const Run& run) {
-  return run.pairs.size() == 1 && run.counts[0] == 1;
 }
 
 bool symmetric(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
@@ -156,13 +158,12 @@ Resolution planned(const Run& run, const Target& target, double allowed, double 
 
 // Bounds of epsilon at target.delta or of delta at target.epsilon. Refined while they are
 // wide, but not once they are below `enough`: the other direction is worse.
-Bounds composed_bounds(const Run& run, Target target, Effort effort, double enough) {
-  Bounds out{0, target.delta ? run.highest : 1};
+void composed_bounds(const Run& run, Target target, Effort effort, double enough, Bounds& out) {
   const double spread = spread_of(run);
   auto coarse = discretised(run, {snapped(0.3 * spread, run), 0.02, 1e9});
   double epsilon =
       target.epsilon ? *target.epsilon : ComposedLoss::epsilon_estimate(coarse, *target.delta);
-  if (!std::isfinite(epsilon)) return out;
+  if (!std::isfinite(epsilon)) return;
   epsilon = std::max(0.0, epsilon);
   // Losses of one step past this are infinite: that adds less than e^-10 of delta, or 1e-5 of it
   // where nothing else of it lies there.
@@ -205,7 +206,7 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
       continue;
     }
     if (!loss) {
-      if (!(too_wide > 0) || !std::isfinite(too_wide)) return out;
+      if (!(too_wide > 0) || !std::isfinite(too_wide)) return;
       least = grid *= 1.05 * std::max(1.0, too_wide);  // looser, still sound
       continue;
     }
@@ -219,7 +220,9 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
       if (std::isfinite(out.upper)) target.near = out.upper;
       allowed = allowed_gap(target, out.upper);
     } else {
-      out.upper = std::min(out.upper, loss->delta_upper(*target.epsilon));
+      // Less than a double holds is not nothing.
+      out.upper = std::min(out.upper, std::max(loss->delta_upper(*target.epsilon),
+                                               std::numeric_limits<double>::min()));
       out.lower = std::max(out.lower, loss->delta_lower(*target.epsilon));
       gap = out.upper > 1e-290 ? (out.upper - out.lower) / out.upper : 0;
       allowed = allowed_gap(target, out.upper);
@@ -233,30 +236,62 @@ Bounds composed_bounds(const Run& run, Target target, Effort effort, double enou
     growth = sparser;
     if (round > 1) target.log_pad -= 2;
   }
-  out.lower = std::min(out.lower, out.upper);
-  return out;
+  // Each on its own side of the exact value, but for roundings.
+  if (out.lower > out.upper) std::swap(out.lower, out.upper);
 }
 
-Bounds delta_in(const Run& run, double epsilon, Effort effort, double enough) {
-  if (epsilon >= run.highest) return {0, 0};
-  if (one_step(run)) {
+// A step alone is integrated where its places can be told apart, and there are not too many: not
+// where there is hardly any noise, and not for persons of many rows.
+bool integrable(const Run& run) {
+  if (run.pairs.size() != 1 || run.counts[0] != 1) return false;
+  const auto& gaussians = run.pairs[0].gaussians;
+  return std::all_of(gaussians.begin(), gaussians.end(), [](const auto& part) {
+    return part.part.sigma() > 5e-3 && part.part.terms() <= 18;
+  });
+}
+
+// One question in one direction. `out` is tightened as far as the work allows.
+struct Question {
+  std::span<const Mechanism> mechanisms;
+  Adjacency adjacency;
+  Direction direction;
+  Effort effort;
+  double enough;
+};
+
+void delta_in(const Question& question, double epsilon, Bounds& out) {
+  const Run run = run_of(question.mechanisms, question.adjacency, question.direction);
+  if (epsilon >= run.highest) {
+    out = {0, 0};
+  } else if (integrable(run)) {
     double delta = hockey_stick(run.pairs[0], epsilon);
-    return {delta * (1 - kQuadrature), std::min(1.0, delta * (1 + kQuadrature))};
+    // Less than a double holds is not nothing.
+    out = {delta * (1 - kQuadrature),
+           std::clamp(delta * (1 + kQuadrature), std::numeric_limits<double>::min(), 1.0)};
+  } else if (epsilon < kMostEpsilon) {
+    composed_bounds(run, {.epsilon = epsilon, .delta = std::nullopt}, question.effort,
+                    question.enough, out);
   }
-  return composed_bounds(run, {.epsilon = epsilon, .delta = std::nullopt}, effort, enough);
 }
 
-Bounds epsilon_in(const Run& run, double delta, Effort effort, double enough) {
-  if (!one_step(run))
-    return composed_bounds(run, {.epsilon = std::nullopt, .delta = delta}, effort, enough);
+void epsilon_in(const Question& question, double delta, Bounds& out) {
+  const Run run = run_of(question.mechanisms, question.adjacency, question.direction);
+  out.upper = std::min(out.upper, run.highest);
+  if (!integrable(run)) {
+    composed_bounds(run, {.epsilon = std::nullopt, .delta = delta}, question.effort,
+                    question.enough, out);
+    return;
+  }
   const LossPair& pair = run.pairs[0];
   auto too_much = [&](double epsilon) { return hockey_stick(pair, epsilon) > delta; };
-  if (!too_much(0)) return {0, 0};
   double low = 0, high = std::min(run.highest, 1.0);
+  if (!too_much(0)) {
+    out = {0, 0};
+    return;
+  }
   while (high < run.highest && too_much(high)) {
     low = high;
     high = std::min(2 * high, run.highest);
-    if (high > 1e15) return {low, kInfinity};
   }
   for (int i = 0; i < 80 && high - low > 1e-13 * high; ++i) {
     double middle = 0.5 * (low + high);
@@ -264,7 +299,73 @@ Bounds epsilon_in(const Run& run, double delta, Effort effort, double enough) {
   }
   // A relative 1e-12 of delta moves epsilon by 1e-12 over the slope, which is at least 1 - delta.
   double error = 1e-11 + 1e-11 * high;
-  return {std::max(0.0, low - error), std::min(high + error, run.highest)};
+  out = {std::max(0.0, low - error), std::min(high + error, run.highest)};
+}
+
+// The least epsilon at which `delta_at` is no more than delta, from 0 on; nothing finite where
+// there is none.
+template <class DeltaAt>
+Bounds solved(DeltaAt&& delta_at, double delta) {
+  auto least = [&](auto&& too_much, bool upper) {
+    if (!too_much(0.0)) return 0.0;
+    double low = 0, high = 1;
+    while (too_much(high)) {
+      low = high;
+      if ((high *= 4) > 1e30) return upper ? kInfinity : low;
+    }
+    for (int i = 0; i < 100 && high - low > 1e-13 * high; ++i) {
+      const double middle = 0.5 * (low + high);
+      (too_much(middle) ? low : high) = middle;
+    }
+    return upper ? high : low;
+  };
+  return {least([&](double epsilon) { return delta_at(epsilon).lower > delta; }, false),
+          least([&](double epsilon) { return delta_at(epsilon).upper > delta; }, true)};
+}
+
+// How far apart bounds may be before those without a grid are asked as well.
+bool rough(const Bounds& bounds) {
+  return !(bounds.upper <= 1.02 * bounds.lower + 1e-4 * bounds.upper);
+}
+
+void tighten(Bounds& bounds, const Bounds& other) {
+  bounds.lower = std::max(bounds.lower, other.lower);
+  bounds.upper = std::max(bounds.lower, std::min(bounds.upper, other.upper));
+}
+
+Bounds epsilon_of(const Question& question, double delta) {
+  if (question.mechanisms.size() == 1) {
+    const Mechanism& only = question.mechanisms[0];
+    const double mu = (question.adjacency == Adjacency::kReplaceOne ? 2 : 1) / only.scale;
+    if (only.kind == Kind::kGaussian && mu >= kMostIntegratedMu) return gaussian_epsilon(mu, delta);
+    if (only.steps == 1 && sampled_step_delta(only, question.adjacency, question.direction, 0)) {
+      return solved(
+          [&](double epsilon) {
+            return *sampled_step_delta(only, question.adjacency, question.direction, epsilon);
+          },
+          delta);
+    }
+  }
+  Bounds out{0, kInfinity};
+  WorkBudget::within(kMostUnits, [&] { epsilon_in(question, delta, out); });
+  if (rough(out)) tighten(out, rough_epsilon(question.mechanisms, question.adjacency, delta));
+  return out;
+}
+
+Bounds delta_of(const Question& question, double epsilon) {
+  if (question.mechanisms.size() == 1) {
+    const Mechanism& only = question.mechanisms[0];
+    const double mu = (question.adjacency == Adjacency::kReplaceOne ? 2 : 1) / only.scale;
+    if (only.kind == Kind::kGaussian && mu >= kMostIntegratedMu) return gaussian_delta(mu, epsilon);
+    if (only.steps == 1) {
+      auto step = sampled_step_delta(only, question.adjacency, question.direction, epsilon);
+      if (step) return *step;
+    }
+  }
+  Bounds out{0, 1};
+  WorkBudget::within(kMostUnits, [&] { delta_in(question, epsilon, out); });
+  if (rough(out)) tighten(out, rough_delta(question.mechanisms, question.adjacency, epsilon));
+  return out;
 }
 
 Status check(std::span<const Mechanism> mechanisms) {
@@ -280,14 +381,14 @@ Status check_delta(double delta) {
 
 template <class Ask>
 DirectedBounds in_both_directions(std::span<const Mechanism> mechanisms, Adjacency adjacency,
-                                  Ask&& ask) {
+                                  Effort effort, Ask&& ask) {
   DirectedBounds out;
   auto live = normalised(mechanisms);
   if (live.empty()) return out;
-  out.remove = ask(run_of(live, adjacency, Direction::kRemove), 0.0);
+  out.remove = ask(Question{live, adjacency, Direction::kRemove, effort, 0});
   out.add = symmetric(live, adjacency)
                 ? out.remove
-                : ask(run_of(live, adjacency, Direction::kAdd), out.remove.upper);
+                : ask(Question{live, adjacency, Direction::kAdd, effort, out.remove.upper});
   return out;
 }
 
@@ -299,7 +400,7 @@ Bounds DirectedBounds::worst() const {
 
 std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
   std::vector<Mechanism> out;
-  double precision = 0;  // of all Gaussians together
+  long double precision = 0;  // of all Gaussians together
   for (Mechanism m : mechanisms) {
     bool rate = m.kind != Kind::kGaussian && m.kind != Kind::kLaplace && m.kind != Kind::kPure;
     if (m.steps == 0 || (rate && m.q == 0) || (m.kind == Kind::kPure && m.scale == 0)) continue;
@@ -309,7 +410,8 @@ std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
     if (m.kind == Kind::kSampledUser && m.records == 1) m.kind = Kind::kSampledGaussian;
     if (m.kind == Kind::kSampledGaussian && m.q == 1) m.kind = Kind::kGaussian;
     if (m.kind == Kind::kGaussian) {
-      precision += static_cast<double>(m.steps) / (m.scale * m.scale);
+      const long double scale = m.scale;
+      precision += static_cast<long double>(m.steps) / (scale * scale);
       continue;
     }
     auto same = [&](const Mechanism& other) {
@@ -324,7 +426,9 @@ std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
       known->steps += m.steps;
     }
   }
-  if (precision > 0) out.push_back({Kind::kGaussian, 1, (1 - 1e-15) / std::sqrt(precision), 1});
+  if (precision > 0)
+    out.push_back(
+        {Kind::kGaussian, 1, static_cast<double>((1 - 1e-15L) / std::sqrt(precision)), 1});
   return out;
 }
 
@@ -332,9 +436,8 @@ Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adj
                                       double delta, Effort effort) {
   TRY(check(mechanisms));
   TRY(check_delta(delta));
-  return in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
-    return epsilon_in(run, delta, effort, enough);
-  });
+  return in_both_directions(mechanisms, adjacency, effort,
+                            [&](const Question& question) { return epsilon_of(question, delta); });
 }
 
 Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
@@ -343,64 +446,8 @@ Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjac
   if (!(epsilon >= 0 && std::isfinite(epsilon))) {
     return Error(Code::kMalformed, "epsilon: expected a number that is not negative");
   }
-  return in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
-    return delta_in(run, epsilon, effort, enough);
-  });
-}
-
-Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,
-                           double epsilon, double delta) {
-  CHECK(unknown < mechanisms.size());
-  if (!(epsilon > 0 && std::isfinite(epsilon)))
-    return Error(Code::kMalformed, "epsilon: expected a positive number");
-  TRY(check_delta(delta));
-  constexpr double kLeast = 1e-6, kMost = 1e7, kClose = 1e-4;
-  mechanisms[unknown].scale = 1;
-  TRY(check(mechanisms));
-  // How far the bound is above what is wanted, in logarithms, kept finite.
-  auto excess = [&](double scale) {
-    mechanisms[unknown].scale = scale;
-    auto bounds = in_both_directions(mechanisms, adjacency, [&](const Run& run, double enough) {
-      return epsilon_in(run, delta, Effort::kUsual, enough);
-    });
-    return std::clamp(std::log(bounds.worst().upper / epsilon), -30.0, 30.0);
-  };
-  double high = 1, high_excess = excess(high), low = high, low_excess = high_excess;
-  while (high_excess > 0) {
-    low = high, low_excess = high_excess;
-    if (high >= kMost)
-      return Error(Code::kRefused, "no noise multiplier up to 1e7 reaches this epsilon");
-    high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.3, 16.0));
-    high_excess = excess(high);
-  }
-  while (low_excess <= 0) {
-    high = low, high_excess = low_excess;
-    if (low <= kLeast) return low;
-    low = std::max(kLeast, low / std::clamp(std::exp(-0.8 * low_excess), 1.3, 16.0));
-    low_excess = excess(low);
-  }
-  // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
-  double low_weight = low_excess, high_weight = high_excess;
-  int side = 0;
-  for (int i = 0; i < 60 && high / low - 1 > kClose; ++i) {
-    double x0 = std::log(low), x1 = std::log(high), t = low_weight / (low_weight - high_weight);
-    if (i > 12 || low_weight >= 30 || high_weight <= -30) t = 0.5;
-    // Aim a little above the root, so that the safe end closes in too.
-    double margin = std::min(0.3 * kClose, 0.25 * (x1 - x0));
-    double x = std::clamp(x0 + t * (x1 - x0) + (side == 1 ? -0.5 : 0.5) * kClose, x0 + margin,
-                          x1 - margin);
-    double scale = std::exp(x), value = excess(scale);
-    if (value <= 0) {
-      high = scale, high_weight = value;
-      if (side == 1) low_weight *= 0.5;
-      side = 1;
-    } else {
-      low = scale, low_weight = value;
-      if (side == -1) high_weight *= 0.5;
-      side = -1;
-    }
-  }
-  return high;
+  return in_both_directions(mechanisms, adjacency, effort,
+                            [&](const Question& question) { return delta_of(question, epsilon); });
 }
 
 double renyi_of_step(const Mechanism& mechanism, Adjacency adjacency, double alpha) {
@@ -429,37 +476,36 @@ Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency
   auto live = normalised(mechanisms);
   if (live.empty()) return 0.0;
   double best = kInfinity;
-  auto try_order = [&](double a) {
+  auto of_order = [&](double a) {
     double divergence = 0;
     for (const auto& m : live)
       divergence +=
           static_cast<double>(m.steps) *
           renyi_of_step({m.kind, m.q, m.scale, 1, m.records, m.population, m.batch}, adjacency, a);
-    double epsilon = divergence + std::log1p(-1 / a) - (std::log(delta) + std::log(a)) / (a - 1);
-    bool better = epsilon < best;
-    best = std::min(best, epsilon);
-    return better;
+    const double epsilon =
+        divergence + std::log1p(-1 / a) - (std::log(delta) + std::log(a)) / (a - 1);
+    return std::isnan(epsilon) ? kInfinity : epsilon;
   };
   // The bound falls, then rises with the order: a golden section on log(a - 1).
   double left = std::log(0.02), right = std::log(4096.0), x1 = 0, x2 = 0;
   auto at = [&](double x) {
-    double before = best;
-    best = kInfinity;
-    try_order(1 + std::exp(x));
-    double value = best;
-    best = std::min(before, best);
+    const double value = of_order(1 + std::exp(x));
+    best = std::min(best, value);
     return value;
   };
   constexpr double kGolden = 0.6180339887498949;
-  x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
-  double f1 = at(x1), f2 = at(x2);
-  while (right - left > 0.01) {
-    if (f1 <= f2 || !std::isfinite(f2)) {
-      right = x2, x2 = x1, f2 = f1, x1 = right - kGolden * (right - left), f1 = at(x1);
-    } else {
-      left = x1, x1 = x2, f1 = f2, x2 = left + kGolden * (right - left), f2 = at(x2);
+  // Each order's is a bound: where the work ends, the best of those that were asked.
+  WorkBudget::within(kMostUnits, [&] {
+    x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
+    double f1 = at(x1), f2 = at(x2);
+    while (right - left > 0.01) {
+      if (f1 <= f2 || !std::isfinite(f2)) {
+        right = x2, x2 = x1, f2 = f1, x1 = right - kGolden * (right - left), f1 = at(x1);
+      } else {
+        left = x1, x1 = x2, f1 = f2, x2 = left + kGolden * (right - left), f2 = at(x2);
+      }
     }
-  }
+  });
   return std::max(0.0, best) * (1 + 1e-12);
 }
 

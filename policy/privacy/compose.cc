@@ -416,6 +416,12 @@ double ComposedLoss::crossing(const Side& side, double delta, bool upper) const 
                               : std::max(0.0, 1 - side.inflation) * (1 - rounding);
   // delta in units of e^{log_scale - c x}.
   auto wanted_at = [&](double x) { return std::exp(std::log(delta) - side.log_scale + tilt_ * x); };
+  // Above the window the errors alone may be more than is wanted: up to where they are not.
+  const double top = side.start + static_cast<double>(side.mass.size()) * grid_;
+  if (upper && pad >= wanted_at(top)) {
+    const double log_most_wanted = std::log(pad) + side.log_scale - std::log(delta);
+    return std::max(0.0, log_most_wanted / tilt_ + 1e-12 * std::abs(log_most_wanted) / tilt_);
+  }
   // Over the masses at x + grid and above, seen from there: mass e^{-c d}, and (1 - e^{-d}) of it,
   // d being how far away it is.
   double sum = 0, counted = 0;

@@ -1,14 +1,18 @@
 #include "policy/privacy/filter.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "policy/privacy/bounds.h"
 #include "policy/privacy/budget.h"
+#include "policy/privacy/closed_form.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
 
 constexpr uint64_t kMost = uint64_t{1} << 53;
+constexpr uint64_t kMostUnits = 400'000'000;  // of counting by pld-static (work.h)
 
 // Contracts let in at one order; kMost and more means without end.
 uint64_t admitted_at(std::span<const Mechanism> stream, double order, double budget) {
@@ -34,30 +38,57 @@ uint64_t admitted_at(std::span<const Mechanism> stream, double order, double bud
   return count;
 }
 
+// Whether `count` contracts of the stream, all chosen beforehand, stay within the budget.
+bool fits_statically(std::span<const Mechanism> stream, uint64_t count, double epsilon,
+                     double delta) {
+  std::vector<Mechanism> run(stream.begin(), stream.end());
+  for (size_t i = 0; i < run.size(); ++i) {
+    const uint64_t times = count / run.size() + (i < count % run.size() ? 1 : 0);
+    run[i].steps *= times;
+  }
+  const auto live = normalised(run);
+  if (live.empty()) return true;
+  const Bounds rough = rough_epsilon(live, Adjacency::kAddRemove, delta);
+  if (rough.upper <= epsilon) return true;
+  if (rough.lower > epsilon) return false;
+  // Its arguments were checked. Most counts are far from the budget.
+  const Bounds usual = epsilon_bounds(live, Adjacency::kAddRemove, delta, Effort::kUsual)->worst();
+  if (usual.upper <= epsilon) return true;
+  if (usual.lower > epsilon) return false;
+  return epsilon_bounds(live, Adjacency::kAddRemove, delta)->worst().upper <= epsilon;
+}
+
 Result<uint64_t> admitted_statically(std::span<const Mechanism> stream, double epsilon,
                                      double delta) {
-  auto fits = [&](uint64_t count) -> Result<bool> {
-    std::vector<Mechanism> run(stream.begin(), stream.end());
-    for (size_t i = 0; i < run.size(); ++i) {
-      uint64_t times = count / run.size() + (i < count % run.size() ? 1 : 0);
-      if (times > 0 && run[i].steps > kMost / times) return false;
-      run[i].steps *= times;
+  // More than 2^53 steps of one kind are not counted: they are without end.
+  uint64_t longest = 1;
+  for (const auto& contract : stream) longest = std::max(longest, contract.steps);
+  const uint64_t most = kMost / longest / (stream.size() + 1);
+  uint64_t low = 0, high = 1;
+  if (most < 1) {
+    return Error(Code::kMalformed,
+                 "pld-static: expected contracts of fewer steps: 2^53 of all of them together");
+  }
+  const bool done = WorkBudget::within(kMostUnits, [&] {
+    while (fits_statically(stream, high, epsilon, delta)) {
+      low = high;
+      if (high == most) {
+        high = kMost;
+        return;
+      }
+      high = std::min(2 * high, most);
     }
-    auto bounds = TRY(epsilon_bounds(run, Adjacency::kAddRemove, delta));
-    return bounds.worst().upper <= epsilon;
-  };
-  if (!TRY(fits(1))) return uint64_t{0};
-  uint64_t low = 1, high = 2;
-  while (TRY(fits(high))) {
-    low = high;
-    high *= 2;
-    if (high >= kMost) return kMost;
+    while (high - low > 1) {
+      const uint64_t middle = low + (high - low) / 2;
+      (fits_statically(stream, middle, epsilon, delta) ? low : high) = middle;
+    }
+  });
+  if (!done) {
+    return Error(Code::kMalformed,
+                 "pld-static: this budget admits so much of this stream that counting it takes too "
+                 "long: expected a smaller budget or larger contracts");
   }
-  while (high - low > 1) {
-    uint64_t middle = low + (high - low) / 2;
-    (TRY(fits(middle)) ? low : high) = middle;
-  }
-  return low;
+  return high >= kMost ? kMost : low;
 }
 
 }  // namespace

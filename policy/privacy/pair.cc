@@ -276,6 +276,26 @@ double GaussianPart::highest_outcome() const {
   return high + kReach * sigma_;
 }
 
+double GaussianPart::steepness(double from, double to, double epsilon) const {
+  constexpr double kSeen = 60;  // nats below the greatest term
+  double steepest = 0;
+  for (double x : {from, to}) {
+    auto height = [&](const Term& term) {
+      const double z = (x - term.mean) / sigma_;
+      return std::log(term.weight) - 0.5 * z * z;
+    };
+    double top = -kInfinity;
+    for (const Term& term : p_) top = std::max(top, height(term));
+    auto look_at = [&](const Term& term, double more) {
+      if (height(term) + more < top - kSeen) return;
+      steepest = std::max({steepest, std::abs(from - term.mean), std::abs(to - term.mean)});
+    };
+    for (const Term& term : p_) look_at(term, 0);
+    for (const Term& term : q_) look_at(term, epsilon);
+  }
+  return steepest / sigma_;
+}
+
 double GaussianPart::next_seen(double x) const {
   double next = kInfinity;
   for (const auto& term : p_) {
@@ -372,13 +392,13 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     auto integrand = [&](double x) {
       return -std::expm1(std::min(0.0, epsilon - part.loss(x))) * part.p_density(x);
     };
-    // Steps shrink where the density falls off quickly, so that each piece is smooth.
-    double left = part.lowest_outcome() + kReach * part.sigma(),
-           right = high - kReach * part.sigma();
+    // Steps shrink where what can be seen of the integrand falls off quickly, so that each piece is
+    // smooth.
     for (double x = part.next_seen(from); x < high; x = part.next_seen(x)) {
       WorkBudget::pay(8 * 5 * part.terms());
-      double steep = 1 + std::max(std::abs(x - left), std::abs(x - right)) / part.sigma();
+      const double reach = 0.5 * part.sigma(), steep = 1 + part.steepness(x, x + reach, epsilon);
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
+      if (!(next > x)) next = std::nextafter(x, kInfinity);
       sum += integral(kRule8, x, std::min(high, next), integrand);
       x = next;
     }

@@ -44,6 +44,9 @@ class GaussianPart {
   // Outside of these, both have less than 1e-300 of mass.
   double lowest_outcome() const;
   double highest_outcome() const;
+  // How steeply P, and e^epsilon Q where P does not dwarf it, change between the two places:
+  // deviations from the farthest mean of a term that can be seen there.
+  double steepness(double from, double to, double epsilon) const;
   // x, or the next place above it from which P can be seen: between means far apart there is none.
   double next_seen(double x) const;
 

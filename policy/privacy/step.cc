@@ -318,6 +318,17 @@ StepLoss discretise(const LossPair& pair, double count, const Resolution& resolu
   step.at = graded(static_cast<int64_t>(std::floor(low / grid)) - 1,
                    static_cast<int64_t>(std::ceil(high / grid)) + 1, static_cast<int64_t>(fine),
                    resolution.growth);
+  // Atoms lie between two points next to each other, however far out.
+  for (const auto& atom : pair.atoms) {
+    const double place = std::floor(std::abs(atom.loss) / grid * (1 + 4e-15));
+    for (double k : {place, place + 1, -place, -place - 1}) {
+      if (!(k > static_cast<double>(step.at.front()) && k < static_cast<double>(step.at.back())))
+        continue;
+      const auto point = static_cast<int64_t>(k);
+      const auto next = std::lower_bound(step.at.begin(), step.at.end(), point);
+      if (*next != point) step.at.insert(next, point);
+    }
+  }
   Gridding(pair, grid, step);
   return step;
 }

@@ -2,6 +2,7 @@
 // same place and a decision replays. A unit is about one exponential, some ten nanoseconds.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace souk::policy {
@@ -30,6 +31,16 @@ class WorkBudget {
   // By what accounts, before it does so much. Free outside of run().
   static void pay(uint64_t units) {
     if (current_) current_->take(units);
+  }
+  // Runs `work` at no more than `units` of the budget that is being used, if one is. False where it
+  // was given up since these ended; where that budget ended, it is given up as a whole.
+  template <class Work>
+  static bool within(uint64_t units, Work&& work) {
+    const uint64_t all = current_ ? current_->left_ : UINT64_MAX;
+    WorkBudget part(std::min(units, all));
+    const bool done = part.run(work);
+    pay(done || units < all ? std::min(units, all) - part.left_ : UINT64_MAX);
+    return done;
   }
 
  private:

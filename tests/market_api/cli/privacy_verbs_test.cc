@@ -113,5 +113,75 @@ TEST_F(PrivacyVerbs, EveryFilterOfTheTableAdmitsExactlyAsManyAsItSays) {
   }
 }
 
+TEST_F(PrivacyVerbs, ExtremeNumbersAreAnsweredOrRefusedAtOnce) {
+  for (const char* asked : {
+           "epsilon --events 'gauss:sigma=1e-6,T=2' --delta 1e-5",
+           "epsilon --events 'gauss:sigma=1e-8,T=9007199254740992' --delta 1e-300",
+           "epsilon --events 'psg:q=0.01,sigma=1e-6,T=1' --delta 1e-5",
+           "epsilon --events 'psg:q=0.01,sigma=1e-4,T=10000' --delta 0.01",
+           "epsilon --events 'psgu:q=0.1,sigma=1e-7,T=2,k=4096;lap:b=1e-6,T=5' --delta 1e-9",
+           "epsilon --events 'tpsg:N=1000000000000000,q=0.5,B=500000000000000,sigma=1e-3,T=1' "
+           "--delta 1e-5",
+           "delta --events 'psgu:q=0.0007,sigma=1e-7,T=2,k=4096' --epsilon 0.8",
+           "delta --events 'gauss:sigma=0.3,T=3312;lap:b=1e-6,T=5;psg:q=1e-4,sigma=3,T=2' "
+           "--epsilon 1e308",
+           "noise --events 'psg:q=5e-5,sigma=?,T=1' --epsilon 10 --delta 0.01",
+           "noise --events 'gauss:sigma=?,T=1e15' --epsilon 1e6 --delta 1e-5",
+           "noise --events 'gauss:sigma=?,T=3;gauss:sigma=1e-5,T=33' --epsilon 16 --delta 1e-99",
+           "filter --stream '0.04,2.8,11' --epsilon 1e6 --delta 0.01 --rule pld-static",
+           "filter --stream '1,1e-8,3;8e-8,1.4,5' --epsilon 1e308 --delta 1e-5 --rule pld-static",
+           "plan --epsilon 10 --delta 2.87e-11 --rows 487835804337 --batch 3902 --epochs 0.904",
+       }) {
+    souk(asked);
+    EXPECT_TRUE(exit_ == 0 || exit_ == 1 || exit_ == 2) << exit_ << " " << asked;
+    // A second on a quiet machine; what is caught here took minutes, or for ever.
+    EXPECT_LT(seconds_, 10) << asked;
+  }
+}
+
+TEST_F(PrivacyVerbs, GaussiansWithHardlyAnyNoiseCostWhatTheClosedFormSays) {
+  // Balle and Wang 2018, Theorem 8, to 40 digits.
+  const struct {
+    const char* sigma;
+    const char* delta;
+    double exact;
+  } kRows[] = {
+      {"1e-6", "1e-5", 1000006031465.4028978}, {"1e-6", "0.01", 1000003289951.7143577},
+      {"1e-6", "1e-9", 1000008482179.025213},  {"1e-4", "1e-5", 100060313.66417880658},
+      {"1e-4", "0.01", 100032898.52722489562}, {"1e-4", "1e-9", 100084820.80046319024},
+      {"1e-3", "1e-5", 1006030.4679078130197}, {"1e-3", "0.01", 1003288.9535360195887},
+      {"1e-3", "1e-9", 1008481.1821398535412}, {"0.01", "1e-5", 10602.161437899068966},
+      {"0.01", "0.01", 10328.003423173616819}, {"0.01", "1e-9", 10847.238641785575648},
+      {"0.03", "1e-5", 1311.2027907044056166}, {"0.03", "0.01", 1219.8002253370295336},
+      {"0.03", "1e-9", 1392.9092422679254244},
+  };
+  for (const auto& [sigma, delta, exact] : kRows) {
+    auto json =
+        souk(std::string("epsilon --events 'gauss:sigma=") + sigma + ",T=2' --delta " + delta);
+    EXPECT_EQ(exit_, 0);
+    EXPECT_NEAR(number(json, "epsilon"), exact, 1e-12 * exact) << sigma << " " << delta;
+    EXPECT_GE(number(json, "epsilon"), exact * (1 - 2e-16)) << sigma << " " << delta;
+    EXPECT_LE(number(json, "epsilon_lower"), exact * (1 + 2e-16)) << sigma << " " << delta;
+    EXPECT_GT(number(json, "epsilon_lower"), exact * (1 - 1e-12)) << sigma << " " << delta;
+  }
+}
+
+TEST_F(PrivacyVerbs, ADeltaBelowWhatADoubleHoldsIsNotNothing) {
+  for (const char* events :
+       {"gauss:sigma=5,T=3", "psg:q=0.01,sigma=1,T=1000", "psg:q=0.01,sigma=1,T=1",
+        "psgu:q=0.01,sigma=1,T=100,k=3", "psg:q=0.5,sigma=2,T=5;lap:b=1,T=3"}) {
+    for (const char* epsilon : {"3000", "1e6", "1e12"}) {
+      auto json = souk(std::string("delta --events '") + events + "' --epsilon " + epsilon);
+      EXPECT_EQ(exit_, 0);
+      EXPECT_GT(number(json, "delta"), 0) << events << " " << epsilon;
+      EXPECT_LT(number(json, "delta"), 1e-100) << events << " " << epsilon;
+      EXPECT_EQ(number(json, "delta_lower"), 0) << events << " " << epsilon;
+    }
+  }
+  // Nothing at all can lose that much.
+  EXPECT_EQ(number(souk("delta --events 'pure:eps=1,T=3;lap:b=2,T=2' --epsilon 4.001"), "delta"),
+            0);
+}
+
 }  // namespace
 }  // namespace souk::market

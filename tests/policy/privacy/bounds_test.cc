@@ -130,6 +130,15 @@ TEST(Bounds, HardlyAnyNoiseIsNeverCheap) {
   }
 }
 
+TEST(Bounds, LieAboveTheWindowWhereItsErrorsAloneAreMoreThanDelta) {
+  // On the second, finer grid the window ends at 11866, below the exact epsilon.
+  auto list = parse_mechanisms("lap:b=1e-4,T=1;psg:q=0.0006251383803219362,sigma=0.105,T=650")->all;
+  auto bounds = epsilon_bounds(list, kAddRemove, 1e-100)->worst();
+  EXPECT_LE(bounds.lower, 12442.068);
+  EXPECT_GE(bounds.upper, 12442.067);  // the contour integral
+  EXPECT_LE(bounds.upper, 12460);
+}
+
 TEST(Bounds, OfPureMechanismsAreTheClosedForm) {
   // Three releases of randomised response: four outcomes.
   double e = 0.1, p = 1 / (1 + std::exp(-e)), at = 0.2;

@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "policy/privacy/bounds.h"
+#include "policy/privacy/closed_form.h"
+#include "policy/privacy/work.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr uint64_t kMostNoiseUnits = 50'000'000;  // of one search (work.h)
+
+}  // namespace
+
+Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,
+                           double epsilon, double delta) {
+  CHECK(unknown < mechanisms.size());
+  if (!(epsilon > 0 && std::isfinite(epsilon)))
+    return Error(Code::kMalformed, "epsilon: expected a positive number");
+  constexpr double kLeast = 1e-6, kMost = 1e7, kClose = 1e-4;
+  const auto no_noise = [] {
+    return Error(Code::kRefused, "no noise multiplier up to 1e7 reaches this epsilon");
+  };
+  std::vector<Mechanism> rest = mechanisms;
+  rest.erase(rest.begin() + static_cast<ptrdiff_t>(unknown));
+  mechanisms[unknown].scale = 1;
+  for (const auto& mechanism : mechanisms) TRY(check(mechanism));
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  if (rest = normalised(rest);
+      !rest.empty() && rough_epsilon(rest, adjacency, delta).lower > epsilon)
+    return no_noise();
+  // How far the bound is above what is wanted, in logarithms, kept finite.
+  auto excess = [&](double scale) {
+    mechanisms[unknown].scale = scale;
+    // Its arguments were checked.
+    auto bounds = epsilon_bounds(mechanisms, adjacency, delta, Effort::kUsual);
+    return std::clamp(std::log(bounds->worst().upper / epsilon), -30.0, 30.0);
+  };
+  double kept = 0;  // keeps the promise
+  bool refused = false;
+  const bool done = WorkBudget::within(kMostNoiseUnits, [&] {
+  double high = 1, high_excess = excess(high), low = high, low_excess = high_excess;
+  while (high_excess > 0) {
+    low = high, low_excess = high_excess;
+    if (high >= kMost) {
+      refused = true;
+      return;
+    }
+    high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.3, 16.0));
+    high_excess = excess(high);
+  }
+  kept = high;
+  while (low_excess <= 0) {
+    kept = high = low, high_excess = low_excess;
+    if (low <= kLeast) return;
+    low = std::max(kLeast, low / std::clamp(std::exp(-0.8 * low_excess), 1.3, 16.0));
+    low_excess = excess(low);
+  }
+  // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
+  double low_weight = low_excess, high_weight = high_excess;
+  int side = 0;
+  for (int i = 0; i < 60 && high / low - 1 > kClose; ++i) {
+    double x0 = std::log(low), x1 = std::log(high), t = low_weight / (low_weight - high_weight);
+    if (i > 12 || low_weight >= 30 || high_weight <= -30) t = 0.5;
+    // Aim a little above the root, so that the safe end closes in too.
+    double margin = std::min(0.3 * kClose, 0.25 * (x1 - x0));
+    double x = std::clamp(x0 + t * (x1 - x0) + (side == 1 ? -0.5 : 0.5) * kClose, x0 + margin,
+                          x1 - margin);
+    double scale = std::exp(x), value = excess(scale);
+    if (value <= 0) {
+      kept = high = scale, high_weight = value;
+      if (side == 1) low_weight *= 0.5;
+      side = 1;
+    } else {
+      low = scale, low_weight = value;
+      if (side == -1) high_weight *= 0.5;
+      side = -1;
+    }
+  }
+  });
+  if (refused) return no_noise();
+  // What was found so far keeps the promise, though less noise might do.
+  if (!done && !(kept > 0)) {
+    return Error(Code::kMalformed,
+                 "these numbers are too extreme for a noise multiplier to be found: expected fewer "
+                 "or less extreme mechanisms");
+  }
+  return kept;
+}
+
+
+}  // namespace souk::policy
