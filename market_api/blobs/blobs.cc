@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -186,10 +187,19 @@ bool is_upload_id(const std::string& text) {
 }
 
 struct BlobStore::Impl {
+  using Steady = std::chrono::steady_clock;
   // One upload under way. Its bytes are in the file; this is who may touch it.
   struct Upload {
-    explicit Upload(uint64_t announced) : size(announced) {}
+    explicit Upload(uint64_t announced, uint64_t here = 0, std::chrono::seconds since = {})
+        : size(announced), held(here), moved(Steady::now() - since) {}
+    // How much sooner than others it makes way: seconds without a new byte, for each MiB begun.
+    double idleness(Steady::time_point now) const {
+      std::chrono::duration<double> idle = now - moved.load();
+      return idle.count() / (1.0 + static_cast<double>(held) / (1 << 20));
+    }
     const uint64_t size;
+    std::atomic<uint64_t> held;             // bytes here
+    std::atomic<Steady::time_point> moved;  // when the last of them came
     std::mutex mutex;
     bool ended = false;  // Guarded by mutex: committed or abandoned by another thread.
   };
@@ -210,37 +220,64 @@ struct BlobStore::Impl {
     auto found = uploads.find(upload);
     return found == uploads.end() ? nullptr : found->second;
   }
-  // Whether `bytes` more leave this writer's share of the reserve, what is held and what is being
-  // written. Guarded by mutex.
-  bool has_room(Writer writer, uint64_t bytes) const {
+  // How many bytes this writer lacks for `bytes` more, beside its share of the reserve, what is
+  // held and what is being written. Guarded by mutex.
+  uint64_t lacks(Writer writer, uint64_t bytes) const {
     uint64_t keeps = writer == Writer::kUpload  ? reserve
                      : writer == Writer::kEntry ? reserve / 2
                                                 : reserve / 4;
     uint64_t taken = keeps + held_bytes + (writer == Writer::kUpload ? in_flight : 0);
     uint64_t free = disk_of(directory).free;
-    return taken <= free && bytes <= free - taken;
+    if (taken <= free && bytes <= free - taken) return 0;
+    return taken > ~uint64_t{0} - bytes ? ~uint64_t{0} : taken + bytes - free;
   }
+  bool has_room(Writer writer, uint64_t bytes) const { return lacks(writer, bytes) == 0; }
   static Error no_room(const char* what) {
     return Error(Code::kTryAgain, std::string("disk full: expected room for ") + what +
                                       " beside what the market keeps for its ledger and for models "
                                       "under way; nothing was recorded, send it again when there "
                                       "is");
   }
-  // The upload that has been idle the longest, if it has for long enough, is gone. Guarded by
-  // mutex.
-  bool make_way(const UploadId& not_this = "") {
-    auto oldest = uploads.end();
-    std::chrono::seconds longest = limits.idle;
-    for (auto it = uploads.begin(); it != uploads.end(); ++it) {
-      auto age = untouched(partial_path(it->first));
-      if (it->first == not_this || !age || *age < longest) continue;
-      longest = *age;
-      oldest = it;
+  using Place = std::map<UploadId, Held>::iterator;
+  // All under way, the first to make way first. Guarded by mutex.
+  std::vector<Place> most_idle_first() {
+    auto now = Steady::now();
+    std::vector<std::pair<double, Place>> order;
+    for (auto it = uploads.begin(); it != uploads.end(); ++it)
+      order.emplace_back(it->second->idleness(now), it);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::vector<Place> out;
+    for (const auto& [idleness, place] : order) out.push_back(place);
+    return out;
+  }
+  // One upload fewer; false where somebody writes to each of them now. Guarded by mutex.
+  bool make_place() {
+    auto order = most_idle_first();
+    return std::any_of(order.begin(), order.end(), [&](Place place) { return drop(place); });
+  }
+  // Room for `bytes`, if need be of uploads that have been idle for long; they stay where even all
+  // of them would not do. Guarded by mutex.
+  bool make_room(Writer writer, uint64_t bytes, const UploadId& not_this = "") {
+    uint64_t missing = lacks(writer, bytes);
+    if (missing == 0) return true;
+    auto now = Steady::now();
+    uint64_t reclaimable = 0;
+    auto order = most_idle_first();
+    std::erase_if(order, [&](Place place) {
+      const Upload& upload = *place->second;
+      return place->first == not_this || upload.held == 0 ||
+             now - upload.moved.load() < limits.idle;
+    });
+    for (Place place : order) reclaimable += place->second->held;
+    if (reclaimable < missing) return false;
+    for (Place place : order) {
+      if (drop(place) && has_room(writer, bytes)) return true;
     }
-    return oldest != uploads.end() && drop(oldest);
+    return false;
   }
   // False where somebody writes to it now. Guarded by mutex.
-  bool drop(std::map<UploadId, Held>::iterator upload) {
+  bool drop(Place upload) {
     std::unique_lock busy(upload->second->mutex, std::try_to_lock);
     if (!busy || ::unlink(partial_path(upload->first).c_str()) != 0) return false;
     upload->second->ended = true;
@@ -269,7 +306,8 @@ struct BlobStore::Impl {
       bool good = parsed && length && *length <= parsed->size &&
                   !file_size(blob_path(parsed->hex));  // else: nobody will finish it
       if (good) {
-        uploads.emplace(name, std::make_shared<Upload>(parsed->size));
+        auto idle = untouched(partial + "/" + name).value_or(std::chrono::seconds(0));
+        uploads.emplace(name, std::make_shared<Upload>(parsed->size, *length, idle));
       } else {
         rubbish.push_back(partial + "/" + name);
       }
@@ -341,13 +379,11 @@ Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
     return upload;
   }
   if (impl_->uploads.count(upload) != 0) return upload;
+  if (!impl_->make_room(Writer::kUpload, size)) return Impl::no_room("the upload");
   while (impl_->uploads.size() >= impl_->limits.max_partial) {
-    if (!impl_->make_way()) {
+    if (!impl_->make_place()) {
       return Error(Code::kTryAgain, "expected fewer uploads under way; begin when one has ended");
     }
-  }
-  while (!impl_->has_room(Writer::kUpload, size)) {
-    if (!impl_->make_way()) return Impl::no_room("the upload");
   }
   auto file = open_file(impl_->partial_path(upload), O_WRONLY | O_CREAT | O_EXCL);
   if (!file) return disk_error("begin an upload");
@@ -378,9 +414,8 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
   auto fresh = bytes.subspan(again.size());
   {
     std::lock_guard all(impl_->mutex);
-    while (!impl_->has_room(Writer::kUpload, fresh.size())) {
-      if (!impl_->make_way(upload)) return Impl::no_room("the upload");
-    }
+    if (!impl_->make_room(Writer::kUpload, fresh.size(), upload))
+      return Impl::no_room("the upload");
     impl_->in_flight += fresh.size();
   }
   auto written = write_at(file.get(), offset + again.size(), fresh);
@@ -388,7 +423,9 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
     std::lock_guard all(impl_->mutex);
     impl_->in_flight -= fresh.size();
   }
+  held->held = file_size(path).value_or(*present);
   TRY(std::move(written));
+  if (!fresh.empty()) held->moved = Impl::Steady::now();
   return *present + fresh.size();
 }
 
@@ -513,9 +550,7 @@ Status BlobStore::room(Writer writer, uint64_t bytes) const {
 
 Result<BlobStore::Hold> BlobStore::hold(uint64_t bytes) {
   std::lock_guard lock(impl_->mutex);
-  while (!impl_->has_room(Writer::kModel, bytes)) {
-    if (!impl_->make_way()) return Impl::no_room("the model");
-  }
+  if (!impl_->make_room(Writer::kModel, bytes)) return Impl::no_room("the model");
   impl_->held_bytes += bytes;
   return Hold(*this, bytes);
 }

@@ -26,8 +26,8 @@ bool is_upload_id(const std::string& text);
 struct BlobLimits {
   // Bytes of the disk that uploads leave free; none: a quarter of it, at most 256 MiB.
   std::optional<uint64_t> reserve = std::nullopt;
-  size_t max_partial = 256;                    // uploads under way at once
-  std::chrono::seconds idle{600};              // untouched so long, one makes way for another
+  size_t max_partial = 1024;                   // uploads under way at once
+  std::chrono::seconds idle{600};              // untouched so long, one makes room on a full disk
   std::chrono::seconds expires{24 * 60 * 60};  // untouched so long, what no entry names is removed
 };
 
@@ -62,7 +62,9 @@ class BlobStore {
   // Idempotent: an upload begun before, in this or an earlier process, goes on where it
   // was. If the blob is here already the upload is complete: its offset is `size`, writes and
   // commit() do nothing; kConflict if the blob has another size. kTryAgain where all of it would
-  // not leave the reserve free, or too many uploads are under way and none of them is idle.
+  // not leave the reserve free. With `max_partial` under way it takes the place of the one that has
+  // been idle the longest for each MiB begun that it holds: nobody keeps others out by beginning
+  // uploads, and who has sent much is waited for longer.
   Result<UploadId> begin(const Digest& expected, uint64_t size);
 
   // Appends, and returns the new offset. Writing again what was written (offset and length within

@@ -160,9 +160,10 @@ Result<MarketLine::Upload> MarketLine::send_pieces(const Digest& digest, ByteVie
       furthest = std::max(furthest, upload.offset);
       continue;
     }
-    if (answer.error().code() != Code::kTryAgain || ++failures >= kAttempts) {
-      return std::move(answer).take_error();
-    }
+    // Not found: it gave way to others that were sending, and begins anew.
+    bool again =
+        answer.error().code() == Code::kTryAgain || answer.error().code() == Code::kNotFound;
+    if (!again || ++failures >= kAttempts) return std::move(answer).take_error();
     wait_before(failures);
     upload = TRY(begin_upload(digest, bytes.size()));
   }
@@ -189,9 +190,11 @@ Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& 
   for (bool first : {true, false}) {
     auto upload = TRY(send_pieces(digest, bytes, progress));
     auto committed = ask_json("POST", upload.path + "/commit", &nothing);
-    if (!committed && committed.error().code() == Code::kUnauthentic && first) {
-      continue;  // somebody else's bytes stood at the beginning; the market has dropped them
-    }
+    // Somebody else's bytes stood at the beginning, and the market has dropped them; or it gave
+    // way.
+    bool dropped = !committed && (committed.error().code() == Code::kUnauthentic ||
+                                  committed.error().code() == Code::kNotFound);
+    if (dropped && first) continue;
     if (!committed) return std::move(committed).take_error();
     auto read = [&]() -> Result<Digest> {
       auto fields = TRY(Fields::of(*committed, "commit"));

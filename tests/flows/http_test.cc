@@ -315,6 +315,22 @@ TEST_F(HttpFlow, UploadsThatGoWrong) {
   EXPECT_EQ(files(), 2U);  // the one good blob, and the stranger's empty upload
 }
 
+TEST_F(HttpFlow, AnOfferIsMadeAmongMoreUploadsThanThereAreThatNobodyFinishes) {
+  auto begin = [&] {
+    auto digest = ledger::random_array<32>();
+    auto begun = market.json("POST", "/v1/uploads",
+                             Json::Object{{"digest", to_hex(ByteView(digest))}, {"size", 1}});
+    ASSERT_TRUE(begun) << begun.error().expected();
+  };
+  for (int i = 0; i < 1100; ++i) begin();
+  EXPECT_EQ(files(), 1024U);
+  auto offered = small_offer(provider);
+  ASSERT_TRUE(market.upload(offered.file, offered.file.size() / 2));
+  for (int i = 0; i < 100; ++i) begin();
+  ASSERT_TRUE(market.upload(offered.file, offered.file.size()));
+  EXPECT_TRUE(market.record(contracts::sign_record(offered.offer, provider.key, market.market())));
+}
+
 TEST_F(HttpFlow, PiecesThatAreTooLarge) {
   Bytes file((9 << 20), 0x5a);
   std::string id = to_hex(ByteView(ledger::sha256(file)));

@@ -301,16 +301,81 @@ TEST_F(BlobsTest, OnlySoManyUploadsAreUnderWayAndTheOneIdleTheLongestMakesWay) {
     uploads.push_back(*store_->begin(ledger::sha256(bytes), size));
     ASSERT_TRUE(store_->write(uploads.back(), 0, ByteView(bytes).first(5)));
   }
-  auto fourth = store_->begin(digest_, bytes_.size());
-  ASSERT_FALSE(fourth);
-  EXPECT_EQ(fourth.error().code(), Code::kTryAgain);
   EXPECT_TRUE(store_->begin(ledger::sha256(sample(12)), 12)) << "one that goes on is no new one";
-  age(directory_ / "partial" / uploads[0], std::chrono::seconds(700));
-  age(directory_ / "partial" / uploads[1], std::chrono::seconds(900));
+  EXPECT_EQ(*store_->offset(uploads[0]), 5U);
+  age(directory_ / "partial" / uploads[1], std::chrono::seconds(20));
+  open({.reserve = 0, .max_partial = 3});
   ASSERT_TRUE(store_->begin(digest_, bytes_.size()));
   EXPECT_EQ(*store_->offset(uploads[0]), 5U);
   EXPECT_EQ(store_->offset(uploads[1]).error().code(), Code::kNotFound);
   EXPECT_EQ(*store_->offset(uploads[2]), 5U);
+}
+
+TEST_F(BlobsTest, WhoHasSentMuchIsWaitedForLonger) {
+  auto much = *store_->begin(digest_, bytes_.size());
+  ASSERT_TRUE(store_->write(much, 0, all().first(2500000)));
+  auto little = *store_->begin(ledger::sha256(sample(9)), 9);
+  ASSERT_TRUE(store_->write(little, 0, ByteView(sample(9)).first(8)));
+  age(directory_ / "partial" / much, std::chrono::seconds(60));
+  age(directory_ / "partial" / little, std::chrono::seconds(30));
+  open({.reserve = 0, .max_partial = 2});
+  ASSERT_TRUE(store_->begin(ledger::sha256(sample(10)), 10));
+  EXPECT_EQ(*store_->offset(much), 2500000U);
+  EXPECT_EQ(store_->offset(little).error().code(), Code::kNotFound);
+}
+
+// Between any two calls of an honest uploader a stranger begins a hundred uploads and sends a byte
+// to each, or one more to each of a hundred that he has.
+TEST_F(BlobsTest, AnUploadIsFinishedWhileAStrangerKeepsAllPlacesTaken) {
+  open({.reserve = 0, .max_partial = 256});
+  uint32_t next = 0;
+  std::vector<UploadId> his;
+  auto stranger = [&](bool drips) {
+    for (int i = 0; i < 100; ++i, ++next) {
+      if (drips && his.size() >= 256) {
+        const auto& upload = his[his.size() - 1 - next % 200];
+        auto offset = store_->offset(upload);
+        if (offset) (void)store_->write(upload, *offset, all().first(1));
+        continue;
+      }
+      auto name = std::to_string(next);
+      his.push_back(*store_->begin(ledger::sha256(as_bytes(name)), 1000));
+      ASSERT_TRUE(store_->write(his.back(), 0, all().first(1)));
+    }
+  };
+  for (int i = 0; i < 4; ++i) stranger(false);
+  for (bool drips : {false, true}) {
+    for (size_t size : {size_t{100}, bytes_.size()}) {
+      auto bytes = ByteView(bytes_).last(size);
+      auto digest = ledger::sha256(bytes);
+      auto upload = store_->begin(digest, size);
+      ASSERT_TRUE(upload) << upload.error().expected();
+      for (size_t at = 0; at < size; at += 100000) {
+        stranger(drips);
+        auto piece = bytes.subspan(at, std::min<size_t>(100000, size - at));
+        auto written = store_->write(*upload, at, piece);
+        ASSERT_TRUE(written) << written.error().expected() << " at " << at;
+      }
+      stranger(drips);
+      auto done = store_->commit(*upload);
+      ASSERT_TRUE(done) << done.error().expected();
+      EXPECT_TRUE(store_->has(digest));
+      ASSERT_TRUE(store_->erase(digest));
+    }
+  }
+  EXPECT_LE(std::distance(fs::directory_iterator(directory_ / "partial"), {}), 256);
+}
+
+// Or anybody would end them all by announcing more than the disk has.
+TEST_F(BlobsTest, IdleUploadsStayWhereTheirRoomWouldNotDo) {
+  auto idle = *store_->begin(digest_, bytes_.size());
+  ASSERT_TRUE(store_->write(idle, 0, all().first(1000)));
+  age(directory_ / "partial" / idle, std::chrono::seconds(700));
+  open({.reserve = 0});
+  EXPECT_EQ(store_->begin(ledger::sha256(sample(5)), uint64_t{1} << 50).error().code(),
+            Code::kTryAgain);
+  EXPECT_EQ(store_->hold(kMoreThanAnyDisk).error().code(), Code::kTryAgain);
+  EXPECT_EQ(*store_->offset(idle), 1000U);
 }
 
 TEST_F(BlobsTest, WhatNobodyNamesIsRemovedWhenItIsOldAndNothingElseIs) {
