@@ -264,11 +264,13 @@ Result<Trained> train(const TrainingSpec& spec, const trainer::Model* initial, c
   return trained;
 }
 
-// The fold of each row: every class dealt out evenly, in an order of its own.
+// The fold of each row: every class dealt out evenly, in an order of its own, each where the one
+// before it stopped, so that no fold is empty while there are rows enough.
 std::vector<uint32_t> deal_folds(const Dataset& rows, uint32_t folds, uint64_t seed) {
   std::array<uint8_t, 32> key{};
   for (size_t i = 0; i < 8; ++i) key[i] = static_cast<uint8_t>(seed >> (8 * i));
   std::vector<uint32_t> fold(rows.rows());
+  uint64_t dealt = 0;
   for (size_t label = 0; label < rows.schema.classes.size(); ++label) {
     std::vector<uint64_t> members;
     for (uint64_t row = 0; row < rows.rows(); ++row) {
@@ -277,8 +279,7 @@ std::vector<uint32_t> deal_folds(const Dataset& rows, uint32_t folds, uint64_t s
     trainer::ChaCha20 random(std::span<const uint8_t, 32>(key), label);
     for (size_t i = members.size(); i > 1; --i)
       std::swap(members[i - 1], members[random.next() % i]);
-    for (size_t i = 0; i < members.size(); ++i)
-      fold[members[i]] = static_cast<uint32_t>((i + label) % folds);
+    for (uint64_t member : members) fold[member] = static_cast<uint32_t>(dealt++ % folds);
   }
   return fold;
 }
@@ -286,16 +287,18 @@ std::vector<uint32_t> deal_folds(const Dataset& rows, uint32_t folds, uint64_t s
 Status cross_validate(const LocalRequest& request, SpecSource& source, const Dataset& rows,
                       trainer::Workers& workers, const LocalProgress& progress,
                       LocalResult& result) {
+  if (request.folds > rows.rows()) {
+    return Error(Code::kMalformed, "--folds: expected 2 to " + std::to_string(rows.rows()) +
+                                       ", the rows of " + request.data.front());
+  }
   auto fold_of = deal_folds(rows, request.folds, request.seed.value_or(1));
   double right = 0, loss = 0, examples = 0;
   for (uint32_t fold = 0; fold < request.folds; ++fold) {
     std::vector<uint64_t> outside, inside;
     for (uint64_t row = 0; row < rows.rows(); ++row)
       (fold_of[row] == fold ? inside : outside).push_back(row);
-    if (inside.empty() || outside.empty())
-      return Error(Code::kMalformed, "--folds: expected fewer folds than rows");
     Dataset training = some_rows(rows, outside), held = some_rows(rows, inside);
-    auto spec = TRY(source.complete(training));
+    auto spec = TRY(about_spec(source.complete(training), request));
     auto trained = TRY(train(spec, source.initial(), training, held, workers, [&](uint32_t done) {
       progress(fold * uint64_t{spec.steps} + done, uint64_t{spec.steps} * request.folds);
     }));
@@ -369,8 +372,7 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
     result.stored.model = std::move(trained.model);
   }
   ModelNotes& notes = result.stored.notes;
-  if (notes.spec.privacy)
-    result.delta = static_cast<double>(notes.spec.privacy->delta_pico) * 1e-12;
+  if (notes.spec.privacy) result.delta = static_cast<double>(notes.spec.privacy->delta_pico) / 1e12;
   auto shape = TRY(contracts::check_spec(notes.spec));
   result.parameters = shape.parameters;
   notes.classes = rows.data.schema.classes;

@@ -89,6 +89,41 @@ TEST_F(TrainLocalTest, FoldsHoldEveryRowOutOnce) {
   EXPECT_FALSE(train(request));
 }
 
+// Dealt class by class, no fold is empty down to one row in each; more are refused untrained.
+TEST_F(TrainLocalTest, ThereAreAsManyFoldsAsRowsAtMost) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.replace(contract.find("batch = 16"), 10, "batch = 2");
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(13, 0))};
+  for (uint32_t folds : {12u, 13u}) {
+    request.folds = folds;
+    auto result = train(request);
+    ASSERT_TRUE(result) << result.error().expected();
+    EXPECT_EQ(result->fold_accuracies.size(), folds);
+    EXPECT_EQ(result->measured_rows, 13u);
+  }
+  request.folds = 14;
+  uint64_t steps = 0;
+  auto jail = policy::start_lua_nursery().take();
+  auto refused = train_local(request, *jail, [&](uint64_t, uint64_t) { ++steps; });
+  EXPECT_EQ(refused.error().code(), Code::kMalformed);
+  EXPECT_NE(refused.error().expected().find("--folds: expected 2 to 13"), std::string::npos);
+  EXPECT_EQ(steps, 0u);
+}
+
+TEST_F(TrainLocalTest, WhatIsWrongWithASpecificationNamesItsFileWithFoldsToo) {
+  LocalRequest request;
+  std::string contract = kContract;
+  contract.replace(contract.find("batch = 16"), 10, "batch = 0");
+  request.spec = write("contract.lua", contract);
+  request.data = {write("train.csv", people(30, 0))};
+  std::string whole = train(request).error().expected();
+  EXPECT_NE(whole.find("contract.lua"), std::string::npos) << whole;
+  request.folds = 3;
+  EXPECT_EQ(train(request).error().expected(), whole);
+}
+
 TEST_F(TrainLocalTest, WordsNeedNoLayoutWhereTheDataAreOnesOwn) {
   LocalRequest request;
   std::string contract = kContract;
