@@ -59,6 +59,7 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
   RowFiles files;
   files.paths = paths;
   files.classes = notes.classes;
+  files.label = label;
   files.csv = notes.csv;
   files.labels = trainer::Labels::kIfThere;
   files.unlisted = trainer::Unlisted::kMissing;
@@ -71,10 +72,8 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
     files.csv.emplace();
     for (const auto& name : notes.feature_names)
       files.csv->columns.push_back({name, trainer::CsvColumn::Role::kNumber, {}, {}});
-    const std::string& own = label.empty() ? notes.label : label;
-    files.csv->columns.push_back({own, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
-  } else if (!label.empty()) {
-    files.label = label;
+    files.csv->columns.push_back(
+        {notes.label, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
   }
   return load_rows(files);
 }

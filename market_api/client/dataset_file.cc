@@ -64,7 +64,9 @@ Result<Dataset> about_labels(Result<Dataset> read, const std::string& labels) {
 
 Result<Dataset> from_csv(ByteView bytes, const DatasetFile& file) {
   if (file.csv) {
-    auto rows = TRY(trainer::import_laid_out_csv(bytes, *file.csv, trainer::Labels::kNeeded,
+    auto layout = *file.csv;
+    if (!file.label.empty()) TRY(name_label(layout, file.label, file.classes, bytes));
+    auto rows = TRY(trainer::import_laid_out_csv(bytes, layout, trainer::Labels::kNeeded,
                                                  trainer::Unlisted::kRefused));
     return std::move(rows.dataset);
   }
@@ -148,6 +150,28 @@ Result<Dataset> load_dataset(const DatasetFile& file) {
   Error error = std::move(dataset).take_error();
   bool of_labels = file.labels && error.expected().find(*file.labels) != std::string::npos;
   return of_labels ? error : about_file(std::move(error), file.path);
+}
+
+Status name_label(trainer::CsvLayout& layout, const std::string& label,
+                  const std::vector<std::string>& classes, ByteView csv) {
+  using Role = trainer::CsvColumn::Role;
+  const auto* own = layout.label();
+  if (own && own->name == label) return Done{};
+  trainer::CsvColumn named{label, Role::kLabel, own ? own->values : classes, {}};
+  auto header = TRY(trainer::first_csv_record(csv));
+  bool is_feature = std::any_of(layout.columns.begin(), layout.columns.end(), [&](const auto& c) {
+    return c.name == label && c.role != Role::kDropped;
+  });
+  if (is_feature || std::count(header.begin(), header.end(), label) == 0) {
+    return Error(Code::kMalformed,
+                 "--label: expected a column that is in the header and no feature, found none "
+                 "named \"" +
+                     label + "\"");
+  }
+  std::erase_if(layout.columns,
+                [&](const auto& c) { return c.role == Role::kLabel || c.name == label; });
+  layout.columns.push_back(std::move(named));
+  return Done{};
 }
 
 }  // namespace souk::market

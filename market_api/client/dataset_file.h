@@ -21,10 +21,16 @@ struct DatasetFile {
   std::vector<std::string> features;  // CSV: leave out every column that is neither one of these
                                       // nor the label; empty: keep all
   std::optional<trainer::CsvLayout> csv;  // CSV: columns, categories, missing values; stands
-                                          // before label, drop and features
+                                          // before drop and features
 };
 
 // kMalformed names the file, the place in it and what was expected there.
 Result<trainer::Dataset> load_dataset(const DatasetFile& file);
+
+// Makes `label` the label's column of a layout that perhaps names another; its classes are the
+// layout's, or `classes`. kMalformed unless the first record of `csv` has that name and it is no
+// feature of the layout.
+Status name_label(trainer::CsvLayout& layout, const std::string& label,
+                  const std::vector<std::string>& classes, ByteView csv);
 
 }  // namespace souk::market

@@ -123,6 +123,9 @@ class Loader {
 
  private:
   Result<Dataset> read(const Opened& file, std::optional<Opened> labels, bool& labelled) {
+    bool has_columns = file.kind == Kind::kCsv || file.kind == Kind::kNpy;
+    if (!has_columns && !files_.label.empty() && files_.labels == trainer::Labels::kIfThere)
+      return Error(Code::kMalformed, "--label: expected for CSV and NPY only, which have columns");
     switch (file.kind) {
       case Kind::kCsv:
         return read_csv(file, labelled);
@@ -160,6 +163,8 @@ class Loader {
       rows_.csv = TRY(trainer::guess_csv_layout(file.bytes, files_.label, files_.drop, "?"));
       guessed_ = true;
     }
+    if (!guessed_ && !files_.label.empty())
+      TRY(name_label(*rows_.csv, files_.label, files_.classes, file.bytes));
     auto layout = *rows_.csv;
     if (!files_.classes.empty()) {
       for (auto& column : layout.columns) {
@@ -168,7 +173,8 @@ class Loader {
       }
     }
     auto unlisted = guessed_ ? trainer::Unlisted::kMissing : files_.unlisted;
-    auto rows = TRY(trainer::import_laid_out_csv(file.bytes, layout, files_.labels, unlisted));
+    auto labels = files_.label.empty() ? files_.labels : trainer::Labels::kNeeded;
+    auto rows = TRY(trainer::import_laid_out_csv(file.bytes, layout, labels, unlisted));
     labelled = rows.has_labels;
     // What was found is the numbering from now on.
     for (auto& column : rows_.csv->columns) {

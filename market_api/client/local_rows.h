@@ -17,7 +17,9 @@ struct RowFiles {
   // An IDX or NPY file of one dimension holds the labels of the file before it; without one, IDX
   // images look for the file whose name has "labels-idx1" for "images-idx3".
   std::vector<std::string> paths;
-  std::string label;                      // CSV: name of the label's column; NPY: its number
+  // CSV: name of the label's column, which must then be there, also where `csv` names another;
+  // NPY: its number.
+  std::string label;
   std::vector<std::string> drop;          // CSV columns to leave out
   std::vector<std::string> classes;       // their order is their number; empty: those found, sorted
   std::optional<trainer::CsvLayout> csv;  // otherwise guessed from the rows

@@ -295,6 +295,14 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
   return rows;
 }
 
+Result<std::vector<std::string>> first_csv_record(ByteView file) {
+  auto text = TRY(csv_text(file));
+  CsvReader reader(text);
+  std::vector<std::string> fields;
+  if (!TRY(reader.next(fields))) return csv_error(reader.line(), "expected a row of data");
+  return fields;
+}
+
 Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
                                    const std::vector<std::string>& drop,
                                    const std::string& missing) {

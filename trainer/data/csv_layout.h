@@ -46,6 +46,9 @@ struct CsvLayout {
 Result<CsvLayout> csv_layout_from_json(const Json& json, const std::string& place);
 Json to_json(const CsvLayout& layout);
 
+// The fields of a CSV's first record: its header, where it has one.
+Result<std::vector<std::string>> first_csv_record(ByteView file);
+
 enum class Labels : uint8_t { kNeeded, kIfThere };     // kIfThere: rows to predict may have none
 enum class Unlisted : uint8_t { kRefused, kMissing };  // a category that the layout does not list
 
