@@ -74,11 +74,14 @@ Result<Answer> audit(Session&, const AuditOptions& options) {
                                    options.shadows, trainer::NoiseRoot::random(), *workers,
                                    [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   }
+  // The claim as it was written: found.delta is a product, the last digit of which may be off.
+  const auto& claim = job.spec.privacy;
+  const double delta = claim ? static_cast<double>(claim->delta_pico) / 1e12 : found.delta;
   Answer answer;
   answer.json = {
       {"ok", found.ok},
       {"epsilon_claimed", number(found.claimed)},
-      {"delta", number(found.delta)},
+      {"delta", number(delta)},
       {"epsilon_accountant", number(found.accountant)},
       {"epsilon_lower", number(found.epsilon_lower)},
       {"epsilon_gdp", number(found.one_run.epsilon_gdp)},

@@ -56,15 +56,15 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::J
             "trained on.\n";
     return card.str();
   }
-  const double epsilon = static_cast<double>(result.epsilon_micro) * 1e-6,
-               delta = static_cast<double>(result.delta_pico) * 1e-12;
+  const double epsilon = static_cast<double>(result.epsilon_micro) / 1e6,
+               delta = static_cast<double>(result.delta_pico) / 1e12;
   const double rate = policy::rate_from_threshold(spec.sampling_threshold);
   const uint32_t cap = spec.privacy->user_cap;
   const std::string unit =
       cap == 1 ? "one record (row)" : "one person with at most " + std::to_string(cap) + " records";
   card << "| | |\n|---|---|\n"
-       << "| epsilon | " << digits(epsilon) << " |\n"
-       << "| delta | " << digits(delta) << " |\n"
+       << "| epsilon | " << real_text(epsilon) << " |\n"
+       << "| delta | " << real_text(delta) << " |\n"
        << "| unit | " << unit << " |\n"
        << "| adjacency | add or remove " << unit
        << "; rates, steps, clipping norms and denominator are public constants of the contract |\n"

@@ -16,11 +16,6 @@
 namespace souk::market {
 namespace {
 
-std::string millionths(int64_t value) {
-  std::string digits = std::to_string(value % 1'000'000);
-  return std::to_string(value / 1'000'000) + "." + std::string(6 - digits.size(), '0') + digits;
-}
-
 // Others chose these words: none of them is a heading, a link or a cell of the card.
 std::string as_prose(std::string_view text) {
   std::string prose;
@@ -47,8 +42,9 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
        << "| steps | " << result.steps << " |\n"
        << "| expected batch | " << spec.batch << " |\n";
   if (spec.privacy) {
-    card << "| differential privacy | DP-SGD, epsilon " << millionths(result.epsilon_micro)
-         << " at delta " << result.delta_pico << "e-12 (add or remove one "
+    card << "| differential privacy | DP-SGD, epsilon "
+         << real_text(static_cast<double>(result.epsilon_micro) / 1e6) << " at delta "
+         << real_text(static_cast<double>(result.delta_pico) / 1e12) << " (add or remove one "
          << (spec.privacy->user_cap == 1 ? "record" : "person") << ") |\n"
          << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
          << real_text(spec.privacy->noise_multiplier) << " |\n";
