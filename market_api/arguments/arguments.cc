@@ -105,6 +105,40 @@ void lay_out(CLI::App& app, const std::shared_ptr<CLI::FormatterBase>& formatter
   for (CLI::App* below : app.get_subcommands({})) lay_out(*below, formatter);
 }
 
+template <class Kind>
+bool is_a(const CLI::ParseError& error) {
+  return dynamic_cast<const Kind*>(&error) != nullptr;
+}
+
+// What CLI11 2.1 says in its own way.
+std::string in_our_words(const CLI::ParseError& error) {
+  const std::string why = error.what();
+  auto around = [&](std::string_view words, const std::string& before, const std::string& between,
+                    const std::string& after) {
+    size_t at = why.find(words);
+    if (at == std::string::npos) return why;
+    return before + why.substr(0, at) + between + why.substr(at + words.size()) + after;
+  };
+  // "--norm: foo not in {batch,group}"
+  size_t colon = why.find(": "), set = why.rfind(" not in {");
+  if (is_a<CLI::ValidationError>(error) && colon < set && set != std::string::npos) {
+    std::string listed;
+    for (char c : why.substr(set + 9)) listed += c == ',' ? ", " : std::string(c == '}' ? 0 : 1, c);
+    return why.substr(0, colon) + ": expected one of " + listed;
+  }
+  // "--seed: At Most 1 required but received 2"
+  size_t most = why.find(": At Most 1 required");
+  if (is_a<CLI::ArgumentMismatch>(error) && most != std::string::npos)
+    return why.substr(0, most) + ": expected once, with one value";
+  // "The following arguments were not expected: more one"
+  if (is_a<CLI::ExtrasError>(error) && colon != std::string::npos)
+    return "expected no argument " + why.substr(colon + 2);
+  if (is_a<CLI::ExcludesError>(error))
+    return around(" excludes ", "expected ", " or ", ", not both");
+  if (is_a<CLI::RequiresError>(error)) return around(" requires ", "", ": expected with ", "");
+  return why;
+}
+
 }  // namespace
 
 CLI::Validator whole_number(int64_t low, int64_t high) {
@@ -144,8 +178,7 @@ Error misread(const CLI::App& app, const CLI::ParseError& error) {
     name += " " + verb->get_name();
   }
   const std::string help = " (see " + name + " --help)";
-  bool of_verb = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr ||
-                 dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  bool of_verb = is_a<CLI::RequiredError>(error) || is_a<CLI::ExtrasError>(error);
   auto below = verb->get_subcommands({});
   if (of_verb && !below.empty()) {
     std::string verbs;
@@ -155,7 +188,7 @@ Error misread(const CLI::App& app, const CLI::ParseError& error) {
                  (unknown.empty() ? "" : "unknown verb or argument " + unknown.front() + ": ") +
                      "expected a verb after " + name + ": " + verbs + help);
   }
-  std::string why = error.what();
+  std::string why = in_our_words(error);
   // CLI11 says "--as: 1 required TEXT missing".
   if (size_t at = why.find(": 1 required "); at != std::string::npos)
     why = why.substr(0, at) + ": expected a value after it";

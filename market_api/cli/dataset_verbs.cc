@@ -93,7 +93,13 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
     file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
     offer.categories = file.csv->categories();
   }
-  auto dataset = TRY(load_dataset(file));
+  auto read = load_dataset(file);
+  if (!read && !file.csv && read.error().expected().ends_with("expected a finite number")) {
+    return Error(Code::kMalformed, read.error().expected() +
+                                       "; a column of words is left out with --drop, or --csv "
+                                       "names a layout that lists them");
+  }
+  auto dataset = TRY(std::move(read));
   TRY(check_trainable(dataset, options.file));
 
   offer.policy_engine = to_hex(ByteView(policy::engine_hash()));

@@ -102,9 +102,14 @@ std::vector<std::string> Home::names() const {
 Result<std::string> Home::default_name() const {
   auto bytes = load_file(directory_ + "/default", kMaxSmallFile);
   if (!bytes) {
-    return Error(Code::kNotFound,
-                 "no identity in " + directory_ +
-                     ": make one with 'souk init --market URL --market-id HEX --name NAME'");
+    std::string there;
+    for (const auto& name : names()) there += (there.empty() ? "" : ", ") + name;
+    return Error(
+        Code::kNotFound,
+        there.empty()
+            ? "no identity in " + directory_ +
+                  ": make one with 'souk init --market URL --market-id HEX --name NAME'"
+            : "no default identity in " + directory_ + ": expected --as NAME, one of " + there);
   }
   std::string name = to_text(*bytes);
   while (!name.empty() && (name.back() == '\n' || name.back() == ' ')) name.pop_back();

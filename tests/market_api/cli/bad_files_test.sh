@@ -151,6 +151,31 @@ called "policy eval open.lua --request whole.json --dataset many.json"
 wrong "policy prove open.lua --invariant 'price and'" --invariant --invariant
 wrong "policy new --template purpose --set colour=1" purpose. --set
 
+echo "-- columns, folds and words of a call that are none"
+for verb in predict evaluate; do
+  wrong "model $verb model --data rows.csv --label nosuch" '--label: expected a column' rows.csv
+  wrong "model $verb model --data rows.csv --label a" 'no feature' rows.csv
+done
+sed '1s/sick/state/' rows.csv > state.csv
+called "model predict model --data state.csv --label state --json"
+[ "$status" = 0 ] && grep -q '"accuracy":' out || fail "expected the accuracy by the column that --label names" out err
+wrong "model predict model --data state.csv --label sick" '"sick"' state.csv
+wrong "model predict model --data images.idx --label sick" --label images.idx
+wrong "train-local two.lua $arguments --folds 61 --out made" 'expected 2 to 60' rows.csv
+sed 's/batch = [0-9]*/batch = 0/' two.lua > none.lua
+wrong "train-local none.lua $arguments --folds 2 --out made" batch none.lua
+wrong "train-local two.lua $arguments --norm foo" 'expected one of batch, group' --norm
+wrong "train-local two.lua $arguments --seed 1 --seed 2" 'expected once' --seed
+wrong "train-local two.lua $arguments --label sick --csv layout.json --csv layout.json" 'expected once' --label
+wrong "version one more" 'expected no argument' more
+
+echo "-- delta as it was written"
+sed 's/train = {/privacy = { epsilon = 8, delta = "1e-5" }, train = {/; s/shuffle = true/shuffle = false/' two.lua > private.lua
+souk train-local private.lua $arguments --out private --json | grep -q '"delta":1e-05,' || fail "expected delta 1e-05"
+grep -q 'epsilon [0-9.]* at delta 1e-05 ' private/MODEL_CARD.md || fail "expected delta 1e-05 in the card" private/MODEL_CARD.md
+souk privacy audit private.lua $arguments --shadows 0 --json > audit.json || true
+grep -q '"delta":1e-05,' audit.json || fail "expected delta 1e-05 of the audit" audit.json
+
 echo "-- with a market"
 soukd --data market > soukd.out 2> soukd.err &
 host=$!
@@ -172,6 +197,10 @@ entries() { souk ledger log --limit 1 --json | json size; }
 before=$(entries)
 
 publish="--as clinic $sold --policy open.lua"
+sed '3s/^[0-9]*/word/' rows.csv > words.csv
+wrong "dataset publish words.csv --label sick $publish" --csv words.csv
+echo '{"columns":["a","b",{"name":"sick","role":"label"}]}' > columns.json
+wrong "dataset publish rows.csv --label nosuch --csv columns.json $publish" '"nosuch"' rows.csv
 each rows.csv "dataset publish @ --label sick $publish"
 each rows.npy "dataset publish @ --label 2 $publish"
 each images.idx "dataset publish @ --labels labels.idx $publish"
@@ -219,6 +248,10 @@ for name in default identities/clinic/key.json identities/clinic/market.json; do
     wrong "whoami --home spoilt" expected spoilt/$name
   done
 done
+
+rm -rf spoilt; cp -a home spoilt; rm spoilt/default
+called "whoami --home spoilt"
+[ "$status" = 2 ] && grep -q -- '--as NAME, one of clinic, lab' err || fail "expected those who are there to be named" err
 
 echo "-- contracts that say nothing, or the wrong thing"
 for text in 'return 5' 'return' '' 'return "x"' 'error()' 'error("")' 'return {}' 'return {' 'while true do end' 'return {purpose = 5}'; do
