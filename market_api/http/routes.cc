@@ -185,7 +185,7 @@ Result<Response> begin_upload(Market& market, const Request& request) {
   auto digest = TRY(fields.digest("digest"));
   auto size = TRY(fields.integer("size", 1, int64_t{1} << 40));
   TRY(fields.done());
-  auto upload = TRY(market.begin_upload(digest, static_cast<uint64_t>(size)));
+  auto upload = TRY(market.blobs().begin(digest, static_cast<uint64_t>(size)));
   auto offset = TRY(market.blobs().offset(upload));
   return json_response(200, Json::Object{{"upload", upload}, {"offset", offset}});
 }
@@ -202,7 +202,7 @@ Result<Response> upload_piece(Market& market, const Request& request, const std:
 
 Result<Response> commit_upload(Market& market, const std::string& upload) {
   TRY(check_upload_id(upload));
-  auto digest = TRY(market.commit_upload(upload));
+  auto digest = TRY(market.blobs().commit(upload));
   return json_response(201, Json::Object{{"digest", digest}});
 }
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <set>
 
 #include "contracts/lifecycle/ancestry.h"
 #include "contracts/lifecycle/void_words.h"
@@ -20,6 +19,7 @@
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
+#include "trainer/data/age.h"
 
 namespace souk::market {
 namespace {
@@ -298,12 +298,13 @@ Status Market::open_parts(const ConnectWitness& connect) {
       KeeperLink::Config{config_.enclave_program, dir + "/platform.key", dir + "/keeper.sealed"},
       *ledger_, witnesses_.get());
   TRY(follow());
+  uses_.emplace(follower_->state());
   TRY(check_keeper_state(dir + "/keeper.sealed", follower_->state()));
   // The keeper boots before anyone is served: a market without one is of no use.
   TRY(keeper_->ask(
       trainer::frame(trainer::Kind::kAttest, Json::Object{{"nonce", std::string(64, '0')}})));
   TRY(follow());
-  erase_blobs();
+  erase_all();
   sweep_blobs();
   decider_ = std::thread([this] { decide_loop(); });
   trainer_ = std::thread([this] { train_loop(); });
@@ -331,7 +332,10 @@ Status Market::follow() {
     for (uint64_t seq = follower_->size(); seq < checkpoint.size;) {
       auto leaves =
           TRY(ledger_->leaves(seq, std::min<uint64_t>(kFeedLeaves, checkpoint.size - seq)));
-      for (const auto& leaf : leaves) TRY(follower_->add(leaf));
+      for (const auto& leaf : leaves) {
+        TRY(follower_->add(leaf));
+        if (uses_) uses_->add(leaf);
+      }
       seq += leaves.size();
     }
     TRY(follower_->confirm(note));
@@ -345,80 +349,65 @@ contracts::MarketState Market::state() {
   return follower_->state();
 }
 
-// A stranger who names another's ciphertext could keep it from being erased.
-bool Market::owned_by_another(const Digest& ciphertext, const PublicKey& author) {
-  std::lock_guard lock(follow_mutex_);
-  const auto& datasets = follower_->state().datasets();
-  return std::any_of(datasets.begin(), datasets.end(), [&](const auto& other) {
-    return other.second.manifest.ciphertext == ciphertext && other.second.provider != author;
-  });
+BlobKind Market::kind_of(const Digest& blob) const {
+  auto size = blobs_->size(blob);
+  if (!size) return BlobKind::kOther;
+  auto start = blobs_->read(blob, 0, std::min<uint64_t>(*size, trainer::kMaxAgeHeaderBytes));
+  return start && trainer::find_header_length(*start) ? BlobKind::kAgeFile : BlobKind::kOther;
+}
+
+// A stranger who names another's bytes could erase them, or keep them from being erased.
+Status Market::check_ciphertext(const contracts::Manifest& manifest, const PublicKey& author) {
+  {
+    std::lock_guard lock(follow_mutex_);
+    if (uses_->offered_by_another(follower_->state(), manifest.ciphertext, author)) {
+      return Error(Code::kRefused,
+                   "expected a ciphertext of your own: another provider's dataset names this one");
+    }
+  }
+  auto size = blobs_->size(manifest.ciphertext);
+  if (!size || *size != static_cast<uint64_t>(manifest.size))
+    return Error(Code::kNotFound, "expected the ciphertext of this offer to be uploaded first");
+  if (kind_of(manifest.ciphertext) == BlobKind::kAgeFile) return Done{};
+  return Error(Code::kRefused, "expected an age file for the ciphertext of a dataset");
+}
+
+// Guarded by follow_mutex_, so that nothing comes to need it meanwhile.
+void Market::erase_unneeded(const Digest& blob) {
+  if (!blobs_->has(blob) || uses_->needed(follower_->state(), blob, kind_of(blob))) return;
+  auto gone = blobs_->erase(blob);
+  (void)gone;  // tried again at the next start
 }
 
 // The blob goes when the tombstone is on the disk. A crash between the two: the next start
 // does it.
-void Market::erase_blobs() {
+void Market::erase_dataset(const DatasetId& id) {
   std::lock_guard lock(follow_mutex_);
-  const auto& datasets = follower_->state().datasets();
-  for (const auto& [id, dataset] : datasets) {
-    if (!dataset.erased) continue;
-    const Digest& ciphertext = dataset.manifest.ciphertext;
-    // Another offer may name the same bytes, and they are that provider's to keep.
-    bool shared = std::any_of(datasets.begin(), datasets.end(), [&](const auto& other) {
-      return !other.second.erased && other.second.manifest.ciphertext == ciphertext;
-    });
-    if (shared) continue;
-    auto gone = blobs_->erase(ciphertext);
-    (void)gone;  // tried again at the next start
-  }
+  const auto* dataset = follower_->state().dataset(id);
+  if (dataset && dataset->erased) erase_unneeded(dataset->manifest.ciphertext);
+}
+
+void Market::erase_destroyed() {
+  std::lock_guard lock(follow_mutex_);
   for (const auto& [id, contract] : follower_->state().contracts()) {
-    if (!contract.destroyed || !contract.result) continue;
-    auto gone = blobs_->erase(contract.result->payload);
+    if (!contract.destroyed || !contract.result || !models_erased_.insert(id).second) continue;
+    erase_unneeded(contract.result->payload);
     // And what somebody who had it brought back as initial weights.
-    const Digest* made = contracts::made_by(contract);
-    if (made) gone = blobs_->erase(*made);
-    (void)gone;  // likewise
+    if (const Digest* made = contracts::made_by(contract)) erase_unneeded(*made);
+  }
+}
+
+void Market::erase_all() {
+  erase_destroyed();
+  std::lock_guard lock(follow_mutex_);
+  for (const auto& [id, dataset] : follower_->state().datasets()) {
+    if (dataset.erased) erase_unneeded(dataset.manifest.ciphertext);
   }
 }
 
 // Uploads that came to nothing: what neither a dataset nor a contract of the ledger names.
 void Market::sweep_blobs() {
-  std::set<Digest> named;
-  contracts::MarketState now = state();
-  for (const auto& [id, dataset] : now.datasets()) {
-    if (!dataset.erased) named.insert(dataset.manifest.ciphertext);
-  }
-  for (const auto& [id, contract] : now.contracts()) {
-    bool ended = contract.phase == Phase::kRefused || contract.phase == Phase::kRefunded ||
-                 contract.phase == Phase::kExpired;
-    if (contract.submit.spec.initial && !ended) named.insert(*contract.submit.spec.initial);
-    if (contract.result && !contract.destroyed) named.insert(contract.result->payload);
-  }
-  blobs_->sweep(named);
-}
-
-bool Market::erased(const Digest& ciphertext) {
-  std::lock_guard lock(follow_mutex_);
-  bool out = false;
-  for (const auto& [id, dataset] : follower_->state().datasets()) {
-    if (dataset.manifest.ciphertext != ciphertext) continue;
-    if (!dataset.erased) return false;
-    out = true;
-  }
-  return out;
-}
-
-// Its key is destroyed: the bytes would take room, and be of use to nobody.
-Result<UploadId> Market::begin_upload(const Digest& digest, uint64_t size) {
-  if (erased(digest))
-    return Error(Code::kRefused, "expected a ciphertext that was not erased: its key is destroyed");
-  return blobs_->begin(digest, size);
-}
-
-Result<Digest> Market::commit_upload(const UploadId& upload) {
-  auto digest = TRY(blobs_->commit(upload));
-  if (!erased(digest)) return digest;
-  TRY(blobs_->erase(digest));  // while it was being uploaded
-  return Error(Code::kRefused, "expected a ciphertext that was not erased: its key is destroyed");
+  blobs_->sweep(BlobUses::all_needed(state()));
 }
 
 // What anybody may send leaves room for what ends what is under way, and for what makes room.
@@ -461,14 +450,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                  "expected a deposit, an offer, a policy, a revocation or a contract");
   }
   if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
-    if (owned_by_another(offer->manifest.ciphertext, entry.author())) {
-      return Error(Code::kRefused,
-                   "expected a ciphertext of your own: another provider's dataset names this one");
-    }
-    auto size = blobs_->size(offer->manifest.ciphertext);
-    if (!size || *size != static_cast<uint64_t>(offer->manifest.size)) {
-      return Error(Code::kNotFound, "expected the ciphertext of this offer to be uploaded first");
-    }
+    TRY(check_ciphertext(offer->manifest, entry.author()));
   }
   if (auto* submit = std::get_if<contracts::ContractSubmit>(&record)) {
     if (submit->spec.initial && !blobs_->has(*submit->spec.initial))
@@ -511,8 +493,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
     }
   }
   auto* change = std::get_if<contracts::PolicyChange>(&record);
-  bool destroys = change && change->move == contracts::PolicyChange::Move::kRevokeDestroy;
-  if (destroys || std::holds_alternative<contracts::DatasetErase>(record)) erase_blobs();
+  if (change && change->move == contracts::PolicyChange::Move::kRevokeDestroy) erase_destroyed();
+  if (auto* erase = std::get_if<contracts::DatasetErase>(&record)) erase_dataset(erase->dataset);
   if (wanted == Acknowledgement::kWitnessed) return witnessed_receipt(receipt.seq, kWitnessWaitMs);
   return receipt;
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -17,6 +18,7 @@
 #include "ledger/sequencer/sequencer.h"
 #include "ledger/witness/feeder.h"
 #include "market_api/blobs/blobs.h"
+#include "market_api/verbs/blob_uses.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/keeper_link.h"
 #include "market_api/verbs/patience.h"
@@ -84,16 +86,13 @@ class Market {
   // Records what a participant signed: dataset.offer (its blob must be here),
   // dataset.revoke, contract.submit, treasury.deposit. kConflict when it would be void, and then
   // it is not recorded, or became void by what came between: the message says why. kRefused: also
-  // a policy that answers no request.
+  // a policy that answers no request, and a ciphertext that is no age file.
   // kTryAgain when it is recorded and no quorum has cosigned it yet: sending it again asks
   // again. A market without witnesses refuses to wait for them.
   Result<ledger::Receipt> record(ByteView envelope,
                                  Acknowledgement wanted = Acknowledgement::kLocal);
   // The receipt of an entry under the newest checkpoint, or the newest witnessed one.
   Result<ledger::Receipt> prove(uint64_t seq, Acknowledgement level);
-  // An upload that may become a blob. kRefused: only erased datasets name this ciphertext.
-  Result<UploadId> begin_upload(const Digest& digest, uint64_t size);
-  Result<Digest> commit_upload(const UploadId& upload);
   // Null where genesis names no witnesses.
   ledger::WitnessFeeder* witnesses() { return witnesses_.get(); }
 
@@ -114,11 +113,14 @@ class Market {
   Status open_parts(const ConnectWitness& connect);
   Status connect_witnesses(const ConnectWitness& connect);
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
-  void erase_blobs();
+  void erase_all();
+  void erase_dataset(const DatasetId& id);
+  void erase_destroyed();
+  void erase_unneeded(const Digest& blob);
+  BlobKind kind_of(const Digest& blob) const;
   void sweep_blobs();
-  bool erased(const Digest& ciphertext);
   Status room_for(const contracts::Record& record) const;
-  bool owned_by_another(const Digest& ciphertext, const PublicKey& author);
+  Status check_ciphertext(const contracts::Manifest& manifest, const PublicKey& author);
   Status try_policy(const contracts::Record& record);
   Status follow();
   bool watch_ledger();
@@ -153,6 +155,8 @@ class Market {
 
   std::mutex follow_mutex_;
   std::optional<contracts::Follower> follower_;  // Guarded by follow_mutex_.
+  std::optional<BlobUses> uses_;                 // Guarded by follow_mutex_. Of what it follows.
+  std::set<ContractId> models_erased_;           // Guarded by follow_mutex_. Since the start.
 
   std::mutex mutex_;
   std::condition_variable changed_;

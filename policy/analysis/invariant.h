@@ -16,9 +16,9 @@ struct Invariant {
 };
 
 // kMalformed where it could hold of everything without saying anything: a name that is nothing, a
-// comparison that always fails, or a side that is no condition. A condition is a comparison, `true`,
-// `false`, `allow`, a field of the schema that is true or false, a call of `contains`, or conditions
-// under `and`, `or` and `not`.
+// comparison that always fails, or a side that is no condition. A condition is a comparison,
+// `true`, `false`, `allow`, a field of the schema that is true or false, a call of `contains`, or
+// conditions under `and`, `or` and `not`.
 Status check_invariant(const Invariant& invariant);
 
 }  // namespace souk::policy::analysis

@@ -52,8 +52,7 @@ Losses losses_of(const Mechanism& m, Adjacency adjacency) {
   // Mean and variance of min(e, max(-e, ...)); below 1 what is left of the mean after it cancels is
   // not relied upon.
   const double mean = e < 1e-3 ? 0 : std::expm1(-e) + e;
-  return {e, steps, mean, std::min(e * e, 3 - (4 * e + 2) * x - x * x + 1e-14),
-          -std::numbers::ln2};
+  return {e, steps, mean, std::min(e * e, 3 - (4 * e + 2) * x - x * x + 1e-14), -std::numbers::ln2};
 }
 
 struct Sum {
@@ -130,8 +129,8 @@ double pure_delta_lower(const std::vector<Losses>& all, double epsilon) {
 // A list in parts: all Gaussians together, sampled steps taken for Gaussians that are shown with a
 // chance, and what is pure.
 struct Parts {
-  double square = 0;       // of mu, of the Gaussians
-  double pure = 0;         // sum of the greatest losses of the rest
+  double square = 0;  // of mu, of the Gaussians
+  double pure = 0;    // sum of the greatest losses of the rest
   std::vector<Losses> losses;
   struct Sampled {
     double square, drawn;  // drawn: chance that one of its steps shows anything at all
@@ -205,7 +204,9 @@ Bounds gaussian_epsilon(double mu, double delta) {
   const double slope = mu * mills(low + mu), size = mills(low) - mills(low + mu);
   const double error = 4 * relative_error(mu) * (1 + size / slope) +
                        4e-15 * std::exp(0.5 * std::pow(std::min(high, 0.0), 2)) / slope;
-  auto at = [&](double z, double rounding) { return std::max(0.0, mu * (z + 0.5 * mu) + rounding); };
+  auto at = [&](double z, double rounding) {
+    return std::max(0.0, mu * (z + 0.5 * mu) + rounding);
+  };
   const double rounding = 1e-14 * mu * (8 + std::abs(high) + mu);
   return {low <= kLeastZ ? 0.0 : at(low - error, -rounding), at(high + error, rounding)};
 }
@@ -239,9 +240,9 @@ std::optional<Bounds> sampled_step_delta(const Mechanism& step, Adjacency adjace
   auto part = [&](double share, double shifted) {
     const double uncertain = 1e-15 * (8 + epsilon + std::abs(std::log(q)) + std::abs(shifted));
     Bounds of_gaussian = gaussian_delta(mu, shifted, uncertain);
-    return Bounds{share * of_gaussian.lower * (1 - 1e-14),
-                  std::max(share * of_gaussian.upper * (1 + 1e-14),
-                           std::numeric_limits<double>::min())};
+    return Bounds{
+        share * of_gaussian.lower * (1 - 1e-14),
+        std::max(share * of_gaussian.upper * (1 + 1e-14), std::numeric_limits<double>::min())};
   };
   if (adjacency == Adjacency::kReplaceOne) {
     // q N(1) - (e^eps - 1) (1 - q) N(0) - e^eps q N(-1): without the last it is more; and where
@@ -252,8 +253,8 @@ std::optional<Bounds> sampled_step_delta(const Mechanism& step, Adjacency adjace
       const double rise = log_sum(0) + log_rest - log_q;
       out.upper = std::min(q, part(q, rise).upper);
       const double mirrored = epsilon - 0.5 * mu * mu;
-      const double more = std::max(rise, mirrored) +
-                          std::log1p(std::exp(-std::abs(rise - mirrored)));
+      const double more =
+          std::max(rise, mirrored) + std::log1p(std::exp(-std::abs(rise - mirrored)));
       out.lower = 0;
       // The place where N(1) is e^more N(0): more / mu^2 + 1/2.
       if (more > -0.49 * mu * mu) out.lower = part(q, more).lower;
@@ -295,9 +296,9 @@ Bounds rough_delta(std::span<const Mechanism> mechanisms, Adjacency adjacency, d
   Bounds out{0, 1};
   for_each_choice(parts, [&](double mu, double chance) {
     // Of what is pure alone: randomised response is the worst.
-    double rest = epsilon < parts.pure
-                      ? -std::expm1(epsilon - parts.pure) / (1 + std::exp(-parts.pure)) * (1 + 1e-12)
-                      : 0;
+    double rest = epsilon < parts.pure ? -std::expm1(epsilon - parts.pure) /
+                                             (1 + std::exp(-parts.pure)) * (1 + 1e-12)
+                                       : 0;
     if (mu > 0) rest = gaussian_delta(mu, epsilon - parts.pure, 1e-12 * epsilon).upper;
     out.upper = std::min(out.upper, chance + rest);
   });

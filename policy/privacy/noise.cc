@@ -41,44 +41,44 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   double kept = 0;  // keeps the promise
   bool refused = false;
   const bool done = WorkBudget::within(kMostNoiseUnits, [&] {
-  double high = 1, high_excess = excess(high), low = high, low_excess = high_excess;
-  while (high_excess > 0) {
-    low = high, low_excess = high_excess;
-    if (high >= kMost) {
-      refused = true;
-      return;
+    double high = 1, high_excess = excess(high), low = high, low_excess = high_excess;
+    while (high_excess > 0) {
+      low = high, low_excess = high_excess;
+      if (high >= kMost) {
+        refused = true;
+        return;
+      }
+      high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.3, 16.0));
+      high_excess = excess(high);
     }
-    high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.3, 16.0));
-    high_excess = excess(high);
-  }
-  kept = high;
-  while (low_excess <= 0) {
-    kept = high = low, high_excess = low_excess;
-    if (low <= kLeast) return;
-    low = std::max(kLeast, low / std::clamp(std::exp(-0.8 * low_excess), 1.3, 16.0));
-    low_excess = excess(low);
-  }
-  // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
-  double low_weight = low_excess, high_weight = high_excess;
-  int side = 0;
-  for (int i = 0; i < 60 && high / low - 1 > kClose; ++i) {
-    double x0 = std::log(low), x1 = std::log(high), t = low_weight / (low_weight - high_weight);
-    if (i > 12 || low_weight >= 30 || high_weight <= -30) t = 0.5;
-    // Aim a little above the root, so that the safe end closes in too.
-    double margin = std::min(0.3 * kClose, 0.25 * (x1 - x0));
-    double x = std::clamp(x0 + t * (x1 - x0) + (side == 1 ? -0.5 : 0.5) * kClose, x0 + margin,
-                          x1 - margin);
-    double scale = std::exp(x), value = excess(scale);
-    if (value <= 0) {
-      kept = high = scale, high_weight = value;
-      if (side == 1) low_weight *= 0.5;
-      side = 1;
-    } else {
-      low = scale, low_weight = value;
-      if (side == -1) high_weight *= 0.5;
-      side = -1;
+    kept = high;
+    while (low_excess <= 0) {
+      kept = high = low, high_excess = low_excess;
+      if (low <= kLeast) return;
+      low = std::max(kLeast, low / std::clamp(std::exp(-0.8 * low_excess), 1.3, 16.0));
+      low_excess = excess(low);
     }
-  }
+    // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
+    double low_weight = low_excess, high_weight = high_excess;
+    int side = 0;
+    for (int i = 0; i < 60 && high / low - 1 > kClose; ++i) {
+      double x0 = std::log(low), x1 = std::log(high), t = low_weight / (low_weight - high_weight);
+      if (i > 12 || low_weight >= 30 || high_weight <= -30) t = 0.5;
+      // Aim a little above the root, so that the safe end closes in too.
+      double margin = std::min(0.3 * kClose, 0.25 * (x1 - x0));
+      double x = std::clamp(x0 + t * (x1 - x0) + (side == 1 ? -0.5 : 0.5) * kClose, x0 + margin,
+                            x1 - margin);
+      double scale = std::exp(x), value = excess(scale);
+      if (value <= 0) {
+        kept = high = scale, high_weight = value;
+        if (side == 1) low_weight *= 0.5;
+        side = 1;
+      } else {
+        low = scale, low_weight = value;
+        if (side == -1) high_weight *= 0.5;
+        side = -1;
+      }
+    }
   });
   if (refused) return no_noise();
   // What was found so far keeps the promise, though less noise might do.
@@ -89,6 +89,5 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   }
   return kept;
 }
-
 
 }  // namespace souk::policy

@@ -10,11 +10,14 @@
 #include <functional>
 #include <thread>
 
+#include "ledger/crypto/hash.h"
 #include "ledger/store/store.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/market.h"
 #include "tests/support/live_market.h"
+#include "trainer/data/safetensors.h"
 #include "trainer/data/table.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::market {
 namespace {
@@ -339,12 +342,162 @@ TEST_F(HostFlow, AnErasureEndsAJobThatRunsOnTheDatasetAndThereIsNoModel) {
   EXPECT_LT(state.dataset(dataset)->budget.committed[0], reserved[0]);
   EXPECT_EQ(state.balance(lab.account()), 10'000);
   EXPECT_FALSE(std::filesystem::exists(blob_file(dataset)));
-  // Its key is gone, so nobody has a use for its bytes any more.
-  const auto& manifest = state.dataset(dataset)->manifest;
-  auto again = market->begin_upload(manifest.ciphertext, static_cast<uint64_t>(manifest.size));
-  ASSERT_FALSE(again);
-  EXPECT_EQ(again.error().code(), Code::kRefused);
-  EXPECT_TRUE(market->begin_upload(Digest{1}, 100));
+}
+
+// ---- erasures of what others need -----------------------------------------------------
+
+// A market with a settled job, and what a stranger does to have its blobs deleted.
+class ErasedBlobs : public HostFlow {
+ protected:
+  bool here(const Digest& blob) { return market->blobs().has(blob); }
+  void reopen() {
+    market.reset();
+    open();
+  }
+  // An offer of these bytes, which need no key that opens them.
+  contracts::DatasetOffer offer_naming(const Party& who, const Digest& blob, uint64_t size) {
+    auto offered = flows::offer_of(who, {}, market->id(), *market->state().keeper(), rows(), 2);
+    offered.offer.manifest.ciphertext = blob;
+    offered.offer.manifest.size = static_cast<int64_t>(size);
+    return offered.offer;
+  }
+  Code refusal_of(const contracts::DatasetOffer& offer, const Party& who) {
+    auto recorded =
+        market->record(flows::envelope_bytes(contracts::sign_record(offer, who.key, market->id())));
+    EXPECT_FALSE(recorded);
+    return recorded ? Code::kBroken : recorded.error().code();
+  }
+  // On the ledger as another host would have taken it, or this one in another moment.
+  DatasetId slip_in(const contracts::DatasetOffer& offer, const Party& who) {
+    auto envelope = flows::envelope_bytes(contracts::sign_record(offer, who.key, market->id()));
+    auto entry = ledger::authenticate(ledger::SignedEntry::decode(envelope).take()).take();
+    EXPECT_TRUE(market->ledger().append(std::move(entry)));
+    auto id = contracts::dataset_id(offer.manifest);
+    EXPECT_NE(market->state().dataset(id), nullptr);
+    return id;
+  }
+  void erase(const DatasetId& id, const Party& who) {
+    record(contracts::sign_record(contracts::DatasetErase{id}, who.key, market->id()));
+    ASSERT_TRUE(market->state().dataset(id)->erased);
+  }
+  void upload(ByteView bytes) {
+    auto upload = market->blobs().begin(ledger::sha256(bytes), bytes.size());
+    ASSERT_TRUE(upload) << upload.error().expected();
+    ASSERT_TRUE(market->blobs().write(*upload, 0, bytes));
+    ASSERT_TRUE(market->blobs().commit(*upload));
+  }
+  Digest payload_of(const ledger::Envelope& contract) {
+    return market->state().contract(contracts::contract_id(contract.payload))->result->payload;
+  }
+  Bytes weights() const {
+    auto model = trainer::initial_model(flows::private_spec(2, 4, 2)).take();
+    std::vector<trainer::Tensor> tensors;
+    for (auto& tensor : model.tensors) {
+      std::fill(tensor.values.begin(), tensor.values.end(), 0.25F);
+      tensors.push_back({tensor.name, trainer::Dtype::kF32,
+                         trainer::TensorShape(tensor.shape.begin(), tensor.shape.end()),
+                         ByteView(reinterpret_cast<const uint8_t*>(tensor.values.data()),
+                                  tensor.values.size() * sizeof(float))});
+    }
+    return trainer::write_safetensors(tensors, {}).take();
+  }
+  ledger::Envelope contract_from(const Digest& initial) const {
+    contracts::ContractSubmit submit;
+    submit.spec = flows::private_spec(2, 4, 2);
+    submit.spec.initial = initial;
+    submit.datasets = {dataset};
+    submit.purpose = "research";
+    submit.offered = 1000;
+    submit.deadline_minutes = 60;
+    submit.recipient = lab.recipient();
+    return contracts::sign_record(submit, lab.key, market->id());
+  }
+
+  Party stranger{"stranger"};
+};
+
+TEST_F(ErasedBlobs, AStrangerWhoOffersAndErasesAModelsPayloadDeletesNothing) {
+  open();
+  offer_and_fund();
+  auto job = contract();
+  record(job);
+  ASSERT_EQ(phase_in_the_end(job), Phase::kSettled);
+  const Digest payload = payload_of(job);
+  auto size = market->blobs().size(payload).take();
+  auto offer = offer_naming(stranger, payload, size);
+  EXPECT_EQ(refusal_of(offer, stranger), Code::kRefused);
+  erase(slip_in(offer, stranger), stranger);
+  EXPECT_TRUE(here(payload));
+  reopen();
+  EXPECT_TRUE(here(payload));
+}
+
+TEST_F(ErasedBlobs, AStrangerWhoOffersAndErasesPublicWeightsKeepsNobodyFromThem) {
+  open();
+  offer_and_fund();
+  const Bytes bytes = weights();
+  const Digest initial = ledger::sha256(bytes);
+  // Before any contract names them, and while one waits for its decision, and after it is settled.
+  upload(bytes);
+  EXPECT_EQ(refusal_of(offer_naming(stranger, initial, bytes.size()), stranger), Code::kRefused);
+  auto early = slip_in(offer_naming(stranger, initial, bytes.size()), stranger);
+  auto late = slip_in(offer_naming(stranger, initial, bytes.size()), stranger);
+  erase(early, stranger);
+  EXPECT_TRUE(here(initial)) << "another dataset names them";
+  erase(late, stranger);
+  EXPECT_FALSE(here(initial)) << "nobody needed them";
+  upload(bytes);
+  auto job = contract_from(initial);
+  lie("refuse-" + to_hex(contracts::contract_id(job.payload)));
+  record(job);
+  erase(slip_in(offer_naming(stranger, initial, bytes.size()), stranger), stranger);
+  EXPECT_TRUE(here(initial));
+  reopen();
+  EXPECT_TRUE(here(initial));
+  be_honest("refuse-" + to_hex(contracts::contract_id(job.payload)));
+  EXPECT_EQ(phase_in_the_end(job), Phase::kSettled);
+  erase(slip_in(offer_naming(stranger, initial, bytes.size()), stranger), stranger);
+  EXPECT_TRUE(here(initial));
+}
+
+TEST_F(ErasedBlobs, OfTwoProvidersOfOneCiphertextTheLastToEraseDeletesIt) {
+  open();
+  Party other{"other"};
+  auto first = flows::offer_of(provider, {}, market->id(), *market->state().keeper(), rows(), 2);
+  const Digest ciphertext = first.offer.manifest.ciphertext;
+  upload(first.file);
+  record(contracts::sign_record(first.offer, provider.key, market->id()));
+  auto copy = offer_naming(stranger, ciphertext, first.file.size());
+  EXPECT_EQ(refusal_of(copy, stranger), Code::kRefused);
+  auto copied = slip_in(copy, stranger);
+  erase(copied, stranger);
+  EXPECT_TRUE(here(ciphertext));
+  auto again = slip_in(offer_naming(stranger, ciphertext, first.file.size()), stranger);
+  erase(first.id, provider);
+  EXPECT_TRUE(here(ciphertext));
+  erase(again, stranger);
+  EXPECT_FALSE(here(ciphertext));
+  reopen();
+  // Whoever has a use for the same bytes later may bring them, and erases them for himself.
+  upload(first.file);
+  auto third = offer_naming(other, ciphertext, first.file.size());
+  record(contracts::sign_record(third, other.key, market->id()));
+  reopen();
+  EXPECT_TRUE(here(ciphertext));
+  erase(contracts::dataset_id(third.manifest), other);
+  EXPECT_FALSE(here(ciphertext));
+}
+
+TEST_F(ErasedBlobs, AContractThatNamesACiphertextForItsWeightsDoesNotKeepItFromBeingErased) {
+  open();
+  offer_and_fund();
+  DatasetId doomed = offer();
+  const Digest ciphertext = market->state().dataset(doomed)->manifest.ciphertext;
+  auto job = contract_from(ciphertext);
+  lie("refuse-" + to_hex(contracts::contract_id(job.payload)));
+  record(job);
+  erase(doomed, provider);
+  EXPECT_FALSE(here(ciphertext));
 }
 
 TEST_F(HostFlow, AKeeperThatRefusesToBeginIsDroppedAndTheNextOneServes) {

@@ -235,6 +235,21 @@ TEST_F(HttpFlow, AnotherProvidersCiphertextIsNotOfferedAsOnesOwn) {
   EXPECT_TRUE(market.record(contracts::sign_record(stolen, provider.key, market.market())));
 }
 
+TEST_F(HttpFlow, BytesThatAreNoAgeFileAreNotOfferedAsADataset) {
+  auto offered = small_offer(provider);
+  for (const Bytes& bytes : {to_bytes("x"), to_bytes("age-encryption.org/v1\n"), Bytes(5000, 7),
+                             Bytes(offered.file.begin(), offered.file.begin() + 60)}) {
+    auto offer = offered.offer;
+    offer.manifest.ciphertext = ledger::sha256(bytes);
+    offer.manifest.size = static_cast<int64_t>(bytes.size());
+    ASSERT_TRUE(market.upload(bytes, bytes.size()));
+    expect_problem("POST", "/v1/entries",
+                   text_of(contracts::sign_record(offer, provider.key, market.market())), 403,
+                   "refused");
+  }
+  expect_nothing_recorded();
+}
+
 // Made by hand: the client would not have sent them.
 TEST_F(HttpFlow, APolicyThatAnswersNobodyIsNotRecorded) {
   auto offered = small_offer(provider);
