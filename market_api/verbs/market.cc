@@ -16,6 +16,7 @@
 #include "ledger/proof/tlog_policy.h"
 #include "ledger/store/store.h"
 #include "market_api/outcome/outcome.h"
+#include "market_api/verbs/evidence.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
@@ -207,14 +208,20 @@ Status check_confirms(const MarketConfig& config, const contracts::Genesis& gene
 Status check_keys(const std::string& directory, const contracts::Genesis& genesis,
                   const ledger::SigningKey& ledger_key) {
   auto note_key = TRY(ledger::NoteKey::of(genesis.origin, ledger_key.public_key()));
-  if (note_key.vkey() != genesis.ledger_key) {
-    return Error(Code::kMalformed,
-                 directory + "/ledger.key: expected the key that signs this market's ledger");
-  }
+  bool signs = note_key.vkey() == genesis.ledger_key;
   auto platform = TRY(read_key(directory + "/platform.key"));
   bool known = std::any_of(genesis.evidence_roots.begin(), genesis.evidence_roots.end(),
                            [&](const auto& root) { return root.key == platform.public_key(); });
-  if (known) return Done{};
+  if (signs && known) return Done{};
+  if (!signs && !known) {
+    return Error(Code::kMalformed, directory +
+                                       "/ledger.db: expected the ledger whose genesis names the "
+                                       "keys beside it; this is another market's");
+  }
+  if (!signs) {
+    return Error(Code::kMalformed,
+                 directory + "/ledger.key: expected the key that signs this market's ledger");
+  }
   return Error(Code::kMalformed, directory +
                                      "/platform.key: expected the key of the platform that "
                                      "this market's genesis names");
@@ -289,6 +296,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
   id_ = follower_->market();
   treasury_ = follower_->genesis().treasury;
   TRY(check_confirms(config_, follower_->genesis()));
+  TRY(check_evidence(dir, follower_->ledger_key()));
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs", config_.uploads));

@@ -1,32 +1,16 @@
 // The witnesses of a market: whom genesis names, where they are reached, and what is
 // acknowledged when.
-#include <sys/stat.h>
-
 #include <map>
 #include <set>
 
 #include "ledger/proof/quorum.h"
 #include "ledger/proof/tlog_proof.h"
+#include "market_api/verbs/evidence.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/market.h"
 #include "market_api/verbs/witnesses.h"
 
 namespace souk::market {
-namespace {
-
-// One file each, never overwritten.
-std::string keep_evidence(const std::string& directory, const std::string& json) {
-  std::string folder = directory + "/evidence";
-  mkdir(folder.c_str(), 0700);
-  int number = 1;
-  auto path = [&] { return folder + "/witness-" + std::to_string(number) + ".json"; };
-  while (file_exists(path())) ++number;
-  auto kept = write_file(path(), as_bytes(json));
-  return kept ? path() : "no file (" + kept.error().expected() + ")";
-}
-
-}  // namespace
-
 Status check_witness_policy(const std::string& text) {
   if (text.size() > contracts::kMaxWitnessPolicyBytes) {
     return Error(Code::kMalformed, "witness policy: expected at most 16 KiB");

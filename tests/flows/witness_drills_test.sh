@@ -160,6 +160,27 @@ cp -r m clone
 start_market m
 refused clone "rolled back or forked"
 
+echo "-- what one witness has said stands when that witness is gone"
+kill -STOP "$market" $(pgrep -P "$market")
+cp -r m behind
+kill -CONT "$market" $(pgrep -P "$market")
+kill -STOP "$w2" "$w3"
+deposit
+shown_by_w1=$(member url w1.json)/$(get "$url/v1/market" | sed -n 's/.*"origin":"\([^"]*\)".*/\1/p' | tr -d '\n' | sha256sum | cut -c1-64)/checkpoint
+wait_for 30 sh -c "[ \"\$(curl -s '$shown_by_w1' | sed -n 2p)\" -gt $(witnessed_size) ]" || fail "w1 alone has not cosigned"
+stop "$market"
+refused behind "rolled back or forked"
+kill -CONT "$w2" "$w3"
+stop "$w1"
+find behind -type f ! -name '*-shm' ! -name lock -exec sha256sum {} + | sort >behind.before
+refused behind "behind/evidence/witness-1.json: "
+find behind -type f ! -name '*-shm' ! -name lock -exec sha256sum {} + | sort | cmp -s - behind.before || fail "a folder that is not opened has changed"
+mv behind/evidence other-evidence && mkdir behind/evidence && echo '{"kind":"fork"}' >behind/evidence/witness-1.json
+status=0; timeout 90 "$bin/soukd" --data behind --json >/dev/null 2>refused.err || status=$?
+[ "$status" = 2 ] && grep -q 'evidence/witness-1.json' refused.err || fail "evidence about nothing: $status $(cat refused.err)"
+start_witness 1 "$port1"
+start_market m
+
 echo "-- host and keeper stopped while a copy goes on: back again, they are caught and the keeper ends"
 paused=$market paused_url=$url
 enclave=$(pgrep -P "$paused")
