@@ -18,9 +18,10 @@ constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
 constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
 constexpr size_t kFewPoints = 1 << 15;
 constexpr uint64_t kMostUnits = 30'000'000;  // of one question in one direction (work.h)
-constexpr double kMostEpsilon = 1e9;         // a greater one is not asked of a grid
-constexpr double kMostIntegratedMu = 20;     // of a Gaussian: beyond, the closed form
-constexpr double kKappa = 0.05;              // grid, in deviations of a step: 2e-4 of epsilon
+constexpr double kLeastPad = -45;         // log of what errors may be of a Chernoff bound, at least
+constexpr double kMostEpsilon = 1e9;      // a greater one is not asked of a grid
+constexpr double kMostIntegratedMu = 20;  // of a Gaussian: beyond, the closed form
+constexpr double kKappa = 0.05;           // grid, in deviations of a step: 2e-4 of epsilon
 
 // One composition to be asked in one direction.
 struct Run {
@@ -228,6 +229,17 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
       allowed = allowed_gap(target, out.upper);
     }
     if (!(gap > allowed) || out.upper <= enough || work > kMostWork) break;
+    if (target.epsilon) {
+      // The Chernoff bound, of which errors are kept a share, may be far above delta.
+      const double of_errors = loss->delta_of_errors(epsilon);
+      const double rest = std::max(loss->delta_upper(epsilon) - of_errors, 1e-9 * of_errors);
+      const double wanted = std::log(1e-3) + std::log(rest) - std::log(of_errors);
+      if (wanted < -1 && target.log_pad > kLeastPad) {
+        target.log_pad = std::max(kLeastPad, target.log_pad + wanted);
+        --round;
+        continue;
+      }
+    }
     // Both errors go with the square of the spacing.
     const double shrink = std::clamp(0.9 * std::sqrt(allowed / gap), 0.2, 0.8);
     double finer = std::max(grid * shrink, least), sparser = std::max(growth * shrink, 1e-3);

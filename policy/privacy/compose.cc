@@ -397,6 +397,10 @@ double ComposedLoss::delta_upper(double epsilon) const {
   return std::min(1.0, delta + infinite_);
 }
 
+double ComposedLoss::delta_of_errors(double epsilon) const {
+  return std::exp(std::min(700.0, upper_.log_scale - tilt_ * (epsilon - slack_) + log_pad()));
+}
+
 double ComposedLoss::delta_lower(double epsilon) const {
   double at = epsilon + slack_ + loss_error_;
   double front = lower_.log_scale - tilt_ * at;

@@ -41,6 +41,8 @@ class ComposedLoss {
   // infinite where no finite one is certified.
   double delta_upper(double epsilon) const;
   double delta_lower(double epsilon) const;
+  // How much of delta_upper stands for errors alone: log_pad decides it.
+  double delta_of_errors(double epsilon) const;
   double epsilon_upper(double delta) const;
   double epsilon_lower(double delta) const;
   double tilt() const { return tilt_; }

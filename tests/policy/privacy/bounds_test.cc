@@ -139,6 +139,39 @@ TEST(Bounds, LieAboveTheWindowWhereItsErrorsAloneAreMoreThanDelta) {
   EXPECT_LE(bounds.upper, 12460);
 }
 
+TEST(Bounds, OfDeltaAreTightWhereTheChernoffBoundIsNot) {
+  // A usual bulk and rare steps of about the same weight: errors are kept small beside delta, not
+  // beside its Chernoff bound.
+  auto list = parse_mechanisms(
+                  "psgu:q=0.0001547,sigma=1.113,T=19,k=2;psgu:q=0.005928,sigma=1.794,T=3,k=2;"
+                  "psg:q=0.003199,sigma=3.82,T=3")
+                  ->all;
+  const double epsilon = 0.16774492476548164, exact = 6.73506436e-9;  // by two contours
+  auto bounds = delta_bounds(list, kAddRemove, epsilon)->worst();
+  EXPECT_GE(bounds.upper, exact);
+  EXPECT_LE(bounds.upper, 1.02 * exact);
+  EXPECT_LE(bounds.lower, exact);
+  EXPECT_GE(bounds.lower, 0.98 * exact);
+}
+
+TEST(Bounds, OfPureMechanismsThatNoGridHoldsAreNotZero) {
+  for (const char* events :
+       {"lap:b=1e-6,T=3", "pure:eps=1e6,T=2", "pure:eps=1e5,T=2;lap:b=1e-3,T=9",
+        "pure:eps=50,T=1;pure:eps=0.001,T=1"}) {
+    auto list = parse_mechanisms(events)->all;
+    double most = 0;
+    for (const auto& m : list)
+      most += static_cast<double>(m.steps) *
+              (m.kind == Mechanism::Kind::kLaplace ? 1 / m.scale : m.scale);
+    auto bounds = epsilon_bounds(list, kAddRemove, 1e-5)->worst();
+    EXPECT_LE(bounds.upper, most * (1 + 1e-11)) << events;
+    EXPECT_LE(bounds.lower, bounds.upper) << events;
+    EXPECT_GT(bounds.lower, most * (1 - 1e-4)) << events;
+    auto delta = delta_bounds(list, kAddRemove, 0.5 * most)->worst();
+    EXPECT_GT(delta.lower, 0.1) << events;
+  }
+}
+
 TEST(Bounds, OfPureMechanismsAreTheClosedForm) {
   // Three releases of randomised response: four outcomes.
   double e = 0.1, p = 1 / (1 + std::exp(-e)), at = 0.2;
