@@ -245,7 +245,7 @@ void drain(int fd) {
   }
 }
 
-Error gone() {
+Error no_nursery() {
   return Error(Code::kBroken, "expected a living nursery");
 }
 
@@ -288,13 +288,13 @@ Result<std::unique_ptr<Nursery>> Nursery::start(Job job) {
 
 // Sends one byte to the helper and waits for the same one.
 Status Nursery::command(char what) {
-  if (send(control_, &what, 1, MSG_NOSIGNAL) != 1) return gone();
+  if (send(control_, &what, 1, MSG_NOSIGNAL) != 1) return no_nursery();
   int64_t deadline = now_ms() + kGraceMs;
   char word = kDied;
   while (word == kDied) {  // it may have died before it was killed
-    if (read_exactly(control_, &word, 1, deadline) != Read::kDone) return gone();
+    if (read_exactly(control_, &word, 1, deadline) != Read::kDone) return no_nursery();
   }
-  if (word != what) return gone();
+  if (word != what) return no_nursery();
   return Done{};
 }
 
@@ -335,17 +335,17 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
         {line_, static_cast<short>(sent < out.size() ? POLLIN | POLLOUT : POLLIN), 0},
         {control_, POLLIN, 0}};
     int ready = poll(waiting, 2, static_cast<int>(left));
-    if (ready < 0 && errno != EINTR) return gone();
+    if (ready < 0 && errno != EINTR) return no_nursery();
     if (ready <= 0) continue;
     if ((waiting[0].revents & POLLOUT) != 0) {
       ssize_t put = send(line_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (put < 0 && errno != EAGAIN && errno != EINTR) return gone();
+      if (put < 0 && errno != EAGAIN && errno != EINTR) return no_nursery();
       if (put > 0) sent += static_cast<size_t>(put);
     }
     if ((waiting[0].revents & POLLIN) != 0) {
       ssize_t more = recv(line_, in.data() + got, in.size() - got, MSG_DONTWAIT);
-      if (more == 0) return gone();
-      if (more < 0 && errno != EAGAIN && errno != EINTR) return gone();
+      if (more == 0) return no_nursery();
+      if (more < 0 && errno != EAGAIN && errno != EINTR) return no_nursery();
       if (more > 0) got += static_cast<size_t>(more);
       if (got >= sizeof length && expected == sizeof length) {
         std::memcpy(&length, in.data(), sizeof length);
@@ -356,10 +356,10 @@ Result<std::string> Nursery::converse(std::string_view request, int64_t deadline
       }
       continue;  // an answer that is whole counts, however its worker ended
     }
-    if ((waiting[0].revents & (POLLHUP | POLLERR)) != 0) return gone();
+    if ((waiting[0].revents & (POLLHUP | POLLERR)) != 0) return no_nursery();
     if (waiting[1].revents != 0) {
       char word = 0;
-      if (recv(control_, &word, 1, MSG_DONTWAIT) != 1 || word != kDied) return gone();
+      if (recv(control_, &word, 1, MSG_DONTWAIT) != 1 || word != kDied) return no_nursery();
       return Error(Code::kTryAgain, "policy worker died");
     }
   }
@@ -374,7 +374,7 @@ Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
     return Error(Code::kExhausted, "expected a request of at most 16 MiB");
   if (wall_ms < 1) return Error(Code::kMalformed, "expected a wall limit of at least 1 ms");
   std::lock_guard lock(mutex_);
-  if (broken_) return gone();
+  if (broken_) return no_nursery();
   broken_ = true;  // until the conversation has ended well
   if (!worker_waits_ || died_meanwhile()) TRY(replace_worker());
   auto answer = converse(request, now_ms() + wall_ms);
@@ -389,6 +389,11 @@ Result<std::string> Nursery::call(std::string_view request, int wall_ms) {
 void Nursery::retire() {
   std::lock_guard lock(mutex_);
   worker_waits_ = false;
+}
+
+bool Nursery::gone() const {
+  std::lock_guard lock(mutex_);
+  return broken_;
 }
 
 // The nursery sees the end of its socket and leaves. It may not be ours to kill or

@@ -39,6 +39,9 @@ class Nursery {
   // The next call is answered by a worker that has seen nothing yet.
   void retire();
 
+  // A call has found the nursery gone: every one from then on is kBroken.
+  bool gone() const;
+
   std::array<int, 2> fds() const { return {control_, line_}; }
   pid_t process() const { return process_; }
 
@@ -58,7 +61,7 @@ class Nursery {
   int control_, line_;
   pid_t process_;
   bool spins_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   bool broken_ = false;       // Guarded by mutex_.
   bool worker_waits_ = true;  // Guarded by mutex_. A worker is there, and between calls.
 };

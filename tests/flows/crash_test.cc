@@ -97,6 +97,33 @@ TEST_F(CrashFlow, TheKeeperMayDieAtEveryStep) {
   }
 }
 
+// A keeper that cannot ask policies any more blames none of them: it ends, and the next one
+// decides.
+TEST_F(CrashFlow, AKeeperWithoutItsNurseryRefusesNothingAndTheNextOneDecides) {
+  for (Step step : {Step::kUploaded, Step::kDeposited}) {
+    SCOPED_TRACE(LiveStory::name_of(step));
+    LiveMarket market;
+    LiveStory story(market, rows_of(400), 400, 2, 20);
+    auto started = market.start();
+    ASSERT_TRUE(started) << started.error().expected();
+    for (Step next : kSteps) {
+      auto done = story.do_step(next);
+      ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
+      if (next == step) break;
+    }
+    auto before = market.enclaves("keeper");
+    ASSERT_EQ(before.size(), 1u);
+    ASSERT_TRUE(market.kill_helpers("keeper"));
+    auto finished = story.finish();
+    // What asked the keeper that ended is told to ask again.
+    if (!finished && finished.error().code() == Code::kTryAgain) finished = story.finish();
+    ASSERT_TRUE(finished) << finished.error().expected();
+    EXPECT_EQ(story.phase(), Phase::kSettled);
+    EXPECT_NE(market.enclaves("keeper"), before);
+    expect_whole(market, story);
+  }
+}
+
 TEST_F(CrashFlow, TheTrainerMayDieWhileItTrains) {
   kill_at(Step::kDecided, "trainer", 20'000);
   kill_at(Step::kRunning, "trainer", 20'000);

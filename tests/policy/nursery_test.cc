@@ -150,12 +150,15 @@ TEST_F(NurseryTest, AWorkerThatDiesOverALargeQuestionLeavesNothingOfIt) {
 }
 
 TEST_F(NurseryTest, ADeadNurseryIsBrokenAndNotAnAnswer) {
+  EXPECT_FALSE(nursery_->call("kill", 200));  // its worker alone
+  EXPECT_FALSE(nursery_->gone());
   kill(nursery_->process(), SIGKILL);
   waitpid(nursery_->process(), nullptr, 0);
   for (int i = 0; i < 2; ++i) {
     auto answer = nursery_->call("hello", 200);
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code(), Code::kBroken);
+    EXPECT_TRUE(nursery_->gone());
   }
 }
 

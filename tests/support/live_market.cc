@@ -59,6 +59,20 @@ bool alive(pid_t pid) {
   return found && found->state != 'Z' && found->state != 'X';
 }
 
+std::vector<pid_t> children(pid_t parent) {
+  std::vector<pid_t> out;
+  DIR* proc = opendir("/proc");
+  CHECK(proc);
+  while (dirent* entry = readdir(proc)) {
+    pid_t pid = atoi(entry->d_name);
+    if (pid <= 0) continue;
+    auto found = process(pid);
+    if (found && found->parent == parent && found->state != 'Z') out.push_back(pid);
+  }
+  closedir(proc);
+  return out;
+}
+
 }  // namespace
 
 std::string program(const std::string& name) {
@@ -135,16 +149,10 @@ Status LiveMarket::start() {
 std::vector<pid_t> LiveMarket::enclaves(const std::string& role) const {
   std::vector<pid_t> out;
   if (host_ <= 0) return out;
-  DIR* proc = opendir("/proc");
-  CHECK(proc);
-  while (dirent* entry = readdir(proc)) {
-    pid_t pid = atoi(entry->d_name);
-    if (pid <= 0) continue;
+  for (pid_t pid : children(host_)) {
     auto found = process(pid);
-    if (!found || found->parent != host_ || found->state == 'Z') continue;
-    if (found->arguments.size() == 2 && found->arguments[1] == role) out.push_back(pid);
+    if (found && found->arguments.size() == 2 && found->arguments[1] == role) out.push_back(pid);
   }
-  closedir(proc);
   return out;
 }
 
@@ -155,6 +163,18 @@ bool LiveMarket::kill_enclave(const std::string& role) {
     while (alive(pid)) pause();
   }
   return !found.empty();
+}
+
+bool LiveMarket::kill_helpers(const std::string& role) {
+  bool any = false;
+  for (pid_t enclave : enclaves(role)) {
+    for (pid_t helper : children(enclave)) {
+      any = true;
+      kill(helper, SIGKILL);
+      while (alive(helper)) pause();
+    }
+  }
+  return any;
 }
 
 void LiveMarket::kill_host() {

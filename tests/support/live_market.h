@@ -38,6 +38,9 @@ class LiveMarket {
   // kill -9 of the enclave in this role; false when none runs.
   bool kill_enclave(const std::string& role);
   std::vector<pid_t> enclaves(const std::string& role) const;
+  // kill -9 of what an enclave in this role has forked, and not of itself; false when there is
+  // none.
+  bool kill_helpers(const std::string& role);
   bool running() const { return host_ > 0; }
   pid_t host() const { return host_; }
 

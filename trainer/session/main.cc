@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -75,6 +76,13 @@ Result<std::string> confine(policy::JailProfile profile, std::vector<int> keep) 
   return report.claim();
 }
 
+// No policy can be asked any more. To sign that as the policy's fault could not be taken back, so
+// this keeper says nothing: the host starts another, and what was asked is asked again.
+[[noreturn]] void end_without_jail() {
+  std::fputs("souk-enclave keeper: expected a living nursery for policies; ends\n", stderr);
+  std::_Exit(4);
+}
+
 Status run_keeper() {
   auto platform = TRY(read_platform());
   auto measurement = TRY(measure());
@@ -85,7 +93,9 @@ Status run_keeper() {
   Channel channel(kChannelFd);
   Keeper keeper(self, [&](std::string_view source, const Json& request, const Json& dataset,
                           const Json& context) {
-    return policy::evaluate_jailed(*nursery, source, request, dataset, context);
+    auto decision = policy::evaluate_jailed(*nursery, source, request, dataset, context);
+    if (nursery->gone()) end_without_jail();
+    return decision;
   });
   return keeper.serve(channel);
 }
