@@ -90,6 +90,7 @@ struct Options {
   std::optional<std::string> treasury_hex, witness_policy, currency;  // given, if only as ""
   uint32_t port = 0;
   std::optional<uint64_t> reserve_mib;
+  uint32_t longest_run_minutes = 60;
   bool found_only = false, json = false;
 };
 
@@ -106,6 +107,7 @@ Result<MarketConfig> config_of(const Options& options) {
   MarketConfig config;
   config.currency = options.currency;
   if (options.reserve_mib) config.uploads.reserve = *options.reserve_mib << 20;
+  config.longest_run = std::chrono::minutes(options.longest_run_minutes);
   config.enclave_program = beside_me("souk-enclave");
   config.ask_treasury = treasury_of_operator;
   if (options.treasury_hex) {
@@ -235,6 +237,13 @@ int run(int argc, char** argv) {
                  "MiB of the disk that uploads leave to the ledger and to models; default: a "
                  "quarter of the disk, at most 256")
       ->check(whole_number(1, int64_t{1} << 24));
+  app.add_option("--longest-run", options.longest_run_minutes,
+                 "minutes that a run may have the trainer while a contract of another consumer "
+                 "waits that has paid more: then it ends, its money returns, and the epsilon "
+                 "reserved for it is spent")
+      ->type_name("MINUTES")
+      ->capture_default_str()
+      ->check(whole_number(1, 10080));
   app.add_flag("--found", options.found_only,
                "make the market, print its ledger key, and end: witnesses must know that key "
                "before the market opens");

@@ -1,15 +1,13 @@
-// What the market does by itself. Each pass reads the recorded state and does the
-// one next thing it asks for, so a restart goes on where the ledger stands:
-//   submitted            -> ask the keeper to decide
-//   escrowed             -> start a trainer, train, record the result
-//   running, nobody runs -> the trainer died with us: abort, the money returns
-//   a deadline passed    -> a tick, so that the state machine sees the time
+// What the market does by itself, with a trainer: each pass starts one for an escrowed contract,
+// and records what becomes of it. verbs/deciding.cc does the rest.
 #include <algorithm>
-#include <cstdio>
+#include <atomic>
 
 #include "ledger/proof/checkpoint.h"
 #include "market_api/verbs/feed.h"
 #include "market_api/verbs/market.h"
+#include "market_api/verbs/order.h"
+#include "market_api/verbs/steps.h"
 #include "market_api/verbs/witnesses.h"
 #include "trainer/host/process.h"
 
@@ -23,9 +21,11 @@ using trainer::Kind;
 
 constexpr int kTrainerAnswerMs = 120'000;
 constexpr int kMaxStarts = 3;
-constexpr std::chrono::minutes kSweepEvery{10};
+constexpr int kLookMs = 200;  // how often it is looked whether a run goes on
 constexpr std::chrono::milliseconds kFirstRetry{200}, kLastRetry{5'000};
-constexpr int kBadLuck = 3;  // failures in a row that may still have been somebody else's fault
+// How long a trainer has to sign how far it came, once its run is withdrawn: between two steps, or
+// after the dataset that it reads.
+constexpr std::chrono::milliseconds kGrace{1'500}, kGraceBeforeSteps{10'000};
 
 Status send_blob(trainer::EnclaveProcess& process, const BlobStore& blobs, const Digest& blob,
                  uint64_t size) {
@@ -38,13 +38,6 @@ Status send_blob(trainer::EnclaveProcess& process, const BlobStore& blobs, const
 
 Frame about(Kind kind, const ContractId& contract) {
   return trainer::frame(kind, Json::Object{{"contract", contract}});
-}
-
-Frame abort_of(const ContractId& contract, const char* reason = "trainer_died",
-               const std::string& dataset = "") {
-  Json::Object body{{"contract", contract}, {"reason", reason}};
-  if (!dataset.empty()) body["dataset"] = dataset;
-  return trainer::frame(Kind::kAbort, std::move(body));
 }
 
 // The file of its model, at most: parameters and running statistics, names, the specification.
@@ -60,128 +53,59 @@ uint64_t model_bytes(const contracts::TrainingSpec& spec) {
   return 4 * numbers + numbers / 1024 + kBeside;  // age adds 16 bytes to 64 KiB
 }
 
-Json list_of(const std::vector<DatasetId>& datasets) {
-  Json::Array out;
-  for (const auto& id : datasets) out.push_back(Json(id));
-  return out;
-}
+// Asks again and again whether a trainer must end, in a thread of its own: whatever is said to that
+// trainer or waited for from it then ends with it.
+class Guard {
+ public:
+  using MustEnd = std::function<std::optional<std::string>()>;
+
+  Guard(trainer::EnclaveProcess& process, MustEnd must_end)
+      : process_(process), must_end_(std::move(must_end)), thread_([this] { watch(); }) {}
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+  ~Guard() { dismiss(); }
+
+  // The last of it. Why it ended the trainer, if it did.
+  std::optional<std::string> dismiss() {
+    {
+      std::lock_guard lock(mutex_);
+      dismissed_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+    return why_;
+  }
+
+ private:
+  void watch() {
+    std::unique_lock lock(mutex_);
+    auto every = std::chrono::milliseconds(kLookMs);
+    while (!changed_.wait_for(lock, every, [&] { return dismissed_; })) {
+      lock.unlock();
+      why_ = must_end_();
+      if (why_) return process_.stop();
+      lock.lock();
+    }
+  }
+
+  trainer::EnclaveProcess& process_;
+  const MustEnd must_end_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool dismissed_ = false;          // Guarded by mutex_.
+  std::optional<std::string> why_;  // Owned by the thread until it is joined.
+  std::thread thread_;
+};
 
 }  // namespace
 
-// Says what whoever looks after the disk must know. False when the ledger has failed for good.
-bool Market::watch_ledger() {
-  auto health = ledger_->health();
-  bool full = !health && health.error().expected().starts_with("disk full");
-  if (full && !disk_full_) {
-    std::fprintf(stderr, "soukd: %s; reading goes on\n", health.error().expected().c_str());
-  }
-  if (!full && health && disk_full_) {
-    std::fputs("soukd: the disk has room again, and the ledger takes entries\n", stderr);
-  }
-  disk_full_ = full;
-  if (ledger_failure()) return true;
-  if (config_.on_ledger_failed) config_.on_ledger_failed();
-  return false;
-}
-
-Status Market::ledger_failure() {
-  auto health = ledger_->health();
-  if (health || health.error().code() == Code::kTryAgain) return Done{};
-  return Error(Code::kTryAgain,
-               "the ledger's last write has no known outcome; ended, so that the next start finds "
-               "out what is on the disk");
-}
-
-void Market::decide_loop() {
-  uint64_t seen = 0;
-  auto swept = std::chrono::steady_clock::now();
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, std::chrono::milliseconds(500),
-                        [&] { return stopping_ || news_ != seen; });
-      if (stopping_) return;
-      seen = news_;
-    }
-    if (!watch_ledger()) return;
-    if (std::chrono::steady_clock::now() - swept > kSweepEvery) {
-      swept = std::chrono::steady_clock::now();
-      sweep_blobs();
-    }
-    if (witnesses_) {
-      // Caught: no keeper on this ledger any more. What is recorded can still be read.
-      auto caught = witnesses_->halted();
-      if (!caught) {
-        std::fprintf(stderr, "soukd: %s\n", caught.error().expected().c_str());
-        keeper_->stop();
-        return;
-      }
-      witnesses_->kick();
-    }
-    while (decide_once()) wake();
-  }
-}
-
-// One recorded step, or false when there is none to do now.
-bool Market::decide_once() {
-  contracts::MarketState state = this->state();
-  std::optional<ContractId> training;
-  {
-    std::lock_guard lock(mutex_);
-    if (stopping_) return false;
-    training = training_;
-  }
-  for (const auto& [id, contract] : state.contracts()) {
-    {
-      std::lock_guard lock(mutex_);
-      if (stopping_) return false;
-    }
-    bool open = contract.phase == Phase::kSubmitted || contract.phase == Phase::kEscrowed ||
-                contract.phase == Phase::kRunning || contract.phase == Phase::kStopping;
-    bool undecided = contract.phase == Phase::kExpired && !contract.decision;
-    std::optional<Frame> next;
-    const char* waiting = "";
-    if (open && contract.deadline <= clock_.now()) {
-      next = trainer::frame(Kind::kTick, Json::Object{});
-      waiting = "end waits: ";
-    } else if (contract.phase == Phase::kSubmitted || undecided) {
-      next = trainer::frame(
-          Kind::kDecide,
-          Json::Object{{"contract", id},
-                       {"unavailable", list_of(unavailable(state, contract.submit.datasets))}});
-      waiting = "decision waits: ";
-    } else if ((contract.phase == Phase::kRunning || contract.phase == Phase::kStopping) &&
-               training != id) {
-      next = abort_of(id);
-      waiting = "refund waits: ";
-    }
-    // One that cannot go on holds up no other, and does not fill the ledger with attempts. Where
-    // each costs a keeper, it costs no job under way: a trainer heeds no start by a former keeper.
-    if (!next || !deciding_.due(id)) continue;
-    if (training && deciding_.failures(id) >= kBadLuck) continue;
-    auto moved = record_step(*next, contract);
-    if (moved) {
-      deciding_.succeeded(id);
-      return true;
-    }
-    deciding_.failed(id);
-    note_progress(id, {0, 0, waiting + moved.error().expected()});
-  }
-  return false;
-}
-
-// The keeper's answer is recorded, and the contract has left its phase by it.
-Status Market::record_step(const Frame& request, const Contract& contract) {
-  uint64_t seq = TRY(keeper_->record(request));
-  contracts::MarketState after = state();
-  const Contract* now = after.contract(contract.id);
-  bool moved = now && (now->phase != contract.phase ||
-                       now->decision.has_value() != contract.decision.has_value());
-  if (moved) return Done{};
-  auto why = after.voids().find(seq);
-  return Error(Code::kTryAgain, "entry " + std::to_string(seq) + " had no effect on it" +
-                                    (why == after.voids().end() ? "" : ": " + why->second));
-}
+struct Market::Run {
+  using Steady = std::chrono::steady_clock;
+  ContractId id;
+  Steady::time_point begun = Steady::now();
+  std::optional<Steady::time_point> withdrawn = {};  // Owned by the guard.
+  std::atomic<bool> trains = false;                  // it has all its data
+};
 
 void Market::train_loop() {
   uint64_t seen = 0;
@@ -199,13 +123,12 @@ void Market::train_loop() {
 
 bool Market::train_once() {
   contracts::MarketState state = this->state();
-  const Contract* next = nullptr;  // first come, first served
-  for (const auto& [id, contract] : state.contracts()) {
-    if (contract.phase != Phase::kEscrowed || !starting_.due(id) || !without_room_.due(id))
-      continue;
-    if (!next || contract.decision_seq < next->decision_seq) next = &contract;
-  }
-  if (!next) return false;
+  auto waiting = to_train(state, train_turns_);
+  auto due = std::find_if(waiting.begin(), waiting.end(), [&](const Contract* contract) {
+    return starting_.due(contract->id) && without_room_.due(contract->id);
+  });
+  if (due == waiting.end()) return false;
+  const Contract* next = *due;
   ContractId id = next->id;
   // Nothing was opened: the money returns, and the reservation is free again.
   if (auto gone = unavailable(state, next->submit.datasets); !gone.empty()) {
@@ -214,6 +137,7 @@ bool Market::train_once() {
     return true;
   }
   if (starting_.failures(id) >= kMaxStarts) {  // given up: the money returns
+    note_end(id, progress(id).detail);
     auto aborted = record_step(abort_of(id), *next);
     if (!aborted) starting_.failed(id);
     return true;
@@ -223,7 +147,7 @@ bool Market::train_once() {
   auto room = blobs_->hold(model_bytes(next->submit.spec));
   if (!room) {
     without_room_.failed(id);
-    note_progress(id, {0, 0, "start waits: " + room.error().expected()});
+    note_waiting(*next, "start waits: " + room.error().expected());
     return true;
   }
   without_room_.succeeded(id);
@@ -232,7 +156,16 @@ bool Market::train_once() {
     if (stopping_) return false;
     training_ = id;
   }
+  train_turns_.took(next->consumer, state.size());
   auto done = run_job(*next);
+  if (!done) {
+    std::string how = "job ended: " + done.error().expected();
+    if (phase_of(id) == Phase::kEscrowed) {
+      note_waiting(*next, how);
+    } else {
+      note_end(id, how);
+    }
+  }
   {
     std::lock_guard lock(mutex_);
     training_.reset();
@@ -243,12 +176,12 @@ bool Market::train_once() {
   }
   // Past its start decide_once() aborts it; before, it is tried again.
   starting_.failed(id);
-  note_progress(id, {0, 0, "job ended: " + done.error().expected()});
   return true;
 }
 
 // One trainer process, one job. A crash before job.start is recorded leaves the
 // contract escrowed and it is tried again; after it, the job is aborted and refunded.
+// Deadlines, revocations and longest_run end the trainer, whatever it says or does not say.
 Status Market::run_job(const Contract& contract) {
   auto process = TRY(trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
                                                     config_.directory + "/platform.key"));
@@ -257,27 +190,83 @@ Status Market::run_job(const Contract& contract) {
     if (stopping_) return Error(Code::kTryAgain, "the market is closing");
     process_ = process.get();
   }
-  auto done = converse(*process, contract);
-  std::lock_guard lock(mutex_);
-  process_ = nullptr;
+  Run run{contract.id};
+  Guard guard(*process, [&] { return must_end(run); });
+  auto done = converse(*process, contract, run);
+  auto why = guard.dismiss();
+  {
+    std::lock_guard lock(mutex_);
+    process_ = nullptr;
+  }
+  if (!done && why) return Error(Code::kRefused, *why);
   return done;
+}
+
+// Why the run may not go on; nullopt as long as it may.
+std::optional<std::string> Market::must_end(Run& run) {
+  auto followed = follow();
+  (void)followed;  // the newest state that can be had
+  std::lock_guard lock(follow_mutex_);
+  const Contract* now = follower_->state().contract(run.id);
+  if (!now || now->phase == Phase::kSettled) return std::nullopt;
+  if (now->deadline <= clock_.now()) return "its deadline has passed";
+  auto time = Run::Steady::now();
+  if (now->phase == Phase::kStopping) {
+    if (!run.withdrawn) run.withdrawn = time;
+    if (time - *run.withdrawn < (run.trains ? kGrace : kGraceBeforeSteps)) return std::nullopt;
+    return "withdrawn by a provider, and its trainer did not say in time how far it came";
+  }
+  if (now->phase == Phase::kEscrowed) return std::nullopt;
+  if (now->phase != Phase::kRunning) return "the contract has ended";
+  if (time - run.begun < config_.longest_run) return std::nullopt;
+  if (!pays_less_than_another(follower_->state(), *now)) return std::nullopt;
+  auto had = std::chrono::duration_cast<std::chrono::seconds>(time - run.begun).count();
+  return "it gave way: it had the trainer for " + std::to_string(had / 60) + " min " +
+         std::to_string(had % 60) +
+         " s, and a contract of another consumer that has paid more was waiting";
+}
+
+Phase Market::phase_of(const ContractId& id) {
+  auto followed = follow();
+  (void)followed;  // likewise
+  std::lock_guard lock(follow_mutex_);
+  const Contract* contract = follower_->state().contract(id);
+  return contract ? contract->phase : Phase::kSubmitted;
 }
 
 // The ledger as it stands at a checkpoint of the run, as far as witnesses have cosigned it
 // where there are any. What the trainer signed, if it is told to stop by it.
-Result<std::optional<Json>> Market::show_more(trainer::EnclaveProcess& process, uint64_t& size,
+Result<std::optional<Json>> Market::show_more(trainer::EnclaveProcess& process,
+                                              const ContractId& id, uint64_t& size,
                                               std::string& note) {
   std::string newest = witnesses_ ? witnesses_->newest().note : ledger_->checkpoint();
   if (!newest.empty()) {
     auto checkpoint = TRY(ledger::open_checkpoint(newest, ledger_->log_key()));
     if (checkpoint.size >= size) note = newest;
   }
-  Fed fed = TRY(feed_ledger(*ledger_, size, note, [&](const Frame& request) {
-    return process.ask(request, kTrainerAnswerMs);
-  }));
+  auto ask = [&](const Frame& request) -> Result<Frame> {
+    TRY(process.channel().send(request));
+    while (true) {
+      auto answer = TRY(process.channel().receive(kTrainerAnswerMs));
+      if (answer.kind != Kind::kProgress) return answer;
+      TRY(note_report(id, answer));  // said before it read the request
+    }
+  };
+  Fed fed = TRY(feed_ledger(*ledger_, size, note, ask));
   size = fed.size;
   if (!fed.stopped) return std::optional<Json>();
   return std::optional<Json>(std::move(fed.confirmed));
+}
+
+Status Market::note_report(const ContractId& id, const Frame& report) {
+  auto body = TRY(trainer::expect(report, Kind::kProgress));
+  auto fields = TRY(Fields::of(body, "progress"));
+  JobProgress progress;
+  progress.step = TRY(fields.integer("step"));
+  progress.epsilon_micro = TRY(fields.integer("epsilon_micro"));
+  progress.detail = "training";
+  note_running(id, std::move(progress));
+  return Done{};
 }
 
 // A record that the trainer has signed: its result, or how far it came.
@@ -302,7 +291,7 @@ Status Market::keep_trying(const Contract& contract, const std::function<Status(
     if (!later || contract.deadline <= clock_.now()) return done;
     auto said = progress(contract.id);
     said.detail = "its end waits: " + done.error().expected();
-    note_progress(contract.id, said);
+    note_running(contract.id, said);
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, wait, [&] { return stopping_; })) return done;
     wait = std::min(2 * wait, kLastRetry);
@@ -332,7 +321,7 @@ Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const Contr
   return false;
 }
 
-Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract) {
+Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract, Run& run) {
   const ContractId& id = contract.id;
   auto ask = [&](const Frame& request, Kind answer_kind) -> Result<Json> {
     auto answer = TRY(process.ask(request, kTrainerAnswerMs));
@@ -355,7 +344,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   if (!evidence) return Error(Code::kMalformed, "expected evidence from the trainer");
   TRY(keeper_->record(
       trainer::frame(Kind::kStart, Json::Object{{"contract", id}, {"evidence", *evidence}})));
-  note_progress(id, {0, 0, "started"});
+  note_running(id, {0, 0, "started"});
 
   // The trainer reads the whole ledger, as the keeper does, and finds its own start in it.
   std::string note = ledger_->checkpoint();
@@ -369,7 +358,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
 
   if (shown.stopped) {
     TRY(keep_trying(contract, [&] { return append_from_trainer(shown.confirmed); }));
-    note_progress(id, {0, 0, "stopped before its first step: withdrawn by a provider"});
+    note_end(id, "stopped before its first step: withdrawn by a provider");
     return Done{};
   }
   if (contract.submit.spec.initial) {
@@ -386,58 +375,52 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
     if (!dataset) return Error(Code::kNotFound, "expected the dataset on the ledger");
     bool taken = TRY(bring_dataset(process, contract, dataset_id, dataset->manifest));
     if (taken) continue;
-    note_progress(id, {0, 0,
-                       "ended: the ciphertext of dataset " + to_hex(dataset_id) +
-                           " is not here as it was offered"});
+    note_end(id, "ended: the ciphertext of dataset " + to_hex(dataset_id) +
+                     " is not here as it was offered");
     return Done{};
   }
 
   TRY(process.channel().send(trainer::frame(Kind::kTrain, Json::Object{})));
+  run.trains = true;
   Bytes model;
   while (true) {
-    auto message = TRY(process.channel().receive(1000 * 3600));
-    if (message.kind == Kind::kBytes) {
-      append(model, message.body);
-      continue;
-    }
-    if (message.kind == Kind::kProgress) {
-      auto body = TRY(trainer::expect(message, Kind::kProgress));
-      auto fields = TRY(Fields::of(body, "progress"));
-      JobProgress progress;
-      progress.step = TRY(fields.integer("step"));
-      progress.epsilon_micro = TRY(fields.integer("epsilon_micro"));
-      progress.detail = "training";
-      note_progress(id, progress);
-      contracts::MarketState current = state();
-      const Contract* recorded = current.contract(id);
-      bool on =
-          recorded && (recorded->phase == Phase::kRunning || recorded->phase == Phase::kStopping);
-      if (!on || recorded->deadline <= clock_.now()) {
+    std::optional<Json> stop;
+    if (!process.channel().readable(kLookMs)) {
+      // A revocation is shown at once, whenever the next report is due.
+      if (phase_of(id) == Phase::kStopping) stop = TRY(show_more(process, id, shown.size, note));
+    } else {
+      auto message = TRY(process.channel().receive(kTrainerAnswerMs));
+      if (message.kind == Kind::kBytes) {
+        append(model, message.body);
+        continue;
+      }
+      if (message.kind != Kind::kProgress) {
+        auto body = TRY(trainer::expect(message, Kind::kResult));
+        return keep_result(contract, model, body);
+      }
+      Phase phase = phase_of(id);
+      if (phase != Phase::kRunning && phase != Phase::kStopping)
         return Error(Code::kRefused, "the job ended before its result");
-      }
-      {
-        std::lock_guard lock(mutex_);
-        if (stopping_) return Error(Code::kTryAgain, "the market is closing");
-      }
-      std::optional<Json> stop = TRY(show_more(process, shown.size, note));
-      if (!stop) continue;
-      TRY(keep_trying(contract, [&] { return append_from_trainer(*stop); }));
-      note_progress(id, {progress.step, progress.epsilon_micro,
-                         "stopped: a provider revoked its policy or erased its dataset"});
-      return Done{};
+      TRY(note_report(id, message));
+      stop = TRY(show_more(process, id, shown.size, note));
     }
-    auto body = TRY(trainer::expect(message, Kind::kResult));
-    // The blob, then the entry: a crash between leaves an unused blob and a refund.
-    auto keep = [&]() -> Status {
-      TRY(blobs_->put(model));
-      return append_from_trainer(body);
-    };
-    TRY(keep_trying(contract, keep));
-    auto last = progress(id);
-    last.detail = "settled";
-    note_progress(id, last);
+    if (!stop) continue;
+    TRY(keep_trying(contract, [&] { return append_from_trainer(*stop); }));
+    note_end(id, "stopped: a provider revoked its policy or erased its dataset");
     return Done{};
   }
+}
+
+// The blob, then the entry: a crash between leaves an unused blob and a refund.
+Status Market::keep_result(const Contract& contract, ByteView model, const Json& body) {
+  auto keep = [&]() -> Status {
+    TRY(blobs_->put(model));
+    return append_from_trainer(body);
+  };
+  TRY(keep_trying(contract, keep));
+  if (phase_of(contract.id) != Phase::kSettled)
+    note_end(contract.id, "its result came after its end");
+  return Done{};
 }
 
 }  // namespace souk::market

@@ -18,6 +18,7 @@
 #include "market_api/outcome/outcome.h"
 #include "market_api/verbs/evidence.h"
 #include "market_api/verbs/files.h"
+#include "market_api/verbs/order.h"
 #include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
 #include "trainer/data/age.h"
@@ -477,6 +478,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   };
   if (without_effect && *without_effect != "replayed") return in_vain(*without_effect);
   if (!without_effect) TRY(room_for(record));
+  if (auto* submit = std::get_if<contracts::ContractSubmit>(&record); submit && !without_effect)
+    TRY(room_to_wait(now, entry.author(), *submit));
   TRY(try_policy(record));
   if (std::holds_alternative<contracts::DatasetOffer>(record) && !without_effect) {
     // The keeper may just have taken another key, and forgotten the one this is wrapped to.
@@ -524,17 +527,6 @@ std::vector<DatasetId> Market::unavailable(const contracts::MarketState& state,
     if (!whole) out.push_back(id);
   }
   return out;
-}
-
-JobProgress Market::progress(const ContractId& contract) {
-  std::lock_guard lock(mutex_);
-  auto it = progress_.find(contract);
-  return it == progress_.end() ? JobProgress{} : it->second;
-}
-
-void Market::note_progress(const ContractId& contract, JobProgress progress) {
-  std::lock_guard lock(mutex_);
-  progress_[contract] = std::move(progress);
 }
 
 void Market::wake() {

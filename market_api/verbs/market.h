@@ -3,6 +3,7 @@
 // here is believed by the keeper, a client or an auditor.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -21,6 +22,7 @@
 #include "market_api/verbs/blob_uses.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/keeper_link.h"
+#include "market_api/verbs/order.h"
 #include "market_api/verbs/patience.h"
 #include "trainer/host/process.h"
 
@@ -36,6 +38,9 @@ struct MarketConfig {
   // treasury and the currency are for an existing market to confirm: kMalformed where they differ.
   std::string witness_policy;
   BlobLimits uploads = {};
+  // A run that has had the trainer for so long gives way to a contract of another consumer that
+  // waits in escrow and has paid more.
+  std::chrono::milliseconds longest_run = std::chrono::minutes(60);
   // Asked when the market is new, can be made, and `treasury` is not set.
   std::function<Result<PublicKey>()> ask_treasury = nullptr;
   // Called once, from a thread of the market's, when the ledger has failed for good: whoever
@@ -53,10 +58,11 @@ enum class Acknowledgement : uint8_t {
 using ConnectWitness =
     std::function<Result<ledger::WitnessFeeder::Exchange>(const std::string& url)>;
 
+// As the host sees it; decides nothing.
 struct JobProgress {
   int64_t step = 0;
   int64_t epsilon_micro = 0;
-  std::string detail;
+  std::string detail;  // what it waits for now, or how it ended
 };
 
 class Market {
@@ -128,16 +134,32 @@ class Market {
   void train_loop();
   bool decide_once();
   bool train_once();
+  void step(const trainer::Frame& request, const contracts::Contract& contract,
+            const char* waiting);
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Status run_job(const contracts::Contract& contract);
-  Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract);
+  struct Run;
+  Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract, Run& run);
+  std::optional<std::string> must_end(Run& run);
+  contracts::Phase phase_of(const ContractId& contract);
   Result<bool> bring_dataset(trainer::EnclaveProcess& process, const contracts::Contract& contract,
                              const DatasetId& id, const contracts::Manifest& manifest);
-  Result<std::optional<Json>> show_more(trainer::EnclaveProcess& process, uint64_t& size,
-                                        std::string& note);
+  Result<std::optional<Json>> show_more(trainer::EnclaveProcess& process, const ContractId& id,
+                                        uint64_t& size, std::string& note);
+  Status note_report(const ContractId& contract, const trainer::Frame& report);
   Status append_from_trainer(const Json& body);
+  Status keep_result(const contracts::Contract& contract, ByteView model, const Json& body);
   Status keep_trying(const contracts::Contract& contract, const std::function<Status()>& attempt);
-  void note_progress(const ContractId& contract, JobProgress progress);
+  struct Note {
+    JobProgress progress;
+    contracts::Phase phase = contracts::Phase::kSubmitted;  // what it speaks of
+    bool last = false;                                      // how a run ended: it stands
+  };
+  void note_waiting(const contracts::Contract& contract, std::string detail);
+  void note_running(const ContractId& contract, JobProgress progress);
+  void note_end(const ContractId& contract, std::string detail);
+  void note_moved(const ContractId& contract);
+  void note(const ContractId& contract, Note note);
   void wake();
 
   const MarketConfig config_;
@@ -164,9 +186,11 @@ class Market {
   uint64_t news_ = 0;                           // Guarded by mutex_.
   std::optional<ContractId> training_;          // Guarded by mutex_.
   trainer::EnclaveProcess* process_ = nullptr;  // Guarded by mutex_. Owned by run_job().
-  std::map<ContractId, JobProgress> progress_;  // Guarded by mutex_.
+  std::map<ContractId, Note> notes_;            // Guarded by mutex_.
   bool disk_full_ = false;                      // Owned by the decide thread.
   Patience deciding_;                           // Owned by the decide thread.
+  Rota decide_turns_;                           // Owned by the decide thread.
+  Rota train_turns_;                            // Owned by the train thread.
   Patience starting_;                           // Owned by the train thread.
   Patience without_room_;                       // Owned by the train thread.
 

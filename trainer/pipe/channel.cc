@@ -56,4 +56,9 @@ Result<Frame> Channel::receive(int timeout_ms) {
   return decode(bytes);
 }
 
+bool Channel::readable(int timeout_ms) const {
+  pollfd waiting{fd_, POLLIN, 0};
+  return poll(&waiting, 1, timeout_ms) > 0;
+}
+
 }  // namespace souk::trainer

@@ -21,6 +21,9 @@ class Channel {
   // kTryAgain when the other side is gone or silent for `timeout_ms` (negative: no
   // limit); kMalformed when it speaks nonsense. After an error the channel is dead.
   Result<Frame> receive(int timeout_ms = -1);
+  // Whether receive() has something to begin with, or would learn that the other side is gone;
+  // waits for it at most `timeout_ms`, and reads nothing.
+  bool readable(int timeout_ms) const;
 
   int fd() const { return fd_; }
 

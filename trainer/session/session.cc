@@ -400,13 +400,16 @@ class Session {
     uint32_t every = std::max(1u, spec.steps / kProgressReports);
     while (run.steps_done() < spec.steps) {
       TRY(run.step());
-      if (run.steps_done() % every == 0) {
+      const bool due = run.steps_done() % every == 0;
+      if (due) {
         int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
         TRY(channel_.send(frame(
             Kind::kProgress, Json::Object{{"step", run.steps_done()}, {"epsilon_micro", spent}})));
-        bool on = TRY(goes_on(work, run));
-        if (!on) return Done{};  // no model, and nothing of the run outlives this process
       }
+      // A host that has a revocation to show need not wait for the next report.
+      if (!due && !channel_.readable(0)) continue;
+      bool on = TRY(goes_on(work, run));
+      if (!on) return Done{};  // no model, and nothing of the run outlives this process
     }
     int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
     auto model = TRY(run.finish());

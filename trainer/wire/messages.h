@@ -42,7 +42,8 @@ enum class Kind : uint8_t {
                   // they are not the ciphertext that job.start names
   kMissing = 36,  // {dataset}, before its last kBytes: there is no more of it -> kStopped
   kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult; after each
-                  // kProgress the ledger as it stands: kLeaves ..., kConfirm
+                  // kProgress, and whenever the host likes, the ledger as it stands: kLeaves ...,
+                  // kConfirm, answered between two steps
   kInitial = 35,  // {}, where the spec names initial weights, before the first dataset; then
                   // kBytes frames; the last is empty                 -> kDone
   // enclave -> host
