@@ -73,10 +73,11 @@ class FairHostFlow : public HostFlow {
     return condition();
   }
   bool comes_to(const ledger::Envelope& envelope, Phase wanted, milliseconds time = seconds(60)) {
-    return within(time, [&] {
-             Phase now = phase(envelope);
-             return now == wanted || now == Phase::kRefused;
-           }) &&
+    return within(time,
+                  [&] {
+                    Phase now = phase(envelope);
+                    return now == wanted || now == Phase::kRefused;
+                  }) &&
            phase(envelope) == wanted;
   }
   // Why it was refused, for the message of a test that expected otherwise.
@@ -185,8 +186,10 @@ TEST_F(FairHostFlow, APaidContractIsDecidedBeforeAFloodOfHeavyOnesThatPayNothing
     DatasetId free = offer_by(stranger, 0);
     for (int i = 0; i < 14; ++i) flood.push_back(contract_of(stranger, free, heavy_spec(), 0));
   }
+  lie("slow-decisions");  // however fast this machine is
   for (const auto& envelope : flood) record(envelope);
-  ASSERT_TRUE(within(seconds(20), [&] { return !asked().empty(); }));
+  const size_t recorded = asked().size();
+  ASSERT_TRUE(within(seconds(20), [&] { return asked().size() >= recorded + 7; }));
   auto paid = contract();
   record(paid);
   size_t before = asked().size();
@@ -195,16 +198,18 @@ TEST_F(FairHostFlow, APaidContractIsDecidedBeforeAFloodOfHeavyOnesThatPayNothing
   auto all = asked();
   auto place = std::find(all.begin(), all.end(), to_hex(id_of(paid))) - all.begin();
   EXPECT_LE(place, static_cast<ptrdiff_t>(before) + 2);
+  be_honest("slow-decisions");
   EXPECT_TRUE(comes_to(paid, Phase::kSettled));
   // And the strangers take turns among themselves.
   std::vector<const Party*> served;
   auto state = market->state();
-  for (const auto& hex : all) {
-    const auto* contract = state.contract(*named_from_hex<ContractId>(hex));
+  for (size_t i = recorded + 1; i < before; ++i) {
+    const auto* contract = state.contract(*named_from_hex<ContractId>(all[i]));
     for (const auto& stranger : strangers) {
       if (contract->consumer == stranger.account()) served.push_back(&stranger);
     }
   }
+  ASSERT_GE(served.size(), 5U);
   for (size_t i = 3; i < served.size(); ++i) EXPECT_EQ(served[i], served[i - 3]);
 }
 

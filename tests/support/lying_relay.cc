@@ -4,6 +4,7 @@
 //                                                   kind); the file is removed
 //   die-at-HEX, refuse-HEX                          whenever this contract is to be decided
 //   slow-quotes                                     a quote takes a second more
+//   slow-decisions                                  a decision takes 0.3 s more
 // FOLDER/started gets one line with the process id of each relay, FOLDER/asked one with the
 // contract of each decision that is asked for.
 #include <unistd.h>
@@ -62,6 +63,9 @@ int relay(const std::string& role, const fs::path& folder) {
       std::ofstream(folder / "asked", std::ios::app) << contract << "\n";
       if (fs::exists(folder / ("die-at-" + contract))) _exit(1);
       refuse = fs::exists(folder / ("refuse-" + contract));
+      if (fs::exists(folder / "slow-decisions")) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      }
     }
     if (!(refuse ? host.send(refusal()) : (*real)->channel().send(*request))) _exit(0);
   }
