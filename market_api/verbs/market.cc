@@ -467,8 +467,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                    "expected the initial weights of this contract to be uploaded first");
   }
   // What is sent again has its place already, and its effect or none.
-  auto now = state();
-  auto without_effect = contracts::would_be_void(now, entry, clock_.now());
+  auto without_effect = contracts::would_be_void(state(), entry, clock_.now());
   if (without_effect && *without_effect == "other_market") {
     return Error(Code::kRefused, "expected a record of this market, it names another");
   }
