@@ -22,6 +22,7 @@
 #include "market_api/verbs/witnesses.h"
 #include "trainer/attest/appraisal.h"
 #include "trainer/data/age.h"
+#include "trainer/weights/initial_weights.h"
 
 namespace souk::market {
 namespace {
@@ -381,6 +382,30 @@ Status Market::check_ciphertext(const contracts::Manifest& manifest, const Publi
   return Error(Code::kRefused, "expected an age file for the ciphertext of a dataset");
 }
 
+// A trainer would refuse them once the run is started, and the datasets' privacy budgets would be
+// spent for nothing, at no price.
+Status Market::check_weights(const contracts::TrainingSpec& spec) {
+  if (!spec.initial || !contracts::check_spec(spec)) return Done{};  // or the keeper refuses it
+  auto size = blobs_->size(*spec.initial);
+  if (!size) {
+    return Error(Code::kNotFound,
+                 "expected the initial weights of this contract to be uploaded first");
+  }
+  if (*size > trainer::kMaxInitialBytes)
+    return Error(Code::kMalformed, "initial weights: expected at most 256 MiB");
+  auto turn = weights_turns_.take(Rank::kParticipant);
+  if (!turn) {
+    return Error(Code::kTryAgain,
+                 "expected fewer contracts with initial weights at once; nothing was recorded, "
+                 "send it again");
+  }
+  auto bytes = TRY(blobs_->read(*spec.initial, 0, *size));
+  auto file = trainer::SafeTensors::read(bytes);
+  if (!file) return std::move(file).take_error().within("initial weights");
+  TRY(trainer::initial_weights(spec, *file));  // a blob has the digest that it is called by
+  return Done{};
+}
+
 // Guarded by follow_mutex_, so that nothing comes to need it meanwhile.
 void Market::erase_unneeded(const Digest& blob) {
   if (!blobs_->has(blob) || uses_->needed(follower_->state(), blob, kind_of(blob))) return;
@@ -467,7 +492,8 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                    "expected the initial weights of this contract to be uploaded first");
   }
   // What is sent again has its place already, and its effect or none.
-  auto without_effect = contracts::would_be_void(state(), entry, clock_.now());
+  auto now = state();
+  auto without_effect = contracts::would_be_void(now, entry, clock_.now());
   if (without_effect && *without_effect == "other_market") {
     return Error(Code::kRefused, "expected a record of this market, it names another");
   }
@@ -477,8 +503,10 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   };
   if (without_effect && *without_effect != "replayed") return in_vain(*without_effect);
   if (!without_effect) TRY(room_for(record));
-  if (auto* submit = std::get_if<contracts::ContractSubmit>(&record); submit && !without_effect)
+  if (auto* submit = std::get_if<contracts::ContractSubmit>(&record); submit && !without_effect) {
     TRY(room_to_wait(now, entry.author(), *submit));
+    TRY(check_weights(submit->spec));
+  }
   TRY(try_policy(record));
   if (std::holds_alternative<contracts::DatasetOffer>(record) && !without_effect) {
     // The keeper may just have taken another key, and forgotten the one this is wrapped to.

@@ -24,6 +24,7 @@
 #include "market_api/verbs/keeper_link.h"
 #include "market_api/verbs/order.h"
 #include "market_api/verbs/patience.h"
+#include "market_api/verbs/turns.h"
 #include "trainer/host/process.h"
 
 namespace souk::market {
@@ -92,7 +93,8 @@ class Market {
   // Records what a participant signed: dataset.offer (its blob must be here),
   // dataset.revoke, contract.submit, treasury.deposit. kConflict when it would be void, and then
   // it is not recorded, or became void by what came between: the message says why. kRefused: also
-  // a policy that answers no request, and a ciphertext that is no age file.
+  // a policy that answers no request, and a ciphertext that is no age file. kMalformed: also
+  // initial weights that the contract's model cannot start from.
   // kTryAgain when it is recorded and no quorum has cosigned it yet: sending it again asks
   // again. A market without witnesses refuses to wait for them.
   Result<ledger::Receipt> record(ByteView envelope,
@@ -127,6 +129,7 @@ class Market {
   void sweep_blobs();
   Status room_for(const contracts::Record& record) const;
   Status check_ciphertext(const contracts::Manifest& manifest, const PublicKey& author);
+  Status check_weights(const contracts::TrainingSpec& spec);
   Status try_policy(const contracts::Record& record);
   Status follow();
   bool watch_ledger();
@@ -179,6 +182,12 @@ class Market {
   std::optional<contracts::Follower> follower_;  // Guarded by follow_mutex_.
   std::optional<BlobUses> uses_;                 // Guarded by follow_mutex_. Of what it follows.
   std::set<ContractId> models_erased_;           // Guarded by follow_mutex_. Since the start.
+
+  // Who has a file of weights looked at: one at a time, and two wait, or the server's threads
+  // would.
+  Turns weights_turns_{Turns::Queues{{{2, std::chrono::seconds(10)},
+                                      {2, std::chrono::seconds(10)},
+                                      {2, std::chrono::seconds(10)}}}};
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -174,10 +174,13 @@ class ErasedBlobs : public HostFlow {
     return recorded ? Code::kBroken : recorded.error().code();
   }
   // On the ledger as another host would have taken it, or this one in another moment.
-  DatasetId slip_in(const contracts::DatasetOffer& offer, const Party& who) {
-    auto envelope = flows::envelope_bytes(contracts::sign_record(offer, who.key, market->id()));
-    auto entry = ledger::authenticate(ledger::SignedEntry::decode(envelope).take()).take();
+  void slip_in(const ledger::Envelope& envelope) {
+    auto bytes = flows::envelope_bytes(envelope);
+    auto entry = ledger::authenticate(ledger::SignedEntry::decode(bytes).take()).take();
     EXPECT_TRUE(market->ledger().append(std::move(entry)));
+  }
+  DatasetId slip_in(const contracts::DatasetOffer& offer, const Party& who) {
+    slip_in(contracts::sign_record(offer, who.key, market->id()));
     auto id = contracts::dataset_id(offer.manifest);
     EXPECT_NE(market->state().dataset(id), nullptr);
     return id;
@@ -294,14 +297,38 @@ TEST_F(ErasedBlobs, OfTwoProvidersOfOneCiphertextTheLastToEraseDeletesIt) {
   EXPECT_FALSE(here(ciphertext));
 }
 
+// After its start such a job could only be aborted, the budgets spent and the money returned.
+TEST_F(ErasedBlobs, AContractFromWeightsItsModelCannotStartFromIsNotRecordedAndSpendsNothing) {
+  open();
+  offer_and_fund();
+  Bytes good = weights(), infinite = good;
+  for (size_t i = infinite.size() - 4; i < infinite.size(); ++i) infinite[i] = 0xff;
+  for (const Bytes& bytes : {to_bytes("no weights"), infinite}) {
+    upload(bytes);
+    auto recorded = market->record(flows::envelope_bytes(contract_from(ledger::sha256(bytes))));
+    ASSERT_FALSE(recorded);
+    EXPECT_EQ(recorded.error().code(), Code::kMalformed) << recorded.error().expected();
+  }
+  EXPECT_TRUE(market->state().contracts().empty());
+  upload(good);
+  auto job = contract_from(ledger::sha256(good));
+  record(job);
+  EXPECT_EQ(phase_in_the_end(job), Phase::kSettled);
+  EXPECT_EQ(market->state().dataset(dataset)->budget.runs, 1);
+}
+
 TEST_F(ErasedBlobs, AContractThatNamesACiphertextForItsWeightsDoesNotKeepItFromBeingErased) {
   open();
   offer_and_fund();
   DatasetId doomed = offer();
   const Digest ciphertext = market->state().dataset(doomed)->manifest.ciphertext;
   auto job = contract_from(ciphertext);
+  auto recorded = market->record(flows::envelope_bytes(job));
+  ASSERT_FALSE(recorded);
+  EXPECT_EQ(recorded.error().code(), Code::kMalformed);
   lie("refuse-" + to_hex(contracts::contract_id(job.payload)));
-  record(job);
+  slip_in(job);
+  EXPECT_EQ(phase(job), Phase::kSubmitted);
   erase(doomed, provider);
   EXPECT_FALSE(here(ciphertext));
 }
