@@ -20,7 +20,7 @@ Folding::Void Folding::on(DatasetOffer& offer) {
   dataset.manifest = std::move(offer.manifest);
   dataset.wrap = std::move(offer.wrap);
   dataset.keeper_evidence = offer.keeper_evidence;
-  PolicyVersion first{dataset.manifest.policy,        Json::Object{},
+  PolicyVersion first{dataset.manifest.policy,        dataset.manifest.policy_parameters,
                       dataset.manifest.policy_engine, PolicyVersion::Standing::kActive,
                       PolicyChange::Move::kActivate,  seq_};
   dataset.policies.emplace(policy_version(first.source, first.parameters, first.engine),

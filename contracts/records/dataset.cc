@@ -61,6 +61,8 @@ Json to_json(const Manifest& manifest) {
   // Left out at their defaults, so that every manifest has one text.
   if (!manifest.policy_engine.empty()) out["policy_engine"] = manifest.policy_engine;
   if (manifest.user_cap != 1) out["user_cap"] = manifest.user_cap;
+  if (manifest.policy_parameters != Json(Json::Object{}))
+    out["policy_parameters"] = manifest.policy_parameters;
   if (!manifest.categories.empty()) out["categories"] = categories_json(manifest);
   return out;
 }
@@ -105,6 +107,12 @@ Result<Manifest> manifest_from_json(const Json& json) {
     manifest.policy_engine = TRY(codec::hex_text(fields, "policy_engine", 64));
   }
   if (fields.has("user_cap")) manifest.user_cap = TRY(fields.integer("user_cap", 2, kMaxUserCap));
+  if (fields.has("policy_parameters")) {
+    manifest.policy_parameters = TRY(codec::object_member(fields, "policy_parameters"));
+    size_t bytes = canonical(manifest.policy_parameters).size();
+    if (manifest.policy_parameters.object()->empty() || bytes > kMaxParameterBytes)
+      return codec::malformed("manifest.policy_parameters", "some members, at most 8192 bytes");
+  }
   TRY(fields.done());
   return manifest;
 }

@@ -7,7 +7,6 @@
 namespace souk::contracts {
 namespace {
 
-constexpr size_t kMaxParameterBytes = 8192;
 constexpr std::array<const char*, 5> kMoveNames = {"activate", "deprecate", "revoke_no_new",
                                                    "revoke_stop", "revoke_destroy"};
 

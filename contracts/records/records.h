@@ -107,6 +107,8 @@ struct Manifest {
   // a row is the unit. A promise of the
   // provider: nobody else can tell who is who.
   int64_t user_cap = 1;
+  // What the policy reads as `parameters`; an empty object is left out.
+  Json policy_parameters = Json::Object{};
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 Json to_json(const Manifest& manifest);
@@ -152,6 +154,7 @@ struct PolicyPublish {
   friend bool operator==(const PolicyPublish&, const PolicyPublish&) = default;
 };
 // SHA-256 of canonical {"engine", "parameters", "source": hash of the source}.
+inline constexpr size_t kMaxParameterBytes = 8192;  // of canonical parameters
 Digest policy_version(const std::string& source, const Json& parameters, const std::string& engine);
 
 struct PolicyChange {

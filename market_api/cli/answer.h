@@ -16,7 +16,7 @@ struct Answer {
   Json::Object json;
   std::string text;  // without the last newline
   ExitStatus status = ExitStatus::kYes;
-  // With kUsage, where the answer itself says at length what is malformed: the sentence for stderr.
+  // Where the answer itself says at length what is malformed or refused: the sentence for stderr.
   std::string complaint = {};
 };
 

@@ -8,14 +8,13 @@
 #include "market_api/client/publish.h"
 #include "market_api/client/spending.h"
 #include "policy/decide/decide.h"
-#include "policy/decide/source.h"
 #include "policy/jail/worker.h"
 
 namespace souk::market {
 namespace {
 
 struct PublishOptions {
-  std::string file, labels, csv, policy, label, budget_epsilon, budget_delta;
+  std::string file, labels, csv, policy, parameters, label, budget_epsilon, budget_delta;
   std::optional<std::string> name;
   std::vector<std::string> drop, classes;
   contracts::Minor price = 0;
@@ -31,14 +30,6 @@ std::string stem(const std::string& path) {
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   name = name.substr(name.rfind('/') + 1);
   return name.substr(0, name.find('.', 1));
-}
-
-Result<std::string> load_policy(const std::string& path) {
-  auto bytes = TRY(load_argument(path, policy::kMaxSourceBytes));
-  auto good = policy::check_source(as_text(bytes));
-  // Whatever is wrong with it: the file must change.
-  if (!good) return Error(Code::kMalformed, path + ": " + good.error().expected());
-  return to_text(bytes);
 }
 
 // What others will type and read in a table.
@@ -79,8 +70,10 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
     return Error(Code::kMalformed,
                  "expected a positive --budget-epsilon and a --budget-delta between 0 and 1");
   }
-  offer.policy = TRY(load_policy(options.policy));
-  TRY(try_policy(*jail, offer.policy, options.policy));
+  const auto policy = TRY(load_policy(options.policy, options.parameters));
+  if (auto good = check_publishable(*jail, policy); !good) return refused_policy(good.error());
+  offer.policy = policy.source;
+  offer.policy_parameters = policy.parameters;
   DatasetFile file;
   file.path = options.file;
   if (!options.labels.empty()) file.labels = options.labels;
@@ -334,6 +327,8 @@ void add_dataset_verbs(CLI::App& app, Session& session) {
   verb->add_option("--labels", publishing->labels, "file with the labels (IDX, NPY)");
   verb->add_option("--policy", publishing->policy, "Lua policy that judges every contract")
       ->required();
+  verb->add_option("--parameters", publishing->parameters,
+                   "JSON object that the policy reads as `parameters`");
   verb->add_option("--label", publishing->label, "the label's column (CSV: name, NPY: number)");
   verb->add_option("--csv", publishing->csv,
                    "file with a CSV layout: columns, categories, missing values");

@@ -120,12 +120,56 @@ Result<std::string> load_policy_argument(const std::string& path) {
   return text;
 }
 
-Result<std::string> load_checked_policy(const std::string& path) {
+void PolicyFiles::add_to(CLI::App& verb) {
+  verb.add_option("POLICY", policy, "Lua file")->required();
+  verb.add_option("--parameters", parameters, "JSON object that the policy reads as `parameters`");
+}
+
+Digest PolicyText::version() const {
+  return contracts::policy_version(source, parameters, to_hex(ByteView(policy::engine_hash())));
+}
+
+Result<PolicyText> policy_text(const std::string& path, std::string source, Json parameters) {
+  if (!parameters.object()) return Error(Code::kMalformed, "parameters: expected one JSON object");
+  if (canonical(parameters).size() > contracts::kMaxParameterBytes)
+    return Error(Code::kMalformed, "parameters: expected at most 8192 bytes");
+  std::string whole = TRY(policy::with_parameters(source, parameters));
+  return PolicyText{path, std::move(source), std::move(parameters), std::move(whole)};
+}
+
+Result<PolicyText> load_policy(const std::string& path, const std::string& parameters_path) {
   auto source = TRY(load_policy_argument(path));
-  if (source.find_first_not_of(" \t\r\n") == std::string::npos)
-    return Error(Code::kMalformed, path + ": expected a policy, the file is empty");
-  TRY(about_input(policy::check_source(source), path));
-  return source;
+  Json parameters = Json::Object{};
+  if (!parameters_path.empty()) {
+    auto bytes = TRY(load_argument(parameters_path, 1 << 16));
+    parameters = TRY(about_file(parse_json(as_text(bytes)), parameters_path));
+  }
+  return about_file(policy_text(path, std::move(source), std::move(parameters)), parameters_path);
+}
+
+Result<PolicyText> load_policy(const PolicyFiles& files) {
+  return load_policy(files.policy, files.parameters);
+}
+
+Status check_policy(const PolicyText& policy) {
+  return about_file(policy::check_source(policy.whole), policy.path);
+}
+
+Answer refused_policy(const Error& why) {
+  return refused_input(why.code() == Code::kRefused ? policy::DecisionStatus::kPublishRejected
+                                                    : policy::DecisionStatus::kInvalidPolicy,
+                       why.expected());
+}
+
+Answer refused_input(policy::DecisionStatus status, const std::string& why) {
+  Json error = error_json(Error(Code::kMalformed, why));
+  (*(*error.object())["error"].object())["code"] = policy::status_name(status);
+  Answer answer;
+  answer.json = *error.object();
+  answer.json["status"] = policy::status_name(status);
+  answer.complaint = why;
+  answer.status = decision_exit(status);
+  return answer;
 }
 
 Status try_policy(policy::Nursery& jail, const std::string& source, const std::string& path) {
@@ -135,6 +179,11 @@ Status try_policy(policy::Nursery& jail, const std::string& source, const std::s
       });
   if (!answers) return std::move(answers).take_error().within(path);
   return Done{};
+}
+
+Status check_publishable(policy::Nursery& jail, const PolicyText& policy) {
+  TRY(check_policy(policy));
+  return try_policy(jail, policy.whole, policy.path);
 }
 
 ExitStatus decision_exit(policy::DecisionStatus status) {

@@ -44,12 +44,38 @@ struct LimitOptions {
   Result<policy::Limits> limits() const;
 };
 
-// The text of a policy; one that is too long is cut after the first byte too many, so
+// POLICY [--parameters FILE]
+struct PolicyFiles {
+  std::string policy, parameters;
+  void add_to(CLI::App& verb);
+};
+
+// A version of a policy: its identity is source, parameters and engine.
+struct PolicyText {
+  std::string path;  // of the source
+  std::string source;
+  Json parameters = Json::Object{};
+  std::string whole;  // what runs: `local parameters = {…} ` where there are any, and the source
+  size_t bytes_before() const { return whole.size() - source.size(); }  // on the first line
+  Digest version() const;
+};
+// Any bytes: whether they are a policy is for check_policy, or for whoever runs it. kMalformed: no
+// such file, or parameters that are not one JSON object of at most 8192 bytes.
+Result<PolicyText> load_policy(const std::string& path, const std::string& parameters_path);
+Result<PolicyText> load_policy(const PolicyFiles& files);
+Result<PolicyText> policy_text(const std::string& path, std::string source, Json parameters);
+
+// The text of a program; one that is too long is cut after the first byte too many, so
 // that it is refused as such.
 Result<std::string> load_policy_argument(const std::string& path);
 
-// The same of a policy that the engine would run: kMalformed says where it is not one.
-Result<std::string> load_checked_policy(const std::string& path);
+// Whether its text is one to be run or published, policy/SPEC.md, Refused texts. The error names
+// the file: kRefused is publish_rejected, kMalformed invalid_policy.
+Status check_policy(const PolicyText& policy);
+// What a verb that decides nothing answers then: {"status", "error": {"code", "message"}}, exit
+// status as for a decision of that status.
+Answer refused_policy(const Error& why);
+Answer refused_input(policy::DecisionStatus status, const std::string& why);
 
 // The JSON of policy/SPEC.md, Decision; 0 allowed, 2 for a malformed question or
 // policy, 1 for every other refusal.
@@ -59,6 +85,8 @@ Answer decision_answer(const policy::PolicyDecision& decision, const std::string
 Json decision_json(const policy::PolicyDecision& decision);
 ExitStatus decision_exit(policy::DecisionStatus status);
 
+// check_policy, and try_policy.
+Status check_publishable(policy::Nursery& jail, const PolicyText& policy);
 // kRefused, with "publish_rejected", when the policy answers none of the canonical questions.
 Status try_policy(policy::Nursery& jail, const std::string& source, const std::string& path);
 

@@ -13,17 +13,17 @@ struct ReplayOptions {
 
 }  // namespace
 
-Result<PolicyReplay> replay_data(Session& session, const std::string& data,
-                                 const std::string& market_id) {
+Result<PolicyReplay> replay_data(Session& session, policy::Nursery& jail, const std::string& data,
+                                 const std::string& market_id, const std::vector<Draft>& drafts) {
   auto basis = TRY(pinned_basis(session, market_id));
   std::string path = is_directory(data) ? data + "/ledger.db" : data;
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
-  auto jail = TRY(policy::start_lua_nursery());
   return replay_ledger_file(
       path, basis,
       [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
-        return policy::evaluate_jailed(*jail, source, request, dataset, ctx);
-      });
+        return policy::evaluate_jailed(jail, source, request, dataset, ctx);
+      },
+      drafts);
 }
 
 namespace {
@@ -33,7 +33,8 @@ Result<Answer> replay(Session& session, const ReplayOptions& options) {
     return Error(Code::kMalformed,
                  "expected a market's folder, or its ledger.db, as the argument "
                  "or by --data");
-  auto result = TRY(replay_data(session, options.data, options.market_id));
+  auto jail = TRY(policy::start_lua_nursery());
+  auto result = TRY(replay_data(session, *jail, options.data, options.market_id));
   Answer answer;
   answer.json = {
       {"ok", result.ok},

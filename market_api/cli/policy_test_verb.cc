@@ -17,7 +17,8 @@ using policy::PolicyDecision;
 constexpr int kStudyWallMs = 60'000;
 
 struct TestOptions {
-  std::string policy, cases;
+  PolicyFiles policy;
+  std::string cases;
   bool mutate = false;
   LimitOptions limits;
 };
@@ -235,12 +236,13 @@ Coverage coverage_of(const policy::Instrumented& prepared, const policy::Trace& 
 }
 
 // Which mutants of the policy its cases would not notice.
-Result<Json> mutation(policy::Nursery& jail, const std::string& source,
+Result<Json> mutation(policy::Nursery& jail, const PolicyText& policy,
                       const std::vector<Case>& cases, const policy::Batch& batch,
                       const policy::Limits& limits, std::string& text) {
   Status wrong_case = Done{};
   auto passes = [&](const std::string& mutant) {
-    auto decisions = policy::evaluate_jailed(jail, mutant, batch, limits, kStudyWallMs);
+    const std::string whole = policy.whole.substr(0, policy.bytes_before()) + mutant;
+    auto decisions = policy::evaluate_jailed(jail, whole, batch, limits, kStudyWallMs);
     for (size_t i = 0; i < cases.size(); ++i) {
       auto wrong = difference(cases[i], decisions[i]);
       if (!wrong) wrong_case = std::move(wrong).take_error();
@@ -248,7 +250,7 @@ Result<Json> mutation(policy::Nursery& jail, const std::string& source,
     }
     return true;
   };
-  auto report = TRY(policy::analysis::mutation_report(source, passes));
+  auto report = TRY(policy::analysis::mutation_report(policy.source, passes));
   TRY(std::move(wrong_case));
   Json::Array survivors;
   text += "\n" + std::to_string(report.killed) + " of " + std::to_string(report.mutants) +
@@ -271,10 +273,15 @@ Result<Json> mutation(policy::Nursery& jail, const std::string& source,
 
 Result<Answer> test(Session&, const TestOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_policy_argument(options.policy));
+  const auto policy = TRY(load_policy(options.policy));
   auto limits = TRY(options.limits.limits());
-  std::string path = options.cases.empty() ? TRY(cases_beside(options.policy)) : options.cases;
+  std::string path = options.cases.empty() ? TRY(cases_beside(policy.path)) : options.cases;
   auto cases = TRY(load_cases(*jail, path));
+  if (auto good = check_policy(policy); !good) {
+    Answer refused = refused_policy(good.error());
+    refused.json["ok"] = false;
+    return refused;
+  }
   policy::Batch batch;
   for (const Case& one : cases) {
     batch.asks.push_back({batch.requests.size(), batch.requests.size(), batch.requests.size()});
@@ -282,7 +289,7 @@ Result<Answer> test(Session&, const TestOptions& options) {
     batch.datasets.push_back(&one.dataset);
     batch.contexts.push_back(&one.ctx);
   }
-  auto decisions = policy::evaluate_jailed(*jail, source, batch, limits, kStudyWallMs);
+  auto decisions = policy::evaluate_jailed(*jail, policy.whole, batch, limits, kStudyWallMs);
   Json::Array results, failed;
   std::string text;
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -304,7 +311,8 @@ Result<Answer> test(Session&, const TestOptions& options) {
                  {"passed", passed},
                  {"failed", failed},
                  {"results", std::move(results)}};
-  if (auto prepared = policy::instrument(source)) {
+  if (auto prepared = policy::instrument(policy.source)) {
+    prepared->source.insert(0, policy.whole, 0, policy.bytes_before());
     auto trace = TRY(policy::observe_jailed(*jail, *prepared, batch, limits, kStudyWallMs));
     Coverage coverage = coverage_of(*prepared, trace);
     answer.json["coverage"] = std::move(coverage.json);
@@ -313,7 +321,7 @@ Result<Answer> test(Session&, const TestOptions& options) {
   if (options.mutate) {
     if (!failed.empty())
       return Error(Code::kMalformed, "--mutate: expected cases that hold of the policy itself");
-    answer.json["mutation"] = TRY(mutation(*jail, source, cases, batch, limits, text));
+    answer.json["mutation"] = TRY(mutation(*jail, policy, cases, batch, limits, text));
   }
   answer.text = std::move(text);
   answer.status = failed.empty() ? ExitStatus::kYes : ExitStatus::kNo;
@@ -326,7 +334,7 @@ void add_policy_test_verb(CLI::App& group, Session& session) {
   auto testing = std::make_shared<TestOptions>();
   CLI::App* verb =
       add_verb(group, session, "test", "Run a policy's cases; what they cover", testing, test);
-  verb->add_option("POLICY", testing->policy, "Lua file")->required();
+  testing->policy.add_to(*verb);
   verb->add_option("--cases", testing->cases,
                    "JSON or Lua of cases (default: POLICY_test.json beside it)");
   verb->add_flag("--mutate", testing->mutate,

@@ -47,11 +47,12 @@ struct EffortOptions {
   }
 };
 struct ProveOptions {
-  std::string policy, invariant;
+  PolicyFiles policy;
+  std::string invariant;
   EffortOptions effort;
 };
 struct DiffOptions {
-  std::string a, b;
+  std::string a, b, parameters, parameters_of_b;
   EffortOptions effort;
 };
 
@@ -227,10 +228,19 @@ Json question_json(const policy::analysis::Space::Question& question) {
       {"request", question.request}, {"dataset", question.dataset}, {"ctx", question.ctx}};
 }
 
+// Nothing can be found out about a policy that says nothing.
+Status check_studied(const PolicyText& policy) {
+  if (policy.source.find_first_not_of(" \t\r\n") == std::string::npos)
+    return Error(Code::kRefused, policy.path + ": expected a policy, the file is empty");
+  return check_policy(policy);
+}
+
 Result<Answer> prove(Session&, const ProveOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_checked_policy(options.policy));
+  const auto policy = TRY(load_policy(options.policy));
+  const std::string& source = policy.whole;
   auto effort = TRY(options.effort.effort());
+  if (auto good = check_studied(policy); !good) return refused_policy(good.error());
   auto searched = policy::analysis::prove(source, options.invariant, engine_of(*jail), effort);
   if (!searched && searched.error().expected().starts_with("invariant")) {
     return Error(Code::kMalformed,
@@ -295,9 +305,14 @@ std::string witness_text(const char* what,
 
 Result<Answer> diff(Session&, const DiffOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto a = TRY(load_checked_policy(options.a));
-  auto b = TRY(load_checked_policy(options.b));
+  const auto policy_a = TRY(load_policy(options.a, options.parameters));
+  const auto policy_b = TRY(load_policy(
+      options.b, options.parameters_of_b.empty() ? options.parameters : options.parameters_of_b));
   auto effort = TRY(options.effort.effort());
+  for (const PolicyText* each : {&policy_a, &policy_b}) {
+    if (auto good = check_studied(*each); !good) return refused_policy(good.error());
+  }
+  const std::string &a = policy_a.whole, &b = policy_b.whole;
   auto difference = TRY(policy::analysis::compare_policies(a, b, engine_of(*jail), effort));
   Answer answer;
   const std::string relation = policy::analysis::relation_name(difference.relation);
@@ -338,7 +353,7 @@ void add_policy_tool_verbs(CLI::App& app, Session& session) {
   auto proving = std::make_shared<ProveOptions>();
   verb = add_verb(*group, session, "prove",
                   "Look for a request that breaks an invariant of a policy", proving, prove);
-  verb->add_option("POLICY", proving->policy, "Lua file")->required();
+  proving->policy.add_to(*verb);
   verb->add_option("--invariant", proving->invariant,
                    "e.g. 'allow implies request.dp.epsilon_micro <= 1000000'")
       ->required();
@@ -349,6 +364,10 @@ void add_policy_tool_verbs(CLI::App& app, Session& session) {
                "Whether policy B asks for more than A, for less, or for the same", comparing, diff);
   verb->add_option("A", comparing->a, "Lua file")->required();
   verb->add_option("B", comparing->b, "Lua file")->required();
+  verb->add_option("--parameters", comparing->parameters,
+                   "JSON object that both policies read as `parameters`");
+  verb->add_option("--parameters-b", comparing->parameters_of_b,
+                   "JSON object that B reads instead");
   comparing->effort.add_to(*verb);
 }
 

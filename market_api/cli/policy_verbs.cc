@@ -1,4 +1,6 @@
 // souk policy check|eval: try a policy before it is published.
+#include <algorithm>
+
 #include "ledger/crypto/hash.h"
 #include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
@@ -13,10 +15,10 @@ using policy::DecisionStatus;
 using policy::PolicyDecision;
 
 struct CheckOptions {
-  std::string policy;
+  PolicyFiles policy;
 };
 struct EvalOptions {
-  std::string policy;
+  PolicyFiles policy;
   QuestionFiles question;
   LimitOptions limits;
 };
@@ -33,21 +35,26 @@ Json cost_of(policy::Nursery& jail, const std::string& source, const policy::Lin
 
 Result<Answer> check(Session&, const CheckOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_policy_argument(options.policy));
+  const auto policy = TRY(load_policy(options.policy));
+  const std::string &source = policy.whole, &path = policy.path;
   auto report = policy::lint(source);
-  bool publishable = static_cast<bool>(policy::check_source(source));
+  auto good = check_policy(policy);
+  const bool publishable = static_cast<bool>(good);
   // A text that parses and still answers nobody is found out by asking it.
-  auto answers = publishable ? try_policy(*jail, source, options.policy) : Status(Done{});
+  auto answers = publishable ? try_policy(*jail, source, path) : Status(Done{});
   Answer answer;
   Json::Array findings;
   size_t errors = 0;
-  for (const auto& finding : report.findings) {
+  for (auto& finding : report.findings) {
+    // Places are those of the file, which the parameters stand before.
+    if (finding.line == 1)
+      finding.column = std::max(1, finding.column - static_cast<int>(policy.bytes_before()));
     bool error = finding.weight == policy::Finding::Weight::kError;
     errors += error;
     findings.push_back(policy::to_json(finding));
     answer.text +=
-        options.policy + ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column) +
-        ": " + (error ? "" : "note: ") + printable(finding.message) +
+        path + ":" + std::to_string(finding.line) + ":" + std::to_string(finding.column) + ": " +
+        (error ? "" : "note: ") + printable(finding.message) +
         (finding.did_you_mean.empty() ? "" : " (did you mean " + finding.did_you_mean + "?)") +
         " [" + finding.code + "]\n";
   }
@@ -61,18 +68,20 @@ Result<Answer> check(Session&, const CheckOptions& options) {
                                         .message = answers.error().expected(),
                                         .did_you_mean = ""}));
   }
-  std::string stem = options.policy.ends_with(".lua")
-                         ? options.policy.substr(0, options.policy.size() - 4)
-                         : options.policy;
+  std::string stem = path.ends_with(".lua") ? path.substr(0, path.size() - 4) : path;
   bool tested = path_exists(stem + "_test.json") || path_exists(stem + "_test.lua");
   Digest hash = contracts::policy_hash(source);
-  answer.json = {
-      {"ok", errors == 0},
-      {"status", publishable && answers ? (errors == 0 ? "ok" : "findings") : "publish_rejected"},
-      {"findings", std::move(findings)},
-      {"errors", errors},
-      {"tested", tested},
-      {"policy_hash", hash}};
+  const bool no_policy = !good && good.error().code() == Code::kMalformed;
+  answer.json = {{"ok", errors == 0},
+                 {"status", no_policy                  ? "invalid_policy"
+                            : !publishable || !answers ? "publish_rejected"
+                            : errors == 0              ? "ok"
+                                                       : "findings"},
+                 {"findings", std::move(findings)},
+                 {"errors", errors},
+                 {"tested", tested},
+                 {"policy_hash", hash},
+                 {"version", policy.version()}};
   if (publishable) {
     Json cost = cost_of(*jail, source, report);
     answer.text +=
@@ -84,19 +93,24 @@ Result<Answer> check(Session&, const CheckOptions& options) {
   answer.text += (errors == 0 ? "ok, policy hash " + to_hex(ByteView(hash))
                               : std::to_string(errors) + " to mend");
   answer.status = errors == 0 ? ExitStatus::kYes : ExitStatus::kNo;
+  if (no_policy) {
+    answer.status = ExitStatus::kUsage;
+    answer.complaint = good.error().expected();
+  }
   return answer;
 }
 
 Result<Answer> eval(Session&, const EvalOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_policy_argument(options.policy));
+  const auto policy = TRY(load_policy(options.policy));
+  const std::string& source = policy.whole;
   auto limits = TRY(options.limits.limits());
   auto question = TRY(read_question(options.question));
   auto decision = question.wrong.empty()
                       ? policy::evaluate_jailed(*jail, source, question.request, question.dataset,
                                                 question.ctx, limits)
                       : policy::refused_request(source, question.request, question.wrong);
-  return decision_answer(decision, options.policy, options.question);
+  return decision_answer(decision, policy.path, options.question);
 }
 
 }  // namespace
@@ -106,10 +120,10 @@ void add_policy_verbs(CLI::App& app, Session& session) {
   auto checking = std::make_shared<CheckOptions>();
   CLI::App* verb = add_verb(*group, session, "check",
                             "What is wrong with a policy, before it is published", checking, check);
-  verb->add_option("POLICY", checking->policy, "Lua file")->required();
+  checking->policy.add_to(*verb);
   auto trying = std::make_shared<EvalOptions>();
   verb = add_verb(*group, session, "eval", "What a policy answers to a request", trying, eval);
-  verb->add_option("POLICY", trying->policy, "Lua file")->required();
+  trying->policy.add_to(*verb);
   trying->question.add_to(*verb);
   trying->limits.add_to(*verb);
 }

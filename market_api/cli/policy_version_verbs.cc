@@ -3,7 +3,6 @@
 #include "contracts/lifecycle/void_words.h"
 #include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
-#include "policy/decide/source.h"
 #include "policy/jail/worker.h"
 
 namespace souk::market {
@@ -12,7 +11,8 @@ namespace {
 using contracts::PolicyChange;
 
 struct PublishOptions {
-  std::string dataset, policy, parameters;
+  std::string dataset;
+  PolicyFiles policy;
 };
 struct MoveOptions {
   std::string dataset, version, mode;
@@ -47,24 +47,16 @@ Json version_json(const Digest& version, const contracts::PolicyVersion& policy)
 
 Result<Answer> publish(Session& session, const PublishOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
-  auto source = TRY(load_policy_argument(options.policy));
-  contracts::PolicyPublish record;
-  if (!options.parameters.empty()) {
-    auto bytes = TRY(load_argument(options.parameters, 1 << 16));
-    record.parameters = TRY(about_file(parse_json(as_text(bytes)), options.parameters));
-    if (!record.parameters.object())
-      return Error(Code::kMalformed, options.parameters + ": expected one JSON object");
-  }
-  auto whole = TRY(policy::with_parameters(source, record.parameters));
-  auto good = policy::check_source(whole);
-  if (!good) return Error(Code::kMalformed, options.policy + ": " + good.error().expected());
-  TRY(try_policy(*jail, whole, options.policy));
+  const auto policy = TRY(load_policy(options.policy));
+  if (auto good = check_publishable(*jail, policy); !good) return refused_policy(good.error());
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
+  contracts::PolicyPublish record;
   record.dataset = TRY(find_dataset(connection.view.state(), options.dataset));
-  record.source = source;
+  record.source = policy.source;
+  record.parameters = policy.parameters;
   record.engine = to_hex(ByteView(policy::engine_hash()));
-  Digest version = contracts::policy_version(record.source, record.parameters, record.engine);
+  Digest version = policy.version();
   auto entry = TRY(record_with_effect(identity, connection, record));
   Answer answer;
   answer.json = {{"dataset", record.dataset},
@@ -165,9 +157,7 @@ void add_policy_version_verbs(CLI::App& app, Session& session) {
   verb->add_option("DATASET", publishing->dataset,
                    "dataset id, 6 or more of its first digits, or its name")
       ->required();
-  verb->add_option("POLICY", publishing->policy, "Lua file")->required();
-  verb->add_option("--parameters", publishing->parameters,
-                   "JSON object that the policy reads as `parameters`");
+  publishing->policy.add_to(*verb);
   add_move(*group, session, "activate", "Let a version answer new contracts",
            move<PolicyChange::Move::kActivate>);
   add_move(*group, session, "deprecate",

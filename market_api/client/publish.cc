@@ -195,6 +195,7 @@ Result<Published> publish(const trainer::Dataset& dataset, const Offer& offer,
   manifest.ciphertext = ledger::sha256(file);
   manifest.size = static_cast<int64_t>(file.size());
   manifest.policy = offer.policy;
+  manifest.policy_parameters = offer.policy_parameters;
   manifest.policy_engine = offer.policy_engine;
   manifest.user_cap = offer.user_cap;
   manifest.price = offer.price;

@@ -16,7 +16,8 @@ namespace souk::market {
 
 struct Offer {
   std::string name, provider_name;
-  std::string policy;  // Lua source that check_source accepted
+  std::string policy;                       // Lua source that check_source accepted
+  Json policy_parameters = Json::Object{};  // what it reads as `parameters`
   contracts::Minor price = 0;
   int64_t budget_epsilon_micro = 0;
   int64_t budget_delta_pico = 0;

@@ -1,6 +1,9 @@
 #include "market_api/client/replay.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
+#include <span>
 
 #include "contracts/records/records.h"
 #include "ledger/audit/audit.h"
@@ -56,10 +59,59 @@ std::optional<policy::DecisionStatus> interruption(const ContractDecision& decis
              : policy::DecisionStatus::kError;
 }
 
+DatasetId asked_about(const RecordedQuestion& question) {
+  const Json* id = question.dataset.find("id");
+  auto named = id && id->string() ? named_from_hex<DatasetId>(*id->string())
+                                  : Result<DatasetId>(Error(Code::kMalformed, "an id"));
+  return named ? *named : DatasetId{};
+}
+
+Outcome outcome_of(const ContractDecision& decision, const DatasetId& dataset) {
+  Outcome out{decision.status, decision.allow, decision.reasons};
+  for (const auto& grant : decision.grants) {
+    if (grant.dataset != dataset) continue;
+    out.price = grant.price;
+    out.epsilon_micro = grant.epsilon_micro;
+  }
+  return out;
+}
+
+// What is left of an allowed outcome where its contract ended without a model.
+void go_on(Outcome& outcome, const contracts::Contract& contract, const DatasetId& dataset) {
+  using contracts::Phase;
+  bool money_is_back = contract.phase == Phase::kRefunded || contract.phase == Phase::kExpired ||
+                       contract.phase == Phase::kStopping;
+  if (!outcome.allow || !contract.decision || !contract.decision->allow || !money_is_back) return;
+  outcome.price = 0;
+  if (!contract.start) outcome.epsilon_micro = 0;
+  if (!contract.stop) return;
+  outcome.epsilon_micro = 0;
+  for (const auto& spent : contract.stop->spent) {
+    if (spent.dataset == dataset) outcome.epsilon_micro = spent.epsilon_micro;
+  }
+}
+
+// Each decision with a draft in place of the policies it replaces; what others answered stands.
+void ask_drafts(std::span<RecordedQuestion> questions, const std::vector<Draft>& drafts,
+                const std::function<ContractDecision(const trainer::EvaluatePolicy&)>& decide) {
+  for (const Draft& draft : drafts) {
+    size_t place = 0;
+    auto decision = decide(
+        [&](std::string_view source, const Json& request, const Json& dataset, const Json& ctx) {
+          const auto* known = place < questions.size() ? &questions[place++] : nullptr;
+          return draft.replaces(dataset) || !known ? draft.evaluate(source, request, dataset, ctx)
+                                                   : known->answer;
+        });
+    for (auto& question : questions)
+      question.drafts.push_back(outcome_of(decision, asked_about(question)));
+  }
+}
+
 }  // namespace
 
 PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,
-                                const trainer::EvaluatePolicy& evaluate) {
+                                const trainer::EvaluatePolicy& evaluate,
+                                const std::vector<Draft>& drafts) {
   PolicyReplay out;
   LedgerAudit audit = audit_ledger_file(path, basis);
   out.entries = audit.entries;
@@ -94,6 +146,7 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
         why = "it is about a contract that its head does not know";
       } else {
         size_t place = 0;
+        const size_t first = out.questions.size();
         auto asking = [&](std::string_view source, const Json& request, const Json& dataset,
                           const Json& ctx) {
           auto stopped = interruption(*decision, place++);
@@ -109,10 +162,24 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
           return answer;
         };
         Digest root = ledger::tree_root(std::span(leaf_hashes).first(decision->head_size));
-        auto again = trainer::decide_contract(*before, decision->head_size, root,
-                                              decision->contract, contract->consumer,
-                                              contract->submit, time_of(*decision, *before), asking,
-                                              trainer::unavailable_in(*decision));
+        auto decide = [&](const trainer::EvaluatePolicy& ask) {
+          return trainer::decide_contract(*before, decision->head_size, root, decision->contract,
+                                          contract->consumer, contract->submit,
+                                          time_of(*decision, *before), ask,
+                                          trainer::unavailable_in(*decision));
+        };
+        auto again = decide(asking);
+        auto questions = std::span(out.questions).subspan(first);
+        std::set<DatasetId> met;
+        for (auto& question : questions) {
+          question.counts = met.insert(asked_about(question)).second;
+          question.recorded = outcome_of(*decision, asked_about(question));
+        }
+        bool replaced = std::any_of(questions.begin(), questions.end(), [&](const auto& each) {
+          return std::any_of(drafts.begin(), drafts.end(),
+                             [&](const Draft& draft) { return draft.replaces(each.dataset); });
+        });
+        if (replaced) ask_drafts(questions, drafts, decide);
         if (again != *decision)
           why = difference(contracts::members_json(*decision), contracts::members_json(again));
       }
@@ -128,6 +195,14 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
     return Done{};
   };
   ledger::audit_file(path, std::nullopt, replay);
+  for (auto& question : out.questions) {
+    const auto* contract = state.contract(question.contract);
+    question.counts = question.counts && contract && contract->decision_seq == question.seq;
+    if (!question.counts) continue;
+    const DatasetId dataset = asked_about(question);
+    go_on(question.recorded, *contract, dataset);
+    for (auto& draft : question.drafts) go_on(draft, *contract, dataset);
+  }
   out.ok = !out.first_differing;
   return out;
 }

@@ -1,6 +1,7 @@
 // Recorded decisions, made again from the ledger's bytes alone.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,22 @@
 
 namespace souk::market {
 
+// How one contract came out, as far as one of its datasets goes.
+struct Outcome {
+  std::string status;  // of the whole decision: "allowed", "denied", "unfunded", ...
+  bool allow = false;
+  Json reasons = Json::Array{};
+  // What the dataset's provider was paid, or has bound for it; 0 where the money went back.
+  contracts::Minor price = 0;
+  int64_t epsilon_micro = 0;  // what the dataset was charged, or has reserved for it
+};
+
+// Another policy in place of a dataset's own.
+struct Draft {
+  std::function<bool(const Json& dataset)> replaces;
+  trainer::EvaluatePolicy evaluate;
+};
+
 // One provider's policy, asked about one recorded contract.
 struct RecordedQuestion {
   uint64_t seq = 0;  // of the decision
@@ -17,6 +34,10 @@ struct RecordedQuestion {
   std::string source;
   Json request, dataset, ctx;
   policy::PolicyDecision answer;  // as it comes out now
+  // False: of a decision without effect, or asked once more about a dataset of the same contract.
+  bool counts = true;
+  Outcome recorded = {};             // by the ledger: its decision, and how the contract went on
+  std::vector<Outcome> drafts = {};  // the decision with each draft in place, gone on like that
 };
 
 struct PolicyReplay {
@@ -34,7 +55,10 @@ struct PolicyReplay {
 
 // The file `path` of a ledger store. Each decision is made again on the state at the
 // head it names, policies by `evaluate`, and compared in every member.
+// Decisions that ask a policy which a draft replaces are made once more with the draft: budgets and
+// balances stand as they did then.
 PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,
-                                const trainer::EvaluatePolicy& evaluate);
+                                const trainer::EvaluatePolicy& evaluate,
+                                const std::vector<Draft>& drafts = {});
 
 }  // namespace souk::market

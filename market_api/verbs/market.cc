@@ -460,7 +460,7 @@ Status Market::room_for(const contracts::Record& record) const {
 Status Market::try_policy(const contracts::Record& record) {
   Json::Object asked;
   if (auto* offer = std::get_if<contracts::DatasetOffer>(&record)) {
-    asked = {{"parameters", Json::Object{}}, {"source", offer->manifest.policy}};
+    asked = {{"parameters", offer->manifest.policy_parameters}, {"source", offer->manifest.policy}};
   } else if (auto* publish = std::get_if<contracts::PolicyPublish>(&record)) {
     asked = {{"parameters", publish->parameters}, {"source", publish->source}};
   } else {

@@ -58,7 +58,8 @@ has quote.json "\"version\":\"$v1\"" '"price":1' '"status":"allowed"'
 # A further one is published by the provider alone, once, and answers nobody before it is activated.
 before=$(size)
 printf 'return {allow = true} -- \342\200\256' > bidi.lua
-expect 2 out.json souk policy publish "$ds" bidi.lua --as clinic --json
+expect 1 out.json souk policy publish "$ds" bidi.lua --as clinic --json
+has out.json '"status":"publish_rejected"'
 has out.json 'U+202E'
 [ "$(size)" = "$before" ] || fail "expected nothing to be recorded of a policy that is refused"
 expect 0 out.json souk policy publish "$ds" v2.lua --parameters v2.json --as clinic --json
@@ -151,6 +152,24 @@ has out.json '"move":"revoke_destroy"'
 expect 1 out.json souk model fetch "$job" --as lab --out after --json
 [ ! -e after/model.safetensors ] || fail "expected no model"
 souk model fetch "$(json job < pinned.json)" --as lab --out other > /dev/null || fail "expected the model of another version"
+
+# An offer may have parameters as well: its first version is the one that check names, and answers by them.
+expect 1 out.json souk dataset publish table.csv --as clinic --label sick --policy bidi.lua --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
+has out.json '"status":"publish_rejected"' 'U+202E'
+expect 1 out.json souk dataset publish table.csv --as clinic --label sick --policy v2.lua --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
+has out.json '"status":"publish_rejected"'
+expect 0 published.json souk dataset publish table.csv --as clinic --label sick --policy v2.lua --parameters v2.json --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
+expect 0 out.json souk policy versions "$(json dataset < published.json)" --as lab --json
+has out.json '"standing":"active"' '"parameters":{"purpose":"research"}'
+version=$(json version < out.json)
+expect 0 out.json souk policy check v2.lua --parameters v2.json --json
+has out.json "\"version\":\"$version\""
+sed "s/'rows'/'more'/" research.lua > other.lua
+sed "s/'rows'/'more'/" advertising.lua > another.lua
+expect 0 out.json souk job submit other.lua --as lab --dry-run --json
+has out.json "\"version\":\"$version\"" '"price":7'
+expect 1 out.json souk job submit another.lua --as lab --dry-run --json
+has out.json 'another purpose'
 
 # Each attempt has one decision, and every start comes after an allowing one.
 souk ledger log --as lab --limit 0 --json | tr '{' '\n' | grep '"kind"' > entries

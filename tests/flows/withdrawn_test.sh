@@ -93,6 +93,12 @@ says "$(awk -v m="$certified" 'BEGIN {printf "%.4g", m / 1e6}')"
 expect 0 souk dataset show "$dataset" --as lab
 says 'plain sum of the contracts'
 
+# Who has no money is refused by the ledger, not by the policy.
+souk init --market "$url" --market-id "$id" --name poor > /dev/null
+sed "s/epsilon = 0.5/epsilon = 0.01/" cells.lua > small.lua
+expect 1 souk job submit small.lua --as poor --json
+says '"status":"unfunded"'
+
 # Ciphertext that is gone is noticed before anything is reserved; the reason names the dataset.
 lost=$(publish lost private.lua | json dataset)
 blob=$(souk dataset show "$lost" --as lab --json | json ciphertext)
@@ -156,4 +162,22 @@ souk ledger audit --as lab --json | grep -q '"ok":true' || fail "expected a ledg
 kill "$host"
 wait "$host" || fail "expected soukd to end well" soukd.err
 host=
+
+# What would have been with other policies, against what was paid and spent: with the same one, nothing else.
+expect 0 souk policy whatif private.lua --data market --json
+says '"was":"budget_exhausted"'
+says '"was":"unfunded"'
+says '"gains":[],"loses":[],"money":{"change":0,'
+says '"epsilon_micro":{"change":0,'
+paid=$(grep -o '"was":"allowed"' out | wc -l)
+says "\"now\":$((paid * 5)),\"was\":$((paid * 5))}"
+echo 'return {allow = true, price = 7}' > dearer.lua
+expect 0 souk policy whatif dearer.lua --data market --only cells --json
+says '"gains":[],"loses":[]'
+says '"was":"unfunded"'
+paid=$(grep -o '"was":"allowed"' out | wc -l)
+says "\"money\":{\"change\":$((paid * 2)),\"now\":$((paid * 7)),\"was\":$((paid * 5))}"
+echo 'return {allow = false}' > closed.lua
+expect 0 souk policy whatif closed.lua --data market --only cells --json
+says "\"money\":{\"change\":-$((paid * 5)),\"now\":0,"
 echo "withdrawn_test: refused in words, nothing recorded in vain"

@@ -86,6 +86,88 @@ done
 echo 'while true do end' >odd.lua
 status 1 eval odd.lua --request r.json --json
 says '"status":"limit"'
+# What is wrong with a text is the same to every verb that looks at it: 1 what may not be published, 2 what is no text.
+echo '[{"expect":"allowed"}]' >cases.json
+echo '{"epsilon":1000000}' >parameters.json
+echo "[$(cat r.json)]" >requests.json
+echo '[{"dataset":{"id":"d1","rows":1,"price":1},"policy":"odd.lua"}]' >own.json
+every() { # EXIT STATUS: of odd.lua
+  for verb in 'check odd.lua' 'eval odd.lua --request r.json' 'explain odd.lua --request r.json' \
+    'test odd.lua --cases cases.json' 'prove odd.lua --invariant allow' 'diff odd.lua p.lua' 'diff p.lua odd.lua' \
+    'whatif odd.lua --requests requests.json' 'whatif p.lua --requests requests.json --against odd.lua' \
+    'whatif p.lua --request r.json --datasets own.json'; do
+    status "$1" $verb --json
+    says "\"status\":\"$2\""
+  done
+}
+printf 'return {allow = true} -- \342\200\256' >odd.lua
+every 1 publish_rejected
+printf 'return {allow = true' >odd.lua
+every 1 publish_rejected
+cp latin.lua odd.lua
+every 2 invalid_policy
+awk 'BEGIN {for (i = 0; i < 5000; i++) print "-- longer"}' >odd.lua
+every 2 invalid_policy
+# A question that the schema refuses is malformed to whatif as to eval, and the item is named.
+for list in '[{"x":1}]' '[5]' '{}' '[]'; do
+  echo "$list" >list2.json
+  status 2 whatif p.lua --requests list2.json
+  says list2.json
+  status 2 whatif p.lua --request r.json --datasets list2.json
+  says list2.json
+done
+echo "[$(cat r.json),{\"request\":$(sed s/800000/8e5/ r.json)}]" >list2.json
+status 2 whatif p.lua --requests list2.json --json
+says '"status":"invalid_request"'
+says 'list2.json: item 2: request.dp.epsilon_micro'
+echo '[{"id":"d1","rows":1,"price":1},{"dataset":{"id":"d2","rows":1,"price":1},"ctx":{"now":-1}}]' >list2.json
+status 2 whatif p.lua --request r.json --datasets list2.json
+says 'item 2: ctx.now'
+echo '[{"dataset":{"id":"d2","rows":1,"price":1},"polcy":"p.lua"}]' >list2.json
+status 2 whatif p.lua --request r.json --datasets list2.json
+says 'no member polcy'
+for file in list.json bytes.json half.json p.lua parameters.json; do
+  status 2 whatif p.lua --request $file --datasets own.json
+  says $file
+  status 2 whatif p.lua --requests requests.json --dataset $file
+  says $file
+  status 2 whatif p.lua --requests requests.json --ctx $file
+  says $file
+done
+# Parameters are part of a policy wherever it is looked at: the same answers, and one identity.
+echo 'return {allow = request.dp.epsilon_micro <= parameters.epsilon}' >odd.lua
+rm -f odd_test.json
+echo '{"epsilon":1}' >strict.json
+with='odd.lua --parameters parameters.json'
+status 1 eval odd.lua --request r.json
+status 0 eval $with --request r.json
+status 1 eval odd.lua --parameters strict.json --request r.json --json
+says '"status":"denied"'
+status 1 check odd.lua
+status 0 check $with --json
+says '"version":"'
+status 0 explain $with --request r.json
+status 0 test $with --cases cases.json --mutate --json
+says '"line":1'
+status 0 whatif $with --requests requests.json --against odd.lua --against-parameters strict.json --json
+says '"gains":["t1"]'
+echo '[{"dataset":{"id":"d1","rows":1,"price":1},"policy":"odd.lua","parameters":{"epsilon":5}}]' >own.json
+status 0 whatif p.lua --request r.json --datasets own.json --json
+says '"allowed":0'
+status 0 prove $with --invariant 'allow implies request.dp.epsilon_micro <= 1000000' --evaluations 2000 --threads 1
+status 1 prove $with --invariant 'allow implies request.dp.epsilon_micro < 1000000' --seconds 20
+status 0 diff odd.lua p.lua --parameters parameters.json --evaluations 1000
+status 1 diff odd.lua odd.lua --parameters parameters.json --parameters-b strict.json --seconds 20 --json
+says '"relation":"stricter"'
+for file in list.json bytes.json half.json p.lua; do
+  for verb in 'check odd.lua' 'eval odd.lua --request r.json' 'prove odd.lua --invariant allow'; do
+    status 2 $verb --parameters $file
+    says $file
+  done
+done
+printf 'return {allow = parameters.epsilon > 0}  \342\200\256' >odd.lua
+status 1 check $with --json
+says '"column":42'
 # The other verbs.
 status 2 check
 status 2 check nowhere.lua

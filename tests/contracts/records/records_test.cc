@@ -194,6 +194,7 @@ TEST(Records, NumbersOutsideTheirRangeAreRefused) {
 TEST(Manifest, EveryMemberIsPartOfTheDatasetsName) {
   Manifest manifest = sample_manifest("first", 100);
   manifest.categories[manifest.feature_names.front()] = {"north", "south"};
+  manifest.policy_parameters = Json::Object{{"most", 5}};
   const DatasetId id = dataset_id(manifest);
   EXPECT_EQ(id.value(), ledger::sha256(as_bytes(canonical(to_json(manifest)))));
   auto json = to_json(manifest);
@@ -208,6 +209,8 @@ TEST(Manifest, EveryMemberIsPartOfTheDatasetsName) {
       changed = *number + 1;
     } else if (member == "feature_shape") {
       changed = Json::Array{1, 2};
+    } else if (member == "policy_parameters") {
+      (*changed.object())["most"] = 6;
     } else if (member == "categories") {
       (*changed.object())[manifest.feature_names.front()] = Json::Array{"south", "north"};
     } else {
@@ -250,6 +253,13 @@ TEST(Manifest, ImpossibleOnesAreRefused) {
     for (int i = 0; i <= 4096; ++i)
       m.categories[m.feature_names.back()].push_back(std::to_string(i));
   }));
+  EXPECT_TRUE(refuses([](Manifest& m) { m.policy_parameters = Json::Array{1}; }));
+  EXPECT_TRUE(refuses([](Manifest& m) {
+    m.policy_parameters = Json::Object{{"a", std::string(8192, 'x')}};
+  }));
+  auto empty = to_json(sample_manifest("first", 100));
+  (*empty.object())["policy_parameters"] = Json::Object{};
+  EXPECT_FALSE(manifest_from_json(empty)) << "one manifest has one text";
   EXPECT_TRUE(refuses([](Manifest& m) { m.size = 0; }));
   EXPECT_TRUE(refuses([](Manifest& m) { m.price = -1; }));
   EXPECT_TRUE(refuses([](Manifest& m) { m.policy.assign(kMaxPolicyBytes + 1, 'x'); }));
