@@ -25,7 +25,7 @@ constexpr int kLookMs = 200;  // how often it is looked whether a run goes on
 constexpr std::chrono::milliseconds kFirstRetry{200}, kLastRetry{5'000};
 // How long a trainer has to sign how far it came, once its run is withdrawn: between two steps, or
 // after the dataset that it reads.
-constexpr std::chrono::milliseconds kGrace{1'500}, kGraceBeforeSteps{10'000};
+constexpr std::chrono::milliseconds kGrace{2'000}, kGraceBeforeSteps{10'000};
 
 Status send_blob(trainer::EnclaveProcess& process, const BlobStore& blobs, const Digest& blob,
                  uint64_t size) {
