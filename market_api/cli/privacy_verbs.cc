@@ -349,10 +349,11 @@ void add_run_options(CLI::App* verb, std::shared_ptr<Options> options, bool asks
                      "noise deviation over clipping norm");
   }
   verb->add_option("--steps", options->steps, "number of steps");
-  verb->add_option("--events", options->events,
-                   "several mechanisms: psg:q=,sigma=,T= gauss:sigma=,T= lap:b=,T= pure:eps=,T= "
-                   "rr:eps=,T= (randomised response) "
-                   "psgu:q=,sigma=,T=,k= tpsg:N=,q=,B=,sigma=,T= joined by ';'");
+  verb->add_option(
+      "--events", options->events,
+      "several mechanisms: psg:q=,sigma=,T= gauss:sigma=,T= lap:b=,T= pure:eps=,T= "
+      "rr:eps=,T= (randomised response) "
+      "psgu:q=,sigma=,T=,k= tpsg:N=,q=,B=,sigma=,T= joined by ';' (spaces do not matter)");
   verb->add_option("--user-cap", options->user_cap,
                    "rows of one person at most (default 1: the unit is a row)");
   verb->add_option("--adjacency", options->adjacency, "add-remove (default) or replace-one");

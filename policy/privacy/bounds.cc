@@ -337,7 +337,8 @@ Bounds solved(DeltaAt&& delta_at, double delta) {
 
 // How far apart bounds may be before those without a grid are asked as well.
 bool rough(const Bounds& bounds) {
-  return !(bounds.upper <= 1.02 * bounds.lower + 1e-4 * bounds.upper);
+  return !std::isfinite(bounds.upper) ||
+         !(bounds.upper <= 1.02 * bounds.lower + 1e-4 * bounds.upper);
 }
 
 void tighten(Bounds& bounds, const Bounds& other) {
@@ -360,7 +361,8 @@ Bounds epsilon_of(const Question& question, double delta) {
   }
   Bounds out{0, kInfinity};
   WorkBudget::within(kMostUnits, [&] { epsilon_in(question, delta, out); });
-  if (rough(out)) tighten(out, rough_epsilon(question.mechanisms, question.adjacency, delta));
+  if (rough(out))
+    tighten(out, rough_epsilon(question.mechanisms, question.adjacency, question.direction, delta));
   return out;
 }
 
@@ -376,7 +378,8 @@ Bounds delta_of(const Question& question, double epsilon) {
   }
   Bounds out{0, 1};
   WorkBudget::within(kMostUnits, [&] { delta_in(question, epsilon, out); });
-  if (rough(out)) tighten(out, rough_delta(question.mechanisms, question.adjacency, epsilon));
+  if (rough(out))
+    tighten(out, rough_delta(question.mechanisms, question.adjacency, question.direction, epsilon));
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <numbers>
 #include <vector>
@@ -134,6 +135,7 @@ struct Parts {
   std::vector<Losses> losses;
   struct Sampled {
     double square, drawn;  // drawn: chance that one of its steps shows anything at all
+    double steps, chance;  // the same of one step
   };
   std::vector<Sampled> sampled;  // by rising chance
 };
@@ -160,9 +162,12 @@ Parts parts_of(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
       case Kind::kSampledUser:
       case Kind::kSampledGaussian: {
         mu *= m.records;
-        const double draws = steps * m.records * (m.kind == Kind::kTruncatedGaussian ? 2 : 1);
-        const double drawn = m.q < 1 ? -std::expm1(draws * std::log1p(-m.q)) : 1.0;
-        parts.sampled.push_back({steps * mu * mu, std::min(1.0, drawn * (1 + 1e-12))});
+        const double draws = m.records * (m.kind == Kind::kTruncatedGaussian ? 2 : 1);
+        auto drawn = [&](double times) {
+          const double chance = m.q < 1 ? -std::expm1(times * std::log1p(-m.q)) : 1.0;
+          return std::min(1.0, chance * (1 + 1e-12));
+        };
+        parts.sampled.push_back({steps * mu * mu, drawn(steps * draws), steps, drawn(draws)});
         break;
       }
     }
@@ -173,11 +178,39 @@ Parts parts_of(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
   return parts;
 }
 
+// Chernoff: of `steps` draws, more than this come out with a chance of at most `tail`.
+double most_draws(double steps, double chance, double tail) {
+  if (!(chance < 1)) return steps;
+  auto rare = [&](double draws) {
+    const double a = draws / steps, up = a * std::log(a / chance),
+                 down = a < 1 ? (1 - a) * (std::log1p(-a) - std::log1p(-chance)) : 0;
+    return steps * (up + down - 4e-15 * (std::abs(up) + std::abs(down))) >= -std::log(tail) + 1e-9;
+  };
+  double low = std::floor(steps * chance) + 1, high = steps;
+  if (low >= high || !rare(high)) return steps;
+  while (high - low > 1) {
+    const double middle = std::floor(0.5 * (low + high));
+    (rare(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
 // visit(mu, chance): everything as one Gaussian, but for what is left out for a delta of `chance`:
-// the rarest sampled steps, none of them to all of them, at most some thirty choices.
+// the rarest sampled steps, none of them to all of them, at most some thirty choices; and the draws
+// beyond what each mechanism has but for one of `tails` (the divergence is convex: as if it were
+// known which steps draw).
 template <class Visit>
-void for_each_choice(const Parts& parts, Visit&& visit) {
+void for_each_choice(const Parts& parts, std::initializer_list<double> tails, Visit&& visit) {
   const size_t n = parts.sampled.size();
+  for (double tail : tails) {
+    if (n == 0 || !(tail > 0)) break;
+    double square = parts.square;
+    for (const auto& sampled : parts.sampled) {
+      square += most_draws(sampled.steps, sampled.chance, tail / static_cast<double>(n)) *
+                (sampled.square / sampled.steps);
+    }
+    visit(std::max(kLeastMu, std::sqrt(square) * (1 + 1e-12)), tail * (1 + 1e-12));
+  }
   const size_t stride = n / 32 + 1;
   for (size_t left_out = 0;; left_out = std::min(n, left_out + stride)) {
     double chance = 0, square = parts.square;
@@ -188,6 +221,66 @@ void for_each_choice(const Parts& parts, Visit&& visit) {
           chance * (1 + 1e-12));
     if (left_out == n) break;
   }
+}
+
+// Whether P draws the record, and Q not that one.
+bool one_draws(Adjacency adjacency, Direction direction) {
+  return adjacency == Adjacency::kReplaceOne || direction == Direction::kRemove;
+}
+
+// Counting the steps whose outcome is nearly that of a draw: what the count shows of each sampled
+// mechanism alone. P draws in a step with chance q, and then passes `place` but for 0.0014; without
+// the record, each step passes it with at most e^log_false.
+struct Count {
+  double steps, chance, log_false;
+};
+std::optional<Count> count_of(const Mechanism& m) {
+  const double place = 1 - 3 * m.scale;
+  if (m.kind != Kind::kSampledGaussian || !(place > 0.3) || m.steps > 1'000'000'000)
+    return std::nullopt;
+  const double z = place / m.scale;
+  return Count{static_cast<double>(m.steps), 0.9986 * m.q,
+               -0.5 * z * z * (1 - 1e-12) + std::log(static_cast<double>(m.steps)) + 1e-12};
+}
+
+// log of the chance that at least `draws` steps pass, from below.
+double log_passes(const Count& count, double draws) {
+  const double n = count.steps, p = count.chance;
+  if (draws <= 1) return std::log(-std::expm1(n * std::log1p(-p))) - 1e-9;
+  if (draws <= std::floor(n * p)) return -std::numbers::ln2;  // the median
+  if (draws > n) return -kInfinity;
+  return std::lgamma(n + 1) - std::lgamma(draws + 1) - std::lgamma(n - draws + 1) +
+         draws * std::log(p) + (n - draws) * std::log1p(-p) - 1e-3;
+}
+
+double count_epsilon_lower(const Count& count, double delta) {
+  const double wanted = std::log(delta) + std::numbers::ln2;
+  double best = 0, low = 1, high = count.steps;
+  auto at = [&](double draws) {
+    const double passes = log_passes(count, draws);
+    if (passes <= wanted) return false;
+    best =
+        std::max(best, passes + std::log1p(-delta * std::exp(-passes)) - draws * count.log_false);
+    return true;
+  };
+  if (!at(1) || !(count.log_false < 0)) return best;
+  while (high - low > 1) {
+    const double middle = std::floor(0.5 * (low + high));
+    (at(middle) ? low : high) = middle;
+  }
+  return best * (1 - 1e-12);
+}
+
+double count_delta_lower(const Count& count, double epsilon) {
+  if (!(count.log_false < 0)) return 0;
+  double best = 0;
+  for (double spare : {7.0, 30.0, 100.0, 300.0}) {
+    const double draws = std::max(1.0, std::ceil((epsilon + spare) / -count.log_false));
+    const double passes = log_passes(count, draws);
+    const double lost = epsilon + draws * count.log_false - passes;
+    if (lost < -1) best = std::max(best, std::exp(passes) * -std::expm1(lost));
+  }
+  return best * (1 - 1e-9);
 }
 
 }  // namespace
@@ -276,33 +369,46 @@ std::optional<Bounds> sampled_step_delta(const Mechanism& step, Adjacency adjace
   return out;
 }
 
-Bounds rough_epsilon(std::span<const Mechanism> mechanisms, Adjacency adjacency, double delta) {
+Bounds rough_epsilon(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                     Direction direction, double delta) {
   const Parts parts = parts_of(mechanisms, adjacency);
   Bounds out{0, kInfinity};
-  for_each_choice(parts, [&](double mu, double chance) {
+  for_each_choice(parts, {0.5 * delta, 0.05 * delta}, [&](double mu, double chance) {
     const double rest = delta * (1 - 1e-12) - chance;
     if (!(rest > 0)) return;
     out.upper = std::min(
         out.upper, (parts.pure + (mu > 0 ? gaussian_epsilon(mu, rest).upper : 0)) * (1 + 1e-12));
   });
   if (!parts.losses.empty()) out.lower = pure_epsilon_lower(parts.losses, delta);
+  for (const auto& m : mechanisms) {
+    auto count = count_of(m);
+    if (count && one_draws(adjacency, direction))
+      out.lower = std::max(out.lower, count_epsilon_lower(*count, delta));
+  }
   const double mu = std::sqrt(parts.square) * (1 - 1e-15);
   if (mu >= kLeastMu) out.lower = std::max(out.lower, gaussian_epsilon(mu, delta).lower);
   return out;
 }
 
-Bounds rough_delta(std::span<const Mechanism> mechanisms, Adjacency adjacency, double epsilon) {
+Bounds rough_delta(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction direction,
+                   double epsilon) {
   const Parts parts = parts_of(mechanisms, adjacency);
   Bounds out{0, 1};
-  for_each_choice(parts, [&](double mu, double chance) {
-    // Of what is pure alone: randomised response is the worst.
-    double rest = epsilon < parts.pure ? -std::expm1(epsilon - parts.pure) /
-                                             (1 + std::exp(-parts.pure)) * (1 + 1e-12)
-                                       : 0;
-    if (mu > 0) rest = gaussian_delta(mu, epsilon - parts.pure, 1e-12 * epsilon).upper;
-    out.upper = std::min(out.upper, chance + rest);
-  });
+  for_each_choice(
+      parts, {1e-2, 1e-4, 1e-7, 1e-12, 1e-20, 1e-50, 1e-150}, [&](double mu, double chance) {
+        // Of what is pure alone: randomised response is the worst.
+        double rest = epsilon < parts.pure ? -std::expm1(epsilon - parts.pure) /
+                                                 (1 + std::exp(-parts.pure)) * (1 + 1e-12)
+                                           : 0;
+        if (mu > 0) rest = gaussian_delta(mu, epsilon - parts.pure, 1e-12 * epsilon).upper;
+        out.upper = std::min(out.upper, chance + rest);
+      });
   if (!parts.losses.empty()) out.lower = pure_delta_lower(parts.losses, epsilon);
+  for (const auto& m : mechanisms) {
+    auto count = count_of(m);
+    if (count && one_draws(adjacency, direction))
+      out.lower = std::max(out.lower, count_delta_lower(*count, epsilon));
+  }
   const double mu = std::sqrt(parts.square) * (1 - 1e-15);
   if (mu >= kLeastMu) out.lower = std::max(out.lower, gaussian_delta(mu, epsilon).lower);
   return out;

@@ -26,12 +26,15 @@ inline constexpr double kLeastNoise = 0.05;
 std::optional<Bounds> sampled_step_delta(const Mechanism& step, Adjacency adjacency,
                                          Direction direction, double epsilon);
 
-// Of any list in which everything spends something, at the greater of both directions.
+// Of any list in which everything spends something.
 // Upper: a sampled step is a Gaussian that is shown now and then, or costs delta where it is drawn
-// at all; a Laplace step is a pure one. Lower: the Gaussians, or the Laplace and pure mechanisms,
-// alone: of the latter what the outcome of the greatest loss says, of as many releases as helps,
-// and, by Cantelli, what the sum of their losses reaches.
-Bounds rough_epsilon(std::span<const Mechanism> mechanisms, Adjacency adjacency, double delta);
-Bounds rough_delta(std::span<const Mechanism> mechanisms, Adjacency adjacency, double epsilon);
+// at all, or more often than it is likely to be; a Laplace step is a pure one. Lower: the
+// Gaussians, or the Laplace and pure mechanisms, alone: of the latter what the outcome of the
+// greatest loss says, of as many releases as helps, and, by Cantelli, what the sum of their losses
+// reaches.
+Bounds rough_epsilon(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                     Direction direction, double delta);
+Bounds rough_delta(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction direction,
+                   double epsilon);
 
 }  // namespace souk::policy

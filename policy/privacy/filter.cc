@@ -48,7 +48,7 @@ bool fits_statically(std::span<const Mechanism> stream, uint64_t count, double e
   }
   const auto live = normalised(run);
   if (live.empty()) return true;
-  const Bounds rough = rough_epsilon(live, Adjacency::kAddRemove, delta);
+  const Bounds rough = rough_epsilon(live, Adjacency::kAddRemove, Direction::kRemove, delta);
   if (rough.upper <= epsilon) return true;
   if (rough.lower > epsilon) return false;
   // Its arguments were checked. Most counts are far from the budget.

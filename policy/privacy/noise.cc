@@ -29,7 +29,7 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   if (!(delta > 0 && delta < 1))
     return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
   if (rest = normalised(rest);
-      !rest.empty() && rough_epsilon(rest, adjacency, delta).lower > epsilon)
+      !rest.empty() && rough_epsilon(rest, adjacency, Direction::kRemove, delta).lower > epsilon)
     return no_noise();
   // How far the bound is above what is wanted, in logarithms, kept finite.
   auto excess = [&](double scale) {

@@ -172,6 +172,31 @@ TEST(Bounds, OfPureMechanismsThatNoGridHoldsAreNotZero) {
   }
 }
 
+TEST(Bounds, OfDrawsThatAreSeenAreNearTheirCount) {
+  // Each draw costs about 1 / 2 sigma^2: at delta = 1e-5, as many as Bin(1000, 0.001) exceeds with
+  // that chance, which are 7 (8 with a chance of 1e-6).
+  for (double sigma : {1e-4, 1e-5, 1e-6, 1e-7}) {
+    Mechanism run{Mechanism::Kind::kSampledGaussian, 1e-3, sigma, 1000};
+    const double draw = 0.5 / (sigma * sigma);
+    for (auto adjacency : {kAddRemove, Adjacency::kReplaceOne}) {
+      auto bounds = epsilon_bounds(std::span(&run, 1), adjacency, 1e-5)->worst();
+      const double apart = adjacency == kAddRemove ? 1 : 4;  // replaced: both means are seen
+      EXPECT_GE(bounds.upper, 7 * draw * 0.99) << sigma;
+      EXPECT_LE(bounds.upper, 11 * apart * draw) << sigma;
+      EXPECT_LE(bounds.lower, 8 * apart * draw) << sigma;
+      EXPECT_GE(bounds.lower, 6 * draw * 0.99) << sigma;
+    }
+    // Most who are asked are never drawn.
+    Mechanism rare{Mechanism::Kind::kSampledGaussian, 1e-9, sigma, 1000};
+    EXPECT_LE(epsilon_bounds(std::span(&rare, 1), kAddRemove, 1e-5)->worst().upper, 1e-2);
+    auto delta = delta_bounds(std::span(&rare, 1), kAddRemove, 10)->worst();
+    EXPECT_LE(delta.lower, 1e-6);
+    EXPECT_GE(delta.upper, 1e-6 * (1 - 1e-6));
+    EXPECT_GE(delta.lower, 0.99e-6);
+    EXPECT_LE(delta.upper, 1.01e-6);
+  }
+}
+
 TEST(Bounds, OfPureMechanismsAreTheClosedForm) {
   // Three releases of randomised response: four outcomes.
   double e = 0.1, p = 1 / (1 + std::exp(-e)), at = 0.2;
