@@ -492,8 +492,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
                    "expected the initial weights of this contract to be uploaded first");
   }
   // What is sent again has its place already, and its effect or none.
-  auto now = state();
-  auto without_effect = contracts::would_be_void(now, entry, clock_.now());
+  auto without_effect = contracts::would_be_void(state(), entry, clock_.now());
   if (without_effect && *without_effect == "other_market") {
     return Error(Code::kRefused, "expected a record of this market, it names another");
   }
@@ -504,7 +503,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   if (without_effect && *without_effect != "replayed") return in_vain(*without_effect);
   if (!without_effect) TRY(room_for(record));
   if (auto* submit = std::get_if<contracts::ContractSubmit>(&record); submit && !without_effect) {
-    TRY(room_to_wait(now, entry.author(), *submit));
+    TRY(room_to_wait(state(), entry.author(), *submit));
     TRY(check_weights(submit->spec));
   }
   TRY(try_policy(record));
