@@ -36,7 +36,8 @@ ExitStatus print(const Result<Answer>& answer, bool as_json) {
   if (!answer->complaint.empty())
     std::fprintf(stderr, "souk: %s\n", printable(answer->complaint).c_str());
   std::string text = as_json ? answer_json(answer->json) : answer->text;
-  return text.empty() ? answer->status : say("souk", text, answer->status);
+  return text.empty() ? answer->status
+                      : say("souk", text, answer->status, printable(answer->recorded));
 }
 
 std::string printable(std::string_view text) {

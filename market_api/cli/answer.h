@@ -18,6 +18,8 @@ struct Answer {
   ExitStatus status = ExitStatus::kYes;
   // Where the answer itself says at length what is malformed or refused: the sentence for stderr.
   std::string complaint = {};
+  // What now stands on the ledger, for whoever cannot read the answer: "job ... in entry 7".
+  std::string recorded = {};
 };
 
 // Prints and answers the status for main().

@@ -121,6 +121,8 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
                 std::to_string(published.rows) + " rows\ndigest   " +
                 to_hex(ByteView(published.ciphertext)) + "\nentry    " +
                 std::to_string(published.entry);
+  answer.recorded = "dataset " + to_hex(published.dataset) + " is recorded in entry " +
+                    std::to_string(published.entry);
   return answer;
 }
 
@@ -274,14 +276,14 @@ Result<Answer> revoke_dataset(Session& session, const OneOptions& options) {
   auto envelope = contracts::sign_record(contracts::DatasetRevoke{id}, identity.key(),
                                          connection.view.market());
   TRY(connection.view.foresee(envelope));
-  auto recorded = TRY(connection.line.record(envelope));
-  TRY(connection.view.sync(connection.line));
+  auto recorded = TRY(connection.view.record(connection.line, envelope));
   if (!connection.view.state().dataset(id)->revoked) {
     return Error(Code::kConflict, "the revocation was recorded without effect");
   }
   Answer answer;
   answer.json = {{"dataset", id}, {"entry", recorded.seq}, {"revoked", true}};
   answer.text = "revoked " + to_hex(id) + " in entry " + std::to_string(recorded.seq);
+  answer.recorded = answer.text;
   return answer;
 }
 
@@ -294,8 +296,7 @@ Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
   auto envelope =
       contracts::sign_record(contracts::DatasetErase{id}, identity.key(), connection.view.market());
   TRY(connection.view.foresee(envelope));
-  auto recorded = TRY(connection.line.record(envelope));
-  TRY(connection.view.sync(connection.line));
+  auto recorded = TRY(connection.view.record(connection.line, envelope));
   const contracts::Dataset& dataset = *connection.view.state().dataset(id);
   if (!dataset.erased) {
     return Error(Code::kConflict, "the erasure was recorded without effect");
@@ -310,6 +311,7 @@ Result<Answer> erase_dataset(Session& session, const OneOptions& options) {
   answer.text =
       "erased " + to_hex(id) + "; its tombstone is entry " + std::to_string(recorded.seq) +
       (gone ? "\nthe host has deleted the ciphertext" : "\nthe host still serves the ciphertext");
+  answer.recorded = "erased " + to_hex(id) + " in entry " + std::to_string(recorded.seq);
   return answer;
 }
 

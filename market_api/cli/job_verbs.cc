@@ -237,13 +237,21 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
   // Whoever stops waiting must know what for.
   if (mode == SubmitMode::kWait)
     std::fprintf(stderr, "job %s\n", to_hex(submitted.contract).c_str());
-  TRY(await_decision(submitted.contract, connection.line, connection.view, kDecisionPatienceMs));
+  const std::string recorded = "job " + to_hex(submitted.contract) + " is recorded in entry " +
+                               std::to_string(submitted.entry);
+  auto followed =
+      await_decision(submitted.contract, connection.line, connection.view, kDecisionPatienceMs);
+  if (followed && mode == SubmitMode::kWait)
+    followed = watch_to_end(submitted.contract, connection);
+  if (!followed) return std::move(followed).take_error().within(recorded);
   if (mode == SubmitMode::kWait) {
-    TRY(watch_to_end(submitted.contract, connection));
-    return final_answer(submitted.contract, connection);
+    Answer answer = final_answer(submitted.contract, connection);
+    answer.recorded = recorded;
+    return answer;
   }
   const contracts::Contract& decided = *connection.view.state().contract(submitted.contract);
   Answer answer = describe(decided, connection.view);
+  answer.recorded = recorded;
   if (!decided.decision || !decided.decision->allow) answer.status = ExitStatus::kNo;
   return answer;
 }

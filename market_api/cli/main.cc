@@ -6,6 +6,7 @@
 #include "market_api/arguments/arguments.h"
 #include "market_api/cli/log_verbs.h"
 #include "market_api/cli/session.h"
+#include "market_api/outcome/outcome.h"
 
 namespace souk::market {
 namespace {
@@ -58,6 +59,7 @@ int run(int argc, char** argv) {
 }  // namespace souk::market
 
 int main(int argc, char** argv) {
+  souk::market::hold_standard_descriptors();
   try {
     return souk::market::run(argc, argv);
   } catch (const std::exception& error) {

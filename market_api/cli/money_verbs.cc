@@ -52,8 +52,7 @@ Result<Answer> deposit(Session& session, const DepositOptions& options) {
   auto envelope = contracts::sign_record(contracts::Deposit{account, options.minor}, key,
                                          connection.view.market());
   TRY(connection.view.foresee(envelope));
-  auto recorded = TRY(connection.line.record(envelope));
-  TRY(connection.view.sync(connection.line));
+  auto recorded = TRY(connection.view.record(connection.line, envelope));
   if (auto why = connection.view.state().voids().find(recorded.seq);
       why != connection.view.state().voids().end()) {
     return Error(Code::kConflict, "the deposit was recorded without effect: " +
@@ -65,6 +64,7 @@ Result<Answer> deposit(Session& session, const DepositOptions& options) {
   answer.text = "deposited " + std::to_string(options.minor) + " " + currency +
                 " (minor units) to " + to_hex(account) + " in entry " +
                 std::to_string(recorded.seq);
+  answer.recorded = answer.text;
   return answer;
 }
 

@@ -26,8 +26,7 @@ Result<uint64_t> record_with_effect(const Identity& identity, Connection& connec
                                     const contracts::Record& record) {
   auto envelope = contracts::sign_record(record, identity.key(), connection.view.market());
   TRY(connection.view.foresee(envelope));
-  auto recorded = TRY(connection.line.record(envelope));
-  TRY(connection.view.sync(connection.line));
+  auto recorded = TRY(connection.view.record(connection.line, envelope));
   const auto& voids = connection.view.state().voids();
   if (auto why = voids.find(recorded.seq); why != voids.end()) {
     return Error(Code::kConflict,
@@ -65,6 +64,7 @@ Result<Answer> publish(Session& session, const PublishOptions& options) {
                  {"standing", "published"}};
   answer.text = "published version " + to_hex(ByteView(version)) + " in entry " +
                 std::to_string(entry) + "; activate it to let it answer";
+  answer.recorded = answer.text;
   return answer;
 }
 
@@ -108,6 +108,7 @@ Result<Answer> move(Session& session, const MoveOptions& options) {
   answer.text = std::string(contracts::move_name(change.move)) + ": version " +
                 to_hex(ByteView(change.version)) + " is " +
                 contracts::standing_name(policy.standing) + ", entry " + std::to_string(entry);
+  answer.recorded = answer.text;
   return answer;
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "ledger/audit/tiles_audit.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/store/ledger_file.h"
 #include "ledger/store/store.h"
@@ -222,6 +223,15 @@ Result<Answer> import_ledger(Session&, const ImportOptions& options) {
                                                                          visit);
                                               }),
                  ""));
+  // The entries are whole; a tile that is not would be served to whoever reads this folder next.
+  auto audit = ledger::audit_tiles(
+      fetch, [&](std::string_view served) { return ledger::check_under_key(served, key); });
+  if (!audit.report.ok) {
+    return Error(Code::kUnauthentic,
+                 options.from + "/" + audit.place.file + ", bytes " +
+                     std::to_string(audit.place.from) + " to " + std::to_string(audit.place.to) +
+                     ": " + audit.report.reason + "; nothing was imported");
+  }
   filling.done();
   Answer answer;
   answer.json = {{"root", checkpoint.root},

@@ -256,4 +256,12 @@ Status MarketView::foresee(const ledger::Envelope& envelope) const {
                                     contracts::words_of_void(*why));
 }
 
+Result<Recorded> MarketView::record(MarketLine& line, const ledger::Envelope& envelope) {
+  auto recorded = TRY(line.record(envelope));
+  auto read = sync(line);
+  if (read) return recorded;
+  return std::move(read).take_error().within("entry " + std::to_string(recorded.seq) +
+                                             " is recorded, and not read back yet");
+}
+
 }  // namespace souk::market

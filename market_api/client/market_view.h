@@ -53,6 +53,9 @@ class MarketView {
   // What would have no effect on the ledger as it is known here is not sent: kConflict with the
   // code of why.
   Status foresee(const ledger::Envelope& envelope) const;
+  // Records it and reads the ledger up to it. An error after the market took it says that it is
+  // recorded, and where.
+  Result<Recorded> record(MarketLine& line, const ledger::Envelope& envelope);
 
  private:
   MarketView(const MarketId& market, std::string directory,

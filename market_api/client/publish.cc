@@ -152,8 +152,7 @@ class Offering {
     if (const auto* offered = view_.state().dataset(id_))
       return offered->seq;  // its answer was lost
     auto envelope = TRY(sign());
-    auto recorded = TRY(line_.record(envelope));
-    TRY(view_.sync(line_));
+    auto recorded = TRY(view_.record(line_, envelope));
     if (const auto* offered = view_.state().dataset(id_)) return offered->seq;
     auto why = view_.state().voids().find(recorded.seq);
     return Error(Code::kConflict,

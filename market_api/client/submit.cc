@@ -155,8 +155,9 @@ Result<Submitted> submit_contract(const PreparedContract& contract, const Identi
   TRY(view.foresee(envelope));
   if (submit.spec.initial) TRY(line.upload(*submit.spec.initial, contract.initial, progress));
   ContractId id(ledger::sha256(envelope.payload));
-  auto recorded = TRY(line.record(envelope));
-  TRY(view.sync(line));
+  auto taken = view.record(line, envelope);
+  if (!taken) return std::move(taken).take_error().within("job " + to_hex(id));
+  const auto& recorded = *taken;
   if (!view.state().contract(id)) {
     auto why = view.state().voids().find(recorded.seq);
     return Error(Code::kConflict,

@@ -160,18 +160,20 @@ Result<int> found(const MarketConfig& config, const Options& options) {
   return static_cast<int>(say("soukd", text, ExitStatus::kYes));
 }
 
-void introduce(const Options& options, uint16_t port, Market& market) {
+// kYes, or what ends this start: the port and the keys would be known to nobody.
+ExitStatus introduce(const Options& options, uint16_t port, Market& market) {
   std::string url = "http://" + options.host + ":" + std::to_string(port);
   std::string key = market.ledger().log_key().vkey();
   Json::Object json{
       {"url", url}, {"market", market.id()}, {"ledger_key", key}, {"treasury", market.treasury()}};
   std::string text = "url " + url + "\nmarket " + to_hex(market.id()) + "\nledger-key " + key +
                      "\ntreasury " + to_hex(market.treasury());
-  // Whoever cannot read it may know the market already, and it is served.
-  say("soukd", options.json ? canonical(Json(json)) : text, ExitStatus::kYes);
+  auto said = say("soukd", options.json ? canonical(Json(json)) : text, ExitStatus::kYes);
+  if (said != ExitStatus::kYes) return said;
   std::fputs(
       "soukd: enclaves are simulated (insecure-sim): root of this machine can see everything\n",
       stderr);
+  return said;
 }
 
 // Until it is asked to end; the status to end with.
@@ -195,7 +197,12 @@ Result<int> serve(MarketConfig config, const Options& options) {
       }));
   market = TRY(Market::open(std::move(config), clock, connect_witness));
   opened = market.get();
-  introduce(options, server->port(), *market);
+  // From here on nothing is printed: a reader that goes away later ends no market.
+  auto introduced = introduce(options, server->port(), *market);
+  if (introduced != ExitStatus::kYes) {
+    server->stop();
+    return static_cast<int>(introduced);
+  }
 
   int signal_number = 0;
   sigwait(&ends, &signal_number);
@@ -251,7 +258,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "soukd " SOUK_VERSION);
   app.footer(
       "Exit: 0 ended when asked to, 1 a witness has caught this ledger, 2 malformed call or "
-      "file, 3 cannot now (port or folder in use, full disk, no quorum), 4 internal.");
+      "file, 3 cannot now (port or folder in use, full disk, no quorum, output not written), 4 "
+      "internal.");
   speak_plainly(app);
   try {
     app.parse(argc, argv);
@@ -272,5 +280,6 @@ int run(int argc, char** argv) {
 }  // namespace souk::market
 
 int main(int argc, char** argv) {
+  souk::market::hold_standard_descriptors();
   return souk::market::run(argc, argv);
 }

@@ -1,6 +1,7 @@
 #include "market_api/outcome/outcome.h"
 
-#include <cerrno>
+#include <fcntl.h>
+
 #include <cstdio>
 #include <cstring>
 
@@ -46,15 +47,22 @@ bool asks_for_json(int argc, char** argv) {
   return false;
 }
 
-ExitStatus say(const char* program, const std::string& text, ExitStatus status) {
+void hold_standard_descriptors() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    // The lowest that is free, so it is this one; where that fails nothing is worse than before.
+    if (::fcntl(fd, F_GETFD) < 0) (void)::open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+  }
+}
+
+ExitStatus say(const char* program, const std::string& text, ExitStatus status,
+               const std::string& recorded) {
   std::string line = text + "\n";
-  errno = 0;
   bool written = std::fwrite(line.data(), 1, line.size(), stdout) == line.size() &&
                  std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (written) return status;
-  bool full = errno == ENOSPC || errno == EDQUOT;
-  std::fprintf(stderr, "%s: expected to write the answer to standard output\n", program);
-  return full ? ExitStatus::kCannotNow : ExitStatus::kInternal;
+  std::fprintf(stderr, "%s: expected to write the answer to standard output%s%s\n", program,
+               recorded.empty() ? "" : "; do not repeat the call: ", recorded.c_str());
+  return ExitStatus::kCannotNow;
 }
 
 int end_with(const char* program, const Error& error, bool as_json) {

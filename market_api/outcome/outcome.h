@@ -24,9 +24,15 @@ Json error_json(const Error& error);
 // Whether --json is among the arguments, also where others of them are wrong.
 bool asks_for_json(int argc, char** argv);
 
-// One line, or several, on stdout, written through. Answers `status`, or what keeps it from being
-// read: kCannotNow on a full disk, else kInternal, with a sentence on stderr.
-ExitStatus say(const char* program, const std::string& text, ExitStatus status);
+// First of all in main(): a standard descriptor that is closed is taken by one on which nothing
+// can be written, or the next file or socket opened would be stdout, and get the answer.
+void hold_standard_descriptors();
+
+// One line, or several, on stdout, written through. Answers `status`, or kCannotNow where they
+// cannot be written (full, closed), with a sentence on stderr. `recorded`: what has been done all
+// the same, and must not be repeated for want of an answer.
+ExitStatus say(const char* program, const std::string& text, ExitStatus status,
+               const std::string& recorded = "");
 
 // For programs that serve. `program: message` on stderr, one line whatever is in it, and the
 // object on stdout if `as_json`; answers the status for main().

@@ -182,9 +182,13 @@ Result<int> serve(const Options& options) {
       limits);
   if (!listening) return Error(Code::kTryAgain, listening.error().expected());  // a port in use
   auto server = std::move(listening).take();
-  TRY(answer(options, {{"url", "http://" + options.host + ":" + std::to_string(server->port()) +
-                                   options.prefix},
-                       {"vkey", vkey}}));
+  int told = TRY(answer(options, {{"url", "http://" + options.host + ":" +
+                                              std::to_string(server->port()) + options.prefix},
+                                  {"vkey", vkey}}));
+  if (told != 0) {  // the port would be known to nobody
+    server->stop();
+    return told;
+  }
   int number = 0;
   sigwait(&ends, &number);
   server->stop();
@@ -246,5 +250,6 @@ int run(int argc, char** argv) {
 }  // namespace souk::market
 
 int main(int argc, char** argv) {
+  souk::market::hold_standard_descriptors();
   return souk::market::run(argc, argv);
 }

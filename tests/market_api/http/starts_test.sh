@@ -74,6 +74,29 @@ done
 status=0; souk privacy explain --epsilon 1 --json > /dev/full 2> err || status=$?
 [ "$status" = 3 ] || fail "an answer on a full device: $status" err
 
+for program in soukd souk-witness souk; do
+  status=0; $program --version >&- 2> err || status=$?
+  [ "$status" = 3 ] && grep -q 'standard output' err || fail "$program --version without a standard output: $status" err
+done
+
+echo "-- nobody is served who could not be told where"
+souk-witness init --data told --name witness.example/told > /dev/null
+for closed in '>&-' '> /dev/full'; do
+  status=0; eval "timeout 60 soukd --data untold $treasury $closed" 2> err || status=$?
+  [ "$status" = 3 ] && [ "$(wc -l < err)" = 1 ] && grep -q 'standard output' err || fail "soukd $closed: $status" err
+  status=0; eval "timeout 60 souk-witness serve --data told $closed" 2> err || status=$?
+  [ "$status" = 3 ] && grep -q 'standard output' err || fail "souk-witness serve $closed: $status" err
+done
+mkfifo line
+soukd --data untold > line 2> err &
+host=$!
+exec 7< line
+read -r _ url <&7; read -r _ id <&7
+exec 7<&-  # nobody reads from here on
+souk init --market "$url" --market-id "$id" --name reader --home told/home > /dev/null &&
+  kill -0 "$host" || fail "expected a market whose reader went away to go on" err
+kill "$host"; wait "$host" || true; host=''
+
 echo "-- a call that is refused founds nothing"
 head -c 300 /dev/urandom > junk
 nothing n 2 '--port' soukd --data n --port 65536
@@ -187,7 +210,21 @@ refused 3 'no other soukd' soukd --data m
 souk init --market "$url" --market-id "$id" --name clinic > /dev/null
 awk 'BEGIN {print "a,b,sick"; for (i = 0; i < 60; i++) print i % 7 "," i % 5 "," (i % 7 > 3 ? "yes" : "no")}' > table.csv
 echo 'return {allow = true, price = 1}' > open.lua
-souk dataset publish table.csv --label sick --policy open.lua --name rows --budget-epsilon 3 --budget-delta 1e-5 --price 1 > /dev/null
+publish="souk dataset publish table.csv --label sick --policy open.lua --budget-epsilon 3 --budget-delta 1e-5 --price 1"
+$publish --name rows > /dev/null
+# Nobody repeats what is recorded because its answer was lost.
+lost() { # WORDS COMMAND...: status 3, one line that says what stands on the ledger
+  local words=$1; shift
+  for closed in '>&-' '> /dev/full'; do
+    status=0; eval "$* $closed" 2> err || status=$?
+    grep -v warning err > said
+    [ "$status" = 3 ] && [ "$(wc -l < said)" = 1 ] && grep -q "do not repeat.*$words.* in entry [0-9]" said || fail "$* $closed: $status" err
+  done
+}
+lost 'dataset [0-9a-f]\{64\}' $publish --name lost
+lost deposited souk treasury deposit clinic 7
+[ "$(souk account balance clinic --json | json minor)" = 14 ] || fail "expected what is said to be recorded on the ledger"
+lost 'job [0-9a-f]\{64\}' souk job submit "$here/../cli/two_classes.lua"
 kill "$host"; wait "$host" || true; host=''
 mv m/keeper.sealed sealed
 keeps m 2 m/keeper.sealed soukd --data m
