@@ -227,10 +227,10 @@ Result<Answer> import_ledger(Session&, const ImportOptions& options) {
   auto audit = ledger::audit_tiles(
       fetch, [&](std::string_view served) { return ledger::check_under_key(served, key); });
   if (!audit.report.ok) {
-    return Error(Code::kUnauthentic,
-                 options.from + "/" + audit.place.file + ", bytes " +
-                     std::to_string(audit.place.from) + " to " + std::to_string(audit.place.to) +
-                     ": " + audit.report.reason + "; nothing was imported");
+    return Error(Code::kUnauthentic, options.from + "/" + audit.place.file + ", bytes " +
+                                         std::to_string(audit.place.from) + " to " +
+                                         std::to_string(audit.place.to) + ": " +
+                                         audit.report.reason + "; nothing was imported");
   }
   filling.done();
   Answer answer;

@@ -58,7 +58,9 @@ Result<T> about_contract(Result<T> result) {
   if (result) return result;
   Error error = std::move(result).take_error();
   bool its_own = error.code() == Code::kExhausted || error.code() == Code::kRefused;
-  return Error(its_own ? Code::kMalformed : error.code(), error.expected());
+  std::string ends =
+      error.code() == Code::kExhausted ? "; expected a contract that ends within its limits" : "";
+  return Error(its_own ? Code::kMalformed : error.code(), error.expected() + ends);
 }
 
 // The specification file, which may need the rows to be completed, and may say how to read them.
