@@ -70,8 +70,8 @@ npy '0, 3' '' > none.npy
 echo 'return {allow = true, price = 1, obligations = {waive_privacy = true}}' > open.lua
 cp "$here/two_classes.lua" two.lua
 printf '{"columns":[{"name":"a","kind":"number"},{"name":"b","kind":"number"},{"name":"sick","kind":"label"}]}' > layout.json
-printf '{"id":"t1","consumer":"acme","purpose":"research","region":"EU"}' > request.json
-printf '[{"id":"t1","consumer":"acme","purpose":"research","region":"EU"}]' > list.json
+printf '{"id":"t1","consumer":"acme","purpose":"research","region":"EU","algorithm":"mlp","epochs":2,"payment":5,"dp":{"enabled":true,"epsilon_micro":5,"delta_pico":5},"credentials":[]}' > request.json
+printf '[%s]' "$(cat request.json)" > list.json
 printf '{"cases":[{"name":"x","expect":{"status":"denied"}}]}' > cases.json
 printf '{"leaf_hash":"00","index":0,"size":1,"root":"00","proof":[]}' > claim.json
 
@@ -122,8 +122,9 @@ each open.lua "policy test @ --cases cases.json" "missing folder junk"
 each cases.json "policy test open.lua --cases @"
 each open.lua "policy check @" "missing folder junk"
 each list.json "policy whatif open.lua --requests @"
-each list.json "policy whatif open.lua --request request.json --datasets @"
-each request.json "policy whatif open.lua --request @ --datasets list.json"
+printf '[{"id":"d1","rows":10,"price":1}]' > datasets.json
+each datasets.json "policy whatif open.lua --request request.json --datasets @"
+each request.json "policy whatif open.lua --request @ --datasets datasets.json"
 each open.lua "policy whatif open.lua --requests list.json --against @" "missing folder junk"
 each open.lua "policy prove @ --invariant 'allow implies request.dp.epsilon_micro <= 1' --evaluations 10" "missing folder junk"
 each open.lua "policy diff @ open.lua --evaluations 10" "missing folder junk"
