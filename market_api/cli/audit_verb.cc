@@ -69,7 +69,6 @@ Answer audit_answer(const LedgerAudit& audit) {
 }
 
 Result<std::string> seen_checkpoint(const AuditOptions& options) {
-  if (options.seen.empty()) return std::string();
   auto bytes = TRY(load_argument(options.seen, ledger::kMaxNoteBytes));
   auto note = TRY(about_file(ledger::parse_note(as_text(bytes)), options.seen));
   TRY(about_file(ledger::parse_checkpoint(note.text), options.seen));
@@ -126,8 +125,7 @@ Result<AuditBasis> pinned_basis(const Session& session, const std::string& marke
     known = TRY(session.identity_for(*basis.market));
   }
   if (!known) return basis;
-  auto seen = load_file(known->directory() + "/ledger/checkpoint", 1 << 20);
-  if (seen) basis.seen_checkpoint = to_text(*seen);
+  basis.seen = session.seen_at_home(*known);
   basis.quorum = TRY(pinned_quorum(known->pin()));
   return basis;
 }
@@ -140,7 +138,7 @@ Result<Answer> audit_tiles(Session& session, const AuditOptions& options) {
   if (!options.market_id.empty()) {
     basis = TRY(pinned_basis(session, options.market_id));
   }
-  if (!options.seen.empty()) basis.seen_checkpoint = TRY(seen_checkpoint(options));
+  if (!options.seen.empty()) basis.seen.push_back({TRY(seen_checkpoint(options)), ""});
   auto judge = TRY(judge_by(options.key, options.policy));
   bool url = is_url(options.tiles);
   if (!url && !is_directory(options.tiles)) {
@@ -162,14 +160,14 @@ Result<Answer> audit_tiles(Session& session, const AuditOptions& options) {
 }
 
 // The market to audit by: the one on the command line, else the one the identity
-// pins, with the highest checkpoint it has seen.
+// pins, with the highest checkpoints that it and the others of its home have seen.
 Result<Answer> audit(Session& session, const AuditOptions& options) {
   if (options.tiles.empty() && !(options.key.empty() && options.policy.empty())) {
     return Error(Code::kMalformed, "--key and --policy: expected --tiles with them");
   }
   if (!options.tiles.empty()) return audit_tiles(session, options);
   auto basis = TRY(pinned_basis(session, options.market_id));
-  if (!options.seen.empty()) basis.seen_checkpoint = TRY(seen_checkpoint(options));
+  if (!options.seen.empty()) basis.seen.push_back({TRY(seen_checkpoint(options)), ""});
   if (!options.data.empty()) {
     std::string path = is_directory(options.data) ? options.data + "/ledger.db" : options.data;
     if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);

@@ -91,6 +91,23 @@ Status Session::agrees_with_home(Connection& connection) const {
   return Done{};
 }
 
+std::vector<AuditBasis::Seen> Session::seen_at_home(const Identity& identity) const {
+  std::vector<AuditBasis::Seen> seen;
+  auto kept = [&](const Identity& whose, const std::string& by) {
+    auto note = load_file(whose.directory() + "/ledger/checkpoint", 1 << 20);
+    if (note) seen.push_back({to_text(*note), by});
+  };
+  kept(identity, "");
+  auto place = home();
+  if (!place) return seen;
+  for (const auto& name : place->names()) {
+    auto other = place->open(name);
+    bool same = other && other->pin().market == identity.pin().market;
+    if (same && name != identity.name()) kept(*other, name);
+  }
+  return seen;
+}
+
 Result<Connection> Session::connect(const Identity& identity) const {
   auto reached = TRY(reach(identity.pin().url, identity.pin().market, &identity));
   TRY(agrees_with_home(reached));

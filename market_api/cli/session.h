@@ -11,6 +11,7 @@
 #include "ledger/proof/quorum.h"
 #include "market_api/arguments/arguments.h"
 #include "market_api/cli/answer.h"
+#include "market_api/client/audit.h"
 #include "market_api/client/identity.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/market_line.h"
@@ -48,6 +49,8 @@ class Session {
   Result<Connection> connect(const Identity& identity) const;
   // The market named by the options, else the chosen identity's.
   Result<Connection> connect(const MarketOptions& options) const;
+  // What this identity, and each other one of the home that pins its market, has seen of it.
+  std::vector<AuditBasis::Seen> seen_at_home(const Identity& identity) const;
   // Whoever of this home pins this market: the chosen identity before the others, and among
   // those one that pins its witnesses. What one has pinned or seen, no call here forgets.
   Result<std::optional<Identity>> identity_for(const MarketId& market) const;

@@ -22,7 +22,6 @@ constexpr uint64_t kPageLeaves = 256;
 // The checkpoint from earlier must be a beginning of what is there now.
 Status check_seen(const std::string& seen, const ledger::NoteKey& key,
                   std::span<const Digest> leaf_hashes) {
-  if (seen.empty()) return Done{};
   auto checkpoint = TRY(ledger::open_checkpoint(seen, key));
   if (checkpoint.size > leaf_hashes.size()) {
     return Error(Code::kUnauthentic, "rolled back: " + std::to_string(checkpoint.size) +
@@ -32,6 +31,24 @@ Status check_seen(const std::string& seen, const ledger::NoteKey& key,
   if (ledger::tree_root(leaf_hashes.first(checkpoint.size)) != checkpoint.root) {
     return Error(Code::kUnauthentic, "forked: the first " + std::to_string(checkpoint.size) +
                                          " entries are not those seen before");
+  }
+  return Done{};
+}
+
+enum class Extent : uint8_t { kAll, kWitnessed };
+
+Status check_seen(const AuditBasis& basis, const ledger::NoteKey& key,
+                  std::span<const Digest> leaf_hashes, Extent extent) {
+  for (const auto& seen : basis.seen) {
+    if (!seen.by.empty()) {
+      auto checkpoint = ledger::open_checkpoint(seen.checkpoint, key);
+      if (!checkpoint) continue;
+      if (checkpoint->size > leaf_hashes.size() && extent == Extent::kWitnessed) continue;
+    }
+    auto holds = check_seen(seen.checkpoint, key, leaf_hashes);
+    if (holds) continue;
+    Error error = std::move(holds).take_error();
+    return seen.by.empty() ? error : std::move(error).within("as " + seen.by + " saw it");
   }
   return Done{};
 }
@@ -82,13 +99,13 @@ class MarketReplay {
   }
 
   // What only the whole can show.
-  Status finish(const std::string& log_key) {
+  Status finish(const std::string& log_key, Extent extent) {
     audit_.without_effect = state_.voids().size();
     if (!key_) return Error(Code::kUnauthentic, "expected a genesis");
     if (log_key != key_->vkey()) {
       return Error(Code::kUnauthentic, "expected a checkpoint by the ledger key of genesis");
     }
-    TRY(check_seen(basis_.seen_checkpoint, *key_, leaf_hashes_));
+    TRY(check_seen(basis_, *key_, leaf_hashes_, extent));
     return check_money(state_);
   }
 
@@ -180,7 +197,7 @@ LedgerAudit audit_ledger_file(const std::string& path, const AuditBasis& basis) 
   audit.seconds = watch.seconds();
   if (!report.ok) audit.place = ledger::place_of(path, report);
   take_report(audit, std::move(report));
-  auto whole = replay.finish(audit.counts.log_key);
+  auto whole = replay.finish(audit.counts.log_key, Extent::kAll);
   if (audit.ok && whole) whole = WitnessedFile(path).check(replay, basis, audit);
   if (!audit.ok || whole) return audit;
   audit.ok = false;
@@ -207,8 +224,9 @@ LedgerAudit audit_log_tiles(
   if (!tiles.report.ok) audit.place = tiles.place;
   take_report(audit, std::move(tiles.report));
   // Without a market named, a log that is none is a log.
-  if (!replay.is_market() && !basis.market && basis.seen_checkpoint.empty()) return audit;
-  auto whole = replay.finish(audit.counts.log_key);
+  if (!replay.is_market() && !basis.market && basis.seen.empty()) return audit;
+  auto whole =
+      replay.finish(audit.counts.log_key, basis.quorum ? Extent::kWitnessed : Extent::kAll);
   if (!audit.ok || whole) return audit;
   audit.ok = false;
   audit.reason = whole.error().expected();
@@ -267,7 +285,8 @@ Result<LedgerAudit> audit_served_ledger(MarketLine& line, const AuditBasis& basi
     if (!confirmed) return bad(std::nullopt, confirmed.error());
     break;
   }
-  auto seen = check_seen(basis.seen_checkpoint, follower->ledger_key(), leaf_hashes);
+  auto seen = check_seen(basis, follower->ledger_key(), leaf_hashes,
+                         basis.quorum ? Extent::kWitnessed : Extent::kAll);
   if (!seen) return bad(std::nullopt, seen.error());
   auto money = check_money(follower->state());
   if (!money) return bad(std::nullopt, money.error());

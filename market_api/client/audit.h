@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ledger/audit/tiles_audit.h"
 #include "ledger/proof/quorum.h"
@@ -28,7 +29,14 @@ struct LedgerAudit {
 // What the auditor knows beforehand.
 struct AuditBasis {
   std::optional<MarketId> market;
-  std::string seen_checkpoint;  // a signed note from earlier, or ""
+  // Signed notes from earlier, each over a beginning of the ledger. By another identity of the
+  // home: one that the log did not sign says nothing, and one past what a quorum has cosigned is no
+  // roll-back of what is served.
+  struct Seen {
+    std::string checkpoint;
+    std::string by;  // that identity, or ""
+  };
+  std::vector<Seen> seen = {};
   // Who must have cosigned: of a served ledger the checkpoint that is served, of one on disk
   // the newest witnessed one that is kept beside it.
   std::optional<ledger::WitnessQuorum> quorum = std::nullopt;

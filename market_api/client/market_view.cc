@@ -19,6 +19,14 @@ void put_length(Bytes& to, size_t length) {
   for (int shift = 24; shift >= 0; shift -= 8) to.push_back(static_cast<uint8_t>(length >> shift));
 }
 
+// What two notes say, without the signatures, of which each answer of a log under witnesses may
+// have others.
+bool same_roots(std::string_view kept, const std::string& seen, const std::string& served) {
+  auto said = [](const std::string& note) { return note.substr(0, note.find("\n\n") + 2); };
+  size_t first = kept.find(said(seen)), second = kept.rfind(said(served));
+  return first != std::string_view::npos && second != std::string_view::npos && first < second;
+}
+
 // The whole leaves at the start of `bytes`; a torn one at the end is left out.
 std::vector<Bytes> split_leaves(ByteView bytes) {
   std::vector<Bytes> leaves;
@@ -223,7 +231,11 @@ Error MarketView::caught(const std::string& seen, const std::string& served,
   std::string both = "seen before:\n\n" + seen + "\nserved now:\n\n" + served;
   for (int number = 1; number < 1000; ++number) {
     std::string path = directory_ + "/evidence-" + std::to_string(number);
-    if (path_exists(path)) continue;
+    if (path_exists(path)) {
+      auto before = load_file(path, 4 * kMaxNote);
+      if (!before || !same_roots(as_text(*before), seen, served)) continue;
+      return Error(Code::kUnauthentic, message + "; both checkpoints are kept in " + path);
+    }
     auto kept = save_file(path, as_bytes(both), FileMode::kPrivate);
     if (kept) message += "; both checkpoints are kept in " + path;
     break;

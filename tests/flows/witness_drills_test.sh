@@ -228,6 +228,9 @@ market_id=$(member market soukd.json)
 "$bin/souk" init --market "$url" --market-id "$market_id" --name late --json >/dev/null
 if "$bin/souk" --as late ledger log --json >late.json 2>late.err; then fail "what lab has seen does not hold for all of its home"; fi
 grep -q 'as lab saw it: the ledger was rolled back or forked' late.err || fail "what is wrong? $(cat late.err)"
+audit 1 'as lab saw it: ' --data ahead
+audit 1 'as lab saw it: ' --tiles "$url" --policy client.policy --market-id "$market_id"
+audit 1 'as lab saw it: ' --url "$url"
 export SOUK_HOME=$work/elsewhere
 "$bin/souk" init --market "$url" --market-id "$market_id" --name clinic --json >/dev/null
 "$bin/souk" init --market "$url" --market-id "$market_id" --name buyer --json >buyer.json

@@ -92,6 +92,12 @@ TEST_F(MarketViewTest, NoticesALedgerThatAnotherCopyHasSeenOtherwise) {
   ASSERT_FALSE(agrees);
   EXPECT_EQ(agrees.error().code(), Code::kUnauthentic);
   EXPECT_NE(agrees.error().expected().find("evidence-1"), std::string::npos);
+  // What is there already is named again, and not written again.
+  for (int i = 0; i < 3; ++i) {
+    auto again = shorter.agrees_with(line, seen);
+    ASSERT_FALSE(again);
+    EXPECT_EQ(again.error().expected(), agrees.error().expected());
+  }
   auto envelopes = market.envelopes();
   envelopes.back() = flows::envelope_bytes(contracts::sign_record(
       contracts::Deposit{market.lab.account(), 71}, market.treasury.key, market.market()));
@@ -175,18 +181,18 @@ TEST_F(MarketViewTest, RefusesEveryChangedLeaf) {
     History lie = honest;
     lie.leaves[seq][lie.leaves[seq].size() / 2] ^= 1;
     server.show(lie);
-    auto view = MarketView::open(market.market(), "");
+    auto view = MarketView::open(market.market(), {});
     ASSERT_TRUE(view);
     EXPECT_FALSE(view->sync(line)) << seq;
   }
   History dropped = honest;
   dropped.leaves.erase(dropped.leaves.begin() + 1);
   server.show(dropped);
-  EXPECT_FALSE(MarketView::open(market.market(), "").take().sync(line));
+  EXPECT_FALSE(MarketView::open(market.market(), {}).take().sync(line));
   History swapped = honest;
   std::swap(swapped.leaves[1], swapped.leaves[2]);
   server.show(swapped);
-  EXPECT_FALSE(MarketView::open(market.market(), "").take().sync(line));
+  EXPECT_FALSE(MarketView::open(market.market(), {}).take().sync(line));
 }
 
 TEST_F(MarketViewTest, ADamagedCopyIsAnErrorAndATornOneIsNot) {
@@ -221,7 +227,7 @@ TEST_F(MarketViewTest, AnAuditNamesTheFirstBadEntry) {
   const History honest = market.history();
   LedgerServer server(honest);
   auto line = server.line();
-  auto audit = audit_served_ledger(line, {market.market(), honest.checkpoint});
+  auto audit = audit_served_ledger(line, {market.market(), {{honest.checkpoint, ""}}});
   ASSERT_TRUE(audit);
   EXPECT_TRUE(audit->ok) << audit->reason;
   EXPECT_EQ(audit->entries, honest.size());
@@ -230,19 +236,19 @@ TEST_F(MarketViewTest, AnAuditNamesTheFirstBadEntry) {
   History lie = honest;
   lie.leaves[2][lie.leaves[2].size() / 2] ^= 1;
   server.show(lie);
-  audit = audit_served_ledger(line, {market.market(), ""});
+  audit = audit_served_ledger(line, {market.market(), {}});
   ASSERT_TRUE(audit);
   EXPECT_FALSE(audit->ok);
   EXPECT_EQ(audit->first_bad, 2u);
 
   server.show(market.prefix(2));
-  audit = audit_served_ledger(line, {market.market(), honest.checkpoint});
+  audit = audit_served_ledger(line, {market.market(), {{honest.checkpoint, ""}}});
   ASSERT_TRUE(audit);
   EXPECT_FALSE(audit->ok);
   EXPECT_NE(audit->reason.find("rolled back"), std::string::npos);
 
   server.show(honest);
-  audit = audit_served_ledger(line, {MarketId(Digest{}), ""});
+  audit = audit_served_ledger(line, {MarketId(Digest{}), {}});
   ASSERT_TRUE(audit);
   EXPECT_FALSE(audit->ok);
   EXPECT_EQ(audit->first_bad, 0u);
@@ -324,11 +330,11 @@ TEST_F(MarketViewTest, WithAPinnedQuorumBelievesNothingThatItHasNotCosigned) {
 TEST_F(MarketViewTest, AnAuditUnderAPinnedQuorumAsksForIt) {
   LedgerServer server(market.history());
   auto line = server.line();
-  auto audit = audit_served_ledger(line, {market.market(), "", two_of_three()});
+  auto audit = audit_served_ledger(line, {market.market(), {}, two_of_three()});
   ASSERT_TRUE(audit);
   EXPECT_FALSE(audit->ok);
   server.show(cosigned(market.history(), {0, 1}));
-  audit = audit_served_ledger(line, {market.market(), "", two_of_three()});
+  audit = audit_served_ledger(line, {market.market(), {}, two_of_three()});
   ASSERT_TRUE(audit);
   EXPECT_TRUE(audit->ok) << audit->reason;
 }

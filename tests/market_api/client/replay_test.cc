@@ -40,7 +40,7 @@ class PolicyReplayTest : public ::testing::Test {
 };
 
 TEST_F(PolicyReplayTest, ARecordedMarketComesOutAsRecorded) {
-  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), ""}, honest);
+  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), {}}, honest);
   EXPECT_TRUE(replay.ok) << replay.reason;
   EXPECT_EQ(replay.decisions, 3u);
   EXPECT_EQ(replay.same, 3u);
@@ -58,7 +58,7 @@ TEST_F(PolicyReplayTest, AnEngineThatDecidesOtherwiseIsNamedWithItsFirstDecision
     if (++asked > 1) ++decision.gas;
     return decision;
   };
-  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), ""}, other);
+  auto replay = replay_ledger_file(market_.ledger_file(), {market_.market(), {}}, other);
   EXPECT_FALSE(replay.ok);
   EXPECT_EQ(replay.same, 1u);
   EXPECT_EQ(replay.first_differing, decisions_[1]);
@@ -94,7 +94,7 @@ TEST(PolicyReplayOfInterruptions, WhatWasStoppedFromOutsideIsTakenFromTheRecordA
     decisions.push_back(*seq);
   }
   ASSERT_EQ(asked, 6);
-  auto replay = replay_ledger_file(market.ledger_file(), {market.market(), ""}, honest);
+  auto replay = replay_ledger_file(market.ledger_file(), {market.market(), {}}, honest);
   EXPECT_TRUE(replay.ok) << replay.reason;
   EXPECT_EQ(replay.decisions, 3u);
   EXPECT_EQ(replay.same, 3u);
@@ -109,14 +109,14 @@ TEST(PolicyReplayOfInterruptions, WhatWasStoppedFromOutsideIsTakenFromTheRecordA
     if (++again == 1) ++decision.gas;
     return decision;
   };
-  replay = replay_ledger_file(market.ledger_file(), {market.market(), ""}, other);
+  replay = replay_ledger_file(market.ledger_file(), {market.market(), {}}, other);
   EXPECT_EQ(replay.first_differing, decisions[0]) << replay.reason;
   EXPECT_EQ(again, 4);
 }
 
 TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
   const std::string file = market_.ledger_file();
-  ASSERT_TRUE(replay_ledger_file(file, {market_.market(), ""}, honest).ok);
+  ASSERT_TRUE(replay_ledger_file(file, {market_.market(), {}}, honest).ok);
   ASSERT_TRUE(ledger::test::raw_sql(file, ledger::test::kDropGuards));
   {
     ledger::test::RawLeaves leaves(file);
@@ -124,7 +124,7 @@ TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
     leaf[leaf.size() / 2] ^= 1;
     leaves.write(decisions_[1], leaf);
   }
-  auto replay = replay_ledger_file(file, {market_.market(), ""}, honest);
+  auto replay = replay_ledger_file(file, {market_.market(), {}}, honest);
   EXPECT_FALSE(replay.ok);
   EXPECT_EQ(replay.first_differing, decisions_[1]) << replay.reason;
   EXPECT_NE(replay.reason.find("not whole"), std::string::npos) << replay.reason;
