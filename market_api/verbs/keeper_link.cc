@@ -137,7 +137,11 @@ Status KeeperLink::start() {
   auto begun = trainer::expect(ready, Kind::kReady);
   if (!begun) {
     Error error = std::move(begun).take_error();
-    return sealed.empty() ? error : std::move(error).within(config_.sealed);
+    // What it cannot open is not its state: another market's, another program's, or damaged.
+    if (!file_exists(config_.sealed)) return error;
+    bool foreign = error.code() == Code::kUnauthentic;
+    return Error(foreign ? Code::kMalformed : error.code(), error.expected())
+        .within(config_.sealed);
   }
   TRY(feed());
   auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));

@@ -241,6 +241,19 @@ Status check_keeper_state(const std::string& path, const contracts::MarketState&
   return Done{};
 }
 
+// Whose evidence would be worth nothing is not started.
+Status check_program(const std::string& path, const contracts::Genesis& genesis) {
+  auto bytes = TRY(about_input(read_file(path, size_t{1} << 30), path));
+  if (access(path.c_str(), X_OK) != 0)
+    return Error(Code::kMalformed, path + ": expected a program that this user may run");
+  Digest measured = ledger::sha256(bytes);
+  const auto& accepted = genesis.measurements;
+  if (std::find(accepted.begin(), accepted.end(), measured) != accepted.end()) return Done{};
+  return Error(Code::kMalformed,
+               path + ": expected the program that this market's genesis names, of measurement " +
+                   to_hex(ByteView(accepted.front())) + ", this is " + to_hex(ByteView(measured)));
+}
+
 bool from_participants(const contracts::Record& record) {
   return std::holds_alternative<contracts::Deposit>(record) ||
          std::holds_alternative<contracts::DatasetOffer>(record) ||
@@ -299,6 +312,8 @@ Status Market::open_parts(const ConnectWitness& connect) {
   treasury_ = follower_->genesis().treasury;
   TRY(check_confirms(config_, follower_->genesis()));
   TRY(check_evidence(dir, follower_->ledger_key()));
+  if (config_.program_is_the_enclave)
+    TRY(check_program(config_.enclave_program, follower_->genesis()));
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
   auto blobs = TRY(BlobStore::open(dir + "/blobs", config_.uploads));

@@ -32,6 +32,7 @@ namespace souk::market {
 struct MarketConfig {
   std::string directory;                // created if missing
   std::string enclave_program;          // souk-enclave
+  bool program_is_the_enclave = true;   // and not one that stands between, which is none of genesis
   std::optional<PublicKey> treasury;    // needed when the market is new
   std::optional<std::string> currency;  // of a new market EUR, if none is named
   // C2SP tlog-policy text. A new market writes it into its genesis, for good; of an

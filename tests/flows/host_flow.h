@@ -57,6 +57,7 @@ class HostFlow : public ::testing::Test {
     MarketConfig out;
     out.directory = folder.file("market");
     out.enclave_program = program;
+    out.program_is_the_enclave = program == enclave;
     out.treasury = operator_key;
     return out;
   }

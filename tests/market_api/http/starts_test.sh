@@ -198,6 +198,34 @@ done
 copy; : > c/blobs; refused 2 c/blobs soukd --data c
 copy; mkdir c/keeper.sealed; head -c 9 junk > c/keeper.sealed/x; refused 2 c/keeper.sealed soukd --data c
 copy; head -c 20 junk > c/keeper.sealed; refused 2 c/keeper.sealed soukd --data c
+# Another market's files are named, each by its own name.
+mkdir x; soukd --data x --found $treasury > x.found
+serve_once() { # FOLDER: until it has a keeper's state
+  soukd --data "$1" --json > x.json 2> err & host=$!
+  for _ in $(seq 600); do [ -s x.json ] && break; sleep 0.05; done
+  kill "$host"; wait "$host" || true; host=''
+}
+serve_once x
+copy; cp x/keeper.sealed c/keeper.sealed; keeps_sealed() { cmp -s x/keeper.sealed c/keeper.sealed || fail "another's state was written over"; }
+refused 2 c/keeper.sealed soukd --data c; keeps_sealed
+copy; cp x/ledger.db c/ledger.db; rm -f c/ledger.db-* c/ledger.db.index*; refused 2 c/ledger.db soukd --data c
+copy; cp x/ledger.key c/ledger.key; keeps c 2 c/ledger.key soukd --data c
+# Nor is another program taken for the one that genesis names.
+mkdir programs; cp -L "$bin/soukd" "$bin/souk-enclave" programs/
+measured=$(sha256sum < programs/souk-enclave | cut -c1-64)
+copy; programs/soukd --data c --json > x.json 2> err & host=$!
+for _ in $(seq 600); do [ -s x.json ] && break; sleep 0.05; done
+kill "$host"; wait "$host" || true; host=''
+grep -q '"url"' x.json || fail "expected a copied program of the same bytes to serve" err
+printf x >> programs/souk-enclave
+copy; refused 2 programs/souk-enclave programs/soukd --data c
+grep -q "$measured" err || fail "expected the measurement that genesis names" err
+for other in /bin/true /bin/cat; do
+  cp -L "$other" programs/souk-enclave
+  copy; refused 2 programs/souk-enclave programs/soukd --data c
+done
+copy; chmod -x programs/souk-enclave; refused 2 programs/souk-enclave programs/soukd --data c
+copy; rm programs/souk-enclave; refused 2 programs/souk-enclave programs/soukd --data c
 mkdir o; cp junk o/ledger.db
 keeps o 2 o/ledger.db soukd --data o
 
