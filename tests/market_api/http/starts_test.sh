@@ -230,6 +230,7 @@ mkdir o; cp junk o/ledger.db
 keeps o 2 o/ledger.db soukd --data o
 
 echo "-- a ledger with datasets is not served without the keeper's state"
+: > m.out  # not what the last one said
 soukd --data m > m.out 2> m.err &
 host=$!
 for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
@@ -259,6 +260,7 @@ keeps m 2 m/keeper.sealed soukd --data m
 : > m/keeper.sealed
 keeps m 2 m/keeper.sealed soukd --data m
 mv sealed m/keeper.sealed
+: > m.out  # not what the last one said
 soukd --data m > m.out 2> m.err &
 host=$!
 for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
@@ -350,6 +352,7 @@ if mount -t tmpfs -o size=1m souk-test small 2> mount.err; then
   refused 3 'small' souk policy new --template purpose --out small/p.lua
   refused 3 'small' souk ledger export small/tiles --data m
   refused 3 'small' souk train-local "$here/../cli/two_classes.lua" --data table.csv --label sick --out small/model
+  : > m.out  # not what the last one said
   soukd --data m > m.out 2> m.err &
   host=$!
   for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
