@@ -96,6 +96,7 @@ TEST(PublishFlow, SucceedsWhileAStrangerErasesAsFastAsItCan) {
       market::Offer offer{"rows " + std::to_string(i),
                           "north",
                           "return {allow = true}",
+                          Json::Object{},
                           5,
                           1'000'000,
                           10'000'000,

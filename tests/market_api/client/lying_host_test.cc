@@ -42,7 +42,9 @@ class LyingHostPublish : public ::testing::Test {
     return dataset;
   }
   Result<Published> publish() {
-    Offer offer{"rows", "north", "return {allow = true}", 5, 1'000'000, 10'000'000, "", 1, {}};
+    Offer offer{
+        "rows", "north", "return {allow = true}", Json::Object{}, 5, 1'000'000, 10'000'000, "",
+        1,      {}};
     return market::publish(rows(), offer, north, line, *view, {});
   }
   void expect_refused(Code code, const std::string& clue) {
@@ -80,7 +82,9 @@ TEST_F(LyingHostPublish, AnHonestHostGetsItAll) {
 TEST_F(LyingHostPublish, WhatTheLedgerWouldRefuseIsNotUploaded) {
   int uploads = 0;
   server.lie([&](const Request& request, Response&) { uploads += is_begin(request); });
-  const Offer good{"rows", "north", "return {allow = true}", 5, 1'000'000, 10'000'000, "", 1, {}};
+  const Offer good{
+      "rows", "north", "return {allow = true}", Json::Object{}, 5, 1'000'000, 10'000'000, "",
+      1,      {}};
   std::vector<Offer> bad(4, good);
   bad[0].name = "two\nlines";
   bad[1].name = std::string(257, 'x');
