@@ -88,8 +88,7 @@ Result<Asked> read_item(Json item, const std::string& path, bool many_datasets, 
       const Json* given = item.find("parameters");
       std::string name = (relative ? path.substr(0, slash + 1) : "") + *file->string();
       std::string source = TRY(load_policy_argument(name));
-      asked.own =
-          TRY(policy_text(name, std::move(source), given ? *given : Json(Json::Object{})));
+      asked.own = TRY(policy_text(name, std::move(source), given ? *given : Json(Json::Object{})));
     }
   }
   const Json *id = about.find("id"), *name = about.find("name");
@@ -194,11 +193,10 @@ Result<std::vector<Row>> rows_recorded(Session& session, policy::Nursery& jail,
            (id && id->string() && id->string()->starts_with(options.only));
   };
   auto in_place = [&](const PolicyText& policy) {
-    return Draft{wanted, [&](std::string_view, const Json& request, const Json& dataset,
-                             const Json& ctx) {
-                   return policy::evaluate_jailed(jail, policy.whole, request, dataset, ctx,
-                                                  limits);
-                 }};
+    return Draft{
+        wanted, [&](std::string_view, const Json& request, const Json& dataset, const Json& ctx) {
+          return policy::evaluate_jailed(jail, policy.whole, request, dataset, ctx, limits);
+        }};
   };
   std::vector<Draft> drafts{in_place(draft)};
   if (current) drafts.push_back(in_place(*current));
@@ -347,9 +345,9 @@ Result<Answer> whatif(Session& session, const WhatIfOptions& options) {
 
 void add_policy_whatif_verb(CLI::App& group, Session& session) {
   auto asking = std::make_shared<WhatIfOptions>();
-  CLI::App* verb = add_verb(group, session, "whatif",
-                            "One contract against many datasets, or a policy against many contracts",
-                            asking, whatif);
+  CLI::App* verb = add_verb(
+      group, session, "whatif",
+      "One contract against many datasets, or a policy against many contracts", asking, whatif);
   asking->policy.add_to(*verb);
   verb->add_option("--request", asking->request, "JSON of the contract");
   verb->add_option("--datasets", asking->datasets,

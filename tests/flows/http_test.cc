@@ -402,9 +402,13 @@ TEST_F(HttpFlow, AFloodOfDearQuotesIsTurnedAwayAndHoldsUpNoDecision) {
   ASSERT_TRUE(market.upload(persons.file, persons.file.size()));
   ASSERT_TRUE(market.record(contracts::sign_record(persons.offer, provider.key, market.market())));
   contracts::ContractSubmit dear;
+  constexpr uint32_t kSteps = 400'000;
   dear.spec = private_spec(2, 1, 2);
-  dear.spec.sampling_threshold = uint64_t{1} << 63;
-  dear.spec.privacy->noise_multiplier = 0.001;
+  dear.spec.steps = kSteps;
+  dear.spec.learning_rate = {{kSteps, 0.5}};
+  dear.spec.sampling_threshold = uint64_t{1} << 51;
+  dear.spec.privacy->noise_multiplier = 0.0865;
+  dear.spec.privacy->delta_pico = 100'000;
   dear.spec.privacy->user_cap = 128;
   dear.spec.privacy->epsilon_micro = 1'000'000'000'000;
   dear.datasets = {persons.id};

@@ -301,10 +301,12 @@ TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
     uint64_t rate;
     uint32_t steps;
     int64_t delta_pico;
+    const char* code;
   };
-  // One step that no transform looks at; many that one does; and two providers' parts of a pool.
-  const Costly one_step{0.001, uint64_t{1} << 63, 1, 1},
-      steps{0.0865, uint64_t{1} << 51, 400'000, 100'000};
+  // One step that has a bound without a grid; many that none looks at; and two providers' parts of
+  // a pool.
+  const Costly one_step{0.001, uint64_t{1} << 63, 1, 1, "epsilon_understated"},
+      steps{0.0865, uint64_t{1} << 51, 400'000, 100'000, "too_costly"};
   for (const auto& [run, datasets] : {std::pair{one_step, std::vector{persons.id}},
                                       {steps, std::vector{persons.id}},
                                       {steps, std::vector{persons.id, more.id}}}) {
@@ -330,7 +332,7 @@ TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
     ASSERT_TRUE(body) << kind_and_body(quoted);
     const auto& reasons = *body->find("decision")->find("reasons")->array();
     ASSERT_FALSE(reasons.empty());
-    EXPECT_EQ(*reasons[0].find("code")->string(), "too_costly") << canonical(Json(reasons));
+    EXPECT_EQ(*reasons[0].find("code")->string(), run.code) << canonical(Json(reasons));
     EXPECT_LT(took.count(), 30) << "under any load; without a bound, minutes";
   }
   // What promises something is judged.
