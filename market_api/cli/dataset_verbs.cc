@@ -71,7 +71,7 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
                  "expected a positive --budget-epsilon and a --budget-delta between 0 and 1");
   }
   const auto policy = TRY(load_policy(options.policy, options.parameters));
-  if (auto good = check_publishable(*jail, policy); !good) return refused_policy(good.error());
+  if (auto refused = refused_publication(*jail, policy)) return std::move(*refused);
   offer.policy = policy.source;
   offer.policy_parameters = policy.parameters;
   DatasetFile file;

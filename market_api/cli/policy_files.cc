@@ -181,9 +181,15 @@ Status try_policy(policy::Nursery& jail, const std::string& source, const std::s
   return Done{};
 }
 
-Status check_publishable(policy::Nursery& jail, const PolicyText& policy) {
-  TRY(check_policy(policy));
-  return try_policy(jail, policy.whole, policy.path);
+std::optional<Answer> refused_publication(policy::Nursery& jail, const PolicyText& policy) {
+  if (auto good = check_policy(policy); !good) {
+    Answer answer = refused_policy(good.error());
+    answer.status = ExitStatus::kUsage;
+    return answer;
+  }
+  auto answers = try_policy(jail, policy.whole, policy.path);
+  if (!answers) return refused_policy(answers.error());
+  return std::nullopt;
 }
 
 ExitStatus decision_exit(policy::DecisionStatus status) {

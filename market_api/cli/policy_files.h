@@ -1,6 +1,7 @@
 // The files that the policy verbs share: a policy, the question put to it, limits.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "market_api/cli/session.h"
@@ -85,8 +86,9 @@ Answer decision_answer(const policy::PolicyDecision& decision, const std::string
 Json decision_json(const policy::PolicyDecision& decision);
 ExitStatus decision_exit(policy::DecisionStatus status);
 
-// check_policy, and try_policy.
-Status check_publishable(policy::Nursery& jail, const PolicyText& policy);
+// check_policy, and try_policy: what a verb answers that may not publish it. A text that is no
+// policy is a malformed file there, exit status 2; one that answers nobody is refused, 1.
+std::optional<Answer> refused_publication(policy::Nursery& jail, const PolicyText& policy);
 // kRefused, with "publish_rejected", when the policy answers none of the canonical questions.
 Status try_policy(policy::Nursery& jail, const std::string& source, const std::string& path);
 

@@ -47,7 +47,7 @@ Json version_json(const Digest& version, const contracts::PolicyVersion& policy)
 Result<Answer> publish(Session& session, const PublishOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
   const auto policy = TRY(load_policy(options.policy));
-  if (auto good = check_publishable(*jail, policy); !good) return refused_policy(good.error());
+  if (auto refused = refused_publication(*jail, policy)) return std::move(*refused);
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   contracts::PolicyPublish record;

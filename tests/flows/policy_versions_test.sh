@@ -58,7 +58,7 @@ has quote.json "\"version\":\"$v1\"" '"price":1' '"status":"allowed"'
 # A further one is published by the provider alone, once, and answers nobody before it is activated.
 before=$(size)
 printf 'return {allow = true} -- \342\200\256' > bidi.lua
-expect 1 out.json souk policy publish "$ds" bidi.lua --as clinic --json
+expect 2 out.json souk policy publish "$ds" bidi.lua --as clinic --json
 has out.json '"status":"publish_rejected"'
 has out.json 'U+202E'
 [ "$(size)" = "$before" ] || fail "expected nothing to be recorded of a policy that is refused"
@@ -154,7 +154,7 @@ expect 1 out.json souk model fetch "$job" --as lab --out after --json
 souk model fetch "$(json job < pinned.json)" --as lab --out other > /dev/null || fail "expected the model of another version"
 
 # An offer may have parameters as well: its first version is the one that check names, and answers by them.
-expect 1 out.json souk dataset publish table.csv --as clinic --label sick --policy bidi.lua --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
+expect 2 out.json souk dataset publish table.csv --as clinic --label sick --policy bidi.lua --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
 has out.json '"status":"publish_rejected"' 'U+202E'
 expect 1 out.json souk dataset publish table.csv --as clinic --label sick --policy v2.lua --name more --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json
 has out.json '"status":"publish_rejected"'
