@@ -179,7 +179,7 @@ Folding::Void Folding::head_void(const Contract& contract, const ContractDecisio
   if (auto it = state_.accounts_.find(contract.consumer); it != state_.accounts_.end()) {
     if (it->second.changed >= size) return "stale";
   }
-  for (const auto& id : learned_from(state_, contract.submit)) {
+  for (const auto& id : learned_from(state_, contract.submit, contract.submit_seq)) {
     if (state_.dataset(id)->changed >= size) return "stale";
   }
   return std::nullopt;

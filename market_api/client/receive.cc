@@ -106,10 +106,11 @@ Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketVie
     own.waive_privacy = obligations.waive_privacy;
     obligations = policy::meet(obligations, own);
   }
-  auto jobs = contracts::ancestry_of(view.state(), contract.submit).jobs;
+  auto jobs = contracts::ancestry_of(view.state(), contract.submit, contract.submit_seq).jobs;
   jobs.insert(contract.id);
-  notes.lineage = policy::Lineage{contracts::learned_from(view.state(), contract.submit),
-                                  std::move(obligations), std::move(jobs)};
+  notes.lineage =
+      policy::Lineage{contracts::learned_from(view.state(), contract.submit, contract.submit_seq),
+                      std::move(obligations), std::move(jobs)};
   return notes;
 }
 

@@ -92,7 +92,8 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     datasets.push_back(dataset);
     rows += static_cast<uint64_t>(dataset->manifest.rows);
   }
-  const auto ancestry = contracts::ancestry_of(state, submit);
+  const uint64_t submit_seq = recorded ? recorded->submit_seq : contracts::kNotRecorded;
+  const auto ancestry = contracts::ancestry_of(state, submit, submit_seq);
   if (ancestry.obstacle) {
     judge.refuse("denied",
                  {ancestry.obstacle->code, "nothing can start from this model", "", "",
@@ -116,7 +117,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     facts.currency = state.genesis() ? state.genesis()->currency : "";
     facts.rows_total = rows;
     facts.datasets = static_cast<uint32_t>(datasets.size());
-    const auto ids = contracts::learned_from(state, submit);
+    const auto ids = contracts::learned_from(state, submit, submit_seq);
     std::set<std::string> names;
     std::set<PublicKey> providers, of_all;
     for (const Dataset* dataset : datasets) providers.insert(dataset->provider);

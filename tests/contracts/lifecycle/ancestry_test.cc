@@ -41,7 +41,7 @@ class AncestryTest : public ::testing::Test {
     return id;
   }
   std::string obstacle_of(const ContractSubmit& submit) const {
-    auto found = ancestry_of(world.state(), submit).obstacle;
+    auto found = ancestry_of(world.state(), submit, kNotRecorded).obstacle;
     return found ? found->code : "";
   }
   std::string change(const ContractId& job, PolicyChange::Move move) {
@@ -57,22 +57,41 @@ class AncestryTest : public ::testing::Test {
 TEST_F(AncestryTest, ARunFromTheSeedHasNoAncestors) {
   auto submit = world.submit({north}, 100);
   submit.initial_jobs = {ContractId(digest_named("nobody"))};  // without weights it says nothing
-  EXPECT_TRUE(ancestry_of(world.state(), submit).jobs.empty());
+  EXPECT_TRUE(ancestry_of(world.state(), submit, kNotRecorded).jobs.empty());
   EXPECT_EQ(obstacle_of(submit), "");
-  EXPECT_EQ(learned_from(world.state(), submit), std::set<DatasetId>{north});
+  EXPECT_EQ(learned_from(world.state(), submit, kNotRecorded), std::set<DatasetId>{north});
 }
 
 TEST_F(AncestryTest, AModelOfTheMarketIsKnownByItsBytesWhateverIsDeclared) {
   auto first = done(world.submit({north}, 100), "first");
   auto silent = starting(south, "first");
-  EXPECT_EQ(ancestry_of(world.state(), silent).jobs, std::set<ContractId>{first});
-  EXPECT_EQ(learned_from(world.state(), silent), (std::set<DatasetId>{north, south}));
+  EXPECT_EQ(ancestry_of(world.state(), silent, kNotRecorded).jobs, std::set<ContractId>{first});
+  EXPECT_EQ(learned_from(world.state(), silent, kNotRecorded), (std::set<DatasetId>{north, south}));
   auto honest = starting(south, "first", {first});
-  EXPECT_EQ(ancestry_of(world.state(), honest).jobs, std::set<ContractId>{first});
+  EXPECT_EQ(ancestry_of(world.state(), honest, kNotRecorded).jobs, std::set<ContractId>{first});
   auto other = done(world.submit({south}, 100), "other");
   auto wrong = starting(south, "first", {other});  // names one job and brings another's
-  EXPECT_EQ(ancestry_of(world.state(), wrong).jobs, (std::set<ContractId>{first, other}));
-  EXPECT_TRUE(ancestry_of(world.state(), starting(south, "of a stranger")).jobs.empty());
+  EXPECT_EQ(ancestry_of(world.state(), wrong, kNotRecorded).jobs,
+            (std::set<ContractId>{first, other}));
+  EXPECT_TRUE(
+      ancestry_of(world.state(), starting(south, "of a stranger"), kNotRecorded).jobs.empty());
+}
+
+// Or a stranger whose own run ends in somebody's weights could destroy what others made of them.
+TEST_F(AncestryTest, BytesThatALaterJobArrivesAtMakeItNobodysParent) {
+  auto before = done(starting(south, "public"), "mine");
+  auto waiting = order(starting(south, "public"));
+  auto late = done(world.submit({north}, 100), "public");
+  EXPECT_TRUE(descendants_of(world.state(), {late}).empty());
+  for (const auto& id : {before, waiting}) {
+    const auto& contract = world.contract(id);
+    EXPECT_TRUE(ancestry_of(world.state(), contract.submit, contract.submit_seq).jobs.empty());
+  }
+  ASSERT_EQ(change(late, PolicyChange::Move::kRevokeDestroy), "");
+  EXPECT_FALSE(world.contract(before).destroyed);
+  // Who asks now is told.
+  EXPECT_EQ(ancestry_of(world.state(), starting(south, "public"), kNotRecorded).jobs,
+            std::set<ContractId>{late});
 }
 
 TEST_F(AncestryTest, GenerationsAddUp) {
@@ -80,8 +99,9 @@ TEST_F(AncestryTest, GenerationsAddUp) {
   auto second = done(starting(south, "first"), "second");
   // Trained on at home, so that nobody knows the bytes: it names the job it knows of.
   auto third = starting(south, "changed", {second});
-  EXPECT_EQ(ancestry_of(world.state(), third).jobs, (std::set<ContractId>{first, second}));
-  EXPECT_EQ(learned_from(world.state(), third), (std::set<DatasetId>{north, south}));
+  EXPECT_EQ(ancestry_of(world.state(), third, kNotRecorded).jobs,
+            (std::set<ContractId>{first, second}));
+  EXPECT_EQ(learned_from(world.state(), third, kNotRecorded), (std::set<DatasetId>{north, south}));
   EXPECT_EQ(world.replay(3), world.state());
 }
 
@@ -187,11 +207,13 @@ TEST_F(AncestryTest, NobodyOwesAJobThatGaveBackTheWeightsItStartedFrom) {
   auto first = done(world.submit({north}, 100), "first");
   auto idle = done(starting(north, "first"), "first");  // at a learning rate of nothing
   auto child = order(starting(south, "first"));
-  EXPECT_EQ(ancestry_of(world.state(), starting(south, "first")).jobs, std::set<ContractId>{first});
+  EXPECT_EQ(ancestry_of(world.state(), starting(south, "first"), kNotRecorded).jobs,
+            std::set<ContractId>{first});
   EXPECT_EQ(descendants_of(world.state(), {idle}), std::set<ContractId>{});
   EXPECT_EQ(descendants_of(world.state(), {first}), (std::set<ContractId>{idle, child}));
   auto named = starting(south, "first", {idle});  // who says so does
-  EXPECT_EQ(ancestry_of(world.state(), named).jobs, (std::set<ContractId>{first, idle}));
+  EXPECT_EQ(ancestry_of(world.state(), named, kNotRecorded).jobs,
+            (std::set<ContractId>{first, idle}));
 }
 
 TEST_F(AncestryTest, DescendantsAreTheAncestorsSeenFromTheOtherEnd) {
@@ -220,7 +242,8 @@ TEST_F(AncestryTest, DescendantsAreTheAncestorsSeenFromTheOtherEnd) {
     auto below = descendants_of(world.state(), {root});
     found += below.size();
     for (const auto& [id, contract] : world.state().contracts()) {
-      EXPECT_EQ(below.count(id), ancestry_of(world.state(), contract.submit).jobs.count(root));
+      EXPECT_EQ(below.count(id),
+                ancestry_of(world.state(), contract.submit, contract.submit_seq).jobs.count(root));
     }
   }
   EXPECT_GT(found, 40U);
