@@ -296,7 +296,7 @@ TEST_F(BlobsTest, WhatIsHeldForAModelIsTakenFromUploadsAndGivenBack) {
 TEST_F(BlobsTest, OnlySoManyUploadsAreUnderWayAndTheOneIdleTheLongestMakesWay) {
   open({.reserve = 0, .max_partial = 3});
   std::vector<UploadId> uploads;
-  for (size_t size : {11, 12, 13}) {
+  for (size_t size : {11U, 12U, 13U}) {
     auto bytes = sample(size);
     uploads.push_back(*store_->begin(ledger::sha256(bytes), size));
     ASSERT_TRUE(store_->write(uploads.back(), 0, ByteView(bytes).first(5)));
