@@ -150,7 +150,7 @@ TEST_F(NurseryTest, AWorkerThatDiesOverALargeQuestionLeavesNothingOfIt) {
 }
 
 TEST_F(NurseryTest, ADeadNurseryIsBrokenAndNotAnAnswer) {
-  EXPECT_FALSE(nursery_->call("kill", 200));  // its worker alone
+  EXPECT_FALSE(nursery_->call("exit1", 2000));  // its worker alone
   EXPECT_FALSE(nursery_->gone());
   kill(nursery_->process(), SIGKILL);
   waitpid(nursery_->process(), nullptr, 0);
