@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "contracts/lifecycle/ancestry.h"
 #include "ledger/entry/entry.h"
 
 namespace souk::market {
@@ -62,8 +61,7 @@ void BlobUses::add(const contracts::ContractSubmit& submit, const ContractId& id
 }
 
 void BlobUses::add(const contracts::JobResult& result) {
-  results_[result.payload].insert(result.contract);
-  results_[result.model].insert(result.contract);
+  payloads_[result.payload].insert(result.contract);
 }
 
 bool BlobUses::offered_by_another(const MarketState& state, const Digest& ciphertext,
@@ -79,17 +77,13 @@ bool BlobUses::needed(const MarketState& state, const Digest& blob, BlobKind kin
   auto is_payload = [&](const Contract& contract) {
     return contract.result && contract.result->payload == blob;
   };
-  auto is_made = [&](const Contract& contract) {
-    const Digest* made = contracts::made_by(contract);
-    return made && *made == blob;
-  };
-  if (any_of(results_, blob, [&](const ContractId& id) {
+  if (any_of(payloads_, blob, [&](const ContractId& id) {
         const auto* contract = state.contract(id);
-        return contract && contract->destroyed && (is_payload(*contract) || is_made(*contract));
+        return contract && contract->destroyed && is_payload(*contract);
       })) {
     return false;
   }
-  if (any_of(results_, blob, [&](const ContractId& id) {
+  if (any_of(payloads_, blob, [&](const ContractId& id) {
         const auto* contract = state.contract(id);
         return contract && is_payload(*contract);
       })) {

@@ -26,7 +26,8 @@ class BlobUses {
   // Whether anything on the ledger stands on this blob: a dataset that is not erased, the payload
   // of a model that is not destroyed, or a contract that may yet start from it or be checked
   // against it. Weights are no age file: a contract that names a dataset's ciphertext for its
-  // weights keeps it from nobody. What a destroyed model was made of nobody needs.
+  // weights keeps it from nobody. The payload of a destroyed model nobody needs; its weights only
+  // contracts that started from the same bytes before it was made, and so are not its children.
   bool needed(const contracts::MarketState& state, const Digest& blob, BlobKind kind) const;
 
   // All that is needed, if it is of the right kind.
@@ -41,7 +42,7 @@ class BlobUses {
 
   Index<DatasetId> ciphertexts_;
   Index<ContractId> initial_;
-  Index<ContractId> results_;  // by payload and by model
+  Index<ContractId> payloads_;
 };
 
 }  // namespace souk::market
