@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +13,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -22,131 +20,13 @@
 #include <vector>
 
 #include "ledger/crypto/hash.h"
+#include "market_api/blobs/disk.h"
 
 namespace souk::market {
 namespace {
 
-constexpr size_t kPiece = size_t{1} << 20;
 constexpr uint64_t kMaxBlob = uint64_t{1} << 50;
 constexpr uint64_t kMostReserve = uint64_t{256} << 20;
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
-
-// A full disk is for the operator to mend and for the client to wait out; all else is ours.
-Error disk_error(const char* action) {
-  if (errno == ENOSPC || errno == EDQUOT) {
-    return Error(Code::kTryAgain, std::string("disk full: expected room to ") + action +
-                                      "; what was acknowledged stays, go on when there is");
-  }
-  return Error(Code::kBroken, std::string("expected the disk to ") + action);
-}
-
-Fd open_file(const std::string& path, int flags) {
-  return Fd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
-}
-
-std::optional<uint64_t> file_size(const std::string& path) {
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
-  return static_cast<uint64_t>(info.st_size);
-}
-
-// Seconds since anybody wrote or named it; none where there is no such file.
-std::optional<std::chrono::seconds> untouched(const std::string& path) {
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
-  return std::chrono::seconds(::time(nullptr) - info.st_mtim.tv_sec);
-}
-
-struct Disk {
-  uint64_t size = 0, free = 0;
-};
-// Of the file system below; a file system that does not say is taken for an empty, endless one.
-Disk disk_of(const std::string& directory) {
-  struct statvfs info {};
-  if (::statvfs(directory.c_str(), &info) != 0 || info.f_blocks == 0)
-    return {~uint64_t{0}, ~uint64_t{0}};
-  return {uint64_t{info.f_blocks} * info.f_frsize, uint64_t{info.f_bavail} * info.f_frsize};
-}
-
-Status make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return disk_error("make a directory");
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return Error(Code::kMalformed, path + ": expected a directory for blobs");
-  }
-  return Done{};
-}
-
-// Renames and removals inside it survive a power cut after this.
-Status sync_directory(const std::string& path) {
-  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::fsync(directory.get()) != 0) return disk_error("keep a directory");
-  return Done{};
-}
-
-Status write_at(int fd, uint64_t offset, ByteView bytes) {
-  while (!bytes.empty()) {
-    ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return disk_error("take the bytes");
-    offset += static_cast<uint64_t>(n);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return Done{};
-}
-
-Status read_at(int fd, uint64_t offset, std::span<uint8_t> to) {
-  while (!to.empty()) {
-    ssize_t n = ::pread(fd, to.data(), to.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Error(Code::kBroken, "expected the disk to give back what it took");
-    offset += static_cast<uint64_t>(n);
-    to = to.subspan(static_cast<size_t>(n));
-  }
-  return Done{};
-}
-
-Result<bool> holds(int fd, uint64_t offset, ByteView bytes) {
-  std::vector<uint8_t> buffer(std::min(bytes.size(), kPiece));
-  while (!bytes.empty()) {
-    auto piece = std::span(buffer).first(std::min(bytes.size(), kPiece));
-    TRY(read_at(fd, offset, piece));
-    if (!std::equal(piece.begin(), piece.end(), bytes.begin())) return false;
-    offset += piece.size();
-    bytes = bytes.subspan(piece.size());
-  }
-  return true;
-}
-
-Result<Digest> hash_file(int fd, uint64_t size) {
-  ledger::Sha256 hash;
-  std::vector<uint8_t> buffer(static_cast<size_t>(std::min<uint64_t>(size, kPiece)));
-  for (uint64_t at = 0; at < size;) {
-    auto piece =
-        std::span(buffer).first(static_cast<size_t>(std::min<uint64_t>(size - at, kPiece)));
-    TRY(read_at(fd, at, piece));
-    hash.update(piece);
-    at += piece.size();
-  }
-  return hash.finish();
-}
 
 std::string hex_of(const Digest& digest) {
   return to_hex(ByteView(digest));
@@ -211,7 +91,7 @@ struct BlobStore::Impl {
   }
   // The size of the blob that `name` would become, if it is here.
   std::optional<uint64_t> complete(const UploadName& name) const {
-    auto size = file_size(blob_path(name.hex));
+    auto size = disk::file_size(blob_path(name.hex));
     return size && *size == name.size ? size : std::nullopt;
   }
 
@@ -227,7 +107,7 @@ struct BlobStore::Impl {
                      : writer == Writer::kEntry ? reserve / 2
                                                 : reserve / 4;
     uint64_t taken = keeps + held_bytes + (writer == Writer::kUpload ? in_flight : 0);
-    uint64_t free = disk_of(directory).free;
+    uint64_t free = disk::space(directory).free;
     if (taken <= free && bytes <= free - taken) return 0;
     return taken > ~uint64_t{0} - bytes ? ~uint64_t{0} : taken + bytes - free;
   }
@@ -296,17 +176,17 @@ struct BlobStore::Impl {
   Status recover() {
     std::string partial = directory + "/partial";
     DIR* listing = ::opendir(partial.c_str());
-    if (listing == nullptr) return disk_error("list partial uploads");
+    if (listing == nullptr) return disk::error("list partial uploads");
     std::vector<std::string> rubbish;
     while (auto* item = ::readdir(listing)) {
       std::string name = item->d_name;
       if (name == "." || name == "..") continue;
       auto parsed = parse_upload_id(name);
-      auto length = file_size(partial + "/" + name);
+      auto length = disk::file_size(partial + "/" + name);
       bool good = parsed && length && *length <= parsed->size &&
-                  !file_size(blob_path(parsed->hex));  // else: nobody will finish it
+                  !disk::file_size(blob_path(parsed->hex));  // else: nobody will finish it
       if (good) {
-        auto idle = untouched(partial + "/" + name).value_or(std::chrono::seconds(0));
+        auto idle = disk::untouched(partial + "/" + name).value_or(std::chrono::seconds(0));
         uploads.emplace(name, std::make_shared<Upload>(parsed->size, *length, idle));
       } else {
         rubbish.push_back(partial + "/" + name);
@@ -319,20 +199,20 @@ struct BlobStore::Impl {
 
   // `file` is complete and has the bytes of `hex`. A crash before the rename leaves the
   // partial upload; between rename and sync either; after it the blob.
-  Status publish(const Fd& file, const std::string& from, const std::string& hex) {
+  Status publish(const disk::Fd& file, const std::string& from, const std::string& hex) {
     if (::fsync(file.get()) != 0) {
       // The kernel may have dropped the pages: a second fsync would lie. Start again.
       ::unlink(from.c_str());
       return Error(Code::kBroken, "expected the disk to keep the bytes; begin the upload again");
     }
-    if (::rename(from.c_str(), blob_path(hex).c_str()) != 0) return disk_error("name the blob");
-    TRY(sync_directory(directory + "/blob"));
-    return sync_directory(directory + "/partial");
+    if (::rename(from.c_str(), blob_path(hex).c_str()) != 0) return disk::error("name the blob");
+    TRY(disk::sync_directory(directory + "/blob"));
+    return disk::sync_directory(directory + "/partial");
   }
 
   // Set once in open().
   std::string directory;
-  Fd lock_file;
+  disk::Fd lock_file;
   BlobLimits limits;
   uint64_t reserve = 0;
 
@@ -352,17 +232,17 @@ Result<BlobStore> BlobStore::open(const std::string& directory, const BlobLimits
   auto impl = std::make_unique<Impl>();
   impl->directory = directory;
   impl->limits = limits;
-  TRY(make_directory(directory));
-  TRY(make_directory(directory + "/blob"));
-  TRY(make_directory(directory + "/partial"));
-  TRY(sync_directory(directory));
-  impl->lock_file = open_file(directory + "/lock", O_RDWR | O_CREAT);
-  if (!impl->lock_file) return disk_error("make the lock file");
+  TRY(disk::make_directory(directory));
+  TRY(disk::make_directory(directory + "/blob"));
+  TRY(disk::make_directory(directory + "/partial"));
+  TRY(disk::sync_directory(directory));
+  impl->lock_file = disk::open_file(directory + "/lock", O_RDWR | O_CREAT);
+  if (!impl->lock_file) return disk::error("make the lock file");
   if (::flock(impl->lock_file.get(), LOCK_EX | LOCK_NB) != 0) {
     return Error(Code::kConflict, "expected no other process to have this blob store open");
   }
   TRY(impl->recover());
-  impl->reserve = limits.reserve.value_or(std::min(disk_of(directory).size / 4, kMostReserve));
+  impl->reserve = limits.reserve.value_or(std::min(disk::space(directory).size / 4, kMostReserve));
   return BlobStore(std::move(impl));
 }
 
@@ -371,7 +251,7 @@ Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
   auto upload = upload_id(hex, size);
   if (size > kMaxBlob) return Error(Code::kRefused, "expected a blob of at most 2^50 bytes");
   std::lock_guard lock(impl_->mutex);
-  if (auto present = file_size(impl_->blob_path(hex))) {
+  if (auto present = disk::file_size(impl_->blob_path(hex))) {
     if (*present != size) {
       return Error(Code::kConflict, "expected the size the blob with this digest has");
     }
@@ -385,8 +265,8 @@ Result<UploadId> BlobStore::begin(const Digest& expected, uint64_t size) {
       return Error(Code::kTryAgain, "expected fewer uploads under way; begin when one has ended");
     }
   }
-  auto file = open_file(impl_->partial_path(upload), O_WRONLY | O_CREAT | O_EXCL);
-  if (!file) return disk_error("begin an upload");
+  auto file = disk::open_file(impl_->partial_path(upload), O_WRONLY | O_CREAT | O_EXCL);
+  if (!file) return disk::error("begin an upload");
   impl_->uploads.emplace(upload, std::make_shared<Impl::Upload>(size));
   return upload;
 }
@@ -397,9 +277,9 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
   std::lock_guard lock(held->mutex);
   if (held->ended) return this->offset(upload);
   auto path = impl_->partial_path(upload);
-  auto file = open_file(path, O_RDWR);
-  auto present = file_size(path);
-  if (!file || !present) return disk_error("open the upload");
+  auto file = disk::open_file(path, O_RDWR);
+  auto present = disk::file_size(path);
+  if (!file || !present) return disk::error("open the upload");
   if (offset > held->size || bytes.size() > held->size - offset) {
     return Error(Code::kRefused, "expected no more bytes than announced");
   }
@@ -408,7 +288,7 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
   }
   auto again =
       bytes.first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), *present - offset)));
-  if (!TRY(holds(file.get(), offset, again))) {
+  if (!TRY(disk::holds(file.get(), offset, again))) {
     return Error(Code::kConflict, "expected the same bytes as before at this offset");
   }
   auto fresh = bytes.subspan(again.size());
@@ -418,12 +298,12 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
       return Impl::no_room("the upload");
     impl_->in_flight += fresh.size();
   }
-  auto written = write_at(file.get(), offset + again.size(), fresh);
+  auto written = disk::write_at(file.get(), offset + again.size(), fresh);
   {
     std::lock_guard all(impl_->mutex);
     impl_->in_flight -= fresh.size();
   }
-  held->held = file_size(path).value_or(*present);
+  held->held = disk::file_size(path).value_or(*present);
   TRY(std::move(written));
   if (!fresh.empty()) held->moved = Impl::Steady::now();
   return *present + fresh.size();
@@ -432,7 +312,7 @@ Result<uint64_t> BlobStore::write(const UploadId& upload, uint64_t offset, ByteV
 Result<uint64_t> BlobStore::offset(const UploadId& upload) const {
   auto not_found = [] { return Error(Code::kNotFound, "expected an upload that has begun"); };
   if (auto held = impl_->find(upload)) {
-    if (auto present = file_size(impl_->partial_path(upload))) return *present;
+    if (auto present = disk::file_size(impl_->partial_path(upload))) return *present;
   }
   auto name = parse_upload_id(upload);
   if (!name) return not_found();
@@ -454,21 +334,22 @@ Result<Digest> BlobStore::commit(const UploadId& upload) {
   if (held->ended) return complete();
 
   auto path = impl_->partial_path(upload);
-  auto file = open_file(path, O_RDWR);
-  auto present = file_size(path);
-  if (!file || !present) return disk_error("open the upload");
+  auto file = disk::open_file(path, O_RDWR);
+  auto present = disk::file_size(path);
+  if (!file || !present) return disk::error("open the upload");
   if (*present < held->size) {
     return Error(Code::kConflict, "expected " + std::to_string(held->size - *present) +
                                       " more bytes from offset " + std::to_string(*present));
   }
-  auto digest = TRY(hash_file(file.get(), held->size));
+  auto digest = TRY(disk::hash_file(file.get(), held->size));
   if (digest != name->digest) {
     ::unlink(path.c_str());
     impl_->forget(upload, *held);
     return Error(Code::kUnauthentic, "expected bytes with the announced SHA-256");
   }
   auto published = impl_->publish(file, path, name->hex);
-  if (!published && file_size(path)) return std::move(published).take_error();  // may try again
+  if (!published && disk::file_size(path))
+    return std::move(published).take_error();  // may try again
   impl_->forget(upload, *held);
   if (!published) return std::move(published).take_error();
   return digest;
@@ -480,18 +361,18 @@ Status BlobStore::abandon(const UploadId& upload) {
   std::lock_guard lock(held->mutex);
   if (held->ended) return Done{};
   if (::unlink(impl_->partial_path(upload).c_str()) != 0 && errno != ENOENT) {
-    return disk_error("remove the upload");
+    return disk::error("remove the upload");
   }
   impl_->forget(upload, *held);
   return Done{};
 }
 
 bool BlobStore::has(const Digest& digest) const {
-  return file_size(impl_->blob_path(hex_of(digest))).has_value();
+  return disk::file_size(impl_->blob_path(hex_of(digest))).has_value();
 }
 
 Result<uint64_t> BlobStore::size(const Digest& digest) const {
-  auto size = file_size(impl_->blob_path(hex_of(digest)));
+  auto size = disk::file_size(impl_->blob_path(hex_of(digest)));
   if (!size) return Error(Code::kNotFound, "expected a blob this store holds");
   return *size;
 }
@@ -502,14 +383,14 @@ Result<std::string> BlobStore::path(const Digest& digest) const {
 }
 
 Result<Bytes> BlobStore::read(const Digest& digest, uint64_t offset, uint64_t length) const {
-  auto file = open_file(impl_->blob_path(hex_of(digest)), O_RDONLY);
+  auto file = disk::open_file(impl_->blob_path(hex_of(digest)), O_RDONLY);
   if (!file) return Error(Code::kNotFound, "expected a blob this store holds");
   auto held = TRY(size(digest));
   if (offset > held || length > held - offset) {
     return Error(Code::kRefused, "expected a range within the blob");
   }
   Bytes bytes(static_cast<size_t>(length));
-  TRY(read_at(file.get(), offset, bytes));
+  TRY(disk::read_at(file.get(), offset, bytes));
   return bytes;
 }
 
@@ -521,9 +402,9 @@ Result<Digest> BlobStore::put(ByteView bytes) {
     std::lock_guard lock(impl_->mutex);
     path = impl_->directory + "/partial/put-" + std::to_string(impl_->puts++);
   }
-  auto file = open_file(path, O_WRONLY | O_CREAT | O_TRUNC);
-  if (!file) return disk_error("take a blob");
-  auto written = write_at(file.get(), 0, bytes);
+  auto file = disk::open_file(path, O_WRONLY | O_CREAT | O_TRUNC);
+  if (!file) return disk::error("take a blob");
+  auto written = disk::write_at(file.get(), 0, bytes);
   auto published = written ? impl_->publish(file, path, hex_of(digest)) : std::move(written);
   if (!published) {
     ::unlink(path.c_str());
@@ -535,9 +416,9 @@ Result<Digest> BlobStore::put(ByteView bytes) {
 Status BlobStore::erase(const Digest& digest) {
   if (::unlink(impl_->blob_path(hex_of(digest)).c_str()) != 0) {
     if (errno == ENOENT) return Done{};
-    return disk_error("remove a blob");
+    return disk::error("remove a blob");
   }
-  return sync_directory(impl_->directory + "/blob");
+  return disk::sync_directory(impl_->directory + "/blob");
 }
 
 Status BlobStore::room(Writer writer, uint64_t bytes) const {
@@ -568,13 +449,13 @@ Status BlobStore::touch(const Digest& digest) {
   if (::utimensat(AT_FDCWD, impl_->blob_path(hex_of(digest)).c_str(), nullptr, 0) == 0)
     return Done{};
   if (errno == ENOENT) return Error(Code::kNotFound, "expected a blob this store holds");
-  return disk_error("name a blob");
+  return disk::error("name a blob");
 }
 
 void BlobStore::sweep(const std::set<Digest>& named) {
   std::lock_guard lock(impl_->mutex);
   auto old = [&](const std::string& path) {
-    auto age = untouched(path);
+    auto age = disk::untouched(path);
     return age && *age >= impl_->limits.expires;
   };
   for (auto it = impl_->uploads.begin(); it != impl_->uploads.end();) {

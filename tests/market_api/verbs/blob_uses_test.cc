@@ -15,7 +15,8 @@ using contracts::World;
 
 class Uses : public ::testing::Test {
  protected:
-  Uses() : north(world.publish("hospital", "north", 40)), south(world.publish("clinic", "south", 40)) {
+  Uses()
+      : north(world.publish("hospital", "north", 40)), south(world.publish("clinic", "south", 40)) {
     world.fund("lab", 1000);
   }
   ContractId order(const DatasetId& dataset, const std::string& weights) {
@@ -44,8 +45,7 @@ class Uses : public ::testing::Test {
   }
   // What a look-up says of a file that is no age file; and whether a sweep says the same.
   bool needed(const std::string& blob) const {
-    bool out = BlobUses(world.state())
-                   .needed(world.state(), digest_named(blob), BlobKind::kOther);
+    bool out = BlobUses(world.state()).needed(world.state(), digest_named(blob), BlobKind::kOther);
     EXPECT_EQ(BlobUses::all_needed(world.state()).count(digest_named(blob)), out) << blob;
     return out;
   }
