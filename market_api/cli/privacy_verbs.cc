@@ -10,6 +10,7 @@
 #include "policy/privacy/budget.h"
 #include "policy/privacy/filter.h"
 #include "policy/privacy/meaning.h"
+#include "policy/privacy/renyi.h"
 
 namespace souk::market {
 namespace {

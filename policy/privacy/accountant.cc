@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "policy/privacy/bounds.h"
+#include "policy/privacy/renyi.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {

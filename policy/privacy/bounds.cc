@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "policy/privacy/closed_form.h"
 #include "policy/privacy/compose.h"
@@ -17,7 +16,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
 constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
 constexpr size_t kFewPoints = 1 << 15;
-constexpr uint64_t kMostUnits = 150'000'000;  // of one question in one direction (work.h)
 constexpr double kLeastPad = -45;         // log of what errors may be of a Chernoff bound, at least
 constexpr double kMostEpsilon = 1e9;      // a greater one is not asked of a grid
 constexpr double kMostIntegratedMu = 20;  // of a Gaussian: beyond, the closed form
@@ -39,13 +37,6 @@ Run run_of(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction
   }
   run.highest *= 1 + 1e-15 * static_cast<double>(1 + mechanisms.size());
   return run;
-}
-
-bool symmetric(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
-  return adjacency == Adjacency::kReplaceOne ||
-         std::all_of(mechanisms.begin(), mechanisms.end(), [](const auto& m) {
-           return m.kind == Kind::kGaussian || m.kind == Kind::kLaplace || m.kind == Kind::kPure;
-         });
 }
 
 std::vector<StepLoss> discretised(const Run& run, const Resolution& resolution) {
@@ -360,7 +351,7 @@ Bounds epsilon_of(const Question& question, double delta) {
     }
   }
   Bounds out{0, kInfinity};
-  WorkBudget::within(kMostUnits, [&] { epsilon_in(question, delta, out); });
+  WorkBudget::within(kQuestionUnits, [&] { epsilon_in(question, delta, out); });
   if (rough(out))
     tighten(out, rough_epsilon(question.mechanisms, question.adjacency, question.direction, delta));
   return out;
@@ -377,21 +368,10 @@ Bounds delta_of(const Question& question, double epsilon) {
     }
   }
   Bounds out{0, 1};
-  WorkBudget::within(kMostUnits, [&] { delta_in(question, epsilon, out); });
+  WorkBudget::within(kQuestionUnits, [&] { delta_in(question, epsilon, out); });
   if (rough(out))
     tighten(out, rough_delta(question.mechanisms, question.adjacency, question.direction, epsilon));
   return out;
-}
-
-Status check(std::span<const Mechanism> mechanisms) {
-  for (const auto& mechanism : mechanisms) TRY(policy::check(mechanism));
-  return Done{};
-}
-
-Status check_delta(double delta) {
-  if (!(delta > 0 && delta < 1))
-    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
-  return Done{};
 }
 
 template <class Ask>
@@ -413,40 +393,6 @@ Bounds DirectedBounds::worst() const {
   return {std::max(remove.lower, add.lower), std::max(remove.upper, add.upper)};
 }
 
-std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
-  std::vector<Mechanism> out;
-  long double precision = 0;  // of all Gaussians together
-  for (Mechanism m : mechanisms) {
-    bool rate = m.kind != Kind::kGaussian && m.kind != Kind::kLaplace && m.kind != Kind::kPure;
-    if (m.steps == 0 || (rate && m.q == 0) || (m.kind == Kind::kPure && m.scale == 0)) continue;
-    if (m.kind == Kind::kTruncatedGaussian && m.batch >= m.population)
-      m.kind = Kind::kSampledGaussian;
-    if (m.kind == Kind::kSampledUser && m.q == 1) m.scale /= m.records, m.records = 1;
-    if (m.kind == Kind::kSampledUser && m.records == 1) m.kind = Kind::kSampledGaussian;
-    if (m.kind == Kind::kSampledGaussian && m.q == 1) m.kind = Kind::kGaussian;
-    if (m.kind == Kind::kGaussian) {
-      const long double scale = m.scale;
-      precision += static_cast<long double>(m.steps) / (scale * scale);
-      continue;
-    }
-    auto same = [&](const Mechanism& other) {
-      Mechanism copy = other;
-      copy.steps = m.steps;
-      return copy == m;
-    };
-    auto known = std::find_if(out.begin(), out.end(), same);
-    if (known == out.end()) {
-      out.push_back(m);
-    } else {
-      known->steps += m.steps;
-    }
-  }
-  if (precision > 0)
-    out.push_back(
-        {Kind::kGaussian, 1, static_cast<double>((1 - 1e-15L) / std::sqrt(precision)), 1});
-  return out;
-}
-
 Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
                                       double delta, Effort effort) {
   TRY(check(mechanisms));
@@ -463,65 +409,6 @@ Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjac
   }
   return in_both_directions(mechanisms, adjacency, effort,
                             [&](const Question& question) { return delta_of(question, epsilon); });
-}
-
-double renyi_of_step(const Mechanism& mechanism, Adjacency adjacency, double alpha) {
-  CHECK(alpha > 1);
-  auto live = normalised(std::span<const Mechanism>(&mechanism, 1));
-  if (live.empty()) return 0;
-  const Mechanism& m = live[0];
-  if (m.kind == Kind::kGaussian) {
-    // One step of what may have been several.
-    double sensitivity = adjacency == Adjacency::kReplaceOne ? 2 : 1;
-    double precision = 1 / (m.scale * m.scale) / static_cast<double>(mechanism.steps);
-    return 0.5 * alpha * precision * sensitivity * sensitivity * (1 + 1e-14);
-  }
-  double remove = renyi_divergence(dominating_pair(m, adjacency, Direction::kRemove), alpha);
-  if (symmetric(live, adjacency)) return remove * (1 + 1e-10);
-  // Sampling one record, the removal is never the smaller (Mironov, Talwar, Zhang 2019, Theorem 5).
-  if (m.kind == Kind::kSampledGaussian) return remove * (1 + 1e-10);
-  return std::max(remove, renyi_divergence(dominating_pair(m, adjacency, Direction::kAdd), alpha)) *
-         (1 + 1e-10);
-}
-
-Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency adjacency,
-                                double delta) {
-  TRY(check(mechanisms));
-  TRY(check_delta(delta));
-  auto live = normalised(mechanisms);
-  if (live.empty()) return 0.0;
-  double best = kInfinity;
-  auto of_order = [&](double a) {
-    double divergence = 0;
-    for (const auto& m : live)
-      divergence +=
-          static_cast<double>(m.steps) *
-          renyi_of_step({m.kind, m.q, m.scale, 1, m.records, m.population, m.batch}, adjacency, a);
-    const double epsilon =
-        divergence + std::log1p(-1 / a) - (std::log(delta) + std::log(a)) / (a - 1);
-    return std::isnan(epsilon) ? kInfinity : epsilon;
-  };
-  // The bound falls, then rises with the order: a golden section on log(a - 1).
-  double left = std::log(0.02), right = std::log(4096.0), x1 = 0, x2 = 0;
-  auto at = [&](double x) {
-    const double value = of_order(1 + std::exp(x));
-    best = std::min(best, value);
-    return value;
-  };
-  constexpr double kGolden = 0.6180339887498949;
-  // Each order's is a bound: where the work ends, the best of those that were asked.
-  WorkBudget::within(kMostUnits, [&] {
-    x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
-    double f1 = at(x1), f2 = at(x2);
-    while (right - left > 0.01) {
-      if (f1 <= f2 || !std::isfinite(f2)) {
-        right = x2, x2 = x1, f2 = f1, x1 = right - kGolden * (right - left), f1 = at(x1);
-      } else {
-        left = x1, x1 = x2, f1 = f2, x2 = left + kGolden * (right - left), f2 = at(x2);
-      }
-    }
-  });
-  return std::max(0.0, best) * (1 + 1e-12);
 }
 
 }  // namespace souk::policy

@@ -36,13 +36,4 @@ Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjac
 Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,
                            double epsilon, double delta);
 
-// The Renyi divergence of order alpha > 1 of one step, the larger of both directions, and
-// the epsilon that the best of many orders gives (Canonne, Kamath, Steinke 2020, Prop. 12).
-double renyi_of_step(const Mechanism& mechanism, Adjacency adjacency, double alpha);
-Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency adjacency,
-                                double delta);
-
-// The same list, shorter: nothing that spends nothing, Gaussians as one, equals as one.
-std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms);
-
 }  // namespace souk::policy

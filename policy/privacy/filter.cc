@@ -6,6 +6,7 @@
 #include "policy/privacy/bounds.h"
 #include "policy/privacy/budget.h"
 #include "policy/privacy/closed_form.h"
+#include "policy/privacy/renyi.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {
@@ -141,10 +142,9 @@ Result<std::optional<uint64_t>> admitted(std::span<const Mechanism> stream, cons
                                          double epsilon, double delta) {
   if (!(epsilon > 0 && std::isfinite(epsilon)))
     return Error(Code::kMalformed, "epsilon: expected a positive number");
-  if (!(delta > 0 && delta < 1))
-    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  TRY(check_delta(delta));
   if (stream.empty()) return Error(Code::kMalformed, "stream: expected at least one contract");
-  for (const auto& contract : stream) TRY(check(contract));
+  TRY(check(stream));
   uint64_t count = 0;
   switch (rule.kind) {
     case FilterRule::Kind::kRenyi:

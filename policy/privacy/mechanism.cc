@@ -1,5 +1,6 @@
 #include "policy/privacy/mechanism.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -149,6 +150,58 @@ Status check(const Mechanism& mechanism) {
     if (!fits) return malformed("tpsg: expected 1 <= B <= N <= 2^53");
   }
   return Done{};
+}
+
+Status check(std::span<const Mechanism> mechanisms) {
+  for (const auto& mechanism : mechanisms) TRY(check(mechanism));
+  return Done{};
+}
+
+Status check_delta(double delta) {
+  if (!(delta > 0 && delta < 1))
+    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  return Done{};
+}
+
+std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms) {
+  std::vector<Mechanism> out;
+  long double precision = 0;  // of all Gaussians together
+  for (Mechanism m : mechanisms) {
+    bool rate = m.kind != Kind::kGaussian && m.kind != Kind::kLaplace && m.kind != Kind::kPure;
+    if (m.steps == 0 || (rate && m.q == 0) || (m.kind == Kind::kPure && m.scale == 0)) continue;
+    if (m.kind == Kind::kTruncatedGaussian && m.batch >= m.population)
+      m.kind = Kind::kSampledGaussian;
+    if (m.kind == Kind::kSampledUser && m.q == 1) m.scale /= m.records, m.records = 1;
+    if (m.kind == Kind::kSampledUser && m.records == 1) m.kind = Kind::kSampledGaussian;
+    if (m.kind == Kind::kSampledGaussian && m.q == 1) m.kind = Kind::kGaussian;
+    if (m.kind == Kind::kGaussian) {
+      const long double scale = m.scale;
+      precision += static_cast<long double>(m.steps) / (scale * scale);
+      continue;
+    }
+    auto same = [&](const Mechanism& other) {
+      Mechanism copy = other;
+      copy.steps = m.steps;
+      return copy == m;
+    };
+    auto known = std::find_if(out.begin(), out.end(), same);
+    if (known == out.end()) {
+      out.push_back(m);
+    } else {
+      known->steps += m.steps;
+    }
+  }
+  if (precision > 0)
+    out.push_back(
+        {Kind::kGaussian, 1, static_cast<double>((1 - 1e-15L) / std::sqrt(precision)), 1});
+  return out;
+}
+
+bool symmetric(std::span<const Mechanism> mechanisms, Adjacency adjacency) {
+  return adjacency == Adjacency::kReplaceOne ||
+         std::all_of(mechanisms.begin(), mechanisms.end(), [](const auto& m) {
+           return m.kind == Kind::kGaussian || m.kind == Kind::kLaplace || m.kind == Kind::kPure;
+         });
 }
 
 Result<MechanismList> parse_mechanisms(std::string_view text) {

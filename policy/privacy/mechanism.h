@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,14 @@ struct Mechanism {
 
 // kMalformed says which number is out of range.
 Status check(const Mechanism& mechanism);
+Status check(std::span<const Mechanism> mechanisms);
+// 0 < delta < 1, else kMalformed.
+Status check_delta(double delta);
+
+// The same list, shorter: nothing that spends nothing, Gaussians as one, equals as one.
+std::vector<Mechanism> normalised(std::span<const Mechanism> mechanisms);
+// Whether both directions of adjacency cost the same, of each in the list.
+bool symmetric(std::span<const Mechanism> mechanisms, Adjacency adjacency);
 
 struct MechanismList {
   std::vector<Mechanism> all;

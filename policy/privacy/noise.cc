@@ -25,9 +25,8 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   std::vector<Mechanism> rest = mechanisms;
   rest.erase(rest.begin() + static_cast<ptrdiff_t>(unknown));
   mechanisms[unknown].scale = 1;
-  for (const auto& mechanism : mechanisms) TRY(check(mechanism));
-  if (!(delta > 0 && delta < 1))
-    return Error(Code::kMalformed, "delta: expected a number between 0 and 1, both excluded");
+  TRY(check(mechanisms));
+  TRY(check_delta(delta));
   if (rest = normalised(rest);
       !rest.empty() && rough_epsilon(rest, adjacency, Direction::kRemove, delta).lower > epsilon)
     return no_noise();

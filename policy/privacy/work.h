@@ -7,6 +7,9 @@
 
 namespace souk::policy {
 
+// Of one question about a list of mechanisms, in one direction.
+inline constexpr uint64_t kQuestionUnits = 150'000'000;
+
 class WorkBudget {
  public:
   explicit WorkBudget(uint64_t units) : left_(units) {}
