@@ -8,7 +8,6 @@
 
 #include "ledger/crypto/hash.h"
 #include "tests/support/live_story.h"
-#include "trainer/data/table.h"
 
 namespace souk::flows {
 namespace {
@@ -19,22 +18,6 @@ using Step = LiveStory::Step;
 constexpr Step kSteps[] = {Step::kFounded, Step::kHalfUploaded, Step::kUploaded,
                            Step::kOffered, Step::kDeposited,    Step::kSubmitted,
                            Step::kDecided, Step::kRunning,      Step::kEnded};
-
-Bytes rows_of(uint32_t rows) {
-  trainer::Dataset dataset;
-  std::vector<float> features;
-  for (uint32_t row = 0; row < rows; ++row) {
-    features.push_back(row % 2 ? 1.0F : -1.0F);
-    features.push_back(static_cast<float>(row) / static_cast<float>(rows));
-    dataset.labels.push_back(row % 2);
-  }
-  dataset.features = std::move(features);
-  dataset.schema.feature_shape = {2};
-  dataset.schema.feature_names = {"feature 0", "feature 1"};
-  dataset.schema.label_name = "kind";
-  dataset.schema.classes = {"benign", "malignant"};
-  return trainer::dataset_to_safetensors(dataset).take();
-}
 
 class CrashFlow : public ::testing::Test {
  protected:
@@ -56,7 +39,7 @@ class CrashFlow : public ::testing::Test {
   void kill_at(Step step, const std::string& victim, uint32_t training_steps) {
     SCOPED_TRACE(victim + " dies when " + LiveStory::name_of(step));
     LiveMarket market;
-    LiveStory story(market, rows_of(400), 400, 2, training_steps);
+    LiveStory story(market, rows_file(400), 400, 2, training_steps);
     auto started = market.start();
     ASSERT_TRUE(started) << started.error().expected();
     for (Step next : kSteps) {
@@ -103,7 +86,7 @@ TEST_F(CrashFlow, AKeeperWithoutItsNurseryRefusesNothingAndTheNextOneDecides) {
   for (Step step : {Step::kUploaded, Step::kDeposited}) {
     SCOPED_TRACE(LiveStory::name_of(step));
     LiveMarket market;
-    LiveStory story(market, rows_of(400), 400, 2, 20);
+    LiveStory story(market, rows_file(400), 400, 2, 20);
     auto started = market.start();
     ASSERT_TRUE(started) << started.error().expected();
     for (Step next : kSteps) {
@@ -148,7 +131,7 @@ TEST_F(CrashFlow, TheHostMayDieWhileItFoundsTheMarket) {
 // Deaths at moments nobody chose, a dozen in one story.
 TEST_F(CrashFlow, TheStorySurvivesOneDeathAfterAnother) {
   LiveMarket market;
-  LiveStory story(market, rows_of(400), 400, 2, 2000);
+  LiveStory story(market, rows_file(400), 400, 2, 2000);
   ASSERT_TRUE(market.start());
   ASSERT_TRUE(market.sync());
   std::mt19937 chance(20'240'607);
@@ -181,7 +164,7 @@ TEST_F(CrashFlow, TheStorySurvivesOneDeathAfterAnother) {
 TEST_F(CrashFlow, AnUploadGoesOnWhereItStopped) {
   LiveMarket market;
   ASSERT_TRUE(market.start());
-  Bytes file = rows_of(3000);
+  Bytes file = rows_file(3000);
   ASSERT_TRUE(market.upload(file, 20'000));
   market.kill_host();
   ASSERT_TRUE(market.start());

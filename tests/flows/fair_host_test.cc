@@ -24,8 +24,8 @@ class FairHostFlow : public HostFlow {
     options.policy = "return {allow = true, obligations = {min_noise_micro = 100000}}";
     options.price = price;
     options.budget_epsilon_micro = 500'000'000;
-    auto offered =
-        flows::offer_of(who, options, market->id(), *market->state().keeper(), rows(), 2);
+    auto offered = flows::offer_of(who, options, market->id(), *market->state().keeper(),
+                                   flows::rows_file(40), 2);
     EXPECT_TRUE(market->blobs().put(offered.file));
     record(contracts::sign_record(offered.offer, who.key, market->id()));
     return offered.id;

@@ -18,27 +18,11 @@
 #include "ledger/crypto/hash.h"
 #include "tests/ledger/raw_file.h"
 #include "tests/support/live_story.h"
-#include "trainer/data/table.h"
 
 namespace souk::flows {
 namespace {
 
 using contracts::Phase;
-
-Bytes rows() {
-  trainer::Dataset dataset;
-  std::vector<float> features(800);
-  for (size_t row = 0; row < 400; ++row) {
-    features[2 * row] = row % 2 ? 1.0F : -1.0F;
-    dataset.labels.push_back(row % 2);
-  }
-  dataset.features = std::move(features);
-  dataset.schema.feature_shape = {2};
-  dataset.schema.feature_names = {"feature 0", "feature 1"};
-  dataset.schema.label_name = "kind";
-  dataset.schema.classes = {"benign", "malignant"};
-  return trainer::dataset_to_safetensors(dataset).take();
-}
 
 std::string read_text(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -191,7 +175,7 @@ TEST_F(FullDisk, RefusesWritesInWordsServesReadersAndGoesOnWhenThereIsRoom) {
   EXPECT_EQ(souk(pay(300), &errors), 3);
   EXPECT_NE(errors.find("disk full"), std::string::npos) << errors;
   EXPECT_NE(errors.find("nothing was recorded"), std::string::npos) << errors;
-  auto uploaded = market.upload(rows(), rows().size());
+  auto uploaded = market.upload(rows_file(400), rows_file(400).size());
   ASSERT_FALSE(uploaded);
   EXPECT_EQ(uploaded.error().code(), Code::kTryAgain) << uploaded.error().expected();
   wait_until_it_says("soukd: disk full");
@@ -205,7 +189,7 @@ TEST_F(FullDisk, RefusesWritesInWordsServesReadersAndGoesOnWhenThereIsRoom) {
   ASSERT_TRUE(market.record(second));
   wait_until_it_says("has room again");
   EXPECT_EQ(souk(pay(300)), 0);
-  LiveStory story(market, rows(), 400, 2, 20);
+  LiveStory story(market, rows_file(400), 400, 2, 20);
   auto finished = story.finish();
   ASSERT_TRUE(finished) << finished.error().expected();
   EXPECT_EQ(story.phase(), Phase::kSettled);
@@ -246,7 +230,7 @@ TEST_F(FullDisk, AJobThatMeetsItEndsSettledOrRefunded) {
     if (!market.running()) {
       ASSERT_TRUE(market.start());
     }
-    LiveStory story(market, rows(), 400, 2, 3000);
+    LiveStory story(market, rows_file(400), 400, 2, 3000);
     ASSERT_TRUE(market.sync());
     for (auto next :
          {LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded, LiveStory::Step::kOffered,
@@ -270,7 +254,7 @@ TEST_F(FullDisk, AJobThatMeetsItEndsSettledOrRefunded) {
 TEST_F(FullDisk, AResultThatFindsNoRoomIsKeptUntilThereIsSome) {
   if (!on_a_small_disk()) GTEST_SKIP() << "this user may not mount a file system";
   ASSERT_TRUE(market.start());
-  LiveStory story(market, rows(), 400, 2, 20'000);
+  LiveStory story(market, rows_file(400), 400, 2, 20'000);
   for (auto next :
        {LiveStory::Step::kFounded, LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
         LiveStory::Step::kOffered, LiveStory::Step::kDeposited, LiveStory::Step::kSubmitted,
@@ -294,7 +278,7 @@ TEST_F(FullDisk, AResultThatFindsNoRoomIsKeptUntilThereIsSome) {
 TEST_F(FullDisk, AJobWaitsForTheRoomOfItsModelBeforeItIsStarted) {
   if (!on_a_small_disk()) GTEST_SKIP() << "this user may not mount a file system";
   ASSERT_TRUE(market.start());
-  LiveStory story(market, rows(), 400, 2, 2);
+  LiveStory story(market, rows_file(400), 400, 2, 2);
   story.hidden = 1000;  // a file of 4 MB
   for (auto next :
        {LiveStory::Step::kFounded, LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
@@ -322,7 +306,7 @@ TEST_F(FullDisk, UploadsOfStrangersLeaveRoomForTheLedgerAndForModels) {
   ASSERT_TRUE(market.start());
   ASSERT_TRUE(market.sync());
   make_a_client();
-  LiveStory story(market, rows(), 400, 2, 20);
+  LiveStory story(market, rows_file(400), 400, 2, 20);
   for (auto next : {LiveStory::Step::kHalfUploaded, LiveStory::Step::kUploaded,
                     LiveStory::Step::kOffered, LiveStory::Step::kDeposited}) {
     auto done = story.do_step(next);

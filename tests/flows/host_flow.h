@@ -13,7 +13,6 @@
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/market.h"
 #include "tests/support/live_market.h"
-#include "trainer/data/table.h"
 
 namespace souk::market {
 
@@ -21,22 +20,6 @@ using contracts::Phase;
 using flows::Offered;
 using flows::Party;
 using trainer::Kind;
-
-inline Bytes rows() {
-  trainer::Dataset dataset;
-  dataset.labels.resize(40);
-  std::vector<float> features(80);
-  for (size_t row = 0; row < 40; ++row) {
-    dataset.labels[row] = static_cast<int64_t>(row % 2);
-    features[2 * row] = row % 2 ? 1.0F : -1.0F;
-  }
-  dataset.features = std::move(features);
-  dataset.schema.feature_shape = {2};
-  dataset.schema.feature_names = {"feature 0", "feature 1"};
-  dataset.schema.label_name = "kind";
-  dataset.schema.classes = {"benign", "malignant"};
-  return trainer::dataset_to_safetensors(dataset).take();
-}
 
 class HostFlow : public ::testing::Test {
  protected:
@@ -84,8 +67,8 @@ class HostFlow : public ::testing::Test {
     flows::OfferOptions options;
     options.policy = "return {allow = true, obligations = {min_noise_micro = 1000000}}";
     options.budget_epsilon_micro = 500'000'000;
-    auto offered =
-        flows::offer_of(provider, options, market->id(), *market->state().keeper(), rows(), 2);
+    auto offered = flows::offer_of(provider, options, market->id(), *market->state().keeper(),
+                                   flows::rows_file(40), 2);
     EXPECT_TRUE(market->blobs().put(offered.file));
     record(contracts::sign_record(offered.offer, provider.key, market->id()));
     return offered.id;

@@ -162,7 +162,8 @@ class ErasedBlobs : public HostFlow {
   }
   // An offer of these bytes, which need no key that opens them.
   contracts::DatasetOffer offer_naming(const Party& who, const Digest& blob, uint64_t size) {
-    auto offered = flows::offer_of(who, {}, market->id(), *market->state().keeper(), rows(), 2);
+    auto offered =
+        flows::offer_of(who, {}, market->id(), *market->state().keeper(), flows::rows_file(40), 2);
     offered.offer.manifest.ciphertext = blob;
     offered.offer.manifest.size = static_cast<int64_t>(size);
     return offered.offer;
@@ -272,7 +273,8 @@ TEST_F(ErasedBlobs, AStrangerWhoOffersAndErasesPublicWeightsKeepsNobodyFromThem)
 TEST_F(ErasedBlobs, OfTwoProvidersOfOneCiphertextTheLastToEraseDeletesIt) {
   open();
   Party other{"other"};
-  auto first = flows::offer_of(provider, {}, market->id(), *market->state().keeper(), rows(), 2);
+  auto first = flows::offer_of(provider, {}, market->id(), *market->state().keeper(),
+                               flows::rows_file(40), 2);
   const Digest ciphertext = first.offer.manifest.ciphertext;
   upload(first.file);
   record(contracts::sign_record(first.offer, provider.key, market->id()));

@@ -125,17 +125,9 @@ TEST_F(TrainerFlow, AJobThatEndedForALostCiphertextCountsAsNoRun) {
 TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
   std::vector<std::vector<Kind>> heard;
   for (int64_t classes : {2, 3}) {
-    trainer::Dataset rows;
-    std::vector<float> features;
-    for (int64_t row = 0; row < 40; ++row) {
-      features.push_back(row % 2 ? 1.0F : -1.0F);
-      features.push_back(0.5F);
-      rows.labels.push_back(row % classes);
-    }
-    rows.features = std::move(features);
-    rows.schema.feature_shape = {2};
-    rows.schema.feature_names = {"feature 0", "feature 1"};
-    rows.schema.label_name = "kind";
+    trainer::Dataset rows = two_classes(40);
+    for (int64_t row = 0; row < 40; ++row) rows.labels[static_cast<size_t>(row)] = row % classes;
+    rows.schema.classes.clear();
     for (int64_t i = 0; i < classes; ++i)
       rows.schema.classes.push_back("kind " + std::to_string(i));
     auto plain = trainer::dataset_to_safetensors(rows).take();
@@ -166,19 +158,7 @@ TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
 // Files that no importer of ours writes: a number that is not finite, labels past the classes. Of
 // two datasets that differ in such a row neither run fails, and the host hears the same.
 TEST_F(TrainerFlow, ARowThatNoImporterWritesDoesNotDecideWhetherAPrivateRunSettles) {
-  trainer::Dataset rows;
-  std::vector<float> features;
-  for (int64_t row = 0; row < 40; ++row) {
-    features.push_back(row % 2 ? 1.0F : -1.0F);
-    features.push_back(0.5F);
-    rows.labels.push_back(row % 2);
-  }
-  rows.features = std::move(features);
-  rows.schema.feature_shape = {2};
-  rows.schema.feature_names = {"feature 0", "feature 1"};
-  rows.schema.label_name = "kind";
-  rows.schema.classes = {"benign", "malignant"};
-  const Bytes whole = trainer::dataset_to_safetensors(rows).take();
+  const Bytes whole = rows_file(40);
   // Labels stand first, then features.
   const size_t labels = whole.size() - 40 * 8 - 80 * 4, numbers = labels + 40 * 8;
   auto with = [&](size_t at, auto value) {

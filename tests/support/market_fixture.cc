@@ -1,9 +1,7 @@
 #include "tests/support/market_fixture.h"
 
-#include <signal.h>
-#include <sys/socket.h>
-
-#include <cmath>
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 
 #include "ledger/crypto/hash.h"
@@ -12,9 +10,7 @@
 #include "ledger/proof/checkpoint.h"
 #include "ledger/store/store.h"
 #include "policy/decide/decide.h"
-#include "policy/privacy/accountant.h"
-#include "policy/privacy/budget.h"
-#include "trainer/data/table.h"
+#include "tests/support/must.h"
 #include "trainer/wire/pieces.h"
 
 namespace souk::flows {
@@ -23,53 +19,10 @@ namespace {
 using trainer::Frame;
 using trainer::Kind;
 
-constexpr int kPatienceMs = 60'000;
-
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "an honest step failed: %s: %s\n", code_name(result.error().code()),
-                 result.error().expected().c_str());
-  }
-  CHECK(result);
-  return std::move(result).take();
-}
-
 trainer::EnclaveSelf self_of(const ledger::SigningKey& platform, const Digest& measurement) {
   auto seed = platform.seed(SecretAccess{});
   return {must(ledger::SigningKey::from_seed(seed.bytes(SecretAccess{}))), measurement,
           "seccomp,test"};
-}
-
-// Two classes, apart along the first feature.
-Bytes small_dataset(uint32_t rows, uint64_t salt) {
-  trainer::Dataset dataset;
-  std::vector<float> features;
-  for (uint32_t row = 0; row < rows; ++row) {
-    int64_t label = row % 2;
-    features.push_back((label == 1 ? 1.0F : -1.0F) + 0.01F * static_cast<float>(row));
-    features.push_back(static_cast<float>(salt % 97) / 97.0F);
-    dataset.labels.push_back(label);
-  }
-  dataset.features = std::move(features);
-  dataset.schema.feature_shape = {2};
-  dataset.schema.feature_names = {"feature 0", "feature 1"};
-  dataset.schema.label_name = "kind";
-  dataset.schema.classes = {"benign", "malignant"};
-  return must(trainer::dataset_to_safetensors(dataset));
-}
-
-std::array<int, 2> two_ends() {
-  signal(SIGPIPE, SIG_IGN);
-  std::array<int, 2> ends{};
-  CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
-  return ends;
-}
-
-Json leaves_body(std::span<const Bytes> leaves) {
-  Json::Array list;
-  for (const auto& leaf : leaves) list.push_back(to_base64(leaf));
-  return Json::Object{{"leaves", std::move(list)}};
 }
 
 }  // namespace
@@ -83,147 +36,6 @@ TempFolder::TempFolder() {
 TempFolder::~TempFolder() {
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
-}
-
-std::string kind_and_body(const Frame& frame) {
-  std::string out = "kind " + std::to_string(static_cast<int>(frame.kind));
-  if (frame.kind != Kind::kBytes) out += " " + to_text(frame.body);
-  return out;
-}
-
-std::optional<Code> refused(const Frame& frame) {
-  if (frame.kind != Kind::kRefused) return std::nullopt;
-  auto body = trainer::expect(frame, Kind::kDone);
-  CHECK(!body);
-  return body.error().code();
-}
-
-std::string refusal_message(const Frame& frame) {
-  CHECK(frame.kind == Kind::kRefused);
-  auto body = trainer::expect(frame, Kind::kDone);
-  return body.error().expected();
-}
-
-Result<ledger::Envelope> envelope_in(const Frame& frame) {
-  Kind kind =
-      frame.kind == Kind::kResult || frame.kind == Kind::kStopped ? frame.kind : Kind::kEnvelope;
-  auto body = TRY(trainer::expect(frame, kind));
-  auto fields = TRY(Fields::of(body, "envelope"));
-  auto bytes = TRY(fields.base64("envelope"));
-  auto json = TRY(parse_canonical(as_text(bytes)));
-  return ledger::envelope_from_json(json);
-}
-
-Bytes envelope_bytes(const ledger::Envelope& envelope) {
-  return to_bytes(canonical(ledger::to_json(envelope)));
-}
-
-ledger::AuthenticEntry authentic(const ledger::Envelope& envelope) {
-  return must(ledger::authenticate(must(ledger::SignedEntry::decode(envelope_bytes(envelope)))));
-}
-
-// ---- keeper -------------------------------------------------------------------
-
-KeeperHost::KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate,
-                       trainer::LocalTime local_time)
-    : keeper_(self, std::move(evaluate), std::move(local_time)) {}
-
-// The keeper's word, through the bytes of the wire; its sealed state is kept.
-Frame KeeperHost::noted(Frame answer) {
-  answer = must(trainer::decode(trainer::encode(answer)));
-  if (answer.kind == Kind::kConfirmed || answer.kind == Kind::kEnvelope) {
-    auto body = must(parse_canonical(as_text(answer.body), trainer::kMaxFrame));
-    sealed_ = must(from_base64(*body.find("sealed")->string()));
-    const Json* pieces = body.find("pieces");
-    for (int64_t index = 0; pieces && index < *pieces->integer(); ++index) {
-      auto piece = keeper_.answer(trainer::frame(Kind::kSealed, Json::Object{{"index", index}}));
-      CHECK(piece.kind == Kind::kBytes);
-      append(sealed_, trainer::framed_piece(piece.body));
-    }
-  }
-  return answer;
-}
-
-Frame KeeperHost::ask(Kind kind, const Json& body) {
-  return noted(keeper_.answer(must(trainer::decode(trainer::encode(trainer::frame(kind, body))))));
-}
-
-Frame KeeperHost::about(Kind kind, const ContractId& contract) {
-  return ask(kind, Json::Object{{"contract", contract}});
-}
-
-Frame KeeperHost::begin(ByteView genesis_leaf, ByteView sealed) {
-  if (sealed.size() > trainer::kMaxInlineSealed) {
-    for (const auto& piece : must(trainer::split_pieces(sealed))) {
-      auto taken = keeper_.answer(trainer::frame_of_bytes(piece));
-      if (taken.kind != Kind::kDone) return taken;
-    }
-    sealed = {};
-  }
-  return ask(Kind::kBegin,
-             Json::Object{{"genesis", to_base64(genesis_leaf)}, {"sealed", to_base64(sealed)}});
-}
-
-Frame KeeperHost::leaves(std::span<const Bytes> leaves) {
-  return ask(Kind::kLeaves, leaves_body(leaves));
-}
-
-Frame KeeperHost::confirm(const std::string& note) {
-  return ask(Kind::kConfirm, Json::Object{{"checkpoint", note}});
-}
-
-Frame KeeperHost::follow(const History& history) {
-  auto added = leaves(std::span(history.leaves).subspan(fed_));
-  if (added.kind != Kind::kDone) return added;
-  auto answer = confirm(history.checkpoint);
-  if (answer.kind == Kind::kConfirmed) fed_ = history.size();
-  return answer;
-}
-
-// ---- trainer ------------------------------------------------------------------
-
-Status TrainerLine::send(const Frame& frame) {
-  return channel_.send(frame);
-}
-
-Result<Frame> TrainerLine::receive() {
-  auto frame = TRY(channel_.receive(kPatienceMs));
-  heard_.push_back(frame);
-  return frame;
-}
-
-Result<Frame> TrainerLine::ask(const Frame& frame) {
-  TRY(send(frame));
-  return receive();
-}
-
-void TrainerLine::hang_up() {
-  shutdown(channel_.fd(), SHUT_RDWR);
-}
-
-TrainerThread::TrainerThread(const trainer::EnclaveSelf& self) : TrainerThread(self, two_ends()) {}
-
-TrainerThread::TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends)
-    : TrainerLine(trainer::Channel(ends[0])) {
-  thread_ = std::thread([this, &self, fd = ends[1]] {
-    trainer::Channel channel(fd);
-    auto workers = trainer::Workers::start(1);
-    CHECK(workers);
-    ended_.emplace(trainer::run_trainer(channel, self, **workers));
-  });
-}
-
-TrainerThread::~TrainerThread() {
-  if (thread_.joinable()) {
-    auto ended = finish();
-    (void)ended;
-  }
-}
-
-Status TrainerThread::finish() {
-  hang_up();
-  thread_.join();
-  return *ended_;
 }
 
 // ---- market -------------------------------------------------------------------
@@ -400,48 +212,10 @@ void MarketFixture::deposit(const PublicKey& account, contracts::Minor minor) {
   CHECK(void_of(seq).empty());
 }
 
-Offered offer_of(const Party& provider, const OfferOptions& options, const MarketId& market,
-                 const contracts::Keeper& keeper, ByteView plain, uint32_t features) {
-  auto file_key = trainer::FileKey::random();
-  SealingKey own = provider.age.recipient();
-  Bytes file = must(trainer::make_header(file_key, std::span(&own, 1)));
-  append(file, trainer::encrypt_payload(file_key, plain));
-
-  contracts::Manifest manifest;
-  manifest.name = "cells of " + provider.name;
-  manifest.provider_name = provider.name;
-  manifest.rows = options.rows;
-  manifest.feature_shape = {features};
-  for (uint32_t i = 0; i < features; ++i)
-    manifest.feature_names.push_back("feature " + std::to_string(i));
-  if (options.name_classes) manifest.class_names = {"benign", "malignant"};
-  manifest.label = "kind";
-  manifest.ciphertext = ledger::sha256(file);
-  manifest.size = static_cast<int64_t>(file.size());
-  manifest.policy = options.policy;
-  manifest.price = options.price;
-  manifest.user_cap = options.user_cap;
-  manifest.budget_epsilon_micro = options.budget_epsilon_micro;
-  manifest.budget_delta_pico = options.budget_delta_pico;
-  manifest.budget_caps = policy::caps_for(options.budget_epsilon_micro, options.budget_delta_pico);
-  manifest.salt = to_hex(ByteView(ledger::random_array<16>()));
-
-  contracts::DatasetOffer offer;
-  offer.manifest = manifest;
-  offer.keeper_evidence = keeper.evidence;
-  DatasetId id = contracts::dataset_id(manifest);
-  std::string info =
-      contracts::dataset_wrap_info(market, id, provider.account(),
-                                   contracts::policy_hash(manifest.policy), offer.keeper_evidence);
-  offer.wrap =
-      must(ledger::hpke_seal(keeper.kem, as_bytes(info), {}, file_key.bytes(SecretAccess{})));
-  return {id, std::move(offer), std::move(file), std::move(file_key)};
-}
-
 Offered MarketFixture::make_offer(const Party& provider, const OfferOptions& options) {
   auto salt = ledger::random_array<1>();
   return offer_of(provider, options, market_, *state().keeper(),
-                  small_dataset(options.rows, options.rows_number.value_or(salt[0])), 2);
+                  rows_file(options.rows, options.rows_number.value_or(salt[0])), 2);
 }
 
 Offered MarketFixture::publish(const Party& provider, const OfferOptions& options) {
@@ -449,37 +223,6 @@ Offered MarketFixture::publish(const Party& provider, const OfferOptions& option
   uint64_t seq = append(contracts::sign_record(offered.offer, provider.key, market_));
   CHECK(void_of(seq).empty());
   return offered;
-}
-
-contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double noise) {
-  contracts::TrainingSpec spec;
-  spec.input_shape = {features};
-  spec.classes = 2;
-  contracts::Node linear;
-  linear.op = contracts::Node::Op::kLinear;
-  linear.units = 2;
-  spec.model = {linear};
-  spec.steps = steps;
-  spec.batch = 8;
-  spec.sampling_threshold = uint64_t{1} << 61;  // q = 1/8
-  spec.learning_rate = {{steps, 0.5}};
-  contracts::PrivacySpec privacy;
-  privacy.clip = 1;
-  privacy.noise_multiplier = noise;
-  privacy.delta_pico = 10'000'000;
-  policy::Event event{policy::rate_from_threshold(spec.sampling_threshold), noise, steps};
-  privacy.epsilon_micro = policy::epsilon_micro_up(must(policy::epsilon_upper(event, 1e-5))) + 1000;
-  spec.privacy = privacy;
-  CHECK(contracts::check_spec(spec));
-  return spec;
-}
-
-contracts::TrainingSpec pooled_spec() {
-  auto spec = private_spec(2, 40, 2);
-  spec.privacy->pool = {{1, spec.privacy->epsilon_micro, spec.sampling_threshold},
-                        {0.25, spec.privacy->epsilon_micro / 2, uint64_t{1} << 58}};
-  CHECK(contracts::check_spec(spec));
-  return spec;
 }
 
 contracts::TrainingSpec MarketFixture::spec() const {

@@ -4,25 +4,21 @@
 // as a frame, a Result or a state.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "contracts/lifecycle/follower.h"
 #include "ledger/crypto/hpke.h"
 #include "ledger/crypto/sign.h"
 #include "ledger/sequencer/sequencer.h"
+#include "tests/support/enclave_hosts.h"
+#include "tests/support/offers.h"
 #include "trainer/attest/appraisal.h"
-#include "trainer/data/age.h"
-#include "trainer/keeper/keeper.h"
-#include "trainer/session/session.h"
-#include "trainer/wire/messages.h"
 
 namespace souk::flows {
 
@@ -49,134 +45,11 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-// Provider, consumer, treasury: whoever signs.
-struct Party {
-  std::string name;
-  ledger::SigningKey key = ledger::SigningKey::generate();
-  trainer::AgeIdentity age = trainer::AgeIdentity::generate();
-  PublicKey account() const { return key.public_key(); }
-  std::string recipient() const { return trainer::recipient_text(age.recipient()); }
-};
-
-// A ledger as a host may show it: leaves from seq 0 and a checkpoint over all.
-struct History {
-  std::vector<Bytes> leaves;
-  std::string checkpoint;
-  uint64_t size() const { return leaves.size(); }
-};
-
-// A dataset as its provider knows it.
-struct Offered {
-  DatasetId id;
-  contracts::DatasetOffer offer;
-  Bytes file;  // age
-  trainer::FileKey file_key;
-};
-
-inline constexpr const char* kFriendlyPolicy =
-    "return {allow = true, obligations = {min_noise_micro = 1000000, max_steps = 100}}";
-
-struct OfferOptions {
-  std::string policy = kFriendlyPolicy;
-  contracts::Minor price = 100;
-  int64_t budget_epsilon_micro = 10'000'000;
-  int64_t budget_delta_pico = 10'000'000;
-  uint32_t rows = 40;
-  int64_t user_cap = 1;
-  std::optional<uint64_t> rows_number = {};  // the same rows for the same number; else any
-  bool name_classes = true;
-};
-
-// `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of
-// two classes and this many features.
-Offered offer_of(const Party& provider, const OfferOptions& options, const MarketId& market,
-                 const contracts::Keeper& keeper, ByteView plain, uint32_t features);
-// One linear layer, DP-SGD with noise multiplier `noise`; its epsilon claimed as it is.
-contracts::TrainingSpec private_spec(uint32_t features, uint32_t steps, double noise);
-
-// The same for two datasets: the second is drawn less often, and clipped to a quarter of the norm.
-contracts::TrainingSpec pooled_spec();
-
 // An enclave process without a process: keys, and evidence of them.
 struct StandIn {
   ledger::SigningKey signing = ledger::SigningKey::generate();
   ledger::KemKey kem = ledger::KemKey::generate();
   contracts::Evidence evidence;
-};
-
-std::string kind_and_body(const trainer::Frame& frame);  // for messages of failed tests
-// The code of a refusal; nullopt for every other frame.
-std::optional<Code> refused(const trainer::Frame& frame);
-std::string refusal_message(const trainer::Frame& frame);
-// The envelope of a kEnvelope or kResult frame.
-Result<ledger::Envelope> envelope_in(const trainer::Frame& frame);
-ledger::AuthenticEntry authentic(const ledger::Envelope& envelope);
-Bytes envelope_bytes(const ledger::Envelope& envelope);
-
-// A keeper of this process and what its host keeps for it.
-class KeeperHost {
- public:
-  KeeperHost(const trainer::EnclaveSelf& self, trainer::EvaluatePolicy evaluate,
-             trainer::LocalTime local_time = trainer::boot_time());
-
-  trainer::Frame ask(trainer::Kind kind, const Json& body);
-  trainer::Frame about(trainer::Kind kind, const ContractId& contract);
-  trainer::Frame begin(ByteView genesis_leaf, ByteView sealed = {});
-  // kLeaves with exactly these; kConfirm with this note.
-  trainer::Frame leaves(std::span<const Bytes> leaves);
-  trainer::Frame confirm(const std::string& note);
-  // What of `history` it has not been fed, then the checkpoint. The first refusal.
-  trainer::Frame follow(const History& history);
-
-  const Bytes& sealed() const { return sealed_; }
-
- private:
-  trainer::Frame noted(trainer::Frame answer);
-
-  trainer::Keeper keeper_;
-  Bytes sealed_;
-  uint64_t fed_ = 0;
-};
-
-// A host's end of the line to a trainer, wherever that runs. Every frame received is also kept.
-class TrainerLine {
- public:
-  explicit TrainerLine(trainer::Channel channel) : channel_(std::move(channel)) {}
-
-  // kTryAgain when the trainer has gone.
-  Status send(const trainer::Frame& frame);
-  Result<trainer::Frame> receive();
-  Result<trainer::Frame> ask(const trainer::Frame& frame);
-  const std::vector<trainer::Frame>& heard() const { return heard_; }
-  // How much of the ledger it was shown, for who shows it more.
-  uint64_t shown() const { return shown_; }
-  void note_shown(uint64_t size) { shown_ = size; }
-
- protected:
-  void hang_up();
-
- private:
-  trainer::Channel channel_;
-  std::vector<trainer::Frame> heard_;
-  uint64_t shown_ = 0;
-};
-
-// run_trainer in a thread behind a socket pair.
-class TrainerThread : public TrainerLine {
- public:
-  explicit TrainerThread(const trainer::EnclaveSelf& self);
-  ~TrainerThread();
-  TrainerThread(const TrainerThread&) = delete;
-  TrainerThread& operator=(const TrainerThread&) = delete;
-
-  // What run_trainer answered. Closes the channel first if it must.
-  Status finish();
-
- private:
-  TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends);
-
-  std::optional<Status> ended_;
-  std::thread thread_;
 };
 
 // What a trainer gave to the host.
