@@ -35,7 +35,7 @@ void Folding::sweep() {
   }
   std::sort(due.begin(), due.end());
   for (const auto& id : due) {
-    Contract& contract = state_.contracts_.at(id);
+    Contract& contract = *find(id);
     contract.ended_because = "deadline";
     switch (contract.phase) {
       case Phase::kSubmitted:
@@ -69,7 +69,7 @@ Folding::Void Folding::fold() {
     if (entry_.market() != to_hex(state_.market_)) return "other_market";
   }
   // A void entry uses its nonce up too: nobody can bring it again on a better day.
-  if (!state_.nonces_.emplace(entry_.author(), entry_.nonce()).second) return "replayed";
+  if (!state_.nonces_.emplace({entry_.author(), entry_.nonce()}, {})) return "replayed";
   auto record = record_of(entry_);
   if (!record) return "malformed";
   if (seq_ == 0 && !std::holds_alternative<Genesis>(*record)) return "no_genesis";

@@ -54,7 +54,6 @@ class Folding {
   Void head_void(const Contract& contract, const ContractDecision& decision) const;
   Void inputs_void(const Contract& contract, const JobStart& start) const;
   static bool names(const Contract& contract, const DatasetId& dataset);
-  Contract* find(const ContractId& id);
 
   // postings.cc
   void pay(const PublicKey& to, Minor amount);
@@ -68,6 +67,10 @@ class Folding {
   void commit(const Contract& contract, const std::vector<Grant>& grants);
   static void hold(Spending& spending, const Grant& grant);
   void sum_holders(Spending& spending, const DatasetId& dataset);
+
+  // To be changed; nullptr: unknown.
+  Dataset* find(const DatasetId& id) { return state_.datasets_.change(id); }
+  Contract* find(const ContractId& id) { return state_.contracts_.change(id); }
 
   MarketState& state_;
   const ledger::AuthenticEntry& entry_;

@@ -21,7 +21,8 @@ Folding::Void Folding::on(ContractSubmit& submit) {
   contract.submit_seq = seq_;
   state_.open_.emplace(contract.deadline, contract.id);
   state_.undecided_.insert(seq_);
-  state_.contracts_.emplace(contract.id, std::move(contract));
+  const ContractId id = contract.id;
+  state_.contracts_.emplace(id, std::move(contract));
   return kEffect;
 }
 
@@ -176,9 +177,8 @@ Folding::Void Folding::head_void(const Contract& contract, const ContractDecisio
   if (size <= contract.submit_seq) return "stale";
   if (state_.heads_.at(size) != decision.head_root) return "wrong_head";
   if (state_.keeper_->seq >= size) return "stale";
-  if (auto it = state_.accounts_.find(contract.consumer); it != state_.accounts_.end()) {
-    if (it->second.changed >= size) return "stale";
-  }
+  const Account* consumer = state_.accounts_.get(contract.consumer);
+  if (consumer && consumer->changed >= size) return "stale";
   for (const auto& id : learned_from(state_, contract.submit, contract.submit_seq)) {
     if (state_.dataset(id)->changed >= size) return "stale";
   }
@@ -204,11 +204,6 @@ Folding::Void Folding::inputs_void(const Contract& contract, const JobStart& sta
 bool Folding::names(const Contract& contract, const DatasetId& dataset) {
   const auto& wanted = contract.submit.datasets;
   return std::find(wanted.begin(), wanted.end(), dataset) != wanted.end();
-}
-
-Contract* Folding::find(const ContractId& id) {
-  auto it = state_.contracts_.find(id);
-  return it == state_.contracts_.end() ? nullptr : &it->second;
 }
 
 }  // namespace souk::contracts

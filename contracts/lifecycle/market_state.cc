@@ -55,8 +55,8 @@ PolicyChoice policy_for(const Dataset& dataset, const ContractSubmit& submit, si
 }
 
 Minor MarketState::balance(const PublicKey& account) const {
-  auto it = accounts_.find(account);
-  return it == accounts_.end() ? 0 : it->second.balance;
+  const Account* known = accounts_.get(account);
+  return known ? known->balance : 0;
 }
 
 Minor MarketState::escrow_total() const {
@@ -66,13 +66,11 @@ Minor MarketState::escrow_total() const {
 }
 
 const Dataset* MarketState::dataset(const DatasetId& id) const {
-  auto it = datasets_.find(id);
-  return it == datasets_.end() ? nullptr : &it->second;
+  return datasets_.get(id);
 }
 
 const Contract* MarketState::contract(const ContractId& id) const {
-  auto it = contracts_.find(id);
-  return it == contracts_.end() ? nullptr : &it->second;
+  return contracts_.get(id);
 }
 
 }  // namespace souk::contracts

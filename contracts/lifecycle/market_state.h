@@ -3,7 +3,8 @@
 // it and reach the same state. Total and integer-only: an authentic but
 // impossible entry is void, without effect; nothing here fails or reads a clock.
 // The state machine of a contract is the table in contracts/SPEC.md, which also
-// lists the codes of voids. Values: copied and compared freely, one thread at a time.
+// lists the codes of voids. Values: copied and compared freely, one thread at a time; copies share
+// what they have in common.
 #pragma once
 
 #include <map>
@@ -11,8 +12,10 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "contracts/lifecycle/shared_map.h"
 #include "contracts/records/records.h"
 #include "ledger/proof/merkle.h"
 #include "ledger/proof/recorded.h"
@@ -154,9 +157,9 @@ class MarketState {
   Minor balance(const PublicKey& account) const;
   Minor escrow_total() const;
   Minor minted() const { return minted_; }
-  const std::map<PublicKey, Account>& accounts() const { return accounts_; }
-  const std::map<DatasetId, Dataset>& datasets() const { return datasets_; }
-  const std::map<ContractId, Contract>& contracts() const { return contracts_; }
+  const SharedMap<PublicKey, Account>& accounts() const { return accounts_; }
+  const SharedMap<DatasetId, Dataset>& datasets() const { return datasets_; }
+  const SharedMap<ContractId, Contract>& contracts() const { return contracts_; }
   const Dataset* dataset(const DatasetId& id) const;
   const Contract* contract(const ContractId& id) const;
 
@@ -175,11 +178,11 @@ class MarketState {
   std::set<Digest> keeper_evidence_;
   TimeMs time_ = 0;
   Minor minted_ = 0;
-  std::map<PublicKey, Account> accounts_;
-  std::map<DatasetId, Dataset> datasets_;
-  std::map<ContractId, Contract> contracts_;
-  std::set<std::pair<TimeMs, ContractId>> open_;        // deadlines of contracts that are not final
-  std::set<std::pair<PublicKey, std::string>> nonces_;  // (author, nonce) seen
+  SharedMap<PublicKey, Account> accounts_;
+  SharedMap<DatasetId, Dataset> datasets_;
+  SharedMap<ContractId, Contract> contracts_;
+  std::set<std::pair<TimeMs, ContractId>> open_;  // deadlines of contracts that are not final
+  SharedMap<std::pair<PublicKey, std::string>, std::monostate> nonces_;  // (author, nonce) seen
   std::map<uint64_t, std::string> voids_;
   ledger::CompactTree tree_;          // of the entries folded
   std::set<uint64_t> undecided_;      // submit_seq of contracts without a decision

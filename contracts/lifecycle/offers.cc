@@ -32,20 +32,21 @@ Folding::Void Folding::on(DatasetOffer& offer) {
 }
 
 Folding::Void Folding::on(const DatasetRevoke& revoke) {
-  auto it = state_.datasets_.find(revoke.dataset);
-  if (it == state_.datasets_.end()) return "unknown_dataset";
-  if (it->second.provider != entry_.author()) return "not_the_provider";
-  if (it->second.revoked) return "revoked";
-  it->second.revoked = true;
-  it->second.changed = seq_;
+  Dataset* known = find(revoke.dataset);
+  if (!known) return "unknown_dataset";
+  Dataset& dataset = *known;
+  if (dataset.provider != entry_.author()) return "not_the_provider";
+  if (dataset.revoked) return "revoked";
+  dataset.revoked = true;
+  dataset.changed = seq_;
   withdraw(revoke.dataset, "dataset_revoked", false);
   return kEffect;
 }
 
 Folding::Void Folding::on(const DatasetErase& erase) {
-  auto it = state_.datasets_.find(erase.dataset);
-  if (it == state_.datasets_.end()) return "unknown_dataset";
-  Dataset& dataset = it->second;
+  Dataset* known = find(erase.dataset);
+  if (!known) return "unknown_dataset";
+  Dataset& dataset = *known;
   if (dataset.provider != entry_.author()) return "not_the_provider";
   if (dataset.erased) return "erased";
   dataset.revoked = true;
@@ -57,9 +58,9 @@ Folding::Void Folding::on(const DatasetErase& erase) {
 }
 
 Folding::Void Folding::on(PolicyPublish& publish) {
-  auto it = state_.datasets_.find(publish.dataset);
-  if (it == state_.datasets_.end()) return "unknown_dataset";
-  Dataset& dataset = it->second;
+  Dataset* known = find(publish.dataset);
+  if (!known) return "unknown_dataset";
+  Dataset& dataset = *known;
   if (dataset.provider != entry_.author()) return "not_the_provider";
   if (dataset.revoked) return "revoked";
   if (dataset.policies.size() >= kMaxPolicyVersions) return "too_many";
@@ -75,9 +76,9 @@ Folding::Void Folding::on(PolicyPublish& publish) {
 
 Folding::Void Folding::on(const PolicyChange& change) {
   using Standing = PolicyVersion::Standing;
-  auto it = state_.datasets_.find(change.dataset);
-  if (it == state_.datasets_.end()) return "unknown_dataset";
-  Dataset& dataset = it->second;
+  Dataset* known = find(change.dataset);
+  if (!known) return "unknown_dataset";
+  Dataset& dataset = *known;
   if (dataset.provider != entry_.author()) return "not_the_provider";
   auto found = dataset.policies.find(change.version);
   if (found == dataset.policies.end()) return "policy_unknown";
@@ -118,7 +119,7 @@ void Folding::withdraw(const PolicyChange& change) {
   }
   under.merge(descendants_of(state_, under));
   for (const auto& id : under) {
-    Contract& contract = state_.contracts_.at(id);
+    Contract& contract = *find(id);
     if (contract.policies.empty()) continue;  // not allowed yet, and will not be
     if (change.move == PolicyChange::Move::kRevokeDestroy) contract.destroyed = true;
     withdraw_from(contract, "policy_revoked", stops);
@@ -127,10 +128,13 @@ void Folding::withdraw(const PolicyChange& change) {
 
 // A revoked dataset is for no new run, an erased one for none: the same for contracts.
 void Folding::withdraw(const DatasetId& dataset, const char* why, bool stops) {
-  for (auto& [id, contract] : state_.contracts_) {
-    if (names(contract, dataset) && withdraw_from(contract, why, stops)) {
-      contract.ended_by_dataset = dataset;
-    }
+  std::vector<ContractId> naming;
+  for (const auto& [deadline, id] : state_.open_) {
+    if (names(*state_.contract(id), dataset)) naming.push_back(id);
+  }
+  for (const auto& id : naming) {
+    Contract& contract = *find(id);
+    if (withdraw_from(contract, why, stops)) contract.ended_by_dataset = dataset;
   }
 }
 

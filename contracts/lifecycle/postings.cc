@@ -24,7 +24,7 @@ void Folding::end(Contract& contract, Phase phase) {
 // A grant is posted to the dataset, to its consumer and to its purpose alike.
 template <class Post>
 void Folding::post(const Contract& contract, const Grant& grant, Post to) {
-  Dataset& dataset = state_.datasets_.at(grant.dataset);
+  Dataset& dataset = *find(grant.dataset);
   to(static_cast<Spending&>(dataset.budget));
   to(dataset.consumers[contract.consumer]);
   to(dataset.purposes[contract.submit.purpose]);
@@ -76,7 +76,7 @@ void Folding::sum_holders(Spending& spending, const DatasetId& dataset) {
   spending.reserved = Charges{};
   spending.epsilon_micro_reserved = 0;
   for (const auto& holder : spending.holders) {
-    for (const auto& grant : state_.contracts_.at(holder).decision->grants) {
+    for (const auto& grant : state_.contract(holder)->decision->grants) {
       if (grant.dataset == dataset) hold(spending, grant);
     }
   }

@@ -259,9 +259,9 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
 Result<Answer> status(Session& session, const OneOptions& options) {
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
-  const auto& contracts = connection.view.state().contracts();
-  auto id = TRY(find_by_prefix(contracts, options.job, "job"));
-  const contracts::Contract& contract = contracts.at(id);
+  const auto& state = connection.view.state();
+  auto id = TRY(find_by_prefix(state.contracts(), options.job, "job"));
+  const contracts::Contract& contract = *state.contract(id);
   Answer answer = describe(contract, connection.view);
   if (!is_final(contract.phase)) {
     // Steps are the host's word; they decide nothing.

@@ -76,8 +76,8 @@ Result<Name> parse_hex_argument(const std::string& text, const std::string& what
 
 // The one key of `known` that starts with `prefix`: at least 6 hex digits.
 template <class Name, class Value>
-Result<Name> find_by_prefix(const std::map<Name, Value>& known, const std::string& prefix,
-                            const std::string& what) {
+Result<Name> find_by_prefix(const contracts::SharedMap<Name, Value>& known,
+                            const std::string& prefix, const std::string& what) {
   bool hex = prefix.size() >= 6 && prefix.size() <= 64 &&
              prefix.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!hex) {

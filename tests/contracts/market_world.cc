@@ -136,17 +136,22 @@ std::vector<ledger::RecordedEntry> World::confirm() {
 }
 
 MarketState World::replay(size_t batch) const {
+  return replay(batch, MarketState(test_appraiser));
+}
+
+MarketState World::replay(size_t batch, MarketState from) const {
   auto reader = ledger::ChainReader::start(kOrigin, vkey_);
-  MarketState state(test_appraiser);
   for (size_t i = 0; i < leaves_.size(); ++i) {
     CHECK(reader.add(leaves_[i]));
     if ((i + 1) % batch != 0 && i + 1 != leaves_.size()) continue;
     auto note = ledger::sign_checkpoint({kOrigin, reader.size(), reader.root()}, vkey_, log_);
     auto entries = reader.confirm(note);
     CHECK(entries);
-    for (const auto& entry : *entries) state = apply(std::move(state), entry);
+    for (const auto& entry : *entries) {
+      if (entry.seq() == from.size()) from = apply(std::move(from), entry);
+    }
   }
-  return state;
+  return from;
 }
 
 KeeperBoot World::boot(const std::string& name) const {

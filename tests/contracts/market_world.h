@@ -57,6 +57,8 @@ class World {
 
   // A new reader and state over the same leaves, in batches of `batch`.
   MarketState replay(size_t batch) const;
+  // From this earlier state on.
+  MarketState replay(size_t batch, MarketState from) const;
 
   // Valid records for the present state.
   KeeperBoot boot(const std::string& name) const;

@@ -226,7 +226,7 @@ class Author {
     int64_t size = int64_t{1} << below(14);
     for (auto& cap : offer.manifest.budget_caps) cap = static_cast<int64_t>(below(3)) * size - 1;
     const auto& known = world_.state().datasets();
-    if (below(5) == 0 && !known.empty()) offer.manifest = known.at(any_known_dataset()).manifest;
+    if (below(5) == 0 && !known.empty()) offer.manifest = known.get(any_known_dataset())->manifest;
     if (below(10) == 0) offer.manifest.rows = 0;
     if (lie()) offer.keeper_evidence = digest_named("old");
     return {offer, name(kProviders)};
@@ -351,6 +351,7 @@ TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
   Author author(world, 20260731);
   std::mt19937_64 random(7);
   Watch watch;
+  MarketState halfway(test_appraiser);
   size_t written = world.leaves().size();
   while (written < kRecords) {
     // A batch is written on the state before it: its later records may be stale.
@@ -358,9 +359,19 @@ TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
     for (size_t i = 0; i < batch; ++i) world.append(author.next());
     written += batch;
     for (const auto& entry : world.confirm()) {
+      // Tried on a copy, which shares what the fold then changes.
+      const bool tried = entry.seq() % 32 == 0;
+      std::optional<std::string> without_effect;
+      if (tried) without_effect = would_be_void(world.state(), entry.entry(), entry.time());
       world.fold(entry);
       watch.look(world.state());
       if (HasFatalFailure()) FAIL() << "after seq " << entry.seq();
+      auto found = world.state().voids().find(entry.seq());
+      if (tried) {
+        ASSERT_EQ(without_effect.value_or(""),
+                  found == world.state().voids().end() ? "" : found->second);
+      }
+      if (2 * entry.seq() == kRecords) halfway = world.state();
     }
   }
 
@@ -408,6 +419,9 @@ TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
   EXPECT_GT(settled, 50u);
 
   EXPECT_TRUE(world.replay(1000) == world.state());
+  // A copy does not change with what it was copied from: it grows into the same state.
+  EXPECT_EQ(halfway.size(), kRecords / 2 + 1);
+  EXPECT_TRUE(world.replay(1000, halfway) == world.state());
   EXPECT_EQ(world.state().size(), world.leaves().size());
 }
 
