@@ -2,23 +2,9 @@
 # Files that a contract brings, and columns that hold categories, through a whole market:
 # a table with a published vocabulary; a network from a Darknet file; a head on frozen layers.
 #   fine_tuning_test.sh BIN
-set -euo pipefail
 bin=$1
-work=$(mktemp -d)
-export PATH="$bin:$PATH" SOUK_HOME="$work/home"
-host=
-trap '[ -z "$host" ] || kill "$host"; rm -rf "$work"' EXIT
-fail() { echo "fine_tuning_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
-json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-mkdir -p "$work/home"
-cd "$work"
-
-soukd --data market > soukd.out 2> soukd.err &
-host=$!
-for _ in $(seq 300); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
-url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
-for who in clinic lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
-souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
+. "$(dirname "$0")/../support/market.sh"
+market_of clinic lab
 echo 'return {allow = true, obligations = {waive_privacy = true}}' > open.lua
 
 # A table: the label follows the first letter of the town, which only an embedding can know.

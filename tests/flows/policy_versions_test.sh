@@ -2,23 +2,9 @@
 # Versions of a policy on a market of real processes: who may move them, what a quote is worth after they have moved,
 # the three kinds of revocation, and one decision on the ledger for each attempt.
 #   policy_versions_test.sh BIN
-set -euo pipefail
 bin=$1
-work=$(mktemp -d)
-export PATH="$bin:$PATH" SOUK_HOME="$work/home"
-host=
-trap '[ -z "$host" ] || kill "$host"; rm -rf "$work"' EXIT
-fail() { echo "policy_versions_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
-json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-mkdir -p "$work/home"
-cd "$work"
-
-soukd --data market > soukd.out 2> soukd.err &
-host=$!
-for _ in $(seq 300); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
-url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
-for who in clinic rival lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
-souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
+. "$(dirname "$0")/../support/market.sh"
+market_of clinic rival lab
 
 # expect STATUS FILE COMMAND...: what it says on stdout is in FILE
 expect() {

@@ -2,14 +2,8 @@
 # What cannot be trained on, as a person at the command line meets it: policies that answer nobody,
 # datasets that were revoked or erased, ciphertext that is gone. And who has spent what.
 #   withdrawn_test.sh BIN
-set -euo pipefail
 bin=$1
-work=$(mktemp -d)
-export PATH="$bin:$PATH" SOUK_HOME="$work/home"
-host=
-trap '[ -z "$host" ] || kill "$host"; rm -rf "$work"' EXIT
-fail() { echo "withdrawn_test: $1" >&2; shift; [ $# = 0 ] || cat "$@" >&2; exit 1; }
-json() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+. "$(dirname "$0")/../support/market.sh"
 expect() { # STATUS COMMAND...: its exit status, its output in out and err
   local wanted=$1 got=0
   shift
@@ -18,15 +12,7 @@ expect() { # STATUS COMMAND...: its exit status, its output in out and err
 }
 says() { grep -qF -- "$1" "${2:-out}" || fail "expected '$1'" out err; }
 entries() { souk ledger audit --as lab --json | json entries; }
-mkdir -p "$work/home"
-cd "$work"
-
-soukd --data market > soukd.out 2> soukd.err &
-host=$!
-for _ in $(seq 600); do grep -qs ^treasury soukd.out && break; sleep 0.1; done
-url=$(awk '/^url/ {print $2}' soukd.out) id=$(awk '/^market/ {print $2}' soukd.out)
-for who in clinic lab; do souk init --market "$url" --market-id "$id" --name $who > /dev/null; done
-souk treasury deposit lab 100000 --market "$url" --market-id "$id" > /dev/null
+market_of clinic lab
 awk 'BEGIN {print "age,weight,sick"; for (i = 0; i < 300; i++) print 20 + i % 50 "," 50 + i % 40 "," (i % 2 ? "yes" : "no")}' > table.csv
 echo 'return {allow = request.dp.enabled}' > private.lua
 publish() { # NAME POLICY
