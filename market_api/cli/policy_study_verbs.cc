@@ -69,7 +69,7 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
     text += " price " + canonical(*remedy.find("price"));
   }
   if (decision.status == DecisionStatus::kDenied && remedies.empty())
-    text += "\n  no change of up to three fields was found that it would allow";
+    text += "\n  no change of up to eight fields was found that it would allow";
   answer.json["remedies"] = std::move(remedies);
   answer.text += text;
   return answer;

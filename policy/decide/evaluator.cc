@@ -94,13 +94,21 @@ PolicyDecision Evaluator::decide(std::string_view source, const Json& request, c
   return decide(*prepare(source), **checked_request, **checked_dataset, **checked_ctx, limits);
 }
 
-PolicyDecision Evaluator::observe(std::string_view prepared, const Checked& request,
+std::shared_ptr<const Evaluator::Policy> Evaluator::prepare_observed(
+    std::string_view instrumented) {
+  auto policy = std::make_shared<Policy>();
+  policy->source = instrumented;
+  policy->digest = ledger::sha256(as_bytes(instrumented));
+  policy->loaded = parts_->machine->load(instrumented, kNames, Machine::Observed::kYes);
+  return policy;
+}
+
+PolicyDecision Evaluator::observe(const Policy& observed, const Checked& request,
                                   const Checked& dataset, const Checked& ctx, const Limits& limits,
                                   Trace& trace) {
-  auto loaded = parts_->machine->load(prepared, kNames, Machine::Observed::kYes);
   const std::array<const Facts*, 3> inputs = {&request.facts(), &dataset.facts(), &ctx.facts()};
-  Evaluation evaluation = parts_->machine->run(*loaded, inputs, limits, {}, &trace);
-  QuestionHashes hashes{ledger::sha256(as_bytes(prepared)),
+  Evaluation evaluation = parts_->machine->run(*observed.loaded, inputs, limits, {}, &trace);
+  QuestionHashes hashes{observed.digest,
                         question_hash(request.digest(), dataset.digest(), ctx.digest())};
   return judge(std::move(evaluation), hashes,
                QuestionNames{dataset.provider_name(), dataset.name()}, request.value(),

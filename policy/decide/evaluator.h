@@ -50,9 +50,10 @@ class Evaluator {
   PolicyDecision decide(std::string_view source, const Json& request, const Json& dataset,
                         const Json& ctx, const Limits& limits = {});
 
-  // What ran, of a text that policy/lint/instrument.h has prepared: its decision has
-  // that text's hash and gas, and is for coverage only.
-  PolicyDecision observe(std::string_view prepared, const Checked& request, const Checked& dataset,
+  // A text that policy/lint/instrument.h has made ready to be observed.
+  std::shared_ptr<const Policy> prepare_observed(std::string_view instrumented);
+  // What ran of it: its decision has that text's hash and gas, and is for coverage only.
+  PolicyDecision observe(const Policy& observed, const Checked& request, const Checked& dataset,
                          const Checked& ctx, const Limits& limits, Trace& trace);
 
  private:

@@ -12,9 +12,13 @@ using Kind = Expression::Kind;
 
 class Collector {
  public:
-  explicit Collector(std::string_view source) : source_(source) {}
+  Collector(std::string_view source, Conditions wanted) : source_(source), wanted_(wanted) {}
 
-  std::vector<const Expression*> conditions;
+  struct Condition {
+    const Expression* expression;
+    bool negated;
+  };
+  std::vector<Condition> conditions;
   std::map<int, int> lines;  // first -> last
 
   void walk(const Block& block) {
@@ -46,9 +50,13 @@ class Collector {
 
   void walk(const Expression& e) {
     bool logical = e.is_binary("and") || e.is_binary("or") || e.is_comparison() ||
-                   (e.kind == Kind::kUnary && e.text == "not");
+                   (e.kind == Kind::kUnary && e.text == "not") || asks_contains(e);
     if (logical) return split(e, Asked::kNo);
     inside(e);
+  }
+  bool asks_contains(const Expression& e) const {
+    return wanted_ == Conditions::kAndContains && e.kind == Kind::kCall &&
+           e.parts[0]->kind == Kind::kName && e.parts[0]->text == "contains";
   }
   void inside(const Expression& e) {
     for (const auto& part : e.parts) walk(*part);
@@ -61,30 +69,32 @@ class Collector {
 
   // The parts that are true or false by themselves.
   enum class Asked : uint8_t { kYes, kNo };
-  void split(const Expression& e, Asked asked) {
-    if (e.kind == Kind::kParen) return split(*e.parts[0], asked);
+  void split(const Expression& e, Asked asked, bool negated = false) {
+    if (e.kind == Kind::kParen) return split(*e.parts[0], asked, negated);
     if (e.is_binary("and") || e.is_binary("or")) {
-      split(*e.parts[0], Asked::kYes);
-      split(*e.parts[1], asked);
+      split(*e.parts[0], Asked::kYes, negated);
+      split(*e.parts[1], asked, negated);
       return;
     }
-    if (e.kind == Kind::kUnary && e.text == "not") return split(*e.parts[0], Asked::kYes);
+    if (e.kind == Kind::kUnary && e.text == "not") return split(*e.parts[0], Asked::kYes, !negated);
     bool literal = e.kind == Kind::kNil || e.kind == Kind::kTrue || e.kind == Kind::kFalse ||
                    e.kind == Kind::kNumber || e.kind == Kind::kText || e.kind == Kind::kTable ||
                    e.kind == Kind::kFunction || e.kind == Kind::kVararg;
-    if (!literal && (asked == Asked::kYes || e.is_comparison())) conditions.push_back(&e);
+    if (!literal && (asked == Asked::kYes || e.is_comparison() || asks_contains(e)))
+      conditions.push_back({&e, negated});
     inside(e);
   }
 
   std::string_view source_;
+  const Conditions wanted_;
 };
 
 }  // namespace
 
-Result<Instrumented> instrument(std::string_view source) {
+Result<Instrumented> instrument(std::string_view source, Conditions conditions) {
   auto chunk = parse_lua(source);
   if (!chunk) return Error(Code::kRefused, chunk.error().expected());
-  Collector collector(source);
+  Collector collector(source, conditions);
   collector.walk(**chunk);
   struct Insertion {
     size_t at;
@@ -94,12 +104,12 @@ Result<Instrumented> instrument(std::string_view source) {
   };
   std::vector<Insertion> insertions;
   Instrumented out;
-  for (const Expression* e : collector.conditions) {
+  for (auto [e, negated] : collector.conditions) {
     const std::string number = std::to_string(out.conditions.size());
     insertions.push_back({e->begin, false, e->end - e->begin, "souk_condition(" + number + ","});
     insertions.push_back({e->end, true, e->end - e->begin, ")"});
     out.conditions.push_back(
-        {e->line, e->column, std::string(source.substr(e->begin, e->end - e->begin))});
+        {e->line, e->column, std::string(source.substr(e->begin, e->end - e->begin)), negated});
   }
   // At one place the inner ends before the outer, and the outer begins before the inner.
   std::stable_sort(insertions.begin(), insertions.end(),

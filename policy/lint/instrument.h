@@ -1,6 +1,7 @@
 // A policy's text with its conditions made visible, for coverage.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,8 @@ namespace souk::policy {
 // what an if or a loop asks.
 struct BranchPoint {
   int line = 1, column = 1;
-  std::string text;  // as it stands in the source
+  std::string text;      // as it stands in the source
+  bool negated = false;  // within one "not", or three
 };
 
 struct Instrumented {
@@ -27,7 +29,11 @@ struct Instrumented {
   std::vector<Lines> lines;
 };
 
+// Those that choose, or calls of `contains` as well, wherever they stand.
+enum class Conditions : uint8_t { kBranches, kAndContains };
+
 // kRefused names the line of what is not Lua.
-Result<Instrumented> instrument(std::string_view source);
+Result<Instrumented> instrument(std::string_view source,
+                                Conditions conditions = Conditions::kBranches);
 
 }  // namespace souk::policy

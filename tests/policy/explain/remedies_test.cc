@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <random>
 
 #include "tests/policy/samples.h"
@@ -187,6 +189,178 @@ TEST_F(Remedies, MostRandomDenialsAreMendedByTheFewestEdits) {
   }
   EXPECT_GE(denials, 60);
   EXPECT_GE(mended * 100, denials * 90) << mended << " of " << denials;
+}
+
+TEST_F(Remedies, RulesThatSayNothingAreAllMet) {
+  for (const char* source :
+       {"return {allow = request.epochs <= 10 and request.payment >= 7000}",
+        "return {allow = request.epochs <= 10 and request.payment >= 7000, reason = 'no'}",
+        "return function(request, dataset, ctx) return {allow = request.epochs <= 10 and "
+        "request.payment >= 7000} end",
+        "local a = request.epochs <= 10; local b = request.payment >= 7000; return {allow = a and "
+        "b}",
+        "local a = request.epochs > 10; local b = request.payment < 7000; return {allow = not (a "
+        "or "
+        "b)}",
+        "if request.epochs > 10 then return {allow = false, reason = 'no'} end "
+        "if request.payment < 7000 then return {allow = false, reason = 'no'} end "
+        "return {allow = true}"}) {
+    auto remedies = find(source, sample_request());
+    ASSERT_EQ(remedies.size(), 1U) << source;
+    EXPECT_EQ(edits_of(remedies[0]), "request.epochs=10 request.payment=7000 ") << source;
+    expect_minimal(source, sample_request(), remedies[0]);
+  }
+  auto texts = find("return {allow = request.region == 'CH' and request.purpose == 'care'}",
+                    sample_request());
+  ASSERT_EQ(texts.size(), 1U);
+  EXPECT_EQ(edits_of(texts[0]), "request.purpose=\"care\" request.region=\"CH\" ");
+  auto held =
+      find("return {allow = contains(request.credentials, 'gold') and request.epochs <= 10}",
+           sample_request());
+  ASSERT_EQ(held.size(), 1U);
+  EXPECT_EQ(edits_of(held[0]),
+            "request.credentials=[\"hospital\",\"irb-approved\",\"gold\"] request.epochs=10 ");
+}
+
+TEST_F(Remedies, ALaterRuleMayAskMoreOfTheSameField) {
+  const char* source =
+      "return {allow = request.epochs <= 10 and request.payment >= 7000 and request.epochs <= 5 "
+      "and "
+      "request.payment % 100 == 82}";
+  auto remedies = find(source, sample_request());
+  ASSERT_FALSE(remedies.empty());
+  EXPECT_EQ(edits_of(remedies[0]), "request.epochs=5 request.payment=7082 ");
+}
+
+TEST_F(Remedies, ARemainderIsReachedByTheNearestNumber) {
+  auto remedies = find("return {allow = request.payment % 100 == 82}", sample_request());
+  ASSERT_EQ(remedies.size(), 1U);
+  EXPECT_EQ(edits_of(remedies[0]), "request.payment=5982 ");
+}
+
+// The market refuses an offer below the price, so no remedy may be one.
+TEST_F(Remedies, TheirPaymentReachesTheirPrice) {
+  Json request = sample_request();
+  override_member(request, "payment", 4000);
+  auto remedies = find(
+      "return {allow = request.payment >= 5000, reason = 'payment', price = dataset.price + 7 * "
+      "request.epochs}",
+      request);
+  ASSERT_FALSE(remedies.empty());
+  EXPECT_EQ(edits_of(remedies[0]), "request.payment=5140 ");
+  EXPECT_EQ(remedies[0].price, 5140);
+  remedies =
+      find("return {allow = request.region == 'CH', reason = 'region', price = 2 * dataset.price}",
+           request);
+  ASSERT_FALSE(remedies.empty());
+  EXPECT_EQ(edits_of(remedies[0]), "request.payment=10000 request.region=\"CH\" ");
+}
+
+// Rules that hold together, each on a field of its own, in whatever form: so many are broken, so
+// many edits are needed, and each is known.
+struct Rule {
+  std::string path, holds, opposite;  // of the request; what holds, and when it does not
+  Json edit;                          // where it is broken; null where it holds
+};
+std::vector<Rule> some_rules(std::mt19937_64& random) {
+  auto at_most = [&](const char* path, int64_t now, int64_t limit) {
+    const std::string n = std::to_string(limit), field = std::string("request.") + path;
+    return Rule{field, field + " <= " + n, field + " > " + n, now > limit ? Json(limit) : Json()};
+  };
+  auto is = [&](const char* path, const std::string& now, const std::string& wanted) {
+    const std::string field = std::string("request.") + path, text = "'" + wanted + "'";
+    return Rule{field, field + " == " + text, field + " ~= " + text,
+                now == wanted ? Json() : Json(wanted)};
+  };
+  auto number = [&](int64_t least, int64_t most) {
+    return least + static_cast<int64_t>(random() % static_cast<uint64_t>(most - least));
+  };
+  int64_t payment = number(4000, 12000);
+  bool gold = random() % 2;
+  const std::string held =
+      std::string("contains(request.credentials, '") + (gold ? "gold" : "hospital") + "')";
+  std::vector<Rule> all = {
+      at_most("epochs", 20, number(1, 30)),
+      at_most("dp.epsilon_micro", 800000, number(1000, 1200000)),
+      at_most("steps", 400, number(1, 500)),
+      at_most("model.parameters", 514, number(1, 700)),
+      is("region", "EU", random() % 4 ? "CH" : "EU"),
+      is("purpose", "medical-research", random() % 4 ? "care" : "medical-research"),
+      {"request.payment", "request.payment >= " + std::to_string(payment),
+       "request.payment < " + std::to_string(payment), payment > 6000 ? Json(payment) : Json()},
+      {"request.credentials", held, "not " + held,
+       gold ? Json(Json::Array{"hospital", "irb-approved", "gold"}) : Json()}};
+  std::shuffle(all.begin(), all.end(), random);
+  all.resize(1 + random() % 4);
+  return all;
+}
+std::string policy_of(const std::vector<Rule>& rules, size_t form, std::mt19937_64& random) {
+  const std::string no = random() % 2 ? ", reason = 'no'" : "";
+  std::string all, any, locals, names, ifs, counts, broken, list, sum;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const std::string holds = random() % 3 ? rules[i].holds : "not (" + rules[i].opposite + ")";
+    const std::string fails = random() % 3 ? rules[i].opposite : "not (" + rules[i].holds + ")";
+    const std::string name = "rule" + std::to_string(i);
+    all += (i ? " and " : "") + holds;
+    any += (i ? " or " : "") + fails;
+    names += (i ? " and " : "") + name;
+    locals += "local " + name + " = " + holds + " ";
+    ifs += "if " + fails + " then return {allow = false" + no + "} end ";
+    counts += "if " + rules[i].holds + " then n = n + 1 end ";
+    broken += "if " + rules[i].opposite + " then n = n + 1 end ";
+    list += (i ? ", " : "") + holds;
+    sum += "ok = ok and " + holds + " ";
+  }
+  const std::string end = no + "} ";
+  switch (form) {
+    case 0:
+      return "return {allow = " + all + end;
+    case 1:
+      return locals + "return {allow = " + names + end;
+    case 2:
+      return ifs + "return {allow = true}";
+    case 3:
+      return "return function(request, dataset, ctx) return {allow = " + all + end + "end";
+    case 4:
+      return "return function(request, dataset, ctx) " + locals + "return {allow = " + names + end +
+             "end";
+    case 5:
+      return "if " + any + " then return {allow = false" + end + "end return {allow = true}";
+    case 6:
+      return "local n = 0 " + counts + "return {allow = n == " + std::to_string(rules.size()) + end;
+    case 7:
+      return "local n = 0 " + broken + "return {allow = n == 0" + end;
+    case 8:
+      return "for _, holds in ipairs({" + list + "}) do if not holds then return {allow = false" +
+             end + "end end return {allow = true}";
+    default:
+      return "local ok = true " + sum + "return {allow = ok" + end;
+  }
+}
+
+TEST_F(Remedies, RulesOfAllFormsThatHoldTogetherAreMetByExactlyTheBrokenOnes) {
+  std::mt19937_64 random(29);
+  std::map<size_t, int> by_edits;
+  for (size_t i = 0; i < 600; ++i) {
+    auto rules = some_rules(random);
+    const std::string source = policy_of(rules, i % 10, random);
+    std::map<std::string, Json> needed;
+    for (const Rule& rule : rules) {
+      if (!rule.edit.is_null()) needed[rule.path] = rule.edit;
+    }
+    auto remedies = find(source, sample_request());
+    if (needed.empty()) {
+      EXPECT_TRUE(remedies.empty()) << source;
+      continue;
+    }
+    ASSERT_EQ(remedies.size(), 1U) << source;
+    std::map<std::string, Json> made;
+    for (const Edit& edit : remedies[0].edits) made[edit.path] = edit.to;
+    EXPECT_TRUE(made == needed) << source << "\n" << edits_of(remedies[0]);
+    expect_minimal(source, sample_request(), remedies[0]);
+    ++by_edits[needed.size()];
+  }
+  for (size_t edits : {1, 2, 3, 4}) EXPECT_GE(by_edits[edits], 20) << edits;
 }
 
 }  // namespace

@@ -211,7 +211,8 @@ TEST(Instrument, ConditionsAreNumberedAndTheAnswerStays) {
        ctx = Checked::of("ctx", sample_context()).take();
   Trace trace;
   trace.conditions.resize(prepared->conditions.size());
-  auto seen = evaluator->observe(prepared->source, *request, *dataset, *ctx, {}, trace);
+  auto seen = evaluator->observe(*evaluator->prepare_observed(prepared->source), *request, *dataset,
+                                 *ctx, {}, trace);
   auto plain = evaluator->decide(*evaluator->prepare(source), *request, *dataset, *ctx);
   EXPECT_EQ(seen.status, plain.status) << canonical(seen.to_json());
   EXPECT_EQ(seen.price_minor, plain.price_minor);
