@@ -8,14 +8,14 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
-# The archive, not the shared library: policy/lua/libc_costs.cc stands in for three
+# The archive, not the shared library: policy/lua/interpreter_calls.cc stands in for four
 # functions that it calls, which the linker can only do inside of one program.
 find_library(LUA_ARCHIVE liblua5.4-c++.a REQUIRED)
 add_library(souk_lua UNKNOWN IMPORTED)
 set_target_properties(souk_lua PROPERTIES
   IMPORTED_LOCATION ${LUA_ARCHIVE} INTERFACE_INCLUDE_DIRECTORIES "${LUA_INCLUDE_DIRS}"
   INTERFACE_LINK_LIBRARIES "m;${CMAKE_DL_LIBS}"
-  INTERFACE_LINK_OPTIONS "LINKER:--wrap=fmod,--wrap=strcoll,--wrap=_Z9luaS_hashPKcmj")
+  INTERFACE_LINK_OPTIONS "LINKER:--wrap=fmod,--wrap=strcoll,--wrap=_Z9luaS_hashPKcmj,--wrap=_Z16luaE_checkcstackP9lua_State")
 find_package(CLI11 REQUIRED)
 find_package(cpprestsdk REQUIRED)
 # oneDNN without its own CMake package, which asks for OpenCL headers that nothing here uses.

@@ -71,7 +71,7 @@ Values Interpreter::run_function(const Closure& closure, Values arguments) {
   const Function& function = *closure.function;
   if (++depth_ > kMaxCalls || top_ + function.slots > kMaxStack) {
     --depth_;
-    fail("stack overflow");
+    throw LimitError{};
   }
   Frame frame{&function, &closure, top_, {}};
   top_ += function.slots;

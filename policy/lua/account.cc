@@ -7,7 +7,8 @@ namespace {
 
 constexpr uint64_t kBytesPerGas = 16;
 constexpr uint64_t kTextSlope = 1024;
-constexpr int kMostUnseen = 1000;  // instructions between two looks
+constexpr uint64_t kTextHeader = 25;  // of a string object, and the zero at its end
+constexpr int kMostUnseen = 1000;     // instructions between two looks
 
 }  // namespace
 
@@ -39,8 +40,8 @@ void Account::begin(const Limits& limits, uint64_t gas, std::span<const Facts* c
 void Account::pay_bytes(uint64_t bytes, bool object, bool text, uint64_t used) {
   if (!metering || tripped)
     return;  // once it is over, only the interpreter's own unwinding allocates
-  if (text && bytes > kMaxSandboxTextBytes + 64) stop("text of more than 16384 bytes");
-  if (used + bytes > limits_.memory_bytes) stop("memory");
+  if (text && bytes > kMaxSandboxTextBytes + kTextHeader) stop(limit::kText);
+  if (used + bytes > limits_.memory_bytes) stop(limit::kMemory);
   if ((!object && bytes > largest_block_) || (text && bytes > largest_text_)) {
     settle();
     if (text) {

@@ -16,6 +16,16 @@
 
 namespace souk::policy {
 
+// What can be exhausted, as "limit reached: …" tells it.
+namespace limit {
+inline constexpr const char* kGas = "gas";
+inline constexpr const char* kMemory = "memory";
+inline constexpr const char* kText = "text of more than 16384 bytes";
+inline constexpr const char* kStack = "stack";
+inline constexpr const char* kValues = "values at once";
+inline constexpr const char* kOutput = "output";
+}  // namespace limit
+
 // Thrown through the interpreter, which is C++ and catches everything: nothing of the
 // program runs any more.
 struct Exhausted {};
@@ -29,7 +39,7 @@ class Account {
   // Pays and goes on, or does not return.
   void pay(uint64_t gas) {
     gas_ = gas > UINT64_MAX - gas_ ? UINT64_MAX : gas_ + gas;
-    if (gas_ > limits_.gas) stop("gas");
+    if (gas_ > limits_.gas) stop(limit::kGas);
   }
   // A new or grown piece of memory. `text`: a string; `object`: of a fixed size.
   void pay_bytes(uint64_t bytes, bool object, bool text, uint64_t used);
@@ -98,7 +108,12 @@ inline void charge(lua_State* state, uint64_t work) {
   Account& account = account_of(state);
   if (account.metering) account.pay(work);
 }
-// Raises an error with the position of the caller. Text is copied.
+// Room for `count` more values on the stack, or the end of the evaluation.
+inline void make_room(lua_State* state, int count) {
+  if (!lua_checkstack(state, count)) account_of(state).stop(limit::kStack);
+}
+// Raises an error with the position of the caller, which a program may catch: for what a call
+// does not take, never for a limit. Text is copied.
 [[noreturn]] void raise(lua_State* state, const std::string& message);
 void push_text(lua_State* state, std::string_view text);
 
@@ -143,7 +158,7 @@ struct ResultReader {
   Status spend(uint64_t count, const std::string& path);
 };
 
-// libc_costs.cc: from here on this thread's interpreter pays into `account`.
+// interpreter_calls.cc: from here on this thread's interpreter pays into `account`.
 void meter_library_calls(Account* account);
 
 }  // namespace souk::policy

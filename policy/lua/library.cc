@@ -163,7 +163,8 @@ int protected_call(lua_State* state) {
   Account& account = account_of(state);
   int status = lua_pcall(state, lua_gettop(state) - 1, LUA_MULTRET, 0);
   if (account.tripped) throw Exhausted{};
-  if (status == LUA_ERRMEM) account.stop("memory");
+  if (status == LUA_ERRERR) account.stop(limit::kStack);
+  if (status != LUA_OK && status != LUA_ERRRUN) account.stop(limit::kMemory);
   if (status != LUA_OK) charge(state, 200);  // an exception of C++
   lua_pushboolean(state, status == LUA_OK ? 1 : 0);
   lua_insert(state, 1);

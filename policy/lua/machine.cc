@@ -19,6 +19,9 @@ class Machine::Loaded {
 namespace {
 
 constexpr size_t kMaxProgramBytes = 256 << 10;
+// What the interpreter's stack moves to when it is full, so that there is room to say so (ldo.c,
+// luaD_growstack). Tables grow by powers of two; a list of exactly as many keys would end here too.
+constexpr size_t kOverflownStackBytes = (LUAI_MAXSTACK + 200 + 5) * size_t{16};
 constexpr Limits kLoadLimits{.gas = UINT64_MAX, .memory_bytes = 128 << 20, .output_bytes = 0};
 
 // Lua asks with `old` = kind of object when `block` is null, else its old size.
@@ -30,6 +33,9 @@ void* allocate(void* context, void* block, size_t old, size_t wanted) {
     return nullptr;
   }
   if (wanted > had) {
+    if (!block && old == 0 && wanted == kOverflownStackBytes && account.metering &&
+        !account.tripped)
+      account.stop(limit::kStack);
     bool object = !block && old != 0;
     account.pay_bytes(object ? wanted : wanted - had, object, object && old == LUA_TSTRING,
                       account.arena->used());
@@ -38,7 +44,7 @@ void* allocate(void* context, void* block, size_t old, size_t wanted) {
   void* moved = account.arena->take(wanted);
   if (!moved) {
     if (wanted <= had) return block;
-    account.stop("memory");
+    account.stop(limit::kMemory);
   }
   if (block) {
     std::memcpy(moved, block, std::min(had, wanted));
@@ -58,7 +64,7 @@ void look(lua_State* state, lua_Debug* event) {
     return;
   }
   account.run_down();
-  if (account.over()) account.stop("gas");
+  if (account.over()) account.stop(limit::kGas);
   account.armed = account.next_look();
   lua_sethook(state, look, lua_gethookmask(state), account.armed);
 }
@@ -262,7 +268,7 @@ int run_program(lua_State* state) {
   ResultReader reader{state, running.vocabulary};
   auto value = reader.read(1, 0, "");
   if (!value) {
-    if (value.error().code() == Code::kExhausted) account.stop("output");
+    if (value.error().code() == Code::kExhausted) account.stop(limit::kOutput);
     raise(state, value.error().expected());
   }
   for (const SchedulePlace& place : kSchedulePlaces) {
@@ -419,15 +425,17 @@ Evaluation Machine::run(const Loaded& loaded, std::span<const Facts* const> inpu
     parts_->arena->restore(*loaded.picture);
     account.begin(limits, loaded.gas, inputs);
     account.trace = trace;
-    if (account.over()) account.tripped = "gas";
-    if (parts_->arena->used() > limits.memory_bytes) account.tripped = "memory";
+    if (account.over()) account.tripped = limit::kGas;
+    if (parts_->arena->used() > limits.memory_bytes) account.tripped = limit::kMemory;
     Running running{parts_->vocabulary, steps_of, evaluation};
     meter_library_calls(&account);
     int status = account.tripped ? LUA_OK : protect(state, run_program, &running);
     meter_library_calls(nullptr);
     account.metering = false;
     if (account.armed > 0) account.settle();
-    if (!account.tripped && account.over()) account.tripped = "gas";
+    if (!account.tripped && account.over()) account.tripped = limit::kGas;
+    if (!account.tripped && status != LUA_OK && status != LUA_ERRRUN)
+      account.tripped = limit::kMemory;  // not one of Lua's own errors: the host had no more
     if (!account.tripped && status != LUA_OK) {
       evaluation.outcome = Outcome::kError;
       evaluation.error = error_text(state);

@@ -84,8 +84,7 @@ int table_concat(lua_State* state) {
     charge(state, 2 + (size + between.size()) / 16);
     if (i > first) out += between;
     out.append(text, size);
-    if (out.size() > kMaxSandboxTextBytes)
-      raise(state, "table.concat: expected a text of at most 16384 bytes");
+    if (out.size() > kMaxSandboxTextBytes) account_of(state).stop(limit::kText);
     lua_pop(state, 1);
   }
   push_text(state, out);
@@ -97,11 +96,11 @@ int table_unpack(lua_State* state) {
   lua_Integer first = luaL_optinteger(state, 2, 1);
   lua_Integer last = luaL_optinteger(state, 3, length);
   if (first > last) return 0;
-  if (first < 1 || last > (1 << 30) || last - first >= kMaxUnpacked)
-    raise(state, "table.unpack: expected at most 250 values");
+  luaL_argcheck(state, first >= 1, 2, "expected at least 1");
+  if (last - first >= kMaxUnpacked) account_of(state).stop(limit::kValues);
   int count = static_cast<int>(last - first) + 1;
   charge(state, static_cast<uint64_t>(count));
-  luaL_checkstack(state, count + 4, "too many results");
+  make_room(state, count + 4);
   for (lua_Integer i = first; i <= last; ++i) lua_geti(state, 1, i);
   return count;
 }
@@ -133,7 +132,7 @@ bool before(lua_State* state, lua_Integer a, lua_Integer b) {
 int table_sort(lua_State* state) {
   lua_Integer length = plain_table(state);
   if (!lua_isnoneornil(state, 2)) luaL_checktype(state, 2, LUA_TFUNCTION);
-  if (length > kMaxSorted) raise(state, "table.sort: expected at most 65536 values");
+  if (length > kMaxSorted) account_of(state).stop(limit::kValues);
   lua_settop(state, 2);
   charge(state, 2 * static_cast<uint64_t>(length));
   lua_createtable(state, static_cast<int>(length), 0);

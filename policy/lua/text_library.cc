@@ -9,6 +9,8 @@
 namespace souk::policy {
 namespace {
 
+constexpr size_t kMaxBytesAtOnce = 128;
+
 std::string_view text_argument(lua_State* state, int index) {
   luaL_checktype(state, index, LUA_TSTRING);
   size_t size = 0;
@@ -21,9 +23,9 @@ void charge_bytes(lua_State* state, uint64_t size) {
   charge(state, 1 + size / 16);
 }
 
-// Refuses a text longer than the sandbox allows before it is made.
+// Ends the evaluation before a text is made that is longer than the sandbox allows.
 void check_made_size(lua_State* state, uint64_t size) {
-  if (size > kMaxSandboxTextBytes) raise(state, "expected a text of at most 16384 bytes");
+  if (size > kMaxSandboxTextBytes) account_of(state).stop(limit::kText);
 }
 
 size_t from_position(lua_Integer position, size_t size) {  // 1-based, clipped below
@@ -102,9 +104,9 @@ int text_byte(lua_State* state) {
   size_t last =
       to_position(luaL_optinteger(state, 3, static_cast<lua_Integer>(first)), text.size());
   if (first > last) return 0;
-  if (last - first >= 128) raise(state, "string.byte: expected at most 128 bytes");
+  if (last - first >= kMaxBytesAtOnce) account_of(state).stop(limit::kValues);
   charge(state, last - first + 1);
-  luaL_checkstack(state, static_cast<int>(last - first + 1), "too many results");
+  make_room(state, static_cast<int>(last - first + 1));
   for (size_t i = first; i <= last; ++i) lua_pushinteger(state, static_cast<uint8_t>(text[i - 1]));
   return static_cast<int>(last - first + 1);
 }

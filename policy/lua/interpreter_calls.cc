@@ -1,6 +1,6 @@
-// What the interpreter asks of the C library, or decides once by chance, made metered
-// and the same everywhere. The linker puts these in the place of the names they wrap
-// (cmake/Externals.cmake); nothing else of the project calls those.
+// What the interpreter asks of the C library, decides once by chance, or says in an error that
+// a program could catch, made metered, the same everywhere, and final. The linker puts these in the
+// place of the names they wrap (cmake/Externals.cmake); nothing else of the project calls those.
 #include <cmath>
 #include <cstring>
 
@@ -24,6 +24,8 @@ extern "C" {
 double __real_fmod(double a, double b);
 double __wrap_fmod(double a, double b);
 int __wrap_strcoll(const char* a, const char* b);
+void __real__Z16luaE_checkcstackP9lua_State(lua_State* state);
+void __wrap__Z16luaE_checkcstackP9lua_State(lua_State* state);
 unsigned __wrap__Z9luaS_hashPKcmj(const char* text, size_t size, unsigned seed);
 
 // One subtraction for each bit by which `a` is the longer number.
@@ -48,5 +50,14 @@ int __wrap_strcoll(const char* a, const char* b) {
 // could gain by knowing it is paid by Account::pay_bytes.
 unsigned __wrap__Z9luaS_hashPKcmj(const char*, size_t, unsigned) {
   return 0x736f756b;
+}
+
+// Asked by ldo.c where calls of C are 200 deep: pcall in pcall, an order of table.sort that
+// sorts, a tostring that formats. Its own answer is an error. The parser's levels do not come
+// this way: a text that is too deep does not parse.
+void __wrap__Z16luaE_checkcstackP9lua_State(lua_State* state) {
+  using souk::policy::paying;
+  if (paying && paying->metering && !paying->tripped) paying->stop(souk::policy::limit::kStack);
+  __real__Z16luaE_checkcstackP9lua_State(state);
 }
 }
