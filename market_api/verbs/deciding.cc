@@ -19,6 +19,9 @@ using trainer::Frame;
 using trainer::Kind;
 
 constexpr std::chrono::minutes kSweepEvery{10};
+// How often the keeper is asked at once for a step that others overtake; then after a while.
+constexpr int kAskedAtOnce = 8;
+constexpr TimeMs kPlacedWithin = 1000;  // an entry that finds nobody before it
 constexpr int kBadLuck = 3;  // failures in a row that may still have been somebody else's fault
 
 bool is_open(Phase phase) {
@@ -165,9 +168,35 @@ void Market::step(const Frame& request, const Contract& contract, const char* wa
   note_waiting(contract, waiting + moved.error().expected());
 }
 
-// The keeper's answer is recorded, and the contract has left its phase by it.
+// Why this entry would be void, were it the next one, by its place in time or a little later.
+Result<std::optional<std::string>> Market::in_vain(const ledger::AuthenticEntry& entry) {
+  TRY(follow());
+  contracts::MarketState now = state();
+  TimeMs next = std::max(clock_.now(), now.time());
+  auto why = contracts::would_be_void(now, entry, next);
+  return why ? why : contracts::would_be_void(std::move(now), entry, next + kPlacedWithin);
+}
+
+// The keeper's answer is recorded, and the contract has left its phase by it. What has come between
+// the state that the keeper saw and the answer's place may have made it void: then it is not
+// recorded, and the keeper is asked anew. Who keeps such an answer can only record it void.
 Status Market::record_step(const Frame& request, const Contract& contract) {
-  uint64_t seq = TRY(keeper_->record(request));
+  bool overtaken = false;
+  auto alone = [&](ledger::AuthenticEntry entry) {
+    return entrance_->append_alone(
+        std::move(entry), [&](const ledger::AuthenticEntry& signed_entry) -> Status {
+          auto why = TRY(in_vain(signed_entry));
+          overtaken = why.has_value();
+          if (!overtaken) return Done{};
+          return Error(Code::kTryAgain, "others came first: " + contracts::words_of_void(*why));
+        });
+  };
+  auto recorded = keeper_->record(request, alone);
+  for (int asked = 1; overtaken && asked < kAskedAtOnce; ++asked) {
+    overtaken = false;
+    recorded = keeper_->record(request, alone);
+  }
+  uint64_t seq = TRY(std::move(recorded));
   contracts::MarketState after = state();
   const Contract* now = after.contract(contract.id);
   bool moved = now && (now->phase != contract.phase ||

@@ -276,7 +276,7 @@ Status Market::append_from_trainer(const Json& body) {
   TRY(fields.done());
   auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
-  TRY(ledger_->append(std::move(entry)));
+  TRY(entrance_->append(std::move(entry)));
   return Done{};
 }
 

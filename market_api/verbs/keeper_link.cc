@@ -77,7 +77,7 @@ Status KeeperLink::feed() {
     auto now = std::chrono::steady_clock::now();
     if (!wants_boot_ || now < next_key_) return Done{};
     auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
-    TRY(append(boot));
+    TRY(keep(boot, appending_));
     next_key_ = now + kBetweenKeys;
   }
 }
@@ -94,7 +94,7 @@ Status KeeperLink::feed_once() {
   return keep_sealed(fields);
 }
 
-Result<uint64_t> KeeperLink::append(const Frame& answer) {
+Result<uint64_t> KeeperLink::keep(const Frame& answer, const Append& append) {
   auto body = TRY(trainer::expect(answer, Kind::kEnvelope));
   auto fields = TRY(Fields::of(body, "envelope"));
   auto envelope = TRY(fields.base64("envelope"));
@@ -102,7 +102,7 @@ Result<uint64_t> KeeperLink::append(const Frame& answer) {
   TRY(keep_sealed(fields));
   auto signed_entry = TRY(ledger::SignedEntry::decode(envelope));
   auto entry = TRY(ledger::authenticate(std::move(signed_entry)));
-  auto receipt = TRY(ledger_.append(std::move(entry)));
+  auto receipt = TRY(append(std::move(entry)));
   return receipt.seq;
 }
 
@@ -145,7 +145,7 @@ Status KeeperLink::start() {
   }
   TRY(feed());
   auto boot = TRY(talk(trainer::frame(Kind::kBoot, Json::Object{})));
-  TRY(append(boot));
+  TRY(keep(boot, appending_));
   return feed();
 }
 
@@ -155,11 +155,15 @@ Result<Frame> KeeperLink::ask(const Frame& request, Rank rank) {
   return talk(request);
 }
 
-Result<uint64_t> KeeperLink::record(const Frame& request) {
+Result<uint64_t> KeeperLink::record(const Frame& request, const Append& append) {
   auto turn = TRY(turns_.take(Rank::kLedger));
   TRY(ensure());
   auto answer = TRY(talk(request));
-  return append(answer);
+  return keep(answer, append);
+}
+
+Result<uint64_t> KeeperLink::record(const Frame& request) {
+  return record(request, appending_);
 }
 
 }  // namespace souk::market

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,7 +30,12 @@ class KeeperLink {
   // new one. kUnauthentic, and the keeper is stopped, once a witness has caught a rollback.
   // One request at a time, by rank: kTryAgain also where too many of this rank wait.
   Result<trainer::Frame> ask(const trainer::Frame& request, Rank rank = Rank::kLedger);
-  // Asks for an envelope and records it; answers its seq.
+  // Asks for an envelope and has it recorded; answers its seq. Where `append` refuses it, the
+  // keeper has signed for nothing, and may be asked again. No other envelope of the keeper comes
+  // between.
+  using Append = std::function<Result<ledger::Receipt>(ledger::AuthenticEntry)>;
+  Result<uint64_t> record(const trainer::Frame& request, const Append& append);
+  // The same, recorded whatever the ledger says by then.
   Result<uint64_t> record(const trainer::Frame& request);
   // Ends the keeper's process.
   void stop();
@@ -42,13 +48,16 @@ class KeeperLink {
   Status feed_once();
   Result<std::string> checkpoint() const;
   Result<trainer::Frame> talk(const trainer::Frame& request);
-  Result<uint64_t> append(const trainer::Frame& answer);
+  Result<uint64_t> keep(const trainer::Frame& answer, const Append& append);
   Status keep_sealed(Fields& answer);
   Result<std::string> restore_sealed();
 
   const Config config_;
   ledger::Sequencer& ledger_;
   ledger::WitnessFeeder* const witnesses_;
+  const Append appending_ = [this](ledger::AuthenticEntry entry) {
+    return ledger_.append(std::move(entry));
+  };
   Turns turns_;
   // Of whoever has the turn.
   std::unique_ptr<trainer::EnclaveProcess> process_;

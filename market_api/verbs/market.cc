@@ -299,6 +299,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
     TRY(check_program(config_.enclave_program, follower_->genesis()));
   ledger_ = TRY(ledger::Sequencer::start(std::move(store), std::move(key),
                                          follower_->genesis().origin, clock_));
+  entrance_ = std::make_unique<Entrance>(*ledger_);
   auto blobs = TRY(BlobStore::open(dir + "/blobs", config_.uploads));
   blobs_ = std::make_unique<BlobStore>(std::move(blobs));
   TRY(connect_witnesses(connect));

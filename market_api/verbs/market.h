@@ -20,6 +20,7 @@
 #include "ledger/witness/feeder.h"
 #include "market_api/blobs/blobs.h"
 #include "market_api/verbs/blob_uses.h"
+#include "market_api/verbs/entrance.h"
 #include "market_api/verbs/files.h"
 #include "market_api/verbs/keeper_link.h"
 #include "market_api/verbs/order.h"
@@ -141,6 +142,7 @@ class Market {
   void step(const trainer::Frame& request, const contracts::Contract& contract,
             const char* waiting);
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
+  Result<std::optional<std::string>> in_vain(const ledger::AuthenticEntry& entry);
   Status run_job(const contracts::Contract& contract);
   struct Run;
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract, Run& run);
@@ -175,6 +177,7 @@ class Market {
   PublicKey treasury_;
   std::string genesis_leaf_;
   std::unique_ptr<ledger::Sequencer> ledger_;
+  std::unique_ptr<Entrance> entrance_;  // once the market serves, nothing is appended but by it
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<ledger::WitnessFeeder> witnesses_;
   std::unique_ptr<KeeperLink> keeper_;

@@ -184,7 +184,7 @@ Result<ledger::Receipt> Market::record(ByteView envelope, Acknowledgement wanted
   if (auto* submit = std::get_if<contracts::ContractSubmit>(&record);
       submit && submit->spec.initial)
     TRY(blobs_->touch(*submit->spec.initial));
-  auto receipt = TRY(ledger_->append(std::move(entry)));
+  auto receipt = TRY(entrance_->append(std::move(entry)));
   wake();
   TRY(follow());
   {
