@@ -24,7 +24,7 @@ Error bad(const std::string& expected) {
 
 std::string TlogProof::text() const {
   std::string out = std::string(kHeader) + "\n";
-  if (extra) out += "extra " + to_base64(*extra) + "\n";
+  if (extra && !extra->empty()) out += "extra " + to_base64(*extra) + "\n";
   out += "index " + std::to_string(index) + "\n";
   for (const auto& hash : path) out += to_base64(hash) + "\n";
   return out + "\n" + checkpoint;
@@ -37,6 +37,7 @@ Result<TlogProof> parse_tlog_proof(std::string_view text) {
   line = TRY(take_line(text));
   if (take_word(line, "extra ")) {
     auto extra = TRY(from_base64(line));
+    if (extra.empty()) return bad("no line for extra data where there is none");
     if (extra.size() > kMaxExtraBytes) return bad("at most 65535 bytes of extra data");
     out.extra = std::move(extra);
     line = TRY(take_line(text));

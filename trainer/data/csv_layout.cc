@@ -8,6 +8,7 @@
 
 #include "trainer/data/csv_reader.h"
 #include "trainer/data/import_common.h"
+#include "trainer/data/names.h"
 
 namespace souk::trainer {
 namespace {
@@ -21,14 +22,6 @@ Error bad(const std::string& place, const std::string& expected) {
   return Error(Code::kMalformed, place + ": expected " + expected);
 }
 
-bool is_name(const std::string& name) {
-  return !name.empty() && name.size() <= kMaxNameBytes &&
-         std::all_of(name.begin(), name.end(), [](char c) {
-           auto byte = static_cast<uint8_t>(c);
-           return byte >= 0x20 && byte != 0x7f;
-         });
-}
-
 Result<std::vector<std::string>> read_values(const Json& json, const std::string& place) {
   const Json::Array* list = json.array();
   if (!list || list->empty() || list->size() > kMaxValues)
@@ -40,7 +33,8 @@ Result<std::vector<std::string>> read_values(const Json& json, const std::string
     std::string text = item.integer()  ? std::to_string(*item.integer())
                        : item.string() ? *item.string()
                                        : "";
-    if (!is_name(text)) return bad(place, "texts of 1 to 256 bytes without control characters");
+    if (!is_name(text))
+      return bad(place, "texts of 1 to 256 bytes of UTF-8 without control characters");
     values.push_back(std::move(text));
   }
   for (const auto& value : values) {
@@ -93,7 +87,7 @@ Result<CsvColumn> read_column(const Json& json, const std::string& place) {
     TRY(fields.done());
   }
   if (!is_name(column.name))
-    return bad(place, "a name of 1 to 256 bytes without control characters");
+    return bad(place, "a name of 1 to 256 bytes of UTF-8 without control characters");
   return column;
 }
 
@@ -316,7 +310,7 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
   for (size_t i = 0; i < header.size(); ++i) {
     bool dropped = std::find(drop.begin(), drop.end(), header[i]) != drop.end();
     Role role = header[i] == label ? Role::kLabel : dropped ? Role::kDropped : Role::kNumber;
-    if (!is_name(header[i])) return csv_error(1, i + 1, "expected a column name");
+    if (!is_name(header[i])) return csv_error(1, i + 1, kExpectedColumnName);
     if (std::find(header.begin(), header.begin() + static_cast<ptrdiff_t>(i), header[i]) !=
         header.begin() + static_cast<ptrdiff_t>(i)) {
       return csv_error(1, i + 1, "expected each column name once");

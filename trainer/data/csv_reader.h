@@ -12,6 +12,9 @@
 
 namespace souk::trainer {
 
+inline constexpr const char* kExpectedColumnName =
+    "expected a column name of 1 to 256 bytes of UTF-8 without control characters";
+
 // kMalformed with the place in front; `column` counts from 1.
 Error csv_error(size_t line, const std::string& expected);
 Error csv_error(size_t line, size_t column, const std::string& expected);

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <optional>
 
+#include "trainer/data/names.h"
+
 namespace souk::trainer {
 namespace {
 
@@ -35,6 +37,10 @@ Status LabelCollector::add(std::string_view label) {
     if (!given_.empty())
       return Error(Code::kMalformed, "expected one of the classes that were given");
     if (label.empty()) return Error(Code::kMalformed, "expected a class, found nothing");
+    if (!is_name(std::string(label))) {
+      return Error(Code::kMalformed,
+                   "expected a class of 1 to 256 bytes of UTF-8 without control characters");
+    }
     if (numbers_.size() >= kMaxClasses) {
       return Error(Code::kMalformed, "expected at most " + std::to_string(kMaxClasses) +
                                          " classes; is this column the label?");

@@ -4,6 +4,7 @@
 #include "trainer/data/csv_reader.h"
 #include "trainer/data/import.h"
 #include "trainer/data/import_common.h"
+#include "trainer/data/names.h"
 
 namespace souk::trainer {
 namespace {
@@ -23,7 +24,7 @@ Result<Columns> read_columns(CsvReader& reader, const CsvOptions& options) {
   std::set<std::string_view> seen;
   for (size_t i = 0; i < columns.names.size(); ++i) {
     const auto& name = columns.names[i];
-    if (name.empty()) return csv_error(1, i + 1, "expected a column name");
+    if (!is_name(name)) return csv_error(1, i + 1, kExpectedColumnName);
     if (!seen.insert(name).second) return csv_error(1, i + 1, "expected each column name once");
     bool dropped = std::find(options.drop.begin(), options.drop.end(), name) != options.drop.end();
     if (name == options.label) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "ledger/codec/json.h"
+#include "trainer/data/names.h"
 
 static_assert(std::endian::native == std::endian::little, "tensors are little-endian in memory");
 
@@ -19,17 +20,6 @@ constexpr size_t kMaxMetadataTextBytes = kMaxSafeTensorsHeaderBytes;
 
 Error bad(const std::string& expected) {
   return Error(Code::kMalformed, "dataset: " + expected);
-}
-
-// A name a person can read: UTF-8 without control characters. (canonical JSON of it
-// reads back only if it is UTF-8.)
-bool is_name(const std::string& name) {
-  if (name.empty() || name.size() > kMaxNameBytes) return false;
-  for (char c : name) {
-    auto byte = static_cast<uint8_t>(c);
-    if (byte < 0x20 || byte == 0x7f) return false;
-  }
-  return bool(parse_canonical(canonical(Json(name))));
 }
 
 Status check_names(const std::vector<std::string>& names, const std::string& what) {

@@ -113,6 +113,9 @@ TEST(TlogProofTest, RefusesOtherLogsAndOldSpellings) {
   EXPECT_FALSE(swap("index 1", "index"));
   EXPECT_FALSE(swap("index 1\n", ""));
   EXPECT_FALSE(swap("index 1\n", "extra \r\nindex 1\n"));
+  EXPECT_TRUE(swap("index 1\n", "extra AA==\nindex 1\n"));
+  EXPECT_FALSE(swap("index 1\n", "extra \nindex 1\n"));  // no data, no line
+  EXPECT_FALSE(swap("index 1\n", "extra\nindex 1\n"));
   EXPECT_FALSE(swap("index 1\n", "index 1\nextra AA==\n"));
   EXPECT_FALSE(swap("index 1\n", "index 1\nAA==\n"));
   EXPECT_FALSE(swap("\n\n", "\n"));

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "trainer/data/csv_layout.h"
 #include "trainer/data/import.h"
 
 namespace souk::trainer {
@@ -34,6 +35,31 @@ TEST(ImportCsv, SortsIntegerClassesAsNumbersAndOthersAsBytes) {
   EXPECT_EQ(numbers.labels, (std::vector<int64_t>{2, 1, 0}));
   auto names = import_text("x,kind\n0,10\n0,9\n0,09\n").take();
   EXPECT_EQ(names.schema.classes, (std::vector<std::string>{"09", "10", "9"}));
+}
+
+TEST(ImportCsv, SaysWhereATextIsNoName) {
+  const std::string no_class =
+      "expected a class of 1 to 256 bytes of UTF-8 without control characters";
+  const std::string no_column =
+      "expected a column name of 1 to 256 bytes of UTF-8 without control characters";
+  for (const std::string& bad :
+       {std::string("\xff"), std::string("M\xc3"), std::string("\xed\xa0\x80"),
+        std::string("a\x01"), std::string(257, 'x')}) {
+    EXPECT_EQ(error_of("x,kind\n0,M\n1," + bad + "\n"), "line 3, column 2 (kind): " + no_class);
+    EXPECT_EQ(error_of("kind," + bad + "\nM,1\n"), "line 1, column 2: " + no_column);
+    auto guessed = guess_csv_layout(as_bytes("kind," + bad + "\nM,1\n"), "kind", {}, "");
+    ASSERT_FALSE(guessed);
+    EXPECT_EQ(guessed.error().expected(), "line 1, column 2: " + no_column);
+    CsvLayout layout;
+    layout.columns = {{"x", CsvColumn::Role::kNumber, {}, {}},
+                      {"kind", CsvColumn::Role::kLabel, {}, {}}};
+    auto laid = import_laid_out_csv(as_bytes("0,M\n1," + bad + "\n"), layout, Labels::kNeeded,
+                                    Unlisted::kRefused);
+    ASSERT_FALSE(laid);
+    EXPECT_EQ(laid.error().expected(), "line 2, column 2 (kind): " + no_class);
+  }
+  EXPECT_EQ(import_text("x,kind\n0,\xc3\xa9\n")->schema.classes,
+            (std::vector<std::string>{"\xc3\xa9"}));
 }
 
 TEST(ImportCsv, KeepsTheNumberingOfGivenClasses) {
@@ -106,7 +132,9 @@ TEST(ImportCsv, RefusesHeadersThatDoNotNameTheColumns) {
   EXPECT_EQ(error_of(""), "line 1: expected a header row with the names of the columns");
   EXPECT_EQ(error_of("\n\n"), "line 1: expected a header row with the names of the columns");
   EXPECT_EQ(error_of("x,y\n1,2\n"), "line 1: expected a column named \"kind\" for the label");
-  EXPECT_EQ(error_of("x,,kind\n1,2,3\n"), "line 1, column 2: expected a column name");
+  EXPECT_EQ(error_of("x,,kind\n1,2,3\n"),
+            "line 1, column 2: expected a column name of 1 to 256 bytes of UTF-8 without control "
+            "characters");
   EXPECT_EQ(error_of("x,x,kind\n1,2,3\n"), "line 1, column 2: expected each column name once");
   EXPECT_EQ(error_of("kind\na\n"), "line 1: expected a column beside the label");
   EXPECT_EQ(error_of("x,kind\n1,a\n", {.label = "kind", .drop = {"id"}}),
