@@ -17,7 +17,7 @@ void Account::begin(const Limits& limits, uint64_t gas, std::span<const Facts* c
   gas_ = gas;
   rate_ = 1;
   largest_block_ = largest_text_ = 0;
-  tripped = nullptr;
+  tripped = refused = nullptr;
   metering = false;
   armed = 0;
   facts = inputs;

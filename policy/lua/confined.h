@@ -76,6 +76,8 @@ class Account {
   Arena* arena = nullptr;
 
   const char* tripped = nullptr;  // sticky; what was exhausted
+  const char* refused =
+      nullptr;  // an error is on its way that pcall must not catch: of which limit
   bool metering = false;
   int armed = 0;
   uint64_t slope = 512;  // bytes of the largest block for one more gas each instruction
@@ -115,6 +117,9 @@ inline void make_room(lua_State* state, int count) {
 // Raises an error with the position of the caller, which a program may catch: for what a call
 // does not take, never for a limit. Text is copied.
 [[noreturn]] void raise(lua_State* state, const std::string& message);
+// An error for a call that asks for more than `which` limit gives, before any of it is made.
+// Nothing catches it: where pcall would, the evaluation is over.
+[[noreturn]] void refuse(lua_State* state, const char* which, const std::string& message);
 void push_text(lua_State* state, std::string_view text);
 
 // inputs.cc

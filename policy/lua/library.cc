@@ -163,6 +163,7 @@ int protected_call(lua_State* state) {
   Account& account = account_of(state);
   int status = lua_pcall(state, lua_gettop(state) - 1, LUA_MULTRET, 0);
   if (account.tripped) throw Exhausted{};
+  if (account.refused) account.stop(account.refused);
   if (status == LUA_ERRERR) account.stop(limit::kStack);
   if (status != LUA_OK && status != LUA_ERRRUN) account.stop(limit::kMemory);
   if (status != LUA_OK) charge(state, 200);  // an exception of C++

@@ -341,6 +341,11 @@ void raise(lua_State* state, const std::string& message) {
   std::abort();  // lua_error does not return
 }
 
+void refuse(lua_State* state, const char* which, const std::string& message) {
+  account_of(state).refused = which;
+  raise(state, message);
+}
+
 struct Machine::Parts {
   Vocabulary vocabulary = Vocabulary::kPolicy;
   std::unique_ptr<Arena> arena;

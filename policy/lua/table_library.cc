@@ -84,7 +84,8 @@ int table_concat(lua_State* state) {
     charge(state, 2 + (size + between.size()) / 16);
     if (i > first) out += between;
     out.append(text, size);
-    if (out.size() > kMaxSandboxTextBytes) account_of(state).stop(limit::kText);
+    if (out.size() > kMaxSandboxTextBytes)
+      refuse(state, limit::kText, "table.concat: expected a text of at most 16384 bytes");
     lua_pop(state, 1);
   }
   push_text(state, out);
@@ -97,7 +98,8 @@ int table_unpack(lua_State* state) {
   lua_Integer last = luaL_optinteger(state, 3, length);
   if (first > last) return 0;
   luaL_argcheck(state, first >= 1, 2, "expected at least 1");
-  if (last - first >= kMaxUnpacked) account_of(state).stop(limit::kValues);
+  if (last - first >= kMaxUnpacked)
+    refuse(state, limit::kValues, "table.unpack: expected at most 250 values");
   int count = static_cast<int>(last - first) + 1;
   charge(state, static_cast<uint64_t>(count));
   make_room(state, count + 4);
@@ -132,7 +134,8 @@ bool before(lua_State* state, lua_Integer a, lua_Integer b) {
 int table_sort(lua_State* state) {
   lua_Integer length = plain_table(state);
   if (!lua_isnoneornil(state, 2)) luaL_checktype(state, 2, LUA_TFUNCTION);
-  if (length > kMaxSorted) account_of(state).stop(limit::kValues);
+  if (length > kMaxSorted)
+    refuse(state, limit::kValues, "table.sort: expected at most 65536 values");
   lua_settop(state, 2);
   charge(state, 2 * static_cast<uint64_t>(length));
   lua_createtable(state, static_cast<int>(length), 0);

@@ -23,9 +23,10 @@ void charge_bytes(lua_State* state, uint64_t size) {
   charge(state, 1 + size / 16);
 }
 
-// Ends the evaluation before a text is made that is longer than the sandbox allows.
+// Refuses a text longer than the sandbox allows before it is made.
 void check_made_size(lua_State* state, uint64_t size) {
-  if (size > kMaxSandboxTextBytes) account_of(state).stop(limit::kText);
+  if (size > kMaxSandboxTextBytes)
+    refuse(state, limit::kText, "expected a text of at most 16384 bytes");
 }
 
 size_t from_position(lua_Integer position, size_t size) {  // 1-based, clipped below
@@ -104,7 +105,8 @@ int text_byte(lua_State* state) {
   size_t last =
       to_position(luaL_optinteger(state, 3, static_cast<lua_Integer>(first)), text.size());
   if (first > last) return 0;
-  if (last - first >= kMaxBytesAtOnce) account_of(state).stop(limit::kValues);
+  if (last - first >= kMaxBytesAtOnce)
+    refuse(state, limit::kValues, "string.byte: expected at most 128 bytes");
   charge(state, last - first + 1);
   make_room(state, static_cast<int>(last - first + 1));
   for (size_t i = first; i <= last; ++i) lua_pushinteger(state, static_cast<uint8_t>(text[i - 1]));
