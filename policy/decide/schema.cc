@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "policy/decide/nearest.h"
@@ -327,6 +328,20 @@ Status check_credentials(const Json& request) {
 std::string_view last_name(std::string_view path) {
   return path.substr(path.rfind('.') + 1);
 }
+std::string_view block_of(std::string_view path) {
+  return path.substr(0, std::min(path.rfind('.'), path.size()));
+}
+// "details[2]" as the table has it: "details[]".
+std::string without_places(std::string_view path) {
+  std::string out;
+  bool inside = false;
+  for (char c : path) {
+    inside = inside && c != ']';
+    if (!inside) out.push_back(c);
+    inside = inside || c == '[';
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -353,24 +368,38 @@ const SchemaField* schema_field(std::string_view path) {
   return found == tree().places.end() ? nullptr : found->second.field;
 }
 
+// In its own block whatever is near; elsewhere only what is very like it, and first under the same
+// root.
 std::string nearest_path(std::string_view unknown) {
   const std::string_view name = last_name(unknown);
   const std::string_view root = unknown.substr(0, unknown.find('.'));
-  size_t best = SIZE_MAX;
+  const std::string block = without_places(block_of(unknown));
+  struct Match {
+    int away = 0;  // 0: in its block
+    Nearness near;
+    auto operator<=>(const Match&) const = default;
+  };
+  std::optional<Match> best;
   std::string_view found;
   for (const SchemaField& field : kSchema) {
     if (field.path.find('.') == std::string_view::npos) continue;
-    size_t by_name = 2 * edit_distance(name, last_name(field.path)) +
-                     (field.path.substr(0, root.size()) == root ? 0 : 1);
-    size_t by_path = 2 * edit_distance(unknown, field.path);
-    size_t cost = std::min(by_name, by_path);
-    if (cost < best) {
-      best = cost;
-      found = field.path;
+    Match match{0, nearness(name, last_name(field.path))};
+    if (match.near.likeness == Likeness::kNone) continue;
+    if (block_of(field.path) != block) {
+      const bool same_root = field.path.substr(0, field.path.find('.')) == root;
+      const bool misspelt =
+          match.near.likeness == Likeness::kMisspelt && match.near.letters * 5 <= name.size();
+      const bool like = match.near.likeness == Likeness::kSame || misspelt ||
+                        (same_root && (match.near.likeness == Likeness::kPart ||
+                                       match.near.likeness == Likeness::kAbbreviated));
+      if (!like) continue;
+      match.away = same_root ? 1 : 2;
     }
+    if (best && !(match < *best)) continue;
+    best = match;
+    found = field.path;
   }
-  size_t most = std::max<size_t>(2, name.size() / 3);
-  return best <= 2 * most + 1 ? std::string(found) : std::string();
+  return std::string(found);
 }
 
 Status check_schema(std::string_view root, const Json& value) {

@@ -25,8 +25,8 @@ class Candidates {
  public:
   explicit Candidates(std::string_view source);
 
-  // Values other than `now`, those that the schema refuses among them; of numbers the nearest first.
-  // `tried` is what stands there in the question of `decision`.
+  // Values other than `now`, those that the schema refuses among them; of numbers the nearest
+  // first. `tried` is what stands there in the question of `decision`.
   std::vector<Json> of(const SchemaField& field, const Json& now, const Json& tried,
                        const PolicyDecision& decision) const;
   // Who may have issued a credential that the policy asks for.

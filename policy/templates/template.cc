@@ -19,19 +19,13 @@ constexpr int64_t kDayMs = 86'400'000;
 constexpr std::array<const char*, 8> kTypeNames = {"integer", "time",     "text",    "texts",
                                                    "choices", "integers", "amounts", "flag"};
 
-// The name closest to `asked`, for a message.
+// The name that may have been meant, for a message.
 template <class Items>
-std::string nearest(const Items& items, std::string_view asked) {
-  const std::string* best = nullptr;
-  size_t least = asked.size() / 2 + 2;
-  for (const auto& item : items) {
-    size_t distance = edit_distance(item.name, asked);
-    if (distance < least) {
-      least = distance;
-      best = &item.name;
-    }
-  }
-  return best ? "; did you mean " + *best + "?" : "";
+std::string did_you_mean(const Items& items, std::string_view asked) {
+  std::set<std::string> names;
+  for (const auto& item : items) names.insert(item.name);
+  const std::string meant = nearest(std::string(asked), names);
+  return meant.empty() ? "" : "; did you mean " + meant + "?";
 }
 
 Error wrong(const Template& kind, const Parameter& parameter, const std::string& expected) {
@@ -236,7 +230,7 @@ Result<const Template*> find_template(std::string_view name) {
   }
   return Error(Code::kMalformed,
                "expected the name of a template (souk policy templates lists them)" +
-                   nearest(templates(), name));
+                   did_you_mean(templates(), name));
 }
 
 Result<Chosen> choose(std::string_view name, const Json::Object& values) {
@@ -251,7 +245,7 @@ Result<Chosen> choose(std::string_view name, const Json::Object& values) {
   for (const auto& [given, value] : values) {
     if (!chosen.values.count(given)) {
       return Error(Code::kMalformed, kind->name + ": expected no parameter " + one_line(given, 64) +
-                                         nearest(kind->parameters, given));
+                                         did_you_mean(kind->parameters, given));
     }
   }
   return chosen;

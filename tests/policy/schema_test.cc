@@ -82,9 +82,41 @@ TEST(Schema, AnUnknownFieldIsRefusedWithTheOneThatWasMeant) {
               std::string::npos)
         << refusal("request", request);
   }
+  for (const Case& c :
+       {Case{"dp.epsilon", "request.dp.epsilon_micro"}, Case{"dp.delta", "request.dp.delta_pico"},
+        Case{"dp.noise", "request.dp.noise_micro"}, Case{"dp.clip", "request.dp.clip_micro"},
+        Case{"pay", "request.payment"}, Case{"algo", "request.algorithm"},
+        Case{"eps", "request.dp.epsilon_micro"}, Case{"epoch", "request.epochs"},
+        Case{"payment_amount", "request.payment"}}) {
+    Json request = plain_request();
+    override_member(request, c.path, Json(1));
+    EXPECT_EQ(refusal("request", request), std::string("request.") + c.path +
+                                               ": there is no such field; did you mean " + c.meant +
+                                               "?");
+  }
   Json request = plain_request();
   override_member(request, "favourite_colour", Json(1));
   EXPECT_EQ(refusal("request", request), "request.favourite_colour: there is no such field");
+}
+
+TEST(Schema, AFieldIsMeantByItsBeginningItsWordsAndItsBlockFirst) {
+  struct Case {
+    const char *path, *meant;
+  };
+  for (const Case& c :
+       {Case{"ctx.spent_epsilon", "ctx.spent_epsilon_micro"},
+        Case{"ctx.consumer.spent_epsilon", "ctx.consumer.spent_epsilon_micro"},
+        Case{"ctx.spent", "ctx.spent_epsilon_micro"},
+        Case{"dataset.budget.epsilon", "dataset.budget.epsilon_micro"},
+        Case{"dataset.epsilon", "dataset.budget.epsilon_micro"},
+        Case{"request.model.params", "request.model.parameters"},
+        Case{"request.params", "request.model.parameters"},
+        Case{"request.dp.epsilonMicro", "request.dp.epsilon_micro"},
+        Case{"request.credential_details[3].issuerr", "request.credential_details[].issuer"},
+        Case{"ctx.nwo", "ctx.now"}, Case{"request.db", "request.dp"},
+        Case{"ctx.budget", "dataset.budget"}, Case{"ctx.time", ""}, Case{"request.r", ""},
+        Case{"ctx.xyz", ""}})
+    EXPECT_EQ(nearest_path(c.path), c.meant) << c.path;
 }
 
 TEST(Schema, RealsAndWrongTypesAreNamedWithWhatWasFound) {

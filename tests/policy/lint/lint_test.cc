@@ -125,6 +125,27 @@ TEST(Lint, SaysWhatWasMeant) {
   EXPECT_EQ(lint("\n\nreturn {allow = reqest.epochs == 1}").findings[0].line, 3);
   EXPECT_EQ(lint("return {allow = true, obligations = {max_step = 5}}").findings[0].did_you_mean,
             "max_steps");
+  struct Case {
+    const char *written, *meant;
+  };
+  for (const Case& c : {Case{"max_epsilon", "max_epsilon_micro"},
+                        Case{"min_noise", "min_noise_micro"}, Case{"max_params", "max_parameters"},
+                        Case{"embargo", "embargo_until"}, Case{"max_delta", "max_delta_pico"},
+                        Case{"retention_days", "max_retention_days"}, Case{"colour", ""}}) {
+    auto obliged =
+        lint(std::string("return {allow = true, obligations = {") + c.written + " = 5}}");
+    ASSERT_EQ(obliged.findings.size(), 1U) << found(obliged);
+    EXPECT_EQ(obliged.findings[0].did_you_mean, c.meant) << c.written;
+  }
+  for (const Case& c :
+       {Case{"request.dp.epsilon", "request.dp.epsilon_micro"},
+        Case{"request.eps", "request.dp.epsilon_micro"}, Case{"request.pay", "request.payment"},
+        Case{"request.model.params", "request.model.parameters"},
+        Case{"ctx.spent_epsilon", "ctx.spent_epsilon_micro"}, Case{"ctx.time", ""}}) {
+    auto read = lint(std::string("return {allow = ") + c.written + " <= 5}");
+    ASSERT_EQ(read.findings.size(), 1U) << found(read);
+    EXPECT_EQ(read.findings[0].did_you_mean, c.meant) << c.written;
+  }
 }
 
 TEST(Lint, HonestPoliciesHaveNoErrors) {
