@@ -1,65 +1,18 @@
 #include "policy/explain/remedies.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 
 #include "policy/decide/schema.h"
 #include "policy/explain/candidates.h"
+#include "policy/explain/verdict.h"
 #include "policy/lint/instrument.h"
 
 namespace souk::policy {
 namespace {
 
 using Edits = std::map<std::string, Json>;  // path -> value
-
-// What a policy said, and how far it came.
-struct Verdict {
-  PolicyDecision decision;
-  // Times each came out false, true; the other way round where it stands within a "not".
-  std::vector<std::array<uint64_t, 2>> conditions;
-
-  std::string told() const {
-    std::string out = status_name(decision.status);
-    for (const auto& reason : decision.reasons)
-      out += "\n" + reason.code + " " + reason.path + " " + reason.need + " " +
-             (reason.code == "policy" ? reason.message : "");
-    return out;
-  }
-  // Two verdicts with the same trail have passed the same rules.
-  std::string trail() const {
-    std::string out = told();
-    for (const auto& path : decision.read_set) out += "\n" + path;
-    for (const auto& [never, ever] : conditions)
-      out += "\n" + std::to_string(never) + " " + std::to_string(ever);
-    return out;
-  }
-};
-
-// How near a verdict is to an allowance; the less the nearer. Rules that speak count first. Of
-// those that are silent, as the parts of one `and` are, a later one is only asked where the
-// earlier hold; and where all are asked, more of them hold (or, written the other way, fewer).
-struct Distance {
-  size_t reasons = 0;
-  int64_t unasked = 0, against = 0;
-  friend auto operator<=>(const Distance&, const Distance&) = default;
-};
-enum class Wanted : uint8_t { kTrue, kFalse };
-
-Distance distance_of(const Verdict& verdict, Wanted wanted) {
-  Distance out;
-  out.reasons = verdict.decision.reasons.size();
-  std::set<const SchemaField*> read;  // however many items of a list
-  for (const auto& path : verdict.decision.read_set) read.insert(schema_field(path));
-  out.unasked = -static_cast<int64_t>(read.size());
-  for (const auto& [never, ever] : verdict.conditions) {
-    out.unasked -= never + ever > 0;
-    bool holds = ever > 0 && never == 0, fails = never > 0 && ever == 0;
-    if (holds || fails) out.against += holds == (wanted == Wanted::kTrue) ? -1 : 1;
-  }
-  return out;
-}
 
 class Search {
  public:
