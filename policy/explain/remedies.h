@@ -30,7 +30,7 @@ struct RemedySearch {
   // At most, and again for each of four other ways where nothing was found; what is found is made
   // small beyond them.
   uint64_t evaluations = 8000;
-  uint64_t gas = 400'000'000;  // of those evaluations, with what observing costs
+  uint64_t gas = 150'000'000;  // of those evaluations, with what observing costs
 };
 
 // The smallest found, the fewest edits first; each was evaluated: the policy allows it for a price
