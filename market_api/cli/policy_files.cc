@@ -104,7 +104,7 @@ void LimitOptions::add_to(CLI::App& verb) {
 
 Result<policy::Limits> LimitOptions::limits() const {
   if (gas < 1 || gas > static_cast<uint64_t>(kMaxJsonInteger))
-    return Error(Code::kMalformed, "--gas: expected 1 or more");
+    return Error(Code::kMalformed, "--gas: expected 1 to 9007199254740991");
   if (memory < 1 || memory > kMaxMemory)
     return Error(Code::kMalformed, "--memory: expected 1 to 134217728 bytes");
   policy::Limits limits;

@@ -8,7 +8,8 @@ namespace {
 
 using Kind = Expression::Kind;
 using ExpressionPtr = std::unique_ptr<Expression>;
-constexpr int kMaxDepth = 190;  // the interpreter's own is 200
+// Past what the interpreter parses (200 levels): that a text is too deep is for it to say.
+constexpr int kMaxDepth = 250;
 
 struct Priority {
   int left, right;

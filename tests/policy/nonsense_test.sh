@@ -40,6 +40,10 @@ status 2 eval p.lua --request r.json --speed 3
 status 2 eval p.lua --request r.json --gas 0
 status 2 eval p.lua --request r.json --gas -5
 status 2 eval p.lua --request r.json --gas many
+status 2 eval p.lua --request r.json --gas 9007199254740992
+says '--gas: expected 1 to 9007199254740991'
+status 2 eval p.lua --request r.json --gas 4611686018427387904
+says '--gas: expected 1 to 9007199254740991'
 status 2 eval p.lua --request r.json --memory 99999999999999
 for verb in eval explain; do
   status 2 $verb nowhere.lua --request r.json

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <filesystem>
 
 #include "policy/decide/evaluator.h"
+#include "policy/decide/source.h"
 #include "policy/lint/instrument.h"
 #include "policy/syntax/syntax.h"
 #include "policy/templates/template.h"
@@ -200,6 +202,37 @@ TEST(Lint, LoopsWithoutABoundAreSeen) {
 }
 
 // The tree reads whatever the interpreter accepts.
+std::string times(size_t count, std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+// Whatever nests: what the interpreter takes is read, and what it refuses is refused.
+TEST(Syntax, ATextIsAsDeepAsTheInterpreterTakesIt) {
+  const std::array<std::string_view, 3> kNests[] = {
+      {"local x = ", "{", "}"},           {"local x = ", "(", ")"},
+      {"local x = 1 ", "do ", " end"},    {"local x = ", "{a = (", ")}"},
+      {"local x = ", "not ", ""},         {"local x = ", "'a' .. ", ""},
+      {"", "if true then ", " end"},      {"local x = ", "function() return ", " end"},
+      {"local x = ", "contains[", "]"},   {"local x = ", "contains({}, ", ")"},
+      {"", "while false do ", " end"},    {"local x = ", "2 ^ ", ""},
+      {"", "local function f() ", " end"}};
+  for (const auto& [before, open, close] : kNests) {
+    bool taken = false, refused = false;
+    for (size_t depth = 20; depth < 230; ++depth) {
+      const bool block = before.empty() || open == "do ";
+      std::string source(before);
+      source += times(depth, open) + (block ? "" : "1") + times(depth, close);
+      source += " return {allow = true}";
+      const bool good = static_cast<bool>(check_source(source));
+      (good ? taken : refused) = true;
+      EXPECT_EQ(has(lint(source), "publish_rejected"), !good) << open << depth;
+    }
+    EXPECT_TRUE(taken && refused) << open;
+  }
+}
+
 TEST(Syntax, TheAttackCorpusIsRead) {
   const std::string folder = folder_from("SOUK_SHARED") + "/data/policy-attacks";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no corpus at " << folder;
