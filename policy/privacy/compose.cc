@@ -234,7 +234,8 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   struct Half {
     std::vector<double> re, im;
   };
-  const size_t half = n / 2 + 1;
+  // Of one kind of step alone the spectra go where its transform was.
+  const size_t half = steps.size() == 1 ? 0 : n / 2 + 1;
   Half product_upper{std::vector<double>(half, 1.0), std::vector<double>(half, 0.0)};
   Half product_lower = product_upper;
   std::vector<double> error(half, 0.0);  // of the larger of the two
@@ -245,6 +246,18 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
     for (size_t block = 2; block < n; block *= 2) {
       for (size_t p = block; p < block + block / 2; ++p) visit(p, Transform::mirror(p), at++);
     }
+  };
+  double error_square = 0, size_square = 0;
+  // Both spectra at p and mirror(p) as what is to be transformed back.
+  auto put = [&](size_t p, size_t m, double ur, double ui, double vr, double vi, double erring) {
+    double size = std::hypot(ur, ui) + std::hypot(vr, vi), both = m == p ? 1 : 2;
+    size_square += both * size * size;
+    error_square += both * std::pow(2 * erring, 2);
+    // Z[k] = U[k] + i V[k], Z[-k] = conj U[k] + i conj V[k].
+    re[p] = ur - vi;
+    im[p] = ui + vr;
+    re[m] = ur + vi;
+    im[m] = -ui + vr;
   };
   for (size_t s = 0; s < steps.size(); ++s) {
     const StepLoss& step = steps[s];
@@ -299,6 +312,11 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
       }
       Power u = power(ur, ui, step.count, value_error, least),
             v = power(vr, vi, step.count, value_error, least);
+      double largest = std::max(u.most, v.most);
+      if (half == 0) {
+        put(p, m, u.re, u.im, v.re, v.im, std::max(u.error, v.error) + 4 * kUnit * largest);
+        return;
+      }
       auto times = [at](Half& x, const Power& y) {
         double r = x.re[at] * y.re - x.im[at] * y.im;
         x.im[at] = x.re[at] * y.im + x.im[at] * y.re;
@@ -308,23 +326,15 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
                                std::hypot(product_lower.re[at], product_lower.im[at]));
       times(product_upper, u);
       times(product_lower, v);
-      double largest = std::max(u.most, v.most);
       error[at] = error[at] * largest + before * (std::max(u.error, v.error) + 4 * kUnit * largest);
     });
   }
-  double error_square = 0, size_square = 0;
-  for_each_pair([&](size_t p, size_t m, size_t at) {
-    double ur = product_upper.re[at], ui = product_upper.im[at];
-    double vr = product_lower.re[at], vi = product_lower.im[at];
-    double size = std::hypot(ur, ui) + std::hypot(vr, vi), both = m == p ? 1 : 2;
-    size_square += both * size * size;
-    error_square += both * std::pow(2 * error[at], 2);
-    // Z[k] = U[k] + i V[k], Z[-k] = conj U[k] + i conj V[k].
-    re[p] = ur - vi;
-    im[p] = ui + vr;
-    re[m] = ur + vi;
-    im[m] = -ui + vr;
-  });
+  if (half != 0) {
+    for_each_pair([&](size_t p, size_t m, size_t at) {
+      put(p, m, product_upper.re[at], product_upper.im[at], product_lower.re[at],
+          product_lower.im[at], error[at]);
+    });
+  }
   product_upper = product_lower = {};
   transform.inverse(re.data(), im.data());
   // The absolute errors of n values add up to at most sqrt(n) times their Euclidean norm, and

@@ -1,5 +1,5 @@
-// What an entry costs the fold of a market that has N datasets, accounts and contracts: how long the
-// same entry takes to be authenticated (the limit), to be folded while somebody holds a copy of
+// What an entry costs the fold of a market that has N datasets, accounts and contracts: how long
+// the same entry takes to be authenticated (the limit), to be folded while somebody holds a copy of
 // the state, and to be tried before it is recorded. Medians, in microseconds of CPU time.
 //   market_bench [N...]
 #include <algorithm>
@@ -53,7 +53,8 @@ void run(int datasets) {
   const auto& bytes = world.leaves();
   double limit = median_of(kTimes, [&] {
     const Bytes& leaf = bytes[bytes.size() - 1 - at++ % kTimes];
-    auto entry = ledger::authenticate(*ledger::SignedEntry::decode(ledger::decode_leaf(leaf)->envelope));
+    auto entry =
+        ledger::authenticate(*ledger::SignedEntry::decode(ledger::decode_leaf(leaf)->envelope));
     if (!entry) std::abort();
   });
   at = 0;
@@ -66,8 +67,10 @@ void run(int datasets) {
     held = state;
     state = apply(std::move(state), entries[at++]);
   });
-  std::printf("%9d datasets and contracts: authenticated %7.1f us   tried %9.1f us, %8.2f times   folded beside a copy %9.1f us, %8.2f times\n",
-              datasets, limit, tried, tried / limit, folded, folded / limit);
+  std::printf(
+      "%9d datasets and contracts: authenticated %7.1f us   tried %9.1f us, %8.2f times   folded "
+      "beside a copy %9.1f us, %8.2f times\n",
+      datasets, limit, tried, tried / limit, folded, folded / limit);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// SharedMap beside std::map: the same contents in the same order after random changes of copies of copies.
+// SharedMap beside std::map: the same contents in the same order after random changes of copies of
+// copies.
 #include "contracts/lifecycle/shared_map.h"
 
 #include <gtest/gtest.h>

@@ -333,6 +333,21 @@ TEST(Noise, IsTheLeastThatKeepsThePromise) {
   EXPECT_EQ(least_noise(parsed.all, 1, kAddRemove, 1, 1e-5).error().code(), Code::kRefused);
 }
 
+TEST(Noise, IsTheLeastForAMillionStepsToo) {
+  for (const char* events : {"psg:q=0.01,sigma=?,T=1000000", "psg:q=0.1,sigma=?,T=1000000",
+                             "psg:q=0.00001,sigma=?,T=1000000",
+                             "psg:q=0.05,sigma=?,T=20000;psg:q=0.01,sigma=5,T=40000"}) {
+    auto parsed = *parse_mechanisms(events);
+    auto sigma = least_noise(parsed.all, *parsed.unknown, kAddRemove, 3, 1e-6);
+    ASSERT_TRUE(sigma) << events;
+    parsed.all[*parsed.unknown].scale = *sigma;
+    EXPECT_LE(epsilon_bounds(parsed.all, kAddRemove, 1e-6)->worst().upper, 3 * (1 + 1e-3));
+    EXPECT_LE(epsilon_bounds(parsed.all, kAddRemove, 1e-6)->worst().lower, 3) << events;
+    parsed.all[*parsed.unknown].scale = *sigma * (1 - 1e-3);
+    EXPECT_GT(epsilon_bounds(parsed.all, kAddRemove, 1e-6)->worst().upper, 3) << events;
+  }
+}
+
 // The tables under SOUK_SHARED.
 
 TEST(Tables, EveryWholeRunLiesInItsBand) {
