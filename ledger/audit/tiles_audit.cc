@@ -34,6 +34,10 @@ class Auditor {
     audit_.place = {file, from, to};
     return Error(Code::kBroken, file + ": " + expected);
   }
+  Error unread(const std::string& file, const Error& error) {
+    Error failed = bad(file, 0, 0, error.expected());
+    return error.code() == Code::kTryAgain ? Error(Code::kTryAgain, failed.expected()) : failed;
+  }
   Error bad_entry(uint64_t seq, const Error& error) {
     report_.first_bad = seq;
     auto [from, to] = range_of(seq);
@@ -43,7 +47,7 @@ class Auditor {
 
   Status read_checkpoint(const Judge& judge) {
     auto bytes = fetch_("checkpoint");
-    if (!bytes) return bad("checkpoint", 0, 0, bytes.error().expected());
+    if (!bytes) return unread("checkpoint", bytes.error());
     report_.checkpoint = to_text(*bytes);
     auto verdict = judge(report_.checkpoint);
     if (!verdict) return bad("checkpoint", 0, bytes->size(), verdict.error().expected());
@@ -85,6 +89,7 @@ class Auditor {
     if (read) return read;
     report_.first_bad = hashes_.size();
     auto path = bundle_of(hashes_.size()).text();
+    if (read.error().code() == Code::kTryAgain) return read;
     auto bytes = fetch_(path);
     return bad(path, 0, bytes ? bytes->size() : 0, read.error().expected());
   }
@@ -116,7 +121,7 @@ class Auditor {
       served = fetch_((TilePath{.level = path.level, .index = path.index}).text());
       if (served && served->size() == kTileBytes) served->resize(size_t{path.width} * 32);
     }
-    if (!served) return bad(path.text(), 0, 0, served.error().expected());
+    if (!served) return unread(path.text(), served.error());
     report_.hashes += path.width;
     auto hashes = expected.bytes();
     if (*served == hashes) return Done{};
@@ -175,6 +180,7 @@ TilesAudit audit_tiles(const FetchTileFile& fetch, const Judge& judge, const Rep
   auto outcome = Auditor(fetch, audit).run(judge, replay);
   audit.report.ok = static_cast<bool>(outcome);
   if (!outcome) audit.report.reason = outcome.error().expected();
+  audit.cannot_now = !outcome && outcome.error().code() == Code::kTryAgain;
   return audit;
 }
 

@@ -15,6 +15,8 @@ enum class EntryKind {
 struct TilesAudit {
   AuditReport report;
   AuditPlace place;  // of the first fault
+  // report.reason is a fetch's kTryAgain: what is served was not seen whole, and no fault in it.
+  bool cannot_now = false;
   EntryKind kind = EntryKind::kOther;
   PolicyVerdict verdict;  // of the checkpoint
 };

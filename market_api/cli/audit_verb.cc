@@ -83,8 +83,7 @@ ledger::FetchTileFile served_files(const std::string& url) {
     if (!*opened) return opened->error();
     auto response = TRY((*opened)->send("GET", "/" + path));
     if (response.status == 200) return std::move(response.body);
-    return Error(response.status == 404 ? Code::kNotFound : Code::kBroken,
-                 "expected 200 from the server, not " + std::to_string(response.status));
+    return error_from(response);
   };
 }
 
@@ -151,12 +150,13 @@ Result<Answer> audit_tiles(Session& session, const AuditOptions& options) {
                  "--tiles: expected a log's checkpoint and tile/ in " + options.tiles);
   }
   auto fetch = url ? served_files(options.tiles) : ledger::files_of(options.tiles);
-  if (url) {  // what cannot be asked now is not bad
+  if (url) {  // where no log is, nothing is bad
     auto answers = fetch("checkpoint");
-    if (!answers && answers.error().code() == Code::kTryAgain)
-      return std::move(answers).take_error().within("--tiles");
+    if (!answers) return std::move(answers).take_error().within(options.tiles + "/checkpoint");
   }
-  return audit_answer(audit_log_tiles(fetch, judge, basis));
+  auto audit = audit_log_tiles(fetch, judge, basis);
+  if (audit.cannot_now) return Error(Code::kTryAgain, options.tiles + "/" + audit.reason);
+  return audit_answer(audit);
 }
 
 // The market to audit by: the one on the command line, else the one the identity

@@ -1,4 +1,6 @@
 // souk credential issue|add|list.
+#include <cstdio>
+
 #include "ledger/crypto/hash.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/submit.h"
@@ -75,6 +77,10 @@ Result<Answer> add(Session& session, const AddOptions& options) {
   std::string text = to_text(bytes);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   auto verified = TRY(contracts::verify_credential(text, identity.pin().market));
+  if (verified.credential.expires_ms <= session.now()) {
+    std::fprintf(stderr, "souk: warning: this credential expired on %s: policies see none in it\n",
+                 utc_text(verified.credential.expires_ms).c_str());
+  }
   return Answer{summary(verified.issuer, verified.credential),
                 "kept " + verified.credential.type + " by " + to_hex(verified.issuer) +
                     "; every contract from now on presents it"};

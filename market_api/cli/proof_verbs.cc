@@ -233,7 +233,10 @@ std::set<std::string> cosigner_names(const ledger::TlogPolicy& policy,
                              [&](const auto& witness) { return witness.name == list; });
     for (size_t at = 0; !whole && at <= list.size();) {
       size_t comma = std::min(list.find(',', at), list.size());
-      names.insert(list.substr(at, comma - at));
+      // A vkey's name has no spaces in it: those beside a comma are of whoever typed the list.
+      std::string_view name = std::string_view(list).substr(at, comma - at);
+      name.remove_prefix(std::min(name.find_first_not_of(' '), name.size()));
+      names.emplace(name.substr(0, name.find_last_not_of(' ') + 1));
       at = comma + 1;
     }
     if (whole) names.insert(list);

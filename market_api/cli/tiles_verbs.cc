@@ -12,6 +12,7 @@
 #include "ledger/store/ledger_file.h"
 #include "ledger/store/store.h"
 #include "ledger/store/tiles_dir.h"
+#include "ledger/store/tiles_prefix.h"
 #include "market_api/cli/log_verbs.h"
 
 namespace souk::market {
@@ -76,7 +77,31 @@ class Filling {
   std::string folder_;
 };
 
+using VisitLeaf = std::function<Status(ByteView)>;
+
+// A log is added to a directory that holds an earlier state of it, or nothing: looked at before
+// anything is written.
+Status check_directory(const std::string& out, const std::function<Status(VisitLeaf)>& each_leaf) {
+  auto prefix = TRY(ledger::TilesPrefix::of(out));
+  if (prefix.empty()) return Done{};
+  TRY(each_leaf([&](ByteView leaf) { return prefix.add(leaf); }));
+  return prefix.finish();
+}
+
 // Whatever stands between newlines is a leaf; a newline at the end begins none.
+Status each_line(std::string_view text, const std::optional<uint64_t>& wanted,
+                 const VisitLeaf& visit) {
+  uint64_t count = 0;
+  for (; !text.empty() && (!wanted || count < *wanted); ++count) {
+    size_t end = std::min(text.find('\n'), text.size());
+    TRY(visit(as_bytes(text.substr(0, end))));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  if (!wanted || count == *wanted) return Done{};
+  return Error(Code::kMalformed,
+               "--size: expected at most " + std::to_string(count) + ", the leaves there are");
+}
+
 Result<Answer> build(Session&, const BuildOptions& options) {
   Bytes piped;
   std::optional<MappedFile> file;
@@ -89,19 +114,14 @@ Result<Answer> build(Session&, const BuildOptions& options) {
     text = file->text();
   }
   auto start = std::chrono::steady_clock::now();
+  auto each_leaf = [&](const VisitLeaf& visit) { return each_line(text, options.size, visit); };
+  if (options.size) TRY(each_leaf([](ByteView) { return Status(Done{}); }));
+  // A state with more of these leaves than are wanted now is this log's, too.
+  TRY(check_directory(
+      options.out, [&](const VisitLeaf& visit) { return each_line(text, std::nullopt, visit); }));
   Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
-  uint64_t wanted = options.size.value_or(UINT64_MAX);
-  while (!text.empty() && builder.tree().size() < wanted) {
-    size_t end = std::min(text.find('\n'), text.size());
-    TRY(builder.add(as_bytes(text.substr(0, end))));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  if (options.size && builder.tree().size() < wanted) {
-    return Error(Code::kMalformed, "--size: expected at most " +
-                                       std::to_string(builder.tree().size()) +
-                                       ", the leaves there are");
-  }
+  TRY(each_leaf([&](ByteView leaf) { return builder.add(leaf); }));
   TRY(builder.finish());
   filling.done();
   std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
@@ -121,16 +141,50 @@ std::string ledger_path(const std::string& data) {
   return is_directory(data) ? data + "/ledger.db" : data;
 }
 
+// What is asked of the checkpoint of a log that is served: what the call says or, where it names
+// neither key nor policy, what the identity pins.
+struct Served {
+  std::string url;
+  JudgeCheckpoint judge;
+};
+
+Result<Served> served_log(const Session& session, const ExportOptions& options) {
+  bool named = !options.key.empty() || !options.policy.empty();
+  if (!options.url.empty()) return Served{options.url, TRY(judge_by(options.key, options.policy))};
+  auto identity = TRY(session.identity_if_any());
+  if (!identity) {
+    return Error(Code::kMalformed,
+                 "expected --data DIR, --url URL, or an identity that pins a market");
+  }
+  const MarketPin& pin = identity->pin();
+  if (named) return Served{pin.url, TRY(judge_by(options.key, options.policy))};
+  auto pinned = TRY(judge_by(pin.ledger_key, ""));
+  auto quorum = TRY(pinned_quorum(pin));
+  auto judge = [pinned, quorum](std::string_view text) -> Result<ledger::PolicyVerdict> {
+    auto verdict = TRY(pinned(text));
+    if (!quorum) return verdict;
+    auto note = TRY(ledger::parse_note(text));
+    TRY(quorum->witnessed_at(note));
+    return verdict;
+  };
+  return Served{pin.url, judge};
+}
+
 // A log as its server shows it: every entry, under a checkpoint that is believed, or no log.
-Result<Answer> export_served(const ExportOptions& options) {
-  auto judge = TRY(judge_by(options.key, options.policy));
-  auto fetch = served_files(options.url);
-  auto note = TRY(fetch("checkpoint"));
-  auto verdict = TRY(judge(as_text(note)));
+Result<Answer> export_served(const Served& served, const ExportOptions& options) {
+  auto fetch = served_files(served.url);
+  auto there = fetch("checkpoint");
+  if (!there) return std::move(there).take_error().within(served.url + "/checkpoint");
+  Bytes note = std::move(*there);
+  auto verdict = TRY(served.judge(as_text(note)));
+  auto each_leaf = [&](const VisitLeaf& visit) {
+    return ledger::each_leaf(fetch, verdict.checkpoint.size,
+                             [&](uint64_t, ByteView leaf) { return visit(leaf); });
+  };
+  TRY(check_directory(options.out, each_leaf));
   Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
-  TRY(ledger::each_leaf(fetch, verdict.checkpoint.size,
-                        [&](uint64_t, ByteView leaf) { return builder.add(leaf); }));
+  TRY(each_leaf([&](ByteView leaf) { return builder.add(leaf); }));
   TRY(builder.finish());
   if (builder.tree().root() != verdict.checkpoint.root) {
     return Error(
@@ -151,11 +205,11 @@ Result<Answer> export_served(const ExportOptions& options) {
   return answer;
 }
 
-Result<Answer> export_ledger(Session&, const ExportOptions& options) {
-  if (options.data.empty() == options.url.empty()) {
-    return Error(Code::kMalformed, "expected --data DIR or --url URL");
+Result<Answer> export_ledger(Session& session, const ExportOptions& options) {
+  if (options.data.empty()) {
+    auto served = TRY(served_log(session, options));
+    return export_served(served, options);
   }
-  if (!options.url.empty()) return export_served(options);
   std::string path = ledger_path(options.data);
   if (!path_exists(path)) return Error(Code::kMalformed, "no ledger " + path);
   auto file = TRY(about_input(ledger::LedgerFile::open(path), path));
@@ -163,6 +217,9 @@ Result<Answer> export_ledger(Session&, const ExportOptions& options) {
   auto vkey = TRY(about_input(file.log_key(), path));
   auto key = TRY(about_input(ledger::NoteKey::parse(vkey), path));
   auto checkpoint = TRY(about_input(ledger::open_checkpoint(head.checkpoint, key), path));
+  TRY(check_directory(options.out, [&](const VisitLeaf& visit) {
+    return file.each_entry([&](int64_t, ByteView leaf) { return visit(leaf); });
+  }));
   Filling filling(options.out);
   auto builder = TRY(ledger::TilesBuilder::open(options.out));
   // What cannot be read is the file's, what cannot be written is not.
@@ -194,7 +251,12 @@ Result<std::string> text_file(const std::string& path) {
   return to_text(bytes);
 }
 
-Result<Answer> import_ledger(Session&, const ImportOptions& options) {
+Result<Answer> import_ledger(Session& session, const ImportOptions& given) {
+  ImportOptions options = given;
+  if (options.data.empty()) {
+    auto home = TRY(session.home());
+    options.data = home.directory() + "/market";
+  }
   std::string vkey = options.key;
   if (vkey.empty()) {
     if (!path_exists(options.from + "/vkey")) {
@@ -259,18 +321,23 @@ void add_tiles_verbs(CLI::App& ledger, Session& session) {
   verb = add_verb(ledger, session, "export", "A ledger as tlog-tiles files that import restores",
                   exporting, export_ledger);
   verb->add_option("DIR", exporting->out, "the directory to write")->required();
-  verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk");
-  verb->add_option("--url", exporting->url, "a log's tlog-tiles, as they are served");
-  verb->add_option("--key", exporting->key, "with --url: vkey of the log");
-  verb->add_option(
-      "--policy", exporting->policy,
-      "with --url: C2SP tlog-policy that its checkpoint must meet (with --key: its witnesses)");
+  auto* data =
+      verb->add_option("--data", exporting->data, "a market's folder, read as it lies on disk");
+  verb->add_option("--url", exporting->url,
+                   "a log's tlog-tiles, as they are served (default: the pinned market's)")
+      ->excludes(data);
+  verb->add_option("--key", exporting->key,
+                   "of what is served: vkey of the log (default: the pinned market's)");
+  verb->add_option("--policy", exporting->policy,
+                   "of what is served: C2SP tlog-policy that its checkpoint must meet (with --key: "
+                   "its witnesses)");
 
   auto importing = std::make_shared<ImportOptions>();
   verb = add_verb(ledger, session, "import", "A ledger file from what export wrote", importing,
                   import_ledger);
   verb->add_option("DIR", importing->from, "the directory that export wrote")->required();
-  verb->add_option("--data", importing->data, "the folder to make ledger.db in")->required();
+  verb->add_option("--data", importing->data,
+                   "the folder to make ledger.db in (default: market in the home)");
   verb->add_option("--key", importing->key, "vkey of the log (default: DIR/vkey)");
 }
 

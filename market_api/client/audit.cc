@@ -222,6 +222,7 @@ LedgerAudit audit_log_tiles(
   auto tiles = ledger::audit_tiles(fetch, under_quorum, std::ref(replay));
   audit.seconds = watch.seconds();
   if (!tiles.report.ok) audit.place = tiles.place;
+  audit.cannot_now = tiles.cannot_now;
   take_report(audit, std::move(tiles.report));
   // Without a market named, a log that is none is a log.
   if (!replay.is_market() && !basis.market && basis.seen.empty()) return audit;

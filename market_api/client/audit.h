@@ -21,6 +21,7 @@ struct LedgerAudit {
   Digest root{};                      // recomputed over them
   std::optional<uint64_t> first_bad;  // nullopt also when the fault is none of an entry
   std::string reason;                 // empty when ok
+  bool cannot_now = false;            // not ok, for want of an answer: nothing was found bad
   MarketId market;
   bool market_from_ledger = false;  // nobody said which market
   uint64_t without_effect = 0;      // entries recorded void: lawful, and said

@@ -48,8 +48,8 @@ Result<Response> MarketLine::ask(const std::string& method, const std::string& p
   if (!response) return std::move(response).take_error().within("market at " + url_);
   if (response->status / 100 == 2) return response;
   if (response->content_type.find("application/problem+json") == std::string::npos) {
-    return Error(Code::kRefused, "expected a souk market at " + url_ + ", it answered status " +
-                                     std::to_string(response->status));
+    response->body.clear();  // whatever it is, it is none of this API
+    return error_from(*response).within("expected a souk market at " + url_);
   }
   return error_from(*response).within("market");
 }

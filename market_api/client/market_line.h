@@ -38,7 +38,7 @@ struct Recorded {
 };
 
 // A problem the server answers keeps its code; no answer is kTryAgain; an answer
-// that is not of this API is kRefused.
+// that is not of this API is kRefused, or as error_from() tells its status.
 class MarketLine {
  public:
   static Result<MarketLine> open(const std::string& url);

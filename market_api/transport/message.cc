@@ -54,6 +54,14 @@ const char* title_of(Code code) {
   return "A fault of the server";
 }
 
+// Of a proxy, or a server that is no market: what may pass by itself is for later, and a fault of
+// theirs is never one of ours.
+Code code_of_foreign(int status) {
+  if (status == 408 || status == 429 || status / 100 == 5) return Code::kTryAgain;
+  if (status == 404 || status == 410) return Code::kNotFound;
+  return Code::kRefused;
+}
+
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -116,10 +124,11 @@ Error error_from(const Response& response) {
     for (Code known : kCodes) {  // a code newer than this program: its status still tells
       if (response.status == status_of(known)) return Error(known, *detail->string());
     }
-    return Error(response.status < 500 ? Code::kRefused : Code::kBroken, *detail->string());
+    return Error(code_of_foreign(response.status), *detail->string());
   }
-  return Error(Code::kBroken, "expected a problem document, the answer was status " +
-                                  std::to_string(response.status) + " without one");
+  Code told = code_of_foreign(response.status);
+  return Error(told, "expected 200 from the server, not " + std::to_string(response.status) +
+                         (told == Code::kTryAgain ? "; try again later" : ""));
 }
 
 Result<std::map<std::string, std::string>> parse_query(std::string_view text) {

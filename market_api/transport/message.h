@@ -46,8 +46,8 @@ Response problem(int status, std::string_view code, std::string_view title,
 // The problem that tells `error` as it is: the status follows from its code.
 Response problem(const Error& error);
 
-// The Error inside a problem document; kBroken if `response` is not one. The reverse
-// of problem(error): for clients.
+// The Error inside a problem document, the reverse of problem(error): for clients. A code that
+// nobody knows, or an answer that is no such document, is told by its status (message.cc).
 Error error_from(const Response& response);
 
 // "a=1&b=%20" -> {a: "1", b: " "}. kMalformed on a bad escape or a name given twice.

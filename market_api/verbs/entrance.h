@@ -1,6 +1,7 @@
 // The market's way into its ledger. What participants and trainers sign goes in side by side, so
-// that it shares its fsyncs. What is only good as long as nothing comes between goes in alone: it is
-// looked at when every entry before it has its place, and the next one waits until it has its own.
+// that it shares its fsyncs. What is only good as long as nothing comes between goes in alone: it
+// is looked at when every entry before it has its place, and the next one waits until it has its
+// own.
 #pragma once
 
 #include <functional>

@@ -256,6 +256,10 @@ for tile in $(cd log && find tile -type f ! -path 'tile/entries/*'); do
   done
 done
 souk ledger import log --data restored > /dev/null || fail "expected the whole log to be imported"
+[ ! -e "$SOUK_HOME/market" ] || fail "expected no market in the home yet"
+souk ledger import log > /dev/null || fail "expected the whole log to be imported into the home"
+[ -f "$SOUK_HOME/market/ledger.db" ] || fail "expected a ledger in the market of the home"
+rm -r "$SOUK_HOME/market"
 
 echo "-- what the home keeps"
 for name in default identities/clinic/key.json identities/clinic/market.json; do

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "ledger/codec/json.h"
 #include "ledger/codec/json_reals.h"
@@ -118,7 +119,7 @@ TEST_F(ProofVerbs, TilesAndTheirProofsAgree) {
   EXPECT_EQ(souk("ledger tiles build --leaves " + write("other", "x" + lines) + " --out " +
                  folder_.file("out"))
                 .status,
-            1);
+            2);
   auto nothing =
       souk("ledger tiles build --leaves " + write("empty", "") + " --out " + folder_.file("e"));
   EXPECT_EQ(text(nothing, "root"),
@@ -198,6 +199,61 @@ TEST_F(ProofVerbs, TilesAndTheirProofsAgree) {
     flip(std::string("out/") + name, 37);
   }
   EXPECT_EQ(souk(audit).status, 0);
+}
+
+// Every file below the folder and what is in it.
+std::map<std::string, std::string> files_below(const std::string& folder) {
+  std::map<std::string, std::string> out;
+  for (const auto& item : std::filesystem::recursive_directory_iterator(folder)) {
+    std::ifstream in(item.path(), std::ios::binary);
+    out[item.path().string()] =
+        item.is_directory() ? "" : std::string(std::istreambuf_iterator<char>(in), {});
+  }
+  return out;
+}
+
+TEST_F(ProofVerbs, TilesAreBuiltWhereAnEarlierStateOfTheSameTreeIsOrNothing) {
+  auto lines = [](int count, const std::string& what = "leaf ") {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += what + std::to_string(i) + "\n";
+    return out;
+  };
+  const std::string out = folder_.file("out");
+  auto build = [&](const std::string& leaves) {
+    return souk("ledger tiles build --leaves " + write("leaves", leaves) + " --out " + out);
+  };
+  // An earlier state grows, over a tile's end too, and ends as if built at once.
+  for (int size : {2, 3, 255, 256, 300, 70'000}) EXPECT_EQ(build(lines(size)).status, 0) << size;
+  auto whole = build(lines(70'000));
+  std::filesystem::remove_all(out);
+  EXPECT_EQ(text(build(lines(70'000)), "root"), text(whole, "root"));
+
+  // Whatever is not: refused, and as it was.
+  auto refused = [&](const std::string& why, const std::string& leaves) {
+    auto before = files_below(out);
+    auto ran = build(leaves);
+    EXPECT_EQ(ran.status, 2) << why;
+    EXPECT_NE(canonical(ran.json).find("nothing was written"), std::string::npos) << why;
+    EXPECT_EQ(files_below(out), before) << why;
+  };
+  for (int size : {1, 2, 255, 256, 257, 600}) {
+    std::filesystem::remove_all(out);
+    ASSERT_EQ(build(lines(size)).status, 0);
+    refused("another tree, longer", lines(700, "other "));
+    refused("another tree, as long", lines(size, "other "));
+    refused("one leaf less", lines(size - 1));
+    refused("another last leaf", lines(size - 1) + "x\n" + lines(300, "more "));
+    for (const char* stray :
+         {"tile/0/001.p/9", "tile/entries/x001/000", "tile/notes", "tile/2/000", "checkpoint"}) {
+      std::filesystem::create_directories(std::filesystem::path(out + "/" + stray).parent_path());
+      bool known = std::filesystem::exists(out + "/" + stray);
+      if (known) continue;
+      write(std::string("out/") + stray, "something");
+      refused(stray, lines(size));
+      std::filesystem::remove(out + "/" + stray);
+    }
+    EXPECT_EQ(build(lines(size)).status, 0) << size;
+  }
 }
 
 TEST_F(ProofVerbs, NotesSayWhoSignedThem) {

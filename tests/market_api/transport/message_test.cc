@@ -34,19 +34,28 @@ TEST(Message, EachCodeHasTheStatusOfTheSpec) {
   EXPECT_EQ(problem(Error(Code::kBroken, "")).status, 500);
 }
 
-TEST(Message, AnAnswerThatIsNoProblemDocumentIsBroken) {
-  Response html{.status = 502,
-                .content_type = "text/html",
-                .body = to_bytes("<html>"),
-                .headers = {},
-                .file = {}};
-  EXPECT_EQ(error_from(html).code(), Code::kBroken);
-  EXPECT_EQ(error_from(json_response(404, Json::Array{})).code(), Code::kBroken);
+TEST(Message, AnAnswerThatIsNoProblemDocumentIsToldByItsStatus) {
+  auto told = [](int status) {
+    Response html{.status = status,
+                  .content_type = "text/html",
+                  .body = to_bytes("<html>"),
+                  .headers = {},
+                  .file = {}};
+    return error_from(html);
+  };
+  for (int later : {408, 429, 500, 501, 502, 503, 504, 599})
+    EXPECT_EQ(told(later).code(), Code::kTryAgain) << later;
+  for (int gone : {404, 410}) EXPECT_EQ(told(gone).code(), Code::kNotFound) << gone;
+  for (int other : {204, 301, 304, 400, 401, 403, 405, 409, 413, 418})
+    EXPECT_EQ(told(other).code(), Code::kRefused) << other;
+  EXPECT_EQ(told(401).expected(), "expected 200 from the server, not 401");
+  EXPECT_EQ(error_from(json_response(404, Json::Array{})).code(), Code::kNotFound);
 }
 
 TEST(Message, AnUnknownCodeIsReadByItsStatus) {
   EXPECT_EQ(error_from(problem(404, "gone_fishing", "", "x")).code(), Code::kNotFound);
   EXPECT_EQ(error_from(problem(413, "too_large", "", "x")).code(), Code::kRefused);
+  EXPECT_EQ(error_from(problem(502, "gone_fishing", "", "x")).code(), Code::kTryAgain);
 }
 
 TEST(Message, QueriesDecodeOnce) {
