@@ -285,6 +285,7 @@ TEST_F(ProofVerbs, PoliciesAreReadAndEvaluated) {
   EXPECT_EQ(souk("policy-file check " + policy).status, 0);
   EXPECT_EQ(souk("policy-file check " + policy + " --cosigners A,B").status, 0);
   EXPECT_EQ(souk("policy-file check " + policy + " --cosigners A --cosigners B").status, 0);
+  EXPECT_EQ(souk("policy-file check " + policy + " --cosigners 'A, B '").status, 0);
   EXPECT_EQ(souk("policy-file check " + policy + " --cosigners A").status, 1);
   EXPECT_EQ(souk("policy-file check " + policy + " --cosigners ''").status, 1);
   EXPECT_EQ(souk("policy-file check -", "quorum\n").status, 2);
