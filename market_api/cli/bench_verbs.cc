@@ -71,9 +71,10 @@ void add_bench_verbs(CLI::App& app, Session& session) {
       ->check(whole_number(1, 1024));
   verb->add_option("--steps", options->bench.steps, "steps to time (default 20)")
       ->check(whole_number(1, 100'000));
-  verb->add_option("--micro-batch", options->bench.micro_batch,
-                   "examples in memory at once for each thread (default: chosen by the engine); "
-                   "the same number gives the same f32 losses to the bit on any --threads")
+  verb->add_option(
+          "--micro-batch", options->bench.micro_batch,
+          "examples in memory at once for each thread (default: by model and batch, as for "
+          "a contract); f32 losses are the same to the bit on any --threads")
       ->check(whole_number(1, 4096));
   verb->add_flag("--spec", options->spec, "only print the training specification");
   verb->add_flag("--avx2", options->bench.avx2, "as a CPU without AVX-512 would do it");

@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "contracts/training/shard.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/plain_training.h"
 
@@ -188,14 +189,6 @@ Status choose_model(const TrainBench& bench, TrainingSpec& spec) {
   return Done{};
 }
 
-uint32_t suitable_shard(const TrainBench& bench, const TrainingSpec& spec) {
-  if (bench.micro_batch > 0) return bench.micro_batch;
-  const uint32_t each = std::max(1U, (bench.batch + bench.threads - 1) / bench.threads);
-  return std::min(each, spec.input_shape.size() == 1  ? 256U
-                        : bench.model == "resnet32gn" ? 16U
-                                                      : 32U);
-}
-
 struct Data {
   std::vector<float> features;
   std::vector<int64_t> labels;
@@ -253,7 +246,6 @@ Result<TrainingSpec> bench_spec(const TrainBench& bench) {
   TRY(choose_model(bench, spec));
   spec.steps = bench.steps;
   spec.batch = bench.batch;
-  spec.shard = suitable_shard(bench, spec);
   spec.learning_rate = {{bench.steps, 0.01}};
   spec.optimizer.momentum = 0.9;
   if (bench.bf16) spec.dtype = TrainingSpec::Dtype::kBf16;
@@ -265,7 +257,9 @@ Result<TrainingSpec> bench_spec(const TrainBench& bench) {
   } else {
     spec.shuffle = true;
   }
-  TRY(contracts::check_spec(spec));
+  if (bench.micro_batch > 0) spec.shard = bench.micro_batch;
+  const auto shape = TRY(contracts::check_spec(spec));
+  if (bench.micro_batch == 0) spec.shard = contracts::usual_shard(spec, shape);
   return spec;
 }
 

@@ -225,7 +225,7 @@ Status read_arithmetic(Table& train, TrainingSpec& spec) {
   if (train.find("micro_batch") && train.find("shard"))
     return wrong("train.micro_batch", "micro_batch or shard, which is the same");
   const char* shard = train.find("micro_batch") ? "micro_batch" : "shard";
-  spec.shard = static_cast<uint32_t>(TRY(train.whole(shard, 1, 4096, 32)));
+  spec.shard = static_cast<uint32_t>(TRY(train.whole(shard, 1, 4096, spec.shard)));
   spec.augmentation = TRY(read_augmentation(train));
   return Done{};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contracts/training/shard.h"
 #include "policy/lua/contract_parts.h"
 
 namespace souk::policy {
@@ -247,6 +248,7 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
   spec.learning_rate = TRY(read_rates(train, optimizer, spec.steps));
   spec.seed = static_cast<uint64_t>(TRY(train.whole("seed", 0, kMaxJsonInteger, 1)));
   spec.shuffle = TRY(train.boolean("shuffle", false));
+  const bool shard_is_named = train.find("shard") || train.find("micro_batch");
   TRY(read_arithmetic(train, spec));
   TRY(train.done());
   if (!spec.shuffle) spec.sampling_threshold = poisson_threshold(batch, selection.rows);
@@ -264,7 +266,8 @@ Result<Elaborated> assemble(const Json& table, const std::vector<CatalogEntry>& 
     out.noise_calibrated = read.calibrated;
   }
   TRY(contract.done());
-  TRY(contracts::check_spec(spec));
+  const auto shape = TRY(contracts::check_spec(spec));
+  if (!shard_is_named) spec.shard = contracts::usual_shard(spec, shape);
   return out;
 }
 

@@ -3,7 +3,7 @@
 #include <functional>
 #include <limits>
 
-#include "contracts/training/spec.h"
+#include "contracts/training/shard.h"
 
 namespace souk::contracts {
 namespace {
@@ -424,6 +424,39 @@ TEST(TrainingSpec, ImpossibleSpecificationsAreNamed) {
     EXPECT_NE(refused.error().expected().find(lie.named), std::string::npos)
         << lie.named << ": " << refused.error().expected();
   }
+}
+
+TEST(TrainingSpec, AUsualBatchIsSharedEvenlyByTwoThreads) {
+  for (bool flat : {false, true}) {
+    auto spec = sample_spec();
+    if (flat) {
+      spec.input_shape = {784};
+      spec.model = {node(Op::kLinear, 256), node(Op::kRelu), node(Op::kLinear, 10)};
+    }
+    const auto shape = check_spec(spec).take();
+    for (spec.batch = 64; spec.batch <= 1024; ++spec.batch) {
+      const uint32_t shard = usual_shard(spec, shape), shards = (spec.batch + shard - 1) / shard;
+      ASSERT_GE(shard, 8U);
+      ASSERT_LE(shard, flat ? 256U : 32U) << spec.batch;
+      // Whole shards to the busier one, which half the batch would be at best.
+      ASSERT_LE((shards + 1) / 2 * shard * 2.0, spec.batch * 1.15) << spec.batch;
+    }
+  }
+}
+
+TEST(TrainingSpec, AUsualShardIsNotHalvedForTooLittleWork) {
+  auto spec = sample_spec();
+  spec.batch = 32;
+  EXPECT_EQ(usual_shard(spec, check_spec(spec).take()), 32U);
+  spec.batch = 3;
+  EXPECT_EQ(usual_shard(spec, check_spec(spec).take()), 8U);
+  spec.input_shape = {100};
+  spec.model = {node(Op::kLinear, 10)};  // 1,010 numbers: 256 examples are 0.3 million products
+  spec.batch = 256;
+  EXPECT_EQ(usual_shard(spec, check_spec(spec).take()), 256U);
+  // Wide examples, or many views of each, are fewer at once.
+  spec.input_shape = {65536};
+  EXPECT_EQ(usual_shard(spec, check_spec(spec).take()), 32U);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "contracts/training/shard.h"
 #include "policy/decide/decide.h"
 #include "policy/jail/worker.h"
 #include "tests/policy/samples.h"
@@ -352,6 +353,8 @@ TEST(Elaborate, TheWholeVocabularyIsSpoken) {
       catalog(), fixed_noise);
   ASSERT_TRUE(done) << done.error().expected();
   EXPECT_EQ(done->spec.augmentation, (contracts::Augmentation{true, 2, 4}));
+  EXPECT_EQ(done->spec.shard,
+            contracts::usual_shard(done->spec, contracts::check_spec(done->spec).take()));
   EXPECT_FALSE(elaborate(contract("learning_rate = 0.1", "learning_rate = 0.1, loss = 'hinge'"),
                          catalog(), fixed_noise));
   EXPECT_FALSE(

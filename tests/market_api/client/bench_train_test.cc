@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "contracts/training/shard.h"
+
 namespace souk::market {
 namespace {
 
@@ -31,6 +33,42 @@ TEST(BenchTrain, LossesAreTheSameToTheBitOnAnyNumberOfThreads) {
         auto more = run_train_bench(bench).take();
         EXPECT_EQ(more.loss_first, one.loss_first) << model;
         EXPECT_EQ(more.loss_last, one.loss_last) << model;
+      }
+    }
+  }
+}
+
+// Nobody named a shard: model and batch alone decide on it.
+TEST(BenchTrain, LossesAreTheSameOnAnyNumberOfThreadsWhereNoShardIsNamed) {
+  const std::pair<const char*, uint32_t> cases[] = {
+      {"tabular", 100}, {"mlp", 100}, {"logreg", 37}, {"lenet", 37}, {"mlp", 600}};
+  for (const auto& [model, batch] : cases) {
+    for (bool privately : {false, true}) {
+      auto bench = small(model, privately);
+      bench.batch = batch;
+      bench.micro_batch = 0;
+      auto one = run_train_bench(bench).take();
+      for (unsigned threads : {2U, 3U}) {
+        bench.threads = threads;
+        auto more = run_train_bench(bench).take();
+        EXPECT_EQ(more.loss_first, one.loss_first) << model << " of " << batch;
+        EXPECT_EQ(more.loss_last, one.loss_last) << model << " of " << batch;
+      }
+    }
+  }
+}
+
+TEST(BenchTrain, EveryModelHasOneShardForAnyNumberOfThreads) {
+  for (const char* model : {"mlp", "logreg", "tabular", "plinius", "vgg9", "resnet32gn", "lenet"}) {
+    for (uint32_t batch : {1U, 16U, 37U, 64U, 100U, 512U, 1000U}) {
+      auto bench = small(model, false);
+      bench.batch = batch;
+      bench.micro_batch = 0;
+      const auto spec = bench_spec(bench).take();
+      EXPECT_EQ(spec.shard, contracts::usual_shard(spec, contracts::check_spec(spec).take()));
+      for (unsigned threads : {2U, 3U, 8U}) {
+        bench.threads = threads;
+        EXPECT_EQ(bench_spec(bench).take(), spec) << model << " of " << batch;
       }
     }
   }
