@@ -272,22 +272,22 @@ Result<TrainCost> run_train_bench(const TrainBench& bench) {
   if (bench.avx2) trainer::limit_to_avx2();
   // Four batches for plain training, so that epochs are longer than steps; one under privacy,
   // where every step draws nearly every row.
-  const bool one_batch = bench.privately || bench.reference;
-  const Data data = synthetic(spec, one_batch ? bench.batch : 4 * bench.batch);
+  const Data data = synthetic(spec, bench.privately ? bench.batch : 4 * bench.batch);
   const trainer::Examples examples{std::span<const float>(data.features), data.labels};
+  // Nobody's rows: the same draws and noise each time, so that losses can be compared to the bit,
+  // and those of the plain kernels with the others' to rounding.
+  constexpr std::array<uint8_t, 32> kRoot{};
+  auto root = trainer::NoiseRoot::copy_of(kRoot);
   TrainCost cost;
   if (bench.reference) {
     cost.isa = "plain";
-    auto run = TRY(trainer::PlainTraining::create(spec, examples));
+    auto run = TRY(trainer::PlainTraining::create(spec, examples, root));
     TRY(time_steps(run, bench, cost));
     return cost;
   }
   cost.isa = trainer::isa_name();
   auto workers = TRY(trainer::Workers::start(bench.threads));
-  // Nobody's rows: the same draws and noise each time, so that losses can be compared to the bit.
-  constexpr std::array<uint8_t, 32> kRoot{};
-  auto run = TRY(
-      trainer::TrainingRun::create(spec, examples, trainer::NoiseRoot::copy_of(kRoot), *workers));
+  auto run = TRY(trainer::TrainingRun::create(spec, examples, std::move(root), *workers));
   TRY(time_steps(run, bench, cost));
   return cost;
 }

@@ -30,9 +30,8 @@ using contracts::TrainingSpec;
 
 namespace {
 
-// Parameters are summed, noised and updated in pieces of this many; also the unit of the
-// noise streams, so a constant of the format.
-constexpr uint64_t kPiece = 4096;
+// Parameters are summed, noised and updated in pieces of this many.
+constexpr uint64_t kPiece = kNoiseStream;
 
 Status check_privacy(const TrainingSpec& spec) {
   if (spec.shuffle)

@@ -15,6 +15,9 @@
 
 namespace souk::trainer {
 
+// Trained parameters to one stream of a step's noise: a constant of the format.
+inline constexpr uint64_t kNoiseStream = 4096;
+
 struct NoiseGrid {
   double step = 0;             // g, a power of two
   double clip = 0;             // C
