@@ -1,10 +1,12 @@
 #include "market_api/client/privacy_card.h"
 
+#include <cmath>
 #include <cstdio>
 #include <sstream>
 
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/meaning.h"
+#include "policy/privacy/run.h"
 
 namespace souk::market {
 namespace {
@@ -15,20 +17,41 @@ std::string digits(double value) {
   return text;
 }
 
+// Never less than it is.
+std::string digits_up(double value) {
+  return digits(value * (1 + 6e-4));
+}
+
 // What the trainer measured of itself, if it was asked to.
-std::string audit_row(const contracts::JobResult& result) {
-  if (!result.audit) return "none was asked for by the providers' policies";
-  const auto& audit = *result.audit;
-  const double looks = static_cast<double>(audit.epsilon_gdp_micro) * 1e-6;
+std::string audit_row(const PrivacyClaim& claim) {
+  if (!claim.audit) {
+    return claim.evidence_kind ? "none was asked for by the providers' policies"
+                               : "none; `souk privacy audit` attacks runs of such a specification";
+  }
+  const auto& audit = *claim.audit;
   std::string row = "one run with " + std::to_string(audit.canaries) +
                     " canaries: epsilon is at least " +
                     digits(static_cast<double>(audit.epsilon_lower_micro) * 1e-6) +
                     " (proven, wrong in 1 run of 100 at most) and looks like ";
+  const double looks = static_cast<double>(audit.epsilon_gdp_micro) / 1e6;
   row += audit.epsilon_gdp_micro < kMaxJsonInteger ? digits(looks) : "no finite number";
   row += " (a Gaussian fit, no proof)";
-  if (audit.epsilon_gdp_micro > result.epsilon_micro)
-    row += ". WARNING: the fit is above the claimed epsilon";
+  if (looks > claim.epsilon) row += ". WARNING: the fit is above the claimed epsilon";
   return row;
+}
+
+// Who has more rows than the unit is protected less, by what the accountant finds for groups.
+std::string about_rows(const contracts::TrainingSpec& spec, uint32_t steps) {
+  if (spec.privacy->user_cap > 1)
+    return "nobody has more records than that, as those promise who brought them";
+  std::string words =
+      "nobody has more than one record. Who has several is protected less, by the accountant's "
+      "epsilon for groups";
+  contracts::TrainingSpec pair = spec;
+  pair.privacy->user_cap = 2;
+  if (auto epsilon = policy::epsilon_of_run(pair, steps); epsilon && std::isfinite(*epsilon))
+    words += " (" + digits_up(*epsilon) + " for two records, at the same delta)";
+  return words + "; `user_cap` in a contract protects persons with at most so many";
 }
 
 // How the datasets of a pool took part, where they did not all alike.
@@ -45,50 +68,69 @@ std::string pool_rows(const contracts::TrainingSpec& spec) {
   return rows;
 }
 
+// What must be true for the numbers to be.
+std::string assumptions(const contracts::TrainingSpec& spec, const PrivacyClaim& claim) {
+  const bool market = claim.evidence_kind.has_value();
+  std::string words =
+      market ? "the measured enclave code ran as attested (evidence `" + *claim.evidence_kind + "`)"
+             : "the owner's machine ran souk as it is and nobody looked on, which nothing attests";
+  words += "; its random root was secret and never used twice; " + about_rows(spec, claim.steps);
+  words += market
+               ? "; a person in two datasets is covered by both budgets together only. Other "
+                 "contracts on the same data spend more: the providers' ledgers add them up "
+                 "(`souk dataset show`)."
+               : ". Other runs on the same data spend more, and no ledger adds them up; accuracies "
+                 "measured on the data are not covered.";
+  return words;
+}
+
 }  // namespace
 
-std::string privacy_card(const contracts::TrainingSpec& spec, const contracts::JobResult& result,
-                         const std::string& evidence_kind) {
+PrivacyClaim claim_of(const contracts::JobResult& result, const std::string& evidence_kind) {
+  return {static_cast<double>(result.epsilon_micro) / 1e6,
+          static_cast<double>(result.delta_pico) / 1e12, result.steps, result.audit, evidence_kind};
+}
+
+std::string privacy_unit(const contracts::TrainingSpec& spec) {
+  const uint32_t cap = spec.privacy->user_cap;
+  return cap == 1 ? "one record (row)"
+                  : "one person with at most " + std::to_string(cap) + " records";
+}
+
+std::string privacy_card(const contracts::TrainingSpec& spec, const PrivacyClaim& claim) {
   std::ostringstream card;
   card << "## Privacy\n\n";
   if (!spec.privacy) {
-    card << "None is promised: every provider waived it by name. The model may repeat what it was "
-            "trained on.\n";
+    card << "None is promised: "
+         << (claim.evidence_kind ? "every provider waived it by name"
+                                 : "the specification asks for none")
+         << ". The model may repeat what it was trained on.\n";
     return card.str();
   }
-  const double epsilon = static_cast<double>(result.epsilon_micro) / 1e6,
-               delta = static_cast<double>(result.delta_pico) / 1e12;
   const double rate = policy::rate_from_threshold(spec.sampling_threshold);
-  const uint32_t cap = spec.privacy->user_cap;
-  const std::string unit =
-      cap == 1 ? "one record (row)" : "one person with at most " + std::to_string(cap) + " records";
+  const std::string unit = privacy_unit(spec);
   card << "| | |\n|---|---|\n"
-       << "| epsilon | " << real_text(epsilon) << " |\n"
-       << "| delta | " << real_text(delta) << " |\n"
+       << "| epsilon | " << real_text(claim.epsilon) << " |\n"
+       << "| delta | " << real_text(claim.delta) << " |\n"
        << "| unit | " << unit << " |\n"
        << "| adjacency | add or remove " << unit
-       << "; rates, steps, clipping norms and denominator are public constants of the contract |\n"
+       << "; rates, steps, clipping norms and denominator are public constants of the "
+          "specification |\n"
        << "| mechanism | DP-SGD: Poisson rate " << digits(rate) << ", noise multiplier "
        << digits(spec.privacy->noise_multiplier) << ", clipping norm " << digits(spec.privacy->clip)
-       << ", " << result.steps << " steps |\n"
+       << ", " << claim.steps << " steps |\n"
        << pool_rows(spec)
        << "| accountant | privacy loss distribution, proven upper bound, with 1e-4 for the finite "
           "precision of the noise |\n"
-       << "| audit | " << audit_row(result) << " |\n\n"
+       << "| audit | " << audit_row(claim) << " |\n"
+       << "| assumptions | " << assumptions(spec, claim) << " |\n\n"
        << "What it means: whatever somebody knows besides, a test that wrongly accuses 1 % of the "
-          "records that were not used "
+          "units that were not used "
           "recognises at most "
-       << digits(100 * policy::most_recognised(epsilon, delta, 0.01))
-       << " % of those that were, and who thinks even odds that a record was used is at most "
-       << digits(100 * policy::most_certainty(epsilon, 0.5))
-       << " % sure after seeing the model.\n\n"
-       << "It rests on these assumptions: the measured enclave code ran as attested (evidence `"
-       << evidence_kind << "`); its random root was secret and never used twice; "
-       << (cap == 1 ? "a person's rows are one record (who owns k rows is protected k times less)"
-                    : "nobody has more records than that, as the providers promise")
-       << "; a person in two datasets is covered by both budgets together "
-          "only. Other contracts on the "
-          "same data spend more: the providers' ledgers add them up (`souk dataset show`).\n";
+       << digits(100 * policy::most_recognised(claim.epsilon, claim.delta, 0.01))
+       << " % of those that were, and who thinks even odds that one was used is at most "
+       << digits(100 * policy::most_certainty(claim.epsilon, 0.5))
+       << " % sure after seeing the model.\n";
   return card.str();
 }
 

@@ -44,8 +44,8 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   if (spec.privacy) {
     card << "| differential privacy | DP-SGD, epsilon "
          << real_text(static_cast<double>(result.epsilon_micro) / 1e6) << " at delta "
-         << real_text(static_cast<double>(result.delta_pico) / 1e12) << " (add or remove one "
-         << (spec.privacy->user_cap == 1 ? "record" : "person") << ") |\n"
+         << real_text(static_cast<double>(result.delta_pico) / 1e12) << " (add or remove "
+         << privacy_unit(spec) << ") |\n"
          << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
          << real_text(spec.privacy->noise_multiplier) << " |\n";
   } else {
@@ -62,7 +62,7 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
          << as_prose(dataset->manifest.name) << " | " << dataset->manifest.rows << " | `"
          << to_hex(id) << "` |\n";
   }
-  card << "\n" << privacy_card(spec, result, contract.start->trainer.kind);
+  card << "\n" << privacy_card(spec, claim_of(result, contract.start->trainer.kind));
   card << "\n`spec.json` holds the specification that was executed, with the names of features and "
           "classes, `model.onnx` the model for other programs.\n";
   return card.str();

@@ -10,6 +10,7 @@
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
+#include "market_api/client/privacy_card.h"
 #include "market_api/outcome/outcome.h"
 #include "policy/jail/worker.h"
 #include "policy/privacy/accountant.h"
@@ -422,13 +423,15 @@ std::string local_model_card(const LocalResult& result) {
        << real_text(result.accuracy) << " |\n";
   if (spec.privacy) {
     card << "| differential privacy | DP-SGD, epsilon " << real_text(result.epsilon.value_or(0))
-         << " at delta " << real_text(result.delta)
-         << " (add or remove one record); the accuracy above is not covered by it |\n"
+         << " at delta " << real_text(result.delta) << " (add or remove " << privacy_unit(spec)
+         << "); the accuracy above is not covered by it |\n"
          << "| clip, noise multiplier | " << real_text(spec.privacy->clip) << ", "
          << real_text(spec.privacy->noise_multiplier) << " |\n";
   } else {
     card << "| differential privacy | none |\n";
   }
+  card << "\n"
+       << privacy_card(spec, {result.epsilon.value_or(0), result.delta, result.steps, {}, {}});
   if (const auto& lineage = result.stored.notes.lineage) {
     card << "\n## Inherited\n\nIt started from a market's model, and owes what that one owes. It "
             "has "

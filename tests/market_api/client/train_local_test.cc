@@ -194,6 +194,38 @@ TEST_F(TrainLocalTest, TheSameSeedMakesTheSameModelOnAnyNumberOfThreads) {
   EXPECT_NE(train(request).take().stored.model.tensors, privately.stored.model.tensors);
 }
 
+TEST_F(TrainLocalTest, ThePrivacyOnACardHasUnitAdjacencyAccountantAssumptionsAndAudit) {
+  for (bool person : {false, true}) {
+    LocalRequest request;
+    std::string contract = kContract;
+    contract.replace(contract.find("shuffle = true"), 14, "shuffle = false");
+    contract.insert(contract.find("payment"),
+                    std::string("privacy = { epsilon = 8, delta = \"1e-5\"") +
+                        (person ? ", user_cap = 3 }, " : " }, "));
+    request.spec = write("private.lua", contract);
+    request.data = {write("train.csv", people(100, 0))};
+    const auto result = train(request).take();
+    const std::string card = local_model_card(result), unit = person ? "one person with at most 3 "
+                                                                       "records"
+                                                                     : "one record (row)";
+    const std::string epsilon = real_text(*result.epsilon);
+    for (const std::string& row :
+         {"| epsilon | " + epsilon + " |", std::string("| delta | 1e-05 |"), "| unit | " + unit,
+          "| adjacency | add or remove " + unit, std::string("| accountant | privacy loss"),
+          std::string("| assumptions | the owner's machine"), std::string("| audit | none"),
+          "(add or remove " + unit + "); the accuracy above"}) {
+      EXPECT_NE(card.find(row), std::string::npos) << row << "\n" << card;
+    }
+    EXPECT_EQ(card.find(person ? "one record" : "one person"), std::string::npos) << card;
+  }
+  LocalRequest request;
+  request.spec = write("contract.lua", kContract);
+  request.data = {write("train.csv", people(64, 0))};
+  const std::string card = local_model_card(train(request).take());
+  EXPECT_NE(card.find("None is promised: the specification asks for none."), std::string::npos);
+  EXPECT_EQ(card.find("| unit |"), std::string::npos) << card;
+}
+
 TEST_F(TrainLocalTest, ARunThatDivergesSaysSo) {
   LocalRequest request;
   std::string contract = kContract;
