@@ -14,7 +14,7 @@ function(configure name declarations)
   file(WRITE ${WORK}/${name}/CMakeLists.txt
     "cmake_minimum_required(VERSION 3.25)\nproject(tiny LANGUAGES NONE)\n"
     "include(${SOURCE}/cmake/Zones.cmake)\n${declarations}\n")
-  execute_process(COMMAND ${CMAKE_COMMAND} -S ${WORK}/${name} -B ${WORK}/${name}/build
+  execute_process(COMMAND ${CMAKE_COMMAND} -G Ninja -S ${WORK}/${name} -B ${WORK}/${name}/build
     RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
   string(REGEX REPLACE "[ \n]+" " " output "${output}")  # CMake wraps its messages
   set(status ${status} PARENT_SCOPE)
