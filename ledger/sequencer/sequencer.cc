@@ -255,18 +255,19 @@ void Sequencer::Impl::close(Prepared& one) const {
 }
 
 void Sequencer::Impl::place(Waiting one) {
-  auto before = earlier(one);
-  if (!before || *before) {
-    one.answer.set_value(before ? Result<uint64_t>(**before) : Result<uint64_t>(before.error()));
-    return;
-  }
-  uint64_t seq = tip.tree.size();
+  // First what has its place and is not served yet: the index knows it a moment before readers do.
   if (auto there = pending.find(one.key); there != pending.end()) {
     if (!carries(prepared_leaf(there->second), one.envelope)) return one.answer.set_value(taken());
     open_batch().placed.push_back({there->second, std::move(one)});
     ++waiting;
     return;
   }
+  auto before = earlier(one);
+  if (!before || *before) {
+    one.answer.set_value(before ? Result<uint64_t>(**before) : Result<uint64_t>(before.error()));
+    return;
+  }
+  uint64_t seq = tip.tree.size();
   auto belongs = belongs_here(one.market, seq);
   if (!belongs) return one.answer.set_value(belongs.error());
   auto& into = open_batch();

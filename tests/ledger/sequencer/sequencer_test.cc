@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "ledger/proof/merkle.h"
@@ -166,6 +167,37 @@ TEST_F(SequencerTest, ManyThreadsGetOneOrderAndEveryReceiptHolds) {
   auto leaves = sequencer->leaves(0, 10000).take();
   for (const auto& leaf : leaves) ASSERT_TRUE(reader.add(leaf));
   EXPECT_TRUE(reader.confirm(sequencer->checkpoint()));
+}
+
+// Also in the moment in which it is in the index already, and not yet in the tree that is served.
+TEST_F(SequencerTest, ManyThreadsWithTheSameEntriesGetTheSamePlaces) {
+  auto sequencer = start();
+  ASSERT_TRUE(sequencer->append(entry(0)));
+  constexpr uint64_t kEntries = 150;
+  std::vector<AuthenticEntry> entries;
+  for (uint64_t i = 1; i <= kEntries; ++i) entries.push_back(entry(i));
+  std::atomic<uint64_t> newest = 0, refused = 0, elsewhere = 0;
+  std::vector<uint64_t> places(kEntries);
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&, first = t == 0] {
+        // The first goes through them; the others send what it is sending, again and again.
+        for (uint64_t i = 0; i < kEntries; i = first ? i + 1 : newest.load()) {
+          if (first) newest = i;
+          auto receipt = sequencer->append(entries[i]);
+          refused += !receipt;
+          if (first && receipt) places[i] = receipt->seq;
+        }
+        if (first) newest = kEntries;
+      });
+    }
+  }
+  EXPECT_EQ(refused, 0u);
+  for (uint64_t i = 0; i < kEntries; ++i)
+    elsewhere += sequencer->append(entries[i])->seq != places[i];
+  EXPECT_EQ(elsewhere, 0u);
+  EXPECT_EQ(sequencer->size(), 1 + kEntries);
 }
 
 TEST_F(SequencerTest, ProvesThatItOnlyGrew) {
