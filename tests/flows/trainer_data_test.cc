@@ -8,6 +8,34 @@
 namespace souk::flows {
 namespace {
 
+// What the host hears of private runs on rows that it must not learn about.
+class TrainerPrivateRows : public TrainerFlow {
+ protected:
+  Offered offered_by(const Party& provider, const OfferOptions& options, const Bytes& plain) {
+    auto offered = offer_of(provider, options, market.market(), *market.state().keeper(), plain, 2);
+    auto seq = market.append(contracts::sign_record(offered.offer, provider.key, market.market()));
+    EXPECT_EQ(market.void_of(seq), "");
+    return offered;
+  }
+  // The kinds of all that the trainer said.
+  std::vector<Kind> heard_while_settling(const Offered& offered) {
+    ContractId id = market.escrowed({offered.id});
+    auto trainer = started(id);
+    EXPECT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    auto loaded = market.send_dataset(*trainer, offered.id, offered.file);
+    EXPECT_TRUE(loaded && loaded->kind == Kind::kDone);
+    auto delivery = market.train(*trainer);
+    EXPECT_TRUE(delivery);
+    if (delivery) {
+      EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
+    }
+    EXPECT_EQ(market.phase(id), Phase::kSettled);
+    std::vector<Kind> kinds;
+    for (const auto& frame : trainer->heard()) kinds.push_back(frame.kind);
+    return kinds;
+  }
+};
+
 TEST_F(TrainerFlow, RefusesEveryOtherCiphertext) {
   struct Lie {
     const char* name;
@@ -122,7 +150,7 @@ TEST_F(TrainerFlow, AJobThatEndedForALostCiphertextCountsAsNoRun) {
 
 // Whether a private run settles says nothing of how many classes the rows have where the offer
 // does not say it: the same contract on two and on three classes ends the same way.
-TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
+TEST_F(TrainerPrivateRows, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
   std::vector<std::vector<Kind>> heard;
   for (int64_t classes : {2, 3}) {
     trainer::Dataset rows = two_classes(40);
@@ -131,33 +159,16 @@ TEST_F(TrainerFlow, RowsOfUnnamedClassesDoNotDecideWhetherAPrivateRunSettles) {
     for (int64_t i = 0; i < classes; ++i)
       rows.schema.classes.push_back("kind " + std::to_string(i));
     auto plain = trainer::dataset_to_safetensors(rows).take();
-    const Party& provider = market.providers[2];
-    auto offered = offer_of(provider, {.name_classes = false}, market.market(),
-                            *market.state().keeper(), plain, 2);
+    auto offered = offered_by(market.providers[2], {.name_classes = false}, plain);
     ASSERT_TRUE(offered.offer.manifest.class_names.empty());
-    ASSERT_EQ(market.void_of(market.append(
-                  contracts::sign_record(offered.offer, provider.key, market.market()))),
-              "");
-    ContractId id = market.escrowed({offered.id});
-    auto trainer = started(id);
-    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
-    auto loaded = market.send_dataset(*trainer, offered.id, offered.file);
-    ASSERT_TRUE(loaded);
-    ASSERT_EQ(loaded->kind, Kind::kDone) << kind_and_body(*loaded);
-    auto delivery = market.train(*trainer);
-    ASSERT_TRUE(delivery) << delivery.error().expected();
-    EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
-    EXPECT_EQ(market.phase(id), Phase::kSettled);
-    std::vector<Kind> kinds;
-    for (const auto& frame : trainer->heard()) kinds.push_back(frame.kind);
-    heard.push_back(kinds);
+    heard.push_back(heard_while_settling(offered));
   }
   EXPECT_EQ(heard[0], heard[1]);
 }
 
 // Files that no importer of ours writes: a number that is not finite, labels past the classes. Of
 // two datasets that differ in such a row neither run fails, and the host hears the same.
-TEST_F(TrainerFlow, ARowThatNoImporterWritesDoesNotDecideWhetherAPrivateRunSettles) {
+TEST_F(TrainerPrivateRows, ARowThatNoImporterWritesDoesNotDecideWhetherAPrivateRunSettles) {
   const Bytes whole = rows_file(40);
   // Labels stand first, then features.
   const size_t labels = whole.size() - 40 * 8 - 80 * 4, numbers = labels + 40 * 8;
@@ -173,24 +184,7 @@ TEST_F(TrainerFlow, ARowThatNoImporterWritesDoesNotDecideWhetherAPrivateRunSettl
        {whole, with(numbers + 12, kNan), with(numbers, -kInfinite), with(labels + 24, int64_t{2}),
         with(labels, std::numeric_limits<int64_t>::min())}) {
     EXPECT_EQ(plain == whole, static_cast<bool>(trainer::dataset_from_safetensors(plain)));
-    const Party& provider = market.providers[2];
-    auto offered = offer_of(provider, {}, market.market(), *market.state().keeper(), plain, 2);
-    ASSERT_EQ(market.void_of(market.append(
-                  contracts::sign_record(offered.offer, provider.key, market.market()))),
-              "");
-    ContractId id = market.escrowed({offered.id});
-    auto trainer = started(id);
-    ASSERT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
-    auto loaded = market.send_dataset(*trainer, offered.id, offered.file);
-    ASSERT_TRUE(loaded);
-    ASSERT_EQ(loaded->kind, Kind::kDone) << kind_and_body(*loaded);
-    auto delivery = market.train(*trainer);
-    ASSERT_TRUE(delivery) << delivery.error().expected();
-    EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
-    EXPECT_EQ(market.phase(id), Phase::kSettled);
-    std::vector<Kind> kinds;
-    for (const auto& frame : trainer->heard()) kinds.push_back(frame.kind);
-    heard.push_back(kinds);
+    heard.push_back(heard_while_settling(offered_by(market.providers[2], {}, plain)));
   }
   for (const auto& kinds : heard) EXPECT_EQ(kinds, heard.front());
 }

@@ -65,6 +65,34 @@ class UsageTest : public ::testing::Test {
   std::string program_;
 };
 
+// A consumer who keeps a credential too late is told so at once, and not by a denial later.
+TEST_F(UsageTest, ACredentialThatHasExpiredIsKeptWithAWarningAndListedAsExpired) {
+  make_identity();
+  auto lab = Home(folder.file("home")).open("lab").take();
+  auto issuer = ledger::SigningKey::generate();
+  auto add = [&](const std::string& type, TimeMs expires_ms) {
+    contracts::Credential said{.subject = lab.account(), .type = type};
+    said.expires_ms = expires_ms;
+    auto envelope = contracts::sign_credential(said, issuer, lab.pin().market);
+    auto called =
+        call("credential add " + write(type + ".json", canonical(ledger::to_json(envelope))));
+    EXPECT_EQ(called.status, 0) << called.err;
+    return called.err;
+  };
+  EXPECT_EQ(add("fresh", SystemClock().now() + 60'000), "");
+  std::string warning = add("stale", 1'600'000'000'000);
+  EXPECT_NE(warning.find("warning: this credential expired on 2020-09-13"), std::string::npos)
+      << warning;
+  auto listed = call("credential list").out;
+  EXPECT_EQ(listed.find("(expired)"), listed.rfind("(expired)")) << listed;
+  auto line_of = [&](const std::string& type) {
+    size_t from = listed.find(type);
+    return listed.substr(from, listed.find('\n', from) - from);
+  };
+  EXPECT_NE(line_of("stale").find("(expired)"), std::string::npos) << listed;
+  EXPECT_EQ(line_of("fresh").find("(expired)"), std::string::npos) << listed;
+}
+
 // Names of files need not be UTF-8; what is said of them in JSON is.
 TEST_F(UsageTest, AnErrorAboutANameThatIsNoUtf8IsJsonAllTheSame) {
   auto called = call("policy check '" + folder.file("caf\xe9\xff.lua") + "' --json");
