@@ -52,7 +52,7 @@ Result<Json> read_json_argument(const std::string& path) {
   return json;
 }
 
-Json value_at(const Json& root, std::string_view path) {
+std::optional<Json> value_at(const Json& root, std::string_view path) {
   const Json* at = &root;
   size_t i = path.find_first_of(".[");
   while (at && i < path.size()) {
@@ -71,7 +71,7 @@ Json value_at(const Json& root, std::string_view path) {
       i = end + 1;
     }
   }
-  return at ? *at : Json();
+  return at ? std::optional(*at) : std::nullopt;
 }
 
 Json default_request() {

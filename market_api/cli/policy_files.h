@@ -27,8 +27,8 @@ Result<Json> read_question_part(const std::string& path);
 
 // JSON that the schema will be asked about, or lists of such.
 Result<Json> read_json_argument(const std::string& path);
-// The value at "request.dp.epsilon_micro" or "request.credentials[2]"; null when there is none.
-Json value_at(const Json& root, std::string_view path);
+// The value at "request.dp.epsilon_micro" or "request.credentials[2]", if there is one.
+std::optional<Json> value_at(const Json& root, std::string_view path);
 
 // The request for those who only care about a few of its fields.
 Json default_request();

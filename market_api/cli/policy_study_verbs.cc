@@ -28,6 +28,12 @@ std::string value_text(const Json& value) {
   return value.string() ? *value.string() : canonical(value);
 }
 
+Json names_in(const Json& block) {
+  Json::Array out;
+  for (const auto& [name, value] : *block.object()) out.emplace_back(name);
+  return out;
+}
+
 Result<Answer> explain(Session&, const ExplainOptions& options) {
   auto jail = TRY(policy::start_lua_nursery());
   const auto policy = TRY(load_policy(options.policy));
@@ -49,10 +55,15 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
     const Json* root = rest.starts_with("request")   ? &question.request
                        : rest.starts_with("dataset") ? &question.dataset
                                                      : &question.ctx;
-    Json value = value_at(*root, rest);
-    if (length) value = value.array() ? Json(value.array()->size()) : Json();
-    read.push_back(Json::Object{{"path", path}, {"value", value}});
-    text += "\n  it read " + path + " = " + printable(value_text(value));
+    auto value = value_at(*root, rest);
+    if (!value) {
+      read.push_back(Json::Object{{"path", path}, {"value", nullptr}, {"absent", true}});
+      text += "\n  it asked for " + path + ", which is not there";
+      continue;
+    }
+    if (length) value = value->array() ? Json(value->array()->size()) : names_in(*value);
+    read.push_back(Json::Object{{"path", path}, {"value", *value}, {"absent", false}});
+    text += "\n  it read " + path + " = " + printable(value_text(*value));
   }
   answer.json["read"] = std::move(read);
   Json::Array remedies;

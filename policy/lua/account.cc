@@ -9,6 +9,32 @@ constexpr uint64_t kBytesPerGas = 16;
 constexpr uint64_t kTextSlope = 1024;
 constexpr uint64_t kTextHeader = 25;  // of a string object, and the zero at its end
 constexpr int kMostUnseen = 1000;     // instructions between two looks
+constexpr size_t kNameBytes = 64;     // of the name of a member that is not there
+constexpr uint8_t kBelow = 8;         // something below the node, or its length, was asked for
+
+bool is_identifier(std::string_view name) {
+  auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
+  return !name.empty() && letter(name.front()) &&
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+// As a program would write it: ".name", or ["a \x00"] where that is no name. What is long is cut.
+std::string access(std::string_view name) {
+  const bool cut = name.size() > kNameBytes;
+  if (!cut && is_identifier(name)) return "." + std::string(name);
+  std::string out = "[\"";
+  for (char c : name.substr(0, kNameBytes)) {
+    auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x20 || byte > 0x7e || c == '"' || c == '\\') {
+      constexpr char kDigits[] = "0123456789abcdef";
+      out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    } else {
+      out += c;
+    }
+  }
+  return out + (cut ? "\"...]" : "\"]");
+}
 
 }  // namespace
 
@@ -24,6 +50,7 @@ void Account::begin(const Limits& limits, uint64_t gas, std::span<const Facts* c
   first_view.clear();
   first_node.clear();
   reads_.clear();
+  absent_.clear();
   uint32_t views = 0, nodes = 0;
   for (const Facts* each : inputs) {
     first_view.push_back(views);
@@ -60,21 +87,36 @@ int Account::next_look() const {
   return static_cast<int>(std::clamp<uint64_t>(left, 1, kMostUnseen));
 }
 
-void Account::note_read(uint32_t which, uint32_t node, bool length) {
-  uint8_t bit = length ? 2 : 1;
-  uint8_t& seen = read_already_[first_node[which] + node];
-  if (seen & bit) return;
-  seen |= bit;
-  reads_.push_back({which, node, length});
+void Account::note_absent(uint32_t which, uint32_t object, std::string_view name) {
+  std::string path = facts[which]->path(object) + access(name);
+  if (!absent_.insert(path).second) return;
+  if (absent_.size() > kMaxAbsentMembers) stop(limit::kAbsent);
+  reads_.push_back({which, object, Asked::kValue, std::move(path)});
 }
 
-std::vector<std::string> Account::read_set() const {
+// A member that was read says that the blocks around it are there. A block that was asked for, and
+// nothing below it, says so itself. Nothing is asked for before what it stands in.
+std::vector<std::string> Account::read_set() {
   std::vector<std::string> out;
   out.reserve(reads_.size());
-  for (const Read& read : reads_) {
-    std::string path = facts[read.facts]->path(read.node);
-    out.push_back(read.length ? "#" + path : std::move(path));
+  for (size_t i = reads_.size(); i-- > 0;) {
+    const Read& read = reads_[i];
+    const Facts& from = *facts[read.facts];
+    uint8_t* seen = &read_already_[first_node[read.facts]];
+    if (read.asked == Asked::kBlock && (seen[read.node] & kBelow)) continue;
+    bool inside = !read.absent.empty() || read.asked == Asked::kLength;
+    for (uint32_t at = read.node; !(seen[at] & kBelow); at = from.nodes()[at].parent) {
+      if (inside) seen[at] = static_cast<uint8_t>(seen[at] | kBelow);
+      inside = true;
+      if (at == 0) break;
+    }
+    if (!read.absent.empty()) {
+      out.push_back(read.absent);
+    } else {
+      out.push_back((read.asked == Asked::kLength ? "#" : "") + from.path(read.node));
+    }
   }
+  std::reverse(out.begin(), out.end());
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstring>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@ inline constexpr const char* kText = "text of more than 16384 bytes";
 inline constexpr const char* kStack = "stack";
 inline constexpr const char* kValues = "values at once";
 inline constexpr const char* kOutput = "output";
+inline constexpr const char* kAbsent = "members that are not there";
 }  // namespace limit
 
 // Thrown through the interpreter, which is C++ and catches everything: nothing of the
@@ -67,8 +69,19 @@ class Account {
   uint64_t gas() const { return gas_; }
   const Limits& limits() const { return limits_; }
 
-  void note_read(uint32_t facts, uint32_t node, bool length);
-  std::vector<std::string> read_set() const;
+  // What of the inputs was asked for. kBlock: an object or list, whatever of it is read then.
+  // kLength: how many items a list has, or which members an object.
+  enum class Asked : uint8_t { kValue = 1, kLength = 2, kBlock = 4 };
+  void note_read(uint32_t which, uint32_t node, Asked asked) {
+    const auto bit = static_cast<uint8_t>(asked);
+    uint8_t& seen = read_already_[first_node[which] + node];
+    if (seen & bit) return;
+    seen = static_cast<uint8_t>(seen | bit);
+    reads_.push_back({which, node, asked, {}});
+  }
+  // A member that the object has not got; ends the evaluation where there are too many.
+  void note_absent(uint32_t which, uint32_t object, std::string_view name);
+  std::vector<std::string> read_set();  // once, at the end
 
   // Set once when the interpreter starts; null when its counter was not found, and
   // then the hook looks at every instruction.
@@ -88,7 +101,8 @@ class Account {
  private:
   struct Read {
     uint32_t facts, node;
-    bool length;
+    Asked asked;
+    std::string absent;  // path of a member that `node` has not got
   };
   Limits limits_;
   uint64_t gas_ = 0;
@@ -96,6 +110,7 @@ class Account {
   uint64_t largest_block_ = 0, largest_text_ = 0;
   std::vector<Read> reads_;
   std::vector<uint8_t> read_already_;
+  std::set<std::string> absent_;
 };
 
 inline Account& account_of(lua_State* state) {
@@ -131,6 +146,7 @@ void push_input(lua_State* state, View view);
 // The view at `index`, or null when it is not one.
 const View* input_at(lua_State* state, int index);
 const Facts::Node& node_of(lua_State* state, View view);
+// Of a list; of an object, how many members it has. Notes that it was asked for.
 int64_t input_length(lua_State* state, View view);
 
 // library.cc, text_library.cc, table_library.cc

@@ -20,9 +20,11 @@ int index_object(lua_State* state, View view, const Facts::Node& node) {
   const char* text = lua_tolstring(state, 2, &size);
   std::string_view name(text, size);
   uint32_t member = account_of(state).facts[view.facts]->member(node, name);
-  if (member == UINT32_MAX)
+  if (member == UINT32_MAX) {
+    account_of(state).note_absent(view.facts, view.node, name);
     raise(state,
           path_of(state, view) + " has no member \"" + std::string(name.substr(0, 64)) + "\"");
+  }
   push_input(state, View{view.facts, member});
   return 1;
 }
@@ -81,6 +83,9 @@ void push_input(lua_State* state, View view) {
   Account& account = account_of(state);
   const Facts::Node& node = account.facts[view.facts]->nodes()[view.node];
   if (node.object || node.list) {  // each has one view, so == works
+    // The roots are always there, and an item is where the length of its list says.
+    if (view.node != 0 && node.place == 0)
+      account.note_read(view.facts, view.node, Account::Asked::kBlock);
     // The roots come first: they are made before anyone knows how many views there will be.
     auto slot = node.view == 0
                     ? lua_Integer{view.facts} + 1
@@ -98,7 +103,7 @@ void push_input(lua_State* state, View view) {
     lua_remove(state, -2);
     return;
   }
-  account.note_read(view.facts, view.node, false);
+  account.note_read(view.facts, view.node, Account::Asked::kValue);
   if (auto* integer = node.value->integer()) {
     lua_pushinteger(state, *integer);
   } else if (auto* text = node.value->string()) {
@@ -117,7 +122,7 @@ const View* input_at(lua_State* state, int index) {
 }
 
 int64_t input_length(lua_State* state, View view) {
-  account_of(state).note_read(view.facts, view.node, true);
+  account_of(state).note_read(view.facts, view.node, Account::Asked::kLength);
   return node_of(state, view).count;
 }
 

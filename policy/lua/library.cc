@@ -388,6 +388,8 @@ int ordered_pairs(lua_State* state) {
   auto* view = input_at(state, 1);
   if (!view) luaL_checktype(state, 1, LUA_TTABLE);
   lua_settop(state, 1);
+  // Which members an object has is asked for as well, though the loop may end before the last.
+  if (view) input_length(state, *view);
   Keys keys = view ? keys_of(node_of(state, *view)) : keys_of(state, 1);
   size_t count = keys.integers.size() + keys.names.size() + keys.booleans.size();
   uint64_t levels = 1;

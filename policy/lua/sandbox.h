@@ -31,9 +31,10 @@ struct Limits {
 inline constexpr uint64_t kMaxSandboxTextBytes = 16 << 10;  // any one string inside
 inline constexpr size_t kMaxErrorBytes = 4096;
 inline constexpr int kMaxResultDepth = 8;
+inline constexpr size_t kMaxAbsentMembers = 256;  // different ones that one run may ask for
 
 // The name of what a program means here and what it costs: any change of either changes it.
-inline constexpr std::string_view kEngineSemantics = "souk-policy/3 Lua 5.4.4 costs/3";
+inline constexpr std::string_view kEngineSemantics = "souk-policy/4 Lua 5.4.4 costs/3";
 
 // What a policy finds in this engine: the globals, the inputs not among them, and the members of
 // those that are libraries.
@@ -57,8 +58,9 @@ struct Evaluation {
   enum class Outcome : uint8_t { kValue, kError, kLimit, kSyntax } outcome = Outcome::kError;
   Json value;         // with kValue
   std::string error;  // otherwise: never empty, <= kMaxErrorBytes, printable, no addresses
-  std::vector<std::string>
-      read_set;      // paths of input leaves and lengths read, in order of first reading
+  // Paths of what was asked of the inputs, there or not, in order of first asking. policy/SPEC.md,
+  // Sandbox.
+  std::vector<std::string> read_set;
   uint64_t gas = 0;  // the same for the same program and inputs in every process
 };
 

@@ -125,15 +125,6 @@ TEST(Sandbox, InputsAreReadOnlyAndSpeakUpWhenMisspelt) {
   EXPECT_EQ(run("string.lower = nil").outcome, Outcome::kError);
 }
 
-TEST(Sandbox, TheReadSetIsWhatWasRead) {
-  auto evaluation =
-      run("local n = 0 for _, c in ipairs(request.credentials) do n = n + #c end return "
-          "request.dp.epsilon_micro + n + request.dp.epsilon_micro");
-  EXPECT_EQ(evaluation.read_set,
-            (std::vector<std::string>{"#request.credentials", "request.credentials[1]",
-                                      "request.credentials[2]", "request.dp.epsilon_micro"}));
-}
-
 // Each reaches one limit when `blow` is called, and would go on if that came back.
 struct Bomb {
   const char* what;  // of the message
