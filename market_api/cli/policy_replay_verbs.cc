@@ -1,6 +1,7 @@
 // souk policy replay: recorded decisions, made again.
 #include "market_api/cli/policy_replay_verbs.h"
 
+#include "ledger/crypto/hash.h"
 #include "market_api/cli/log_verbs.h"
 #include "policy/jail/worker.h"
 
@@ -28,6 +29,31 @@ Result<PolicyReplay> replay_data(Session& session, policy::Nursery& jail, const 
 
 namespace {
 
+std::string name_of(const Digest& engine) {
+  for (std::string_view name : policy::kEarlierSemantics) {
+    if (ledger::sha256(as_bytes(name)) == engine) return std::string(name);
+  }
+  return "";
+}
+
+// What can be told of decisions that another engine made.
+std::string of_others(const PolicyReplay& result) {
+  std::string out;
+  uint64_t all = 0;
+  for (const auto& other : result.others) {
+    const std::string name = name_of(other.engine);
+    all += other.decisions;
+    out += std::to_string(other.decisions) + " of " + std::to_string(result.decisions) +
+           " decisions, entry " + std::to_string(other.first) +
+           (other.decisions > 1 ? " the first of them, were" : ", were") + " decided by engine " +
+           (name.empty() ? to_hex(ByteView(other.engine)) : name) + ", this is engine " +
+           std::string(policy::kEngineSemantics) + ": " + std::to_string(other.same_outcome) +
+           " of them come to the same here; ";
+  }
+  return out + "the souk that has that engine makes them again bit by bit; all " +
+         std::to_string(result.decisions - all) + " of this engine came out as recorded";
+}
+
 Result<Answer> replay(Session& session, const ReplayOptions& options) {
   if (options.data.empty())
     return Error(Code::kMalformed,
@@ -35,9 +61,22 @@ Result<Answer> replay(Session& session, const ReplayOptions& options) {
                  "or by --data");
   auto jail = TRY(policy::start_lua_nursery());
   auto result = TRY(replay_data(session, *jail, options.data, options.market_id));
+  Json::Array others;
+  for (const auto& other : result.others) {
+    others.push_back(Json::Object{{"engine", other.engine},
+                                  {"name", name_of(other.engine)},
+                                  {"first", other.first},
+                                  {"decisions", other.decisions},
+                                  {"same_outcome", other.same_outcome}});
+  }
+  const bool differs = !result.whole || result.first_differing;
   Answer answer;
   answer.json = {
       {"ok", result.ok},
+      {"status", !result.whole ? "not_whole"
+                 : differs     ? "differs"
+                 : result.ok   ? "same"
+                               : "other_engine"},
       {"entries", result.entries},
       {"decisions", result.decisions},
       {"same", result.same},
@@ -45,11 +84,15 @@ Result<Answer> replay(Session& session, const ReplayOptions& options) {
       {"interrupted", result.interrupted},
       {"first_differing", result.first_differing ? Json(*result.first_differing) : Json(nullptr)},
       {"reason", result.reason},
+      {"other_engines", std::move(others)},
       {"engine_hash", policy::engine_hash()}};
-  answer.status = result.ok ? ExitStatus::kYes : ExitStatus::kNo;
+  answer.status = result.ok ? ExitStatus::kYes : differs ? ExitStatus::kNo : ExitStatus::kCannotNow;
   if (result.ok) {
     answer.text = "ok: " + std::to_string(result.decisions) + " decisions of " +
                   std::to_string(result.entries) + " entries came out as recorded";
+  } else if (!differs) {
+    answer.text = of_others(result);
+    answer.json["reason"] = answer.text;
   } else {
     answer.text =
         "BAD: " +

@@ -201,7 +201,8 @@ Result<std::vector<Row>> rows_recorded(Session& session, policy::Nursery& jail,
   std::vector<Draft> drafts{in_place(draft)};
   if (current) drafts.push_back(in_place(*current));
   auto replayed = TRY(replay_data(session, jail, options.data, options.market_id, drafts));
-  if (!replayed.ok)
+  // What another engine decided stands as it is recorded; drafts are asked by this one.
+  if (replayed.first_differing || !replayed.whole)
     return Error(Code::kRefused, "the ledger does not come out as recorded: " + replayed.reason);
   std::vector<Row> out;
   for (auto& question : replayed.questions) {

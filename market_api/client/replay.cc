@@ -59,6 +59,20 @@ std::optional<policy::DecisionStatus> interruption(const ContractDecision& decis
              : policy::DecisionStatus::kError;
 }
 
+// Of a decision of another engine: whether this one comes to the same.
+void note_other(PolicyReplay& out, const Digest& engine, uint64_t seq, const ContractDecision& was,
+                const std::optional<ContractDecision>& again) {
+  auto known = std::find_if(out.others.begin(), out.others.end(),
+                            [&](const OtherEngine& each) { return each.engine == engine; });
+  if (known == out.others.end())
+    known = out.others.insert(known, OtherEngine{.engine = engine, .first = seq});
+  ++known->decisions;
+  if (!again) return;
+  ContractDecision outcome = *again;
+  outcome.inputs = was.inputs;
+  known->same_outcome += outcome == was;
+}
+
 DatasetId asked_about(const RecordedQuestion& question) {
   const Json* id = question.dataset.find("id");
   auto named = id && id->string() ? named_from_hex<DatasetId>(*id->string())
@@ -120,6 +134,7 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
     out.reason = "the ledger is not whole: " + audit.reason;
     return out;
   }
+  out.whole = true;
   // A decision may have been recorded after others that came in meanwhile: which heads
   // were decided on is known only at the end, so the ledger is read twice.
   std::map<uint64_t, std::optional<MarketState>> heads;
@@ -142,6 +157,9 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
       const auto* contract = before ? before->contract(decision->contract) : nullptr;
       ++out.decisions;
       std::string why;
+      const Digest engine = trainer::engine_of(*decision).value_or(policy::engine_hash());
+      const bool others = engine != policy::engine_hash();
+      std::optional<ContractDecision> made;
       if (!contract) {
         why = "it is about a contract that its head does not know";
       } else {
@@ -166,7 +184,7 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
           return trainer::decide_contract(*before, decision->head_size, root, decision->contract,
                                           contract->consumer, contract->submit,
                                           time_of(*decision, *before), ask,
-                                          trainer::unavailable_in(*decision));
+                                          trainer::unavailable_in(*decision), engine);
         };
         auto again = decide(asking);
         auto questions = std::span(out.questions).subspan(first);
@@ -180,10 +198,15 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
                              [&](const Draft& draft) { return draft.replaces(each.dataset); });
         });
         if (replaced) ask_drafts(questions, drafts, decide);
-        if (again != *decision)
+        if (others) {
+          made = again;
+        } else if (again != *decision) {
           why = difference(contracts::members_json(*decision), contracts::members_json(again));
+        }
       }
-      if (why.empty()) {
+      if (others && why.empty()) {
+        note_other(out, engine, recorded.seq(), *decision, made);
+      } else if (why.empty()) {
         ++out.same;
       } else if (!out.first_differing) {
         out.first_differing = recorded.seq();
@@ -203,7 +226,7 @@ PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis
     go_on(question.recorded, *contract, dataset);
     for (auto& draft : question.drafts) go_on(draft, *contract, dataset);
   }
-  out.ok = !out.first_differing;
+  out.ok = !out.first_differing && out.others.empty();
   return out;
 }
 

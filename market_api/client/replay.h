@@ -40,11 +40,22 @@ struct RecordedQuestion {
   std::vector<Outcome> drafts = {};  // the decision with each draft in place, gone on like that
 };
 
+// Decisions that name another engine: what a policy means and costs was something else there, so
+// that they cannot come out bit by bit. What came of them can be compared.
+struct OtherEngine {
+  Digest engine{};
+  uint64_t first = 0;  // seq of the first
+  uint64_t decisions = 0;
+  uint64_t same_outcome = 0;  // all but what the policies' evaluations cost, read and hash to
+};
+
 struct PolicyReplay {
-  bool ok = false;         // the ledger is whole, and every decision came out as recorded
-  uint64_t entries = 0;    // read
-  uint64_t decisions = 0;  // made again
-  uint64_t same = 0;
+  bool ok = false;  // the ledger is whole, all decisions are this engine's and come out as recorded
+  bool whole = false;               // the ledger
+  uint64_t entries = 0;             // read
+  uint64_t decisions = 0;           // made again
+  uint64_t same = 0;                // of this engine's
+  std::vector<OtherEngine> others;  // in the order of their first decisions
   // Policies that were stopped from outside when they were asked, and so refused: how they were is
   // taken from the record, everything else about the decision is made again.
   uint64_t interrupted = 0;
@@ -54,7 +65,7 @@ struct PolicyReplay {
 };
 
 // The file `path` of a ledger store. Each decision is made again on the state at the
-// head it names, policies by `evaluate`, and compared in every member.
+// head it names, policies by `evaluate`, and compared in every member if it is this engine's.
 // Decisions that ask a policy which a draft replaces are made once more with the draft: budgets and
 // balances stand as they did then.
 PolicyReplay replay_ledger_file(const std::string& path, const AuditBasis& basis,

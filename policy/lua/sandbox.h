@@ -35,6 +35,10 @@ inline constexpr size_t kMaxAbsentMembers = 256;  // different ones that one run
 
 // The name of what a program means here and what it costs: any change of either changes it.
 inline constexpr std::string_view kEngineSemantics = "souk-policy/4 Lua 5.4.4 costs/3";
+// Those before it, whose decisions are on ledgers.
+inline constexpr std::string_view kEarlierSemantics[] = {"souk-policy/3 Lua 5.4.4 costs/3",
+                                                         "souk-policy/2 Lua 5.4.4 costs/3",
+                                                         "souk-policy/2 Lua 5.4.4 costs/2"};
 
 // What a policy finds in this engine: the globals, the inputs not among them, and the members of
 // those that are libraries.

@@ -98,7 +98,9 @@ TEST(ReadSet, NamesThatAreNoNamesAreWrittenPlainlyAndSparingly) {
   const std::string many =
       "local function at(k) return request[k] end for i = 1, LAST do pcall(at, 'n' .. i) end "
       "return 1";
-  auto with = [&](const char* last) { return std::string(many).replace(many.find("LAST"), 4, last); };
+  auto with = [&](const char* last) {
+    return std::string(many).replace(many.find("LAST"), 4, last);
+  };
   auto at_most = run(with("256"));
   EXPECT_EQ(at_most.outcome, Outcome::kValue) << at_most.error;
   EXPECT_EQ(at_most.read_set.size(), 256u);
@@ -113,8 +115,8 @@ TEST(ReadSet, OfADecisionNamesWhatItWentOnWithout) {
       "local known, noise = pcall(function() return request.dp.noise_micro end) "
       "if not known then return {allow = true, price = 7} end "
       "return {allow = noise > 1, reason = 'noise'}";
-  auto without = evaluate(policy, request_without(), samples::sample_dataset(),
-                          samples::sample_context());
+  auto without =
+      evaluate(policy, request_without(), samples::sample_dataset(), samples::sample_context());
   auto with = evaluate(policy, samples::sample_request(), samples::sample_dataset(),
                        samples::sample_context());
   ASSERT_TRUE(without.allowed() && with.allowed()) << canonical(without.to_json());
@@ -190,7 +192,8 @@ TEST(ReadSet, WhatIsNotInItDoesNotMatter) {
       const Member& member = members[below(members.size())];
       source += "do local b, k = request, '" + member.way.back() + "' ";
       if (member.way.size() == 2)
-        source += "do local ok, v = pcall(at, b, '" + member.way[0] + "') if ok then b = v end end ";
+        source +=
+            "do local ok, v = pcall(at, b, '" + member.way[0] + "') if ok then b = v end end ";
       source += kAccesses[below(std::size(kAccesses))] + std::string(" end ");
     }
     source += "return out";

@@ -50,6 +50,7 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   manifest.ciphertext = ledger::sha256(file);
   manifest.size = static_cast<int64_t>(file.size());
   manifest.policy = options.policy;
+  manifest.policy_engine = options.policy_engine;
   manifest.price = options.price;
   manifest.user_cap = options.user_cap;
   manifest.budget_epsilon_micro = options.budget_epsilon_micro;

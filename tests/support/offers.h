@@ -45,6 +45,7 @@ struct OfferOptions {
   int64_t user_cap = 1;
   std::optional<uint64_t> rows_number = {};  // the same rows for the same number; else any
   bool name_classes = true;
+  std::string policy_engine = {};  // as in a manifest
 };
 
 // `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of

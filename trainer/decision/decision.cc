@@ -1,5 +1,6 @@
 #include "trainer/decision/decision.h"
 
+#include <algorithm>
 #include <set>
 
 #include "contracts/lifecycle/ancestry.h"
@@ -53,17 +54,27 @@ std::set<DatasetId> unavailable_in(const ContractDecision& decision) {
   return out;
 }
 
+std::optional<Digest> engine_of(const ContractDecision& decision) {
+  const Json* engine = decision.inputs.find("engine");
+  if (!engine || !engine->string()) return std::nullopt;
+  auto bytes = from_hex(*engine->string());
+  Digest digest{};
+  if (!bytes || bytes->size() != digest.size()) return std::nullopt;
+  std::copy(bytes->begin(), bytes->end(), digest.begin());
+  return digest;
+}
+
 ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
                                  const Digest& head_root, const ContractId& id,
                                  const PublicKey& consumer, const ContractSubmit& submit,
                                  const DecisionTime& now, const EvaluatePolicy& evaluate,
-                                 const std::set<DatasetId>& unavailable) {
+                                 const std::set<DatasetId>& unavailable, const Digest& engine) {
   ContractDecision out;
   out.contract = id;
   out.head_size = head_size;
   out.head_root = head_root;
   out.status = "allowed";
-  Judge judge(state, now.ms, head_size, consumer, submit, evaluate, out);
+  Judge judge(state, now.ms, head_size, consumer, submit, evaluate, engine, out);
   // Nothing of one that is too late is worth judging.
   const Contract* recorded = state.contract(id);
   if (recorded && recorded->deadline < now.ms) {
@@ -161,7 +172,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     }
   }
   if (out.status == "allowed") judge.finish();
-  Json::Object inputs{{"engine", policy::engine_hash()},
+  Json::Object inputs{{"engine", engine},
                       {"policies", std::move(judge.inputs)},
                       {"time", Json::Object{{"ms", now.ms}, {"source", now.source}}}};
   if (submit.spec.initial) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 
 #include "contracts/lifecycle/market_state.h"
@@ -24,14 +25,18 @@ using EvaluatePolicy = std::function<policy::PolicyDecision(
 // What `submit` by `consumer` is worth in this state, at this head. Never fails: what
 // cannot be judged is denied, with a reason. A contract that is not recorded is quoted:
 // everything but the consumer's balance. `unavailable`: datasets whose ciphertext the host says
-// it does not hold; a contract that names one is denied.
+// it does not hold; a contract that names one is denied. `engine`: whose policy versions answer,
+// and what the decision names; another than this one only to make a recorded decision again.
 contracts::ContractDecision decide_contract(const contracts::MarketState& state, uint64_t head_size,
                                             const Digest& head_root, const ContractId& id,
                                             const PublicKey& consumer,
                                             const contracts::ContractSubmit& submit,
                                             const DecisionTime& now, const EvaluatePolicy& evaluate,
-                                            const std::set<DatasetId>& unavailable = {});
+                                            const std::set<DatasetId>& unavailable = {},
+                                            const Digest& engine = policy::engine_hash());
 // Those that a recorded decision was told of.
 std::set<DatasetId> unavailable_in(const contracts::ContractDecision& decision);
+// The engine that a recorded decision names, if it names one.
+std::optional<Digest> engine_of(const contracts::ContractDecision& decision);
 
 }  // namespace souk::trainer

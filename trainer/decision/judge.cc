@@ -101,15 +101,22 @@ void Judge::expect(size_t policies) {
 std::optional<PolicyDecision> Judge::ask(const Dataset& dataset,
                                          const contracts::PolicyChoice& choice, const Json& request,
                                          Json::Array& noted, std::optional<size_t> member) {
-  const std::string engine = to_hex(ByteView(policy::engine_hash()));
-  if (!choice.policy || choice.obstacle ||
-      (!choice.policy->engine.empty() && choice.policy->engine != engine)) {
-    const bool other_engine = choice.policy && !choice.obstacle;
+  if (!choice.policy || choice.obstacle) {
+    refuse("denied", {choice.obstacle, "no version of the policy can answer this contract",
+                      dataset.manifest.provider_name, dataset.manifest.name, "request.policies", "",
+                      "an active or quoted version"});
+    return std::nullopt;
+  }
+  if (!choice.policy->engine.empty() && choice.policy->engine != engine_) {
     refuse("denied",
-           {other_engine ? "policy_engine" : choice.obstacle,
-            "no version of the policy can answer this contract", dataset.manifest.provider_name,
-            dataset.manifest.name, "request.policies", other_engine ? choice.policy->engine : "",
-            other_engine ? engine : "an active or quoted version"});
+           {"policy_engine",
+            &noted == &inherited
+                ? "a job behind the initial weights was allowed by this version of the policy, "
+                  "which is for another engine than the market's"
+                : "this version of the policy is for another engine than the market's: once its "
+                  "provider has published and activated it for this one, ask for a new quote",
+            dataset.manifest.provider_name, dataset.manifest.name, "request.policies",
+            choice.policy->engine, engine_});
     return std::nullopt;
   }
   auto text = policy::with_parameters(choice.policy->source, choice.policy->parameters);

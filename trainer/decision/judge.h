@@ -29,13 +29,14 @@ class Judge {
  public:
   Judge(const contracts::MarketState& state, TimeMs now, uint64_t head_size,
         const PublicKey& consumer, const contracts::ContractSubmit& submit,
-        const EvaluatePolicy& evaluate, contracts::ContractDecision& out)
+        const EvaluatePolicy& evaluate, const Digest& engine, contracts::ContractDecision& out)
       : state_(state),
         now_(now),
         head_size_(head_size),
         consumer_(consumer),
         submit_(submit),
         evaluate_(evaluate),
+        engine_(to_hex(ByteView(engine))),
         out_(out) {}
 
   // A reason of the decision; the first refusal gives it its status.
@@ -104,6 +105,7 @@ class Judge {
   const PublicKey& consumer_;
   const contracts::ContractSubmit& submit_;
   const EvaluatePolicy& evaluate_;
+  const std::string engine_;  // whose versions of policies answer
   contracts::ContractDecision& out_;
   policy::WorkBudget work_{kMostWork}, explaining_{kMostExplaining};
   uint64_t gas_ = 0;

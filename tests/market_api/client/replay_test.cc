@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "ledger/crypto/hash.h"
+#include "ledger/proof/merkle.h"
+
 #include "tests/ledger/raw_file.h"
 #include "tests/support/market_fixture.h"
 
@@ -112,6 +115,107 @@ TEST(PolicyReplayOfInterruptions, WhatWasStoppedFromOutsideIsTakenFromTheRecordA
   replay = replay_ledger_file(market.ledger_file(), {market.market(), {}}, other);
   EXPECT_EQ(replay.first_differing, decisions[0]) << replay.reason;
   EXPECT_EQ(again, 4);
+}
+
+// A keeper whose policies another engine ran, or which says so.
+class KeeperOfAnotherEngine {
+ public:
+  explicit KeeperOfAnotherEngine(MarketFixture& market) : market_(market) {
+    trainer::Claims claims = market.trainer_claims(keys_, ContractId{}, std::string(64, '0'));
+    claims.role = "keeper";
+    claims.contract.clear();
+    keys_.evidence = trainer::simulate_evidence(market.platform(), claims);
+    const contracts::KeeperBoot boot{keys_.kem.public_key(), keys_.evidence};
+    record(boot);
+  }
+  uint64_t record(const contracts::Record& record) {
+    uint64_t seq = market_.append(contracts::sign_record(record, keys_.signing, market_.market()));
+    EXPECT_EQ(market_.void_of(seq), "");
+    return seq;
+  }
+  contracts::ContractDecision decision(const DatasetId& dataset, const std::string& purpose,
+                                       const trainer::EvaluatePolicy& evaluate) {
+    auto submit = market_.contract({dataset});
+    submit.purpose = purpose;
+    const ContractId id = market_.submit(submit);
+    std::vector<Digest> hashes;
+    for (const auto& leaf : market_.history().leaves) hashes.push_back(ledger::leaf_hash(leaf));
+    const auto& state = market_.state();
+    return trainer::decide_contract(state, hashes.size(), ledger::tree_root(hashes), id,
+                                    state.contract(id)->consumer, submit, {state.time()}, evaluate,
+                                    {}, engine);
+  }
+
+  const Digest engine = ledger::sha256(as_bytes(policy::kEarlierSemantics[0]));
+
+ private:
+  MarketFixture& market_;
+  flows::StandIn keys_;
+};
+
+policy::PolicyDecision costlier(std::string_view source, const Json& request, const Json& dataset,
+                                const Json& ctx) {
+  auto decision = honest(source, request, dataset, ctx);
+  ++decision.gas;
+  return decision;
+}
+
+// As a ledger looks after its market has gone over to another engine.
+TEST(PolicyReplayOfAnotherEngine, IsToldApartFromADifference) {
+  MarketFixture market;
+  market.deposit(market.lab.account(), 100000);
+  const char* open = "return {allow = true, price = 10, obligations = {waive_privacy = true}}";
+  KeeperOfAnotherEngine keeper(market);
+  auto before = market.publish(market.providers[0],
+                               {.policy = open, .policy_engine = to_hex(ByteView(keeper.engine))});
+  auto first = keeper.decision(before.id, "one", costlier);
+  ASSERT_TRUE(first.allow) << canonical(first.reasons);
+  const uint64_t seq = keeper.record(first);
+  auto replay = replay_ledger_file(market.ledger_file(), {market.market(), {}}, honest);
+  EXPECT_FALSE(replay.ok);
+  EXPECT_TRUE(replay.whole);
+  EXPECT_FALSE(replay.first_differing) << replay.reason;
+  EXPECT_EQ(replay.decisions, 1u);
+  EXPECT_EQ(replay.same, 0u);
+  ASSERT_EQ(replay.others.size(), 1u);
+  EXPECT_EQ(replay.others[0].engine, keeper.engine);
+  EXPECT_EQ(replay.others[0].first, seq);
+  EXPECT_EQ(replay.others[0].same_outcome, 1u);
+  // Its policies can be asked what they would say now.
+  ASSERT_EQ(replay.questions.size(), 1u);
+  EXPECT_TRUE(replay.questions[0].recorded.allow);
+
+  // What came of it is another matter than what it cost: that is counted apart.
+  auto second = keeper.decision(before.id, "two", [](auto&&... question) {
+    auto decision = costlier(question...);
+    decision.price_minor = 11;
+    return decision;
+  });
+  ASSERT_TRUE(second.allow) << canonical(second.reasons);
+  keeper.record(second);
+  replay = replay_ledger_file(market.ledger_file(), {market.market(), {}}, honest);
+  EXPECT_FALSE(replay.first_differing) << replay.reason;
+  ASSERT_EQ(replay.others.size(), 1u);
+  EXPECT_EQ(replay.others[0].decisions, 2u);
+  EXPECT_EQ(replay.others[0].same_outcome, 1u);
+}
+
+// To this engine a version for another one has no answer, and the refusal says what to do.
+TEST(PolicyReplayOfAnotherEngine, AVersionForAnotherEngineAnswersNobody) {
+  MarketFixture market;
+  market.deposit(market.lab.account(), 100000);
+  auto offered = market.publish(
+      market.providers[0],
+      {.policy = "return {allow = true, price = 10}",
+       .policy_engine = to_hex(ByteView(ledger::sha256(as_bytes(policy::kEarlierSemantics[0]))))});
+  ContractId id = market.submit(market.contract({offered.id}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  const auto& decision = *market.state().contract(id)->decision;
+  EXPECT_FALSE(decision.allow);
+  const std::string reasons = canonical(decision.reasons);
+  EXPECT_NE(reasons.find("policy_engine"), std::string::npos) << reasons;
+  EXPECT_NE(reasons.find("published and activated it for this one"), std::string::npos) << reasons;
+  EXPECT_TRUE(replay_ledger_file(market.ledger_file(), {market.market(), {}}, honest).ok);
 }
 
 TEST_F(PolicyReplayTest, AChangedEntryIsNamed) {
