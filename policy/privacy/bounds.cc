@@ -1,8 +1,10 @@
 #include "policy/privacy/bounds.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "policy/privacy/closed_form.h"
 #include "policy/privacy/compose.h"
@@ -16,40 +18,118 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kQuadrature = 1e-12;  // relative error of hockey_stick()
 constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
 constexpr size_t kFewPoints = 1 << 15;
+constexpr size_t kMostPointsOfAll = 1 << 25, kFewestPoints = 1 << 15;  // of the kinds of a list
 constexpr double kLeastPad = -45;         // log of what errors may be of a Chernoff bound, at least
 constexpr double kMostEpsilon = 1e9;      // a greater one is not asked of a grid
 constexpr double kMostIntegratedMu = 20;  // of a Gaussian: beyond, the closed form
 constexpr double kKappa = 0.05;           // grid, in deviations of a step: 2e-4 of epsilon
 
+constexpr size_t kMostKept = 64;           // kinds of steps that are kept; of more only a few
+constexpr size_t kMostKeptTerms = 20'000;  // of their mixtures
+constexpr size_t kSpokesmen = 24;          // of many kinds, how many are picked for each reason
+
 // One composition to be asked in one direction.
 struct Run {
-  std::vector<LossPair> pairs;
-  std::vector<double> counts;
-  double highest = 0;  // no outcome of the whole run has a greater loss
+  std::vector<Mechanism> mechanisms;
+  Adjacency adjacency;
+  Direction direction;
+  std::vector<double> counts, spreads;
+  std::vector<LossPair> kept;  // empty where there are too many
+  double highest = 0;          // no outcome of the whole run has a greater loss
+  double extent = 0;           // losses of one step lie within this of zero, or are cut off
+  double edge = 0;             // of the first atom, if there is one
+
+  LossPair pair(size_t i) const {
+    return kept.empty() ? dominating_pair(mechanisms[i], adjacency, direction) : kept[i];
+  }
+  bool many() const { return kept.empty(); }
 };
 
-Run run_of(std::span<const Mechanism> mechanisms, Adjacency adjacency, Direction direction) {
-  Run run;
-  for (const auto& mechanism : mechanisms) {
-    run.pairs.push_back(dominating_pair(mechanism, adjacency, direction));
-    run.counts.push_back(static_cast<double>(mechanism.steps));
-    run.highest += run.counts.back() * run.pairs.back().highest_loss();
+// Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
+double extent_of(const LossPair& pair) {
+  double out = 0;
+  for (const auto& [weight, part] : pair.gaussians) {
+    out = std::max(out, -std::max(part.lowest_loss(), part.loss(part.lowest_outcome())));
+    out = std::max(out, std::min(part.highest_loss(), part.loss(part.highest_outcome())));
   }
-  run.highest *= 1 + 1e-15 * static_cast<double>(1 + mechanisms.size());
+  for (const auto& laplace : pair.laplaces) out = std::max(out, laplace.edge);
+  for (const auto& atom : pair.atoms) out = std::max(out, std::abs(atom.loss));
+  return std::min(out, 1e10);
+}
+
+// `counts`: how often each runs, where that is not its own number of steps.
+Run run_of(std::vector<Mechanism> mechanisms, Adjacency adjacency, Direction direction,
+           std::vector<double> counts = {}) {
+  Run run{std::move(mechanisms), adjacency, direction, std::move(counts), {}, {}};
+  size_t terms = 0;
+  for (const auto& mechanism : run.mechanisms) {
+    if (run.counts.size() < run.mechanisms.size())
+      run.counts.push_back(static_cast<double>(mechanism.steps));
+    terms += mechanism.records;
+  }
+  const bool keep =
+      run.mechanisms.size() == 1 || (run.mechanisms.size() <= kMostKept && terms <= kMostKeptTerms);
+  for (size_t i = 0; i < run.mechanisms.size(); ++i) {
+    LossPair pair = dominating_pair(run.mechanisms[i], adjacency, direction);
+    run.spreads.push_back(pair.spread);
+    run.highest += run.counts[i] * pair.highest_loss();
+    run.extent = std::max(run.extent, extent_of(pair));
+    if (run.edge == 0 && !pair.atoms.empty()) run.edge = std::abs(pair.atoms[0].loss);
+    if (keep) run.kept.push_back(std::move(pair));
+  }
+  run.highest *= 1 + 1e-15 * static_cast<double>(1 + run.mechanisms.size());
   return run;
 }
 
-std::vector<StepLoss> discretised(const Run& run, const Resolution& resolution) {
-  std::vector<StepLoss> steps;
-  for (size_t i = 0; i < run.pairs.size(); ++i)
-    steps.push_back(discretise(run.pairs[i], run.counts[i], resolution));
-  return steps;
+// A few kinds that stand for many in what decides no more than how the many are looked at: the
+// loudest and those that spend most as they are, of the others each stands for a share.
+Run spokesmen_of(const Run& run) {
+  std::vector<size_t> order(run.mechanisms.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<Mechanism> chosen;
+  std::vector<double> counts;
+  // The first kSpokesmen of those that are left in this order.
+  auto take = [&](auto&& size) {
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return size(a) > size(b); });
+    const size_t most = std::min(kSpokesmen, order.size());
+    for (size_t i = 0; i < most; ++i) {
+      chosen.push_back(run.mechanisms[order[i]]);
+      counts.push_back(run.counts[order[i]]);
+    }
+    order.erase(order.begin(), order.begin() + static_cast<ptrdiff_t>(most));
+  };
+  auto spent = [&](size_t i) { return run.counts[i] * run.spreads[i] * run.spreads[i]; };
+  take(spent);
+  take([&](size_t i) {
+    return static_cast<double>(run.mechanisms[i].records) / run.mechanisms[i].scale;
+  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return run.spreads[a] > run.spreads[b]; });
+  for (size_t s = 0; s < kSpokesmen && !order.empty(); ++s) {
+    const size_t from = s * order.size() / kSpokesmen, to = (s + 1) * order.size() / kSpokesmen;
+    if (from == to) continue;
+    double all = 0;
+    for (size_t i = from; i < to; ++i) all += spent(order[i]);
+    const size_t middle = order[(from + to) / 2];
+    chosen.push_back(run.mechanisms[middle]);
+    counts.push_back(all / (run.spreads[middle] * run.spreads[middle]));
+  }
+  return run_of(std::move(chosen), run.adjacency, run.direction, std::move(counts));
+}
+
+// `run` outlives what is returned.
+Steps discretised(const Run& run, const Resolution& resolution) {
+  return Steps(run.mechanisms.size(), [&run, resolution](size_t i) {
+    return run.kept.empty() ? discretise(run.pair(i), run.counts[i], resolution)
+                            : discretise(run.kept[i], run.counts[i], resolution);
+  });
 }
 
 double spread_of(const Run& run) {
   double variance = 0, count = 0;
-  for (size_t i = 0; i < run.pairs.size(); ++i) {
-    variance += run.counts[i] * run.pairs[i].spread * run.pairs[i].spread;
+  for (size_t i = 0; i < run.spreads.size(); ++i) {
+    variance += run.counts[i] * run.spreads[i] * run.spreads[i];
     count += run.counts[i];
   }
   return std::sqrt(variance / count);
@@ -57,26 +137,26 @@ double spread_of(const Run& run) {
 
 // How far the many usual steps may carry the sum below zero: a rare large loss must be
 // larger by that to matter.
-double usual_fall(const std::vector<StepLoss>& steps, const Run& run) {
+double usual_fall(const Steps& steps, const Run& run) {
   double mean = 0, variance = 0;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    double reach = 5 * run.pairs[i].spread, m = 0, v = 0;
-    for (size_t k = 0; k < steps[i].at.size(); ++k) {
-      double loss = steps[i].upper.loss[k], mass = steps[i].upper.mass[k];
+  steps.for_each([&](size_t i, const StepLoss& step) {
+    double reach = 5 * run.spreads[i], m = 0, v = 0;
+    for (size_t k = 0; k < step.at.size(); ++k) {
+      double loss = step.upper.loss[k], mass = step.upper.mass[k];
       if (std::abs(loss) > reach) continue;
       m += mass * loss;
       v += mass * loss * loss;
     }
-    mean += steps[i].count * m;
-    variance += steps[i].count * v;
-  }
+    mean += step.count * m;
+    variance += step.count * v;
+  });
   return std::max(0.0, 6 * std::sqrt(variance) - mean);
 }
 
 // A loss that hardly one run in 1 / `chance` sees in any of its steps.
-double rare_loss(const std::vector<StepLoss>& steps, double chance) {
+double rare_loss(const Steps& steps, double chance) {
   double out = 0;
-  for (const StepLoss& step : steps) {
+  steps.for_each([&](size_t, const StepLoss& step) {
     const auto& side = step.upper;
     double mass = step.infinite;
     size_t k = side.mass.size();
@@ -84,33 +164,14 @@ double rare_loss(const std::vector<StepLoss>& steps, double chance) {
            (mass + side.mass[k - 1]) * step.count * static_cast<double>(steps.size()) < chance)
       mass += side.mass[--k];
     out = std::max(out, side.loss[k - 1]);
-  }
+  });
   return out;
-}
-
-// Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
-double extent_of(const Run& run) {
-  double out = 0;
-  for (const auto& pair : run.pairs) {
-    for (const auto& [weight, part] : pair.gaussians) {
-      out = std::max(out, -std::max(part.lowest_loss(), part.loss(part.lowest_outcome())));
-      out = std::max(out, std::min(part.highest_loss(), part.loss(part.highest_outcome())));
-    }
-    for (const auto& laplace : pair.laplaces) out = std::max(out, laplace.edge);
-    for (const auto& atom : pair.atoms) out = std::max(out, std::abs(atom.loss));
-  }
-  return std::min(out, 1e10);
 }
 
 // A grid on which the first atom, if there is one, is a point, and whose points can be counted.
 double snapped(double grid, const Run& run) {
-  grid = std::max(grid, 1e-15 * extent_of(run));
-  for (const auto& pair : run.pairs) {
-    if (pair.atoms.empty()) continue;
-    double edge = std::abs(pair.atoms[0].loss);
-    if (edge > grid) return edge / std::ceil(edge / grid);
-  }
-  return grid;
+  grid = std::max(grid, 1e-15 * run.extent);
+  return run.edge > grid ? run.edge / std::ceil(run.edge / grid) : grid;
 }
 
 // How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
@@ -148,53 +209,84 @@ Resolution planned(const Run& run, const Target& target, double allowed, double 
   return plan;
 }
 
+// Points of a window at most: of many kinds fewer each.
+size_t most_points_of(const Run& run) {
+  const size_t kinds = run.mechanisms.size();
+  if (kinds == 1) return ComposedLoss::kMaxPoints;
+  return std::clamp(std::bit_floor(kMostPointsOfAll / kinds), kFewestPoints,
+                    ComposedLoss::kMaxPointsOfSeveral);
+}
+
 // Bounds of epsilon at target.delta or of delta at target.epsilon. Refined while they are
 // wide, but not once they are below `enough`: the other direction is worse.
 void composed_bounds(const Run& run, Target target, Effort effort, double enough, Bounds& out) {
+  const Run few = run.many() ? spokesmen_of(run) : Run{};
+  const Run& guide = run.many() ? few : run;
   const double spread = spread_of(run);
-  auto coarse = discretised(run, {snapped(0.3 * spread, run), 0.02, 1e9});
+  const Steps coarse = discretised(guide, {snapped(0.3 * spread, run), 0.02, 1e9});
   double epsilon =
       target.epsilon ? *target.epsilon : ComposedLoss::epsilon_estimate(coarse, *target.delta);
   if (!std::isfinite(epsilon)) return;
   epsilon = std::max(0.0, epsilon);
   // Losses of one step past this are infinite: that adds less than e^-10 of delta, or 1e-5 of it
   // where nothing else of it lies there.
-  const double fall = usual_fall(coarse, run);
-  auto reach = [&, rare = target.delta ? rare_loss(coarse, 1e-5 * *target.delta) : kInfinity] {
-    return std::min(epsilon + 10 + fall, rare);
-  };
+  const double fall = usual_fall(coarse, guide);
+  // Of many kinds each has its own.
+  const double rare =
+      target.delta && !run.many() ? rare_loss(coarse, 1e-5 * *target.delta) : kInfinity;
+  auto reach = [&] { return std::min(epsilon + 10 + fall, rare); };
   double highest = reach();
+  if (run.many() && target.delta && epsilon <= enough) {
+    const Resolution rough{snapped(0.3 * spread, run), 0.05, highest};
+    out.upper =
+        std::min(out.upper, ComposedLoss::epsilon_bound(discretised(run, rough),
+                                                        discretised(guide, rough), *target.delta));
+    if (out.upper <= enough) return;
+  }
   const double most_grid = 0.003 * std::max(epsilon, 0.03);
   double grid = std::min(kKappa * spread, most_grid), growth = 0.02;
-  size_t most_points = kFewPoints;  // past them it is worth while to look for a better plan
-  double least = 0;                 // no finer grid fits
+  const size_t max_points = most_points_of(run);
+  const size_t few_points = std::min(kFewPoints, max_points);
+  size_t most_points = few_points;  // past them it is worth while to look for a better plan
+  bool planning = true;
+  double least = 0;  // no finer grid fits
   size_t work = 0;
-  const int rounds = effort == Effort::kRefine ? 5 : 1;
+  auto composed = [&](double spacing, double* too_wide, size_t most) {
+    const Resolution resolution{spacing, growth, highest};
+    const Steps steps = discretised(run, resolution);
+    if (!run.many()) return ComposedLoss::make(steps, steps, spacing, target, too_wide, most);
+    return ComposedLoss::make(steps, discretised(guide, resolution), spacing, target, too_wide,
+                              most);
+  };
+  const int rounds = effort != Effort::kRefine || run.many() ? 1 : 5;
   for (int round = 0, tries = 0; round < rounds && tries < 20; ++tries) {
     grid = snapped(grid, run);
     double too_wide = 0;
-    auto loss = ComposedLoss::make(discretised(run, {grid, growth, highest}), grid, target,
-                                   &too_wide, most_points);
-    if (!loss && most_points == kFewPoints && too_wide > 0 && std::isfinite(too_wide)) {
-      most_points = ComposedLoss::kMaxPoints;
+    auto loss = composed(grid, &too_wide, most_points);
+    if (!loss && planning && too_wide > 0 && std::isfinite(too_wide)) {
+      planning = false;
+      most_points = max_points;
       if (epsilon <= enough) continue;  // nothing hangs on it
       if (target.delta) {
-        // A rough answer first: where it is decides what is worth while.
-        const double rough = grid * 2 * too_wide;
-        if (auto scout =
-                ComposedLoss::make(discretised(run, {snapped(rough, run), growth, highest}),
-                                   snapped(rough, run), target, &too_wide)) {
-          out.upper = std::min(out.upper, scout->epsilon_upper(*target.delta));
-          out.lower = std::max(out.lower, scout->epsilon_lower(*target.delta));
-          if (out.upper <= enough) break;
-          if (std::isfinite(out.upper)) epsilon = out.upper, target.near = epsilon;
+        // A rough answer first: where it is decides what is worth while. Of many kinds it is that
+        // of a few, which proves nothing.
+        const double rough = snapped(grid * 2 * too_wide, guide);
+        const Steps steps = discretised(guide, {rough, growth, highest});
+        if (auto scout = ComposedLoss::make(steps, steps, rough, target, &too_wide, max_points)) {
+          const double upper = scout->epsilon_upper(*target.delta);
+          if (!run.many()) {
+            out.upper = std::min(out.upper, upper);
+            out.lower = std::max(out.lower, scout->epsilon_lower(*target.delta));
+            if (out.upper <= enough) break;
+          }
+          if (std::isfinite(upper)) epsilon = upper, target.near = epsilon;
           highest = reach();
         }
       }
       // By moments, which see rare losses where they are: nothing is cut off for them.
-      auto plan = planned(run, target, allowed_gap(target, epsilon), std::min(most_grid, spread),
+      auto plan = planned(guide, target, allowed_gap(target, epsilon), std::min(most_grid, spread),
                           {grid, growth, epsilon + 10 + fall});
-      grid = plan.grid, growth = plan.growth;
+      grid = plan.grid, growth = run.many() ? std::max(plan.growth, 0.01) : plan.growth;
       continue;
     }
     if (!loss) {
@@ -246,8 +338,8 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
 // A step alone is integrated where its places can be told apart, and there are not too many: not
 // where there is hardly any noise, and not for persons of many rows.
 bool integrable(const Run& run) {
-  if (run.pairs.size() != 1 || run.counts[0] != 1) return false;
-  const auto& gaussians = run.pairs[0].gaussians;
+  if (run.mechanisms.size() != 1 || run.counts[0] != 1) return false;
+  const auto& gaussians = run.kept[0].gaussians;
   return std::all_of(gaussians.begin(), gaussians.end(), [](const auto& part) {
     return part.part.sigma() > 5e-3 && part.part.terms() <= 18;
   });
@@ -263,11 +355,12 @@ struct Question {
 };
 
 void delta_in(const Question& question, double epsilon, Bounds& out) {
-  const Run run = run_of(question.mechanisms, question.adjacency, question.direction);
+  const Run run = run_of({question.mechanisms.begin(), question.mechanisms.end()},
+                         question.adjacency, question.direction);
   if (epsilon >= run.highest) {
     out = {0, 0};
   } else if (integrable(run)) {
-    double delta = hockey_stick(run.pairs[0], epsilon);
+    double delta = hockey_stick(run.kept[0], epsilon);
     // Less than a double holds is not nothing.
     out = {delta * (1 - kQuadrature),
            std::clamp(delta * (1 + kQuadrature), std::numeric_limits<double>::min(), 1.0)};
@@ -278,14 +371,15 @@ void delta_in(const Question& question, double epsilon, Bounds& out) {
 }
 
 void epsilon_in(const Question& question, double delta, Bounds& out) {
-  const Run run = run_of(question.mechanisms, question.adjacency, question.direction);
+  const Run run = run_of({question.mechanisms.begin(), question.mechanisms.end()},
+                         question.adjacency, question.direction);
   out.upper = std::min(out.upper, run.highest);
   if (!integrable(run)) {
     composed_bounds(run, {.epsilon = std::nullopt, .delta = delta}, question.effort,
                     question.enough, out);
     return;
   }
-  const LossPair& pair = run.pairs[0];
+  const LossPair& pair = run.kept[0];
   auto too_much = [&](double epsilon) { return hockey_stick(pair, epsilon) > delta; };
   double low = 0, high = std::min(run.highest, 1.0);
   if (!too_much(0)) {
@@ -351,7 +445,8 @@ Bounds epsilon_of(const Question& question, double delta) {
     }
   }
   Bounds out{0, kInfinity};
-  WorkBudget::within(kQuestionUnits, [&] { epsilon_in(question, delta, out); });
+  WorkBudget::within(question_units(question.mechanisms.size()),
+                     [&] { epsilon_in(question, delta, out); });
   if (rough(out))
     tighten(out, rough_epsilon(question.mechanisms, question.adjacency, question.direction, delta));
   return out;
@@ -368,7 +463,8 @@ Bounds delta_of(const Question& question, double epsilon) {
     }
   }
   Bounds out{0, 1};
-  WorkBudget::within(kQuestionUnits, [&] { delta_in(question, epsilon, out); });
+  WorkBudget::within(question_units(question.mechanisms.size()),
+                     [&] { delta_in(question, epsilon, out); });
   if (rough(out))
     tighten(out, rough_delta(question.mechanisms, question.adjacency, question.direction, epsilon));
   return out;

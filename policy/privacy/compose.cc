@@ -1,6 +1,7 @@
 #include "policy/privacy/compose.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -14,46 +15,49 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
-constexpr double kMostInflation = 0.5;  // of masses, by roundings: beyond, nothing is certified
-constexpr double kNegligible = 1e-40;   // a power of the spectrum below this is dropped
+constexpr double kMostInflation = 0.5;   // of masses, by roundings: beyond, nothing is certified
+constexpr double kMostMultiplied = 256;  // powers up to this are products
+constexpr double kNegligible = 1e-40;    // a power of the spectrum below this is dropped
+
+// log E[e^{c L}] of one step.
+double moment_of(const StepLoss::Side& side, double c) {
+  const auto &mass = side.mass, &loss = side.loss;
+  WorkBudget::pay(2 * mass.size());
+  double top = std::max(c * loss.back(), c * loss.front());
+  double total = 0, sum = 0;
+  if (top < 50) {
+    for (size_t k = 0; k < mass.size(); ++k) {
+      if (mass[k] == 0) continue;
+      sum += mass[k] * std::expm1(c * loss[k]);
+      total += mass[k];
+    }
+    return std::log1p(sum + (total - 1));
+  }
+  double peak = -kInfinity;
+  for (size_t k = 0; k < mass.size(); ++k) {
+    if (mass[k] > 0) peak = std::max(peak, std::log(mass[k]) + c * loss[k]);
+  }
+  for (size_t k = 0; k < mass.size(); ++k) {
+    if (mass[k] > 0) sum += std::exp(std::log(mass[k]) + c * loss[k] - peak);
+  }
+  return peak + std::log(sum);
+}
 
 // The moment function of a composition: sum over steps of count * log E[e^{c L}].
 class Moments {
  public:
-  Moments(const std::vector<StepLoss>& steps, bool upper) : steps_(steps), upper_(upper) {}
-
-  double of_step(size_t i, double c) const {
-    const StepLoss::Side& side = upper_ ? steps_[i].upper : steps_[i].lower;
-    const auto &mass = side.mass, &loss = side.loss;
-    WorkBudget::pay(2 * mass.size());
-    double top = std::max(c * loss.back(), c * loss.front());
-    double total = 0, sum = 0;
-    if (top < 50) {
-      for (size_t k = 0; k < mass.size(); ++k) {
-        if (mass[k] == 0) continue;
-        sum += mass[k] * std::expm1(c * loss[k]);
-        total += mass[k];
-      }
-      return std::log1p(sum + (total - 1));
-    }
-    double peak = -kInfinity;
-    for (size_t k = 0; k < mass.size(); ++k) {
-      if (mass[k] > 0) peak = std::max(peak, std::log(mass[k]) + c * loss[k]);
-    }
-    for (size_t k = 0; k < mass.size(); ++k) {
-      if (mass[k] > 0) sum += std::exp(std::log(mass[k]) + c * loss[k] - peak);
-    }
-    return peak + std::log(sum);
-  }
+  Moments(const Steps& steps, bool upper) : steps_(steps), upper_(upper) {}
 
   double operator()(double c) const {
     double sum = 0;
-    for (size_t i = 0; i < steps_.size(); ++i) sum += steps_[i].count * of_step(i, c);
+    steps_.for_each([&](size_t, const StepLoss& step) {
+      sum += step.count * moment_of(upper_ ? step.upper : step.lower, c);
+    });
     return sum;
   }
 
  private:
-  const std::vector<StepLoss>& steps_;
+  const Steps& steps_;
   bool upper_;
 };
 
@@ -67,17 +71,37 @@ struct Window {
   double width() const { return high - low; }
 };
 
-// Chernoff: outside of it the tilted sum has at most e^log_tail on each side.
-Window window(const Moments& moments, double c, double moment, double log_tail, double grid) {
+// How far from a tilt moments are asked for a window.
+constexpr size_t kReaches = 5;
+using Reaches = std::array<double, kReaches>;
+Reaches reaches_of(const Moments& moments, double c, double moment, double grid) {
   const double h0 = 1e-3 * c;
   double curvature = (moments(c + h0) - 2 * moment + moments(c - h0)) / (h0 * h0);
   double deviation = std::max(std::sqrt(std::max(curvature, 0.0)), grid);
+  return {1.5 / deviation, 4 / deviation, 6.5 / deviation, 0.15 * c, 0.4 * c};
+}
+
+// Chernoff: outside of it the tilted sum has at most e^log_tail on each side.
+struct Around {
+  double moment = 0;
+  Reaches above{}, below{};  // the moments that far above and below the tilt
+};
+Window window(const Around& around, const Reaches& reaches, double log_tail) {
   Window w{-kInfinity, kInfinity};
-  for (double h : {1.5 / deviation, 4 / deviation, 6.5 / deviation, 0.15 * c, 0.4 * c}) {
-    w.high = std::min(w.high, (moments(c + h) - moment - log_tail) / h);
-    w.low = std::max(w.low, -(moments(c - h) - moment - log_tail) / h);
+  for (size_t i = 0; i < kReaches; ++i) {
+    w.high = std::min(w.high, (around.above[i] - around.moment - log_tail) / reaches[i]);
+    w.low = std::max(w.low, -(around.below[i] - around.moment - log_tail) / reaches[i]);
   }
   return w;
+}
+Window window(const Moments& moments, double c, double moment, double log_tail, double grid) {
+  const Reaches reaches = reaches_of(moments, c, moment, grid);
+  Around around{moment};
+  for (size_t i = 0; i < kReaches; ++i) {
+    around.above[i] = moments(c + reaches[i]);
+    around.below[i] = moments(c - reaches[i]);
+  }
+  return window(around, reaches, log_tail);
 }
 
 template <class F>
@@ -99,11 +123,20 @@ double argmin(F&& f, double left, double right, double precision) {
   return 0.5 * (left + right);
 }
 
-double steps_of(const std::vector<StepLoss>& steps) {
-  double count = 0;
-  for (const auto& step : steps) count += step.count;
-  return count;
-}
+// What is added up over the steps of a run.
+struct Totals {
+  double count = 0, log_finite = 0;
+  bool finite = true;  // no step is all but certain to be infinite
+  void add(const StepLoss& step) {
+    count += step.count;
+    if (step.infinite < 1) {
+      log_finite += step.count * std::log1p(-step.infinite);
+    } else {
+      finite = false;
+    }
+  }
+  double infinite() const { return -std::expm1(log_finite) * (1 + 1e-9); }
+};
 
 // Kahan's compensated sum.
 struct Sum {
@@ -122,6 +155,27 @@ struct Power {
 // A z below `least` has a negligible power.
 Power power(double re, double im, double count, double error, double least) {
   const double size = std::sqrt(re * re + im * im);
+  if (count == 1) return {re, im, size + error, error + 4 * kUnit * size};
+  if (count <= kMostMultiplied && count == std::floor(count)) {
+    // By squares: fewer than `count` products, each right to 4 units; of the powers themselves too.
+    Power out{1, 0, 1, 0};
+    const double most = size + error;
+    double x = re, y = im, w = most;
+    for (auto left = static_cast<unsigned>(count);;) {
+      if (left & 1) {
+        const double r = out.re * x - out.im * y;
+        out.im = out.re * y + out.im * x, out.re = r, out.most *= w;
+      }
+      if ((left >>= 1) == 0) break;
+      const double r = x * x - y * y;
+      y = 2 * x * y, x = r, w *= w;
+    }
+    if (out.most < kNegligible) return {0, 0, 2 * kNegligible, 2 * kNegligible};
+    out.most *= 1 + count * 8 * kUnit;
+    // (size + error)^count less size^count is at most count * error of the (count - 1)th power.
+    out.error = out.most * (count * error / most + count * 16 * kUnit);
+    return out;
+  }
   auto raised = [&](double value) { return value > 0 ? std::exp(count * std::log(value)) : 0; };
   Power out;
   if (size + error < least) return {0, 0, kNegligible, kNegligible};
@@ -137,7 +191,7 @@ Power power(double re, double im, double count, double error, double least) {
 
 }  // namespace
 
-double ComposedLoss::epsilon_estimate(const std::vector<StepLoss>& steps, double delta) {
+double ComposedLoss::epsilon_estimate(const Steps& steps, double delta) {
   const Moments upper(steps, true);
   auto bound = [&](double log_c) {
     double c = std::exp(log_c);
@@ -146,7 +200,34 @@ double ComposedLoss::epsilon_estimate(const std::vector<StepLoss>& steps, double
   return bound(argmin(bound, kLeastTilt, kMostTilt, 0.05));
 }
 
-double ComposedLoss::gap_estimate(const std::vector<StepLoss>& steps, const Target& target) {
+double ComposedLoss::epsilon_bound(const Steps& steps, const Steps& guide, double delta) {
+  const Moments about(guide, true);
+  const double c = std::exp(argmin(
+      [&](double log_c) {
+        const double tilt = std::exp(log_c);
+        return (about(tilt) + log_most(tilt) - std::log(delta)) / tilt;
+      },
+      kLeastTilt, kMostTilt, 0.05));
+  Totals all;
+  double moment = 0, size = 0, loss_scale = 0;
+  steps.for_each([&](size_t, const StepLoss& step) {
+    all.add(step);
+    const double own = step.count * moment_of(step.upper, c);
+    moment += own, size += std::abs(own);
+    double mean = 0;
+    for (size_t k = 0; k < step.at.size(); ++k)
+      mean += step.upper.mass[k] * std::abs(step.upper.loss[k]);
+    loss_scale += step.count * mean;
+  });
+  const double finite = delta * (1 - 1e-12) - all.infinite();
+  if (!all.finite || !(finite > 0)) return kInfinity;
+  // The roundings as of a transform (make()).
+  const double relative = 1e-12 + 8 * kUnit * (size + all.count);
+  const double epsilon = (moment + relative + log_most(c) - std::log(finite)) / c;
+  return std::max(0.0, epsilon) * (1 + 1e-12) + 8 * kUnit * loss_scale + 1e-12;
+}
+
+double ComposedLoss::gap_estimate(const Steps& steps, const Target& target) {
   const Moments upper(steps, true), lower(steps, false);
   const auto at = target.epsilon ? target.epsilon : target.near;
   auto bound = [&](double log_c) {
@@ -159,23 +240,18 @@ double ComposedLoss::gap_estimate(const std::vector<StepLoss>& steps, const Targ
   return target.epsilon ? gap : gap / c;
 }
 
-std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& steps, double grid,
+std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& guide, double grid,
                                                const Target& target, double* too_wide,
                                                size_t most) {
-  double log_finite = 0;
-  for (const StepLoss& step : steps) {
-    if (!(step.infinite < 1)) return std::nullopt;
-    log_finite += step.count * std::log1p(-step.infinite);
-  }
-  const double count = steps_of(steps);
-  if (count * 8 * kUnit > kMostInflation) return std::nullopt;
   ComposedLoss out;
   out.grid_ = grid;
-  out.infinite_ = -std::expm1(log_finite) * (1 + 1e-9);
-  const Moments upper(steps, true), lower(steps, false);
+  Totals about;
+  guide.for_each([&](size_t, const StepLoss& step) { about.add(step); });
+  if (!about.finite || about.count * 8 * kUnit > kMostInflation) return std::nullopt;
+  const Moments upper(guide, true), lower(guide, false);
 
   // The saddle point, roughly, for the question that will be asked.
-  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - out.infinite_ : 0;
+  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - about.infinite() : 0;
   if (target.delta && !(finite_delta > 0)) return std::nullopt;
   const auto asked = target.epsilon ? target.epsilon : target.near;
   auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
@@ -195,7 +271,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
 
   // The narrowest window among the tilts that keep the pad small: what lies outside wraps
   // around and counts like an error of the transform.
-  const double log_rounding = std::log(3e-13 + count * 5e-15);
+  const double log_rounding = std::log(3e-13 + about.count * 5e-15);
   double c = 0, moment = 0, log_tail = 0;
   Window best{0, kInfinity};
   for (double f : {1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1}) {
@@ -207,8 +283,41 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
     if (w.width() < best.width()) best = w, c = tilt, moment = m, log_tail = allowed;
   }
   if (c == 0) return std::nullopt;
-  double lower_moment = lower(c);
-  Window lower_best = window(lower, c, lower_moment, log_tail, grid);
+  double lower_moment = 0, count = about.count;
+  Window lower_best;
+  if (&steps == &guide) {
+    out.infinite_ = about.infinite();
+    lower_moment = lower(c);
+    lower_best = window(lower, c, lower_moment, log_tail, grid);
+  } else {
+    // What is too wide for those few is not asked of all.
+    const double about_span = best.width() / grid + 4;
+    if (std::isfinite(about_span) && about_span > 1.02 * static_cast<double>(most)) {
+      *too_wide = about_span / static_cast<double>(most);
+      return std::nullopt;
+    }
+    // Exactly, and of all steps in one go.
+    const Reaches reaches = reaches_of(upper, c, moment, grid);
+    Around of_upper, of_lower;
+    Totals all;
+    steps.for_each([&](size_t, const StepLoss& step) {
+      all.add(step);
+      auto take = [&](const StepLoss::Side& side, Around& around) {
+        around.moment += step.count * moment_of(side, c);
+        for (size_t i = 0; i < kReaches; ++i) {
+          around.above[i] += step.count * moment_of(side, c + reaches[i]);
+          around.below[i] += step.count * moment_of(side, c - reaches[i]);
+        }
+      };
+      take(step.upper, of_upper);
+      take(step.lower, of_lower);
+    });
+    if (!all.finite || all.count * 8 * kUnit > kMostInflation) return std::nullopt;
+    out.infinite_ = all.infinite();
+    count = all.count, moment = of_upper.moment, lower_moment = of_lower.moment;
+    best = window(of_upper, reaches, log_tail);
+    lower_best = window(of_lower, reaches, log_tail);
+  }
   const double span = std::max(best.width(), lower_best.width()) / grid + 4;
   // Moments that are rounded by as much as they differ say nothing.
   if (!(span >= 4)) return std::nullopt;
@@ -225,8 +334,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
   // Upper distribution in the real part, lower in the imaginary: one transform for both.
   // Slot 0 is loss 0; the window is cut out at the end.
   // Transforms there and back, and per step one there and a power of each value.
-  WorkBudget::pay(n * (std::bit_width(n) / 4 + 4) +
-                  steps.size() * n * (std::bit_width(n) / 4 + 16));
+  WorkBudget::pay(n * (std::bit_width(n) / 4 + 4));
   const Transform transform(n);
   const double units = Transform::error_units(n) * kUnit;
   std::vector<double> re(n), im(n);
@@ -259,11 +367,19 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
     re[m] = ur + vi;
     im[m] = -ui + vr;
   };
-  for (size_t s = 0; s < steps.size(); ++s) {
-    const StepLoss& step = steps[s];
+  double loss_scale = std::abs(best.low) + std::abs(best.high), shifts[2] = {0, 0};
+  steps.for_each([&](size_t, const StepLoss& step) {
+    WorkBudget::pay(n * (std::bit_width(n) / 4 + (step.count <= kMostMultiplied ? 4 : 16)));
+    out.loss_error_ += step.count * step.loss_error;
+    shifts[0] += step.count * step.upper.offset;
+    shifts[1] += step.count * step.lower.offset;
+    double mean = 0;
+    for (size_t k = 0; k < step.at.size(); ++k)
+      mean += step.upper.mass[k] * std::abs(step.upper.loss[k]);
+    loss_scale += step.count * mean;
     std::fill(re.begin(), re.end(), 0.0);
     std::fill(im.begin(), im.end(), 0.0);
-    double own_upper = upper.of_step(s, c), own_lower = lower.of_step(s, c);
+    double own_upper = moment_of(step.upper, c), own_lower = moment_of(step.lower, c);
     std::vector<size_t> slots(step.at.size());
     std::vector<double> weights_upper(step.at.size()), weights_lower(step.at.size());
     for (size_t k = 0; k < step.at.size(); ++k) {
@@ -293,6 +409,20 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
                         static_cast<double>(surviving) * static_cast<double>(slots.size()) < 1e6;
     if (afresh) WorkBudget::pay(4 * surviving * slots.size());
     for_each_pair([&](size_t p, size_t m, size_t at) {
+      double before = 0;
+      if (half != 0) {
+        auto size = [at](const Half& x) {
+          return std::sqrt(x.re[at] * x.re[at] + x.im[at] * x.im[at]);
+        };
+        before = std::max(size(product_upper), size(product_lower));
+        if (before < kNegligible) {
+          // Never mind what it still loses: factors are at most 1 but for roundings.
+          product_upper.re[at] = product_upper.im[at] = 0;
+          product_lower.re[at] = product_lower.im[at] = 0;
+          error[at] += 2 * kNegligible;
+          return;
+        }
+      }
       // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
       double ur = 0.5 * (re[p] + re[m]), ui = 0.5 * (im[p] - im[m]);
       double vr = 0.5 * (im[p] + im[m]), vi = 0.5 * (re[m] - re[p]), value_error = 2 * units;
@@ -322,13 +452,11 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
         x.im[at] = x.re[at] * y.im + x.im[at] * y.re;
         x.re[at] = r;
       };
-      double before = std::max(std::hypot(product_upper.re[at], product_upper.im[at]),
-                               std::hypot(product_lower.re[at], product_lower.im[at]));
       times(product_upper, u);
       times(product_lower, v);
       error[at] = error[at] * largest + before * (std::max(u.error, v.error) + 4 * kUnit * largest);
     });
-  }
+  });
   if (half != 0) {
     for_each_pair([&](size_t p, size_t m, size_t at) {
       put(p, m, product_upper.re[at], product_upper.im[at], product_lower.re[at],
@@ -351,16 +479,6 @@ std::optional<ComposedLoss> ComposedLoss::make(const std::vector<StepLoss>& step
                     count * 8 * kUnit;
   if (!(relative < kMostInflation)) return std::nullopt;
   out.upper_.inflation = out.lower_.inflation = std::expm1(relative);
-  double loss_scale = std::abs(best.low) + std::abs(best.high), shifts[2] = {0, 0};
-  for (const StepLoss& step : steps) {
-    out.loss_error_ += step.count * step.loss_error;
-    shifts[0] += step.count * step.upper.offset;
-    shifts[1] += step.count * step.lower.offset;
-    double mean = 0;
-    for (size_t k = 0; k < step.at.size(); ++k)
-      mean += step.upper.mass[k] * std::abs(step.upper.loss[k]);
-    loss_scale += step.count * mean;
-  }
   out.slack_ = 8 * kUnit * loss_scale + 1e-13;
 
   // Cuts the windows out of the circle: slot 0 is the sum of the offsets. A window too far away to

@@ -3,12 +3,48 @@
 // (upper) or taken away (lower). policy/SPEC.md, Privacy, Accountant.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
 #include "policy/privacy/step.h"
 
 namespace souk::policy {
+
+// The different steps of a run, all on one grid. Of very many, those beyond kMostKept points are
+// made anew each time they are asked for.
+class Steps {
+ public:
+  static constexpr size_t kMostKept = 500'000;  // points: 20 MB
+
+  Steps(size_t size, std::function<StepLoss(size_t)> make) : size_(size), make_(std::move(make)) {}
+
+  size_t size() const { return size_; }
+  // Calls visit(i, step) for each of them.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (size_t i = 0; i < size_; ++i) {
+      if (i < kept_.size()) {
+        visit(i, kept_[i]);
+        continue;
+      }
+      StepLoss step = make_(i);
+      if (i == kept_.size() && points_ + step.at.size() <= kMostKept) {
+        points_ += step.at.size();
+        kept_.push_back(std::move(step));
+        visit(i, kept_.back());
+      } else {
+        visit(i, step);
+      }
+    }
+  }
+
+ private:
+  size_t size_;
+  std::function<StepLoss(size_t)> make_;
+  mutable std::vector<StepLoss> kept_;  // the first of them
+  mutable size_t points_ = 0;
+};
 
 // What a composition is to be asked for; it decides the tilt, not the soundness.
 struct Target {
@@ -22,20 +58,24 @@ struct Target {
 
 class ComposedLoss {
  public:
-  static constexpr size_t kMaxPoints = size_t{1} << 20;  // 40 MiB of work
+  // Points of a window at most, of one kind of step and of several: 32 MiB of work.
+  static constexpr size_t kMaxPoints = size_t{1} << 20, kMaxPointsOfSeveral = size_t{1} << 19;
 
   // A bound of epsilon without a transform: Chernoff at the best tilt, a few per cent above.
-  static double epsilon_estimate(const std::vector<StepLoss>& steps, double delta);
+  static double epsilon_estimate(const Steps& steps, double delta);
+
+  // Such a bound, proven, of all steps, at the tilt that is best for `guide`.
+  static double epsilon_bound(const Steps& steps, const Steps& guide, double delta);
 
   // About how far the bounds of the answer will lie apart, without a transform: the moments of the
   // two distributions at the best tilt say it. Of epsilon, or, relatively, of delta.
-  static double gap_estimate(const std::vector<StepLoss>& steps, const Target& target);
+  static double gap_estimate(const Steps& steps, const Target& target);
 
   // All steps on the one `grid`. Where the window outgrows `most` points there is none, and
-  // *too_wide is the factor by which it does.
-  static std::optional<ComposedLoss> make(const std::vector<StepLoss>& steps, double grid,
-                                          const Target& target, double* too_wide,
-                                          size_t most = kMaxPoints);
+  // *too_wide is the factor by which it does. `guide`: few steps that are about as much together,
+  // by which the tilt is chosen; the steps themselves unless there are many.
+  static std::optional<ComposedLoss> make(const Steps& steps, const Steps& guide, double grid,
+                                          const Target& target, double* too_wide, size_t most);
 
   // Bounds of delta at epsilon and of epsilon at delta; epsilon is never negative, and
   // infinite where no finite one is certified.

@@ -10,7 +10,7 @@ namespace {
 
 using Kind = Mechanism::Kind;
 
-constexpr size_t kMaxParts = 4096;
+constexpr size_t kMaxParts = 8192;
 constexpr double kMaxCount = 9007199254740992.0;  // 2^53
 
 struct Form {
@@ -209,7 +209,7 @@ Result<MechanismList> parse_mechanisms(std::string_view text) {
   while (!text.empty()) {
     auto part = cut(text, ';');
     if (part.empty()) return malformed("events: expected a mechanism between semicolons");
-    if (list.all.size() == kMaxParts) return malformed("events: expected at most 4096 mechanisms");
+    if (list.all.size() == kMaxParts) return malformed("events: expected at most 8192 mechanisms");
     bool unknown = false;
     list.all.push_back(TRY(mechanism_of(part, &unknown)));
     if (!unknown) continue;

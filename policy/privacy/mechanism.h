@@ -53,7 +53,7 @@ struct MechanismList {
   std::optional<size_t> unknown;  // the one written sigma=? (or b=?), if any
 };
 // "psg:q=0.01,sigma=4,T=1000;lap:b=8": names once each, T is 1 where it is not given. At
-// most 4096 parts. kMalformed for everything else.
+// most 8192 parts. kMalformed for everything else.
 Result<MechanismList> parse_mechanisms(std::string_view text);
 
 // A finite decimal number, all of it. kMalformed names `what`.

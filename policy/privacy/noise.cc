@@ -9,7 +9,10 @@
 namespace souk::policy {
 namespace {
 
-constexpr uint64_t kMostNoiseUnits = 180'000'000;  // of one search (work.h)
+// Of one search (work.h).
+uint64_t search_units(size_t kinds) {
+  return 180'000'000 + 4'000'000 * uint64_t{kinds - 1};
+}
 
 // Where to look first: with this much noise the central limit of the sampled steps alone (Bu, Dong,
 // Long, Su 2020, Theorem 5) has that epsilon. 1 where there is no such limit.
@@ -57,7 +60,7 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   };
   double kept = 0;  // keeps the promise
   bool refused = false;
-  const bool done = WorkBudget::within(kMostNoiseUnits, [&] {
+  const bool done = WorkBudget::within(search_units(mechanisms.size()), [&] {
     double high = first_guess(mechanisms[unknown], adjacency, epsilon, delta);
     double high_excess = excess(high), low = high, low_excess = high_excess;
     while (high_excess > 0) {

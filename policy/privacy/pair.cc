@@ -244,6 +244,16 @@ Masses GaussianPart::between(double from, double to) const {
     }
     return sum;
   };
+  if (sampled_ && p_.size() + q_.size() == 3) {
+    // The term that both have is looked up once.
+    const double rest = normal_between(from / sigma_, to / sigma_);
+    const bool on_p = p_.size() == 2;
+    const Term& shifted = on_p ? p_[1] : q_[1];
+    const double mixed = (on_p ? p_ : q_)[0].weight * rest +
+                         shifted.weight * normal_between((from - shifted.mean) / sigma_,
+                                                         (to - shifted.mean) / sigma_);
+    return on_p ? Masses{mixed, rest} : Masses{rest, mixed};
+  }
   out.p = mass_of(p_);
   out.q = mass_of(q_);
   return out;

@@ -60,7 +60,7 @@ Result<double> epsilon_by_renyi(std::span<const Mechanism> mechanisms, Adjacency
   };
   constexpr double kGolden = 0.6180339887498949;
   // Each order's is a bound: where the work ends, the best of those that were asked.
-  WorkBudget::within(kQuestionUnits, [&] {
+  WorkBudget::within(question_units(live.size()), [&] {
     x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
     double f1 = at(x1), f2 = at(x2);
     while (right - left > 0.01) {

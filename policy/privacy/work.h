@@ -7,8 +7,10 @@
 
 namespace souk::policy {
 
-// Of one question about a list of mechanisms, in one direction.
-inline constexpr uint64_t kQuestionUnits = 150'000'000;
+// Of one question about a list of so many different mechanisms, in one direction.
+inline constexpr uint64_t question_units(size_t kinds) {
+  return 150'000'000 + 1'000'000 * uint64_t{kinds};
+}
 
 class WorkBudget {
  public:
