@@ -203,6 +203,8 @@ Json certificate_json(const policy::analysis::Certificate& certificate) {
   return Json::Object{{"seed", certificate.seed},
                       {"threads", static_cast<int64_t>(certificate.threads)},
                       {"evaluations", certificate.evaluations},
+                      {"allowed", certificate.allowed},
+                      {"failed", certificate.failed},
                       {"branches", certificate.branches},
                       {"branches_covered", certificate.branches_covered},
                       {"branch_coverage", Json::real(coverage)},
@@ -223,6 +225,16 @@ std::string certificate_text(const policy::analysis::Certificate& certificate) {
   return out;
 }
 
+// Of what never answered, or not always.
+std::string failures(const policy::analysis::Certificate& certificate) {
+  if (certificate.failed == 0) return "";
+  return "it ended in an error or a limit in " +
+         (certificate.failed == certificate.evaluations
+              ? "every one"
+              : std::to_string(certificate.failed) + " of " +
+                    std::to_string(certificate.evaluations));
+}
+
 Json question_json(const policy::analysis::Space::Question& question) {
   return Json::Object{
       {"request", question.request}, {"dataset", question.dataset}, {"ctx", question.ctx}};
@@ -233,6 +245,16 @@ Status check_studied(const PolicyText& policy) {
   if (policy.source.find_first_not_of(" \t\r\n") == std::string::npos)
     return Error(Code::kRefused, policy.path + ": expected a policy, the file is empty");
   return check_policy(policy);
+}
+
+// Nothing was allowed at all, or nothing that the left side is about.
+std::string why_vacuous(const policy::analysis::Certificate& certificate) {
+  if (certificate.allowed == 0)
+    return "no question was found that the policy allows" +
+           (certificate.failed ? "; " + failures(certificate) : "");
+  if (certificate.applied == 0) return "of none of these questions did the left side hold";
+  return "of no decision that the engine was asked for did the left side hold, though the policy "
+         "allows: no request was found that keeps its obligations";
 }
 
 Result<Answer> prove(Session&, const ProveOptions& options) {
@@ -251,7 +273,6 @@ Result<Answer> prove(Session&, const ProveOptions& options) {
   auto proof = TRY(std::move(searched));
   Answer answer;
   Json::Object certificate = *certificate_json(proof.certificate).object();
-  certificate["allowed"] = proof.certificate.allowed;
   certificate["applied"] = proof.certificate.applied;
   certificate["vacuous"] = proof.certificate.vacuous;
   answer.json = {{"invariant", options.invariant},
@@ -263,11 +284,7 @@ Result<Answer> prove(Session&, const ProveOptions& options) {
                  {"certificate", std::move(certificate)}};
   if (!proof.counterexample) {
     answer.text = "no counterexample: " + certificate_text(proof.certificate);
-    if (proof.certificate.vacuous) {
-      answer.text += proof.certificate.allowed == 0
-                         ? "\nvacuous: none of these questions was allowed"
-                         : "\nvacuous: of none of these questions did the left side hold";
-    }
+    if (proof.certificate.vacuous) answer.text += "\nvacuous: " + why_vacuous(proof.certificate);
     return answer;
   }
   const auto& shown = *proof.counterexample;
@@ -321,6 +338,7 @@ Result<Answer> diff(Session&, const DiffOptions& options) {
                  {"b", contracts::policy_hash(b)},
                  {"stricter_witness", witness_json(difference.stricter)},
                  {"looser_witness", witness_json(difference.looser)},
+                 {"vacuous", difference.vacuous},
                  {"certificate", Json::Object{{"a", certificate_json(difference.of_a)},
                                               {"b", certificate_json(difference.of_b)}}}};
   bool same = difference.relation == policy::analysis::Difference::Relation::kEquivalent;
@@ -329,6 +347,14 @@ Result<Answer> diff(Session&, const DiffOptions& options) {
   answer.text += ": " + certificate_text(difference.of_b) +
                  witness_text("where B asks for more", difference.stricter) +
                  witness_text("where B asks for less", difference.looser);
+  if (difference.vacuous) {
+    answer.text += "\nvacuous: no question was found that either of them allows";
+    for (const auto& [name, certificate] :
+         {std::pair("A", difference.of_a), {"B", difference.of_b}}) {
+      if (certificate.failed > 0)
+        answer.text += "\n" + std::string(name) + ": " + failures(certificate);
+    }
+  }
   answer.status = same ? ExitStatus::kYes : ExitStatus::kNo;
   return answer;
 }

@@ -28,11 +28,26 @@ struct InvariantSubject final : Subject {
     events = probe.events();
     allowed += answer.allow;
     applied += answer.antecedent;
+    failed += answer.end != Answer::End::kDecision;
+    if (has_left ? answer.antecedent : answer.allow) notice(point);
     return {!answer.consequent, !answer.consequent && answer.antecedent,
             static_cast<uint32_t>(answer.end) * 2 + (answer.allow ? 1u : 0u)};
   }
+  // Whether the engine says the same, asked now and then until it does.
+  void notice(const Point& point) {
+    ++noticed;
+    const bool ask = noticed < kFirstAsked || (noticed % kThenEach == 0 && asked < kMostAsked);
+    if (applies || !ask) return;
+    ++asked;
+    applies = confirm(point);
+  }
+  static constexpr uint64_t kFirstAsked = 16, kThenEach = 512, kMostAsked = 400;
+
   Probe& probe;
-  uint64_t allowed = 0, applied = 0;
+  bool has_left = false;
+  std::function<bool(const Point&)> confirm;
+  uint64_t allowed = 0, applied = 0, failed = 0, noticed = 0, asked = 0;
+  bool applies = false;
 };
 
 // Two policies at once; B's sites come after A's.
@@ -40,6 +55,10 @@ struct PairSubject final : Subject {
   PairSubject(Probe& a_in, Probe& b_in) : a(a_in), b(b_in) {}
   Outcome run(const Point& point, std::vector<Event>& events) override {
     Answer of_a = a.run(point), of_b = b.run(point);
+    allowed_a += of_a.allow;
+    allowed_b += of_b.allow;
+    failed_a += of_a.end != Answer::End::kDecision;
+    failed_b += of_b.end != Answer::End::kDecision;
     events = a.events();
     for (Event event : b.events()) {
       event.site += a.sites();
@@ -53,7 +72,7 @@ struct PairSubject final : Subject {
   }
   Probe& a;
   Probe& b;
-  uint64_t allowed = 0;
+  uint64_t allowed = 0, allowed_a = 0, allowed_b = 0, failed_a = 0, failed_b = 0;
 };
 
 struct Coverage {
@@ -152,7 +171,8 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   Proof proof;
   std::mutex mutex;
   std::atomic<bool> done = false;
-  std::atomic<uint64_t> evaluations = 0, allowed = 0, applied = 0;
+  std::atomic<uint64_t> evaluations = 0, allowed = 0, applied = 0, failed = 0;
+  std::atomic<bool> applies = false;
   std::optional<Point> found_at;
   Coverage coverage;
   auto confirm = [&](const Point& point) {
@@ -171,9 +191,20 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
     done = true;
     return true;
   };
+  // By the engine's decision: obligations that a request does not keep deny it.
+  auto does_apply = [&](const Point& point) {
+    Space::Question question = space.question(point);
+    std::lock_guard lock(mutex);
+    PolicyDecision decision = ask(policy, question.request, question.dataset, question.ctx);
+    if (!sides.implies) return decision.allowed();
+    auto none = holds(sides.left + " implies false", question, decision);
+    return none && !*none;
+  };
   auto work = [&](unsigned thread) {
     auto probe = Probe::make(space, policy, invariant);
     InvariantSubject subject(**probe);
+    subject.has_left = sides.implies;
+    subject.confirm = does_apply;
     Search search(space, subject, (*probe)->sites(), (*probe)->integers(), (*probe)->texts(),
                   effort.seed + thread);
     search.run(
@@ -182,6 +213,8 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
     evaluations += search.evaluations();
     allowed += subject.allowed;
     applied += subject.applied;
+    failed += subject.failed;
+    if (subject.applies) applies = true;
     std::lock_guard lock(mutex);
     merge(coverage, **probe, search, 0);
   };
@@ -194,7 +227,8 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   proof.certificate = certify(*first, coverage, effort, evaluations, seconds_since(start));
   proof.certificate.allowed = allowed;
   proof.certificate.applied = applied;
-  proof.certificate.vacuous = !proof.counterexample && (sides.implies ? applied : allowed) == 0;
+  proof.certificate.failed = failed;
+  proof.certificate.vacuous = !proof.counterexample && !applies;
   return proof;
 }
 
@@ -221,7 +255,8 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
   Difference out;
   std::mutex mutex;
   std::atomic<bool> done = false;
-  std::atomic<uint64_t> evaluations = 0;
+  std::atomic<uint64_t> evaluations = 0, allowed_a = 0, allowed_b = 0, failed_a = 0, failed_b = 0;
+  bool ever = false;
   Coverage of_a, of_b;
   auto look = [&](const Point& point) {
     std::lock_guard lock(mutex);
@@ -229,6 +264,7 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
     Space::Question question = space.question(point);
     PolicyDecision by_a = ask(a, question.request, question.dataset, question.ctx);
     PolicyDecision by_b = ask(b, question.request, question.dataset, question.ctx);
+    ever = ever || by_a.allowed() || by_b.allowed();
     bool stricter = by_a.allowed() && !by_b.allowed(), looser = by_b.allowed() && !by_a.allowed();
     if (by_a.allowed() && by_b.allowed()) {
       Obligations both = meet(by_a.obligations, by_b.obligations);
@@ -252,6 +288,10 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
     search.run(
         look, [&] { return done || seconds_since(start) >= effort.seconds; }, effort.evaluations);
     evaluations += search.evaluations();
+    allowed_a += subject.allowed_a;
+    allowed_b += subject.allowed_b;
+    failed_a += subject.failed_a;
+    failed_b += subject.failed_b;
     std::lock_guard lock(mutex);
     merge(of_a, **probe_a, search, 0);
     merge(of_b, **probe_b, search, (*probe_a)->sites());
@@ -267,6 +307,11 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
                                             : Relation::kEquivalent;
   out.of_a = certify(*first_a, of_a, effort, evaluations, seconds_since(start));
   out.of_b = certify(*first_b, of_b, effort, evaluations, seconds_since(start));
+  out.of_a.allowed = allowed_a;
+  out.of_b.allowed = allowed_b;
+  out.of_a.failed = failed_a;
+  out.of_b.failed = failed_b;
+  out.vacuous = !ever;
   return out;
 }
 

@@ -32,10 +32,13 @@ struct Certificate {
   uint32_t branches = 0,
            branches_covered = 0;          // each condition of the policy counts twice: false, true
   std::vector<uint32_t> unreached_lines;  // with a condition that never came out one of its ways
-  // Of an invariant alone: evaluations in which the policy allowed, and in which the left side
-  // held.
-  uint64_t allowed = 0, applied = 0;
-  // It held of nothing: its left side never did, or, where there is none, the policy never allowed.
+  // Evaluations in which the policy allowed, before its obligations were looked at; and which ended
+  // in an error or a limit.
+  uint64_t allowed = 0, failed = 0;
+  // Of an invariant alone: in which the left side held.
+  uint64_t applied = 0;
+  // It held of nothing: of no decision of the engine did the left side hold, or, where there is
+  // none, the engine allowed nothing.
   bool vacuous = false;
 };
 
@@ -72,6 +75,7 @@ struct Difference {
     kIncomparable
   } relation = Relation::kEquivalent;
   std::optional<Witness> stricter, looser;  // where B asks for more than A; where for less
+  bool vacuous = false;  // the engine was shown no question that either of them allows
   Certificate of_a, of_b;
 };
 const char* relation_name(Difference::Relation relation);

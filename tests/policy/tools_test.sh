@@ -42,6 +42,24 @@ says '"relation":"stricter"'
 status 0 "$souk" policy diff "$work/a.lua" "$work/a.lua" --evaluations 1500 --json
 says '"relation":"equivalent"'
 
+# Policies that allow nobody: what is said of them is said of nothing, and they say so.
+echo 'return {allow = false, reason = "never"}' >"$work/never.lua"
+echo 'error("always")' >"$work/error.lua"
+status 0 "$souk" policy prove "$work/never.lua" --invariant 'allow implies price >= 5' --evaluations 500 --json
+says '"vacuous":true'
+says '"failed":0'
+status 0 "$souk" policy prove "$work/error.lua" --invariant 'allow implies price >= 5' --evaluations 500
+says 'vacuous: no question was found that the policy allows; it ended in an error or a limit in every one'
+status 0 "$souk" policy diff "$work/never.lua" "$work/error.lua" --evaluations 500
+says 'vacuous: no question was found that either of them allows'
+says 'B: it ended in an error or a limit in every one'
+status 0 "$souk" policy diff "$work/never.lua" "$work/never.lua" --evaluations 500 --json
+says '"relation":"equivalent"'
+says '"vacuous":true'
+status 1 "$souk" policy diff "$work/a.lua" "$work/never.lua" --evaluations 1500 --json
+says '"relation":"stricter"'
+says '"vacuous":false'
+
 cat >"$work/rule.lua" <<'LUA'
 if request.epochs > 20 then return { allow = false } end
 return { allow = true, price = 5 }

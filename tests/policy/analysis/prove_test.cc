@@ -134,6 +134,59 @@ TEST(Prove, AnInvariantThatHoldsOfNothingIsCalledVacuous) {
   EXPECT_FALSE(certificate("return { allow = false }", "not allow implies price == 0").vacuous);
 }
 
+TEST(Prove, APolicyThatAnswersNobodyIsSaidToDoSo) {
+  Effort effort;
+  effort.evaluations = 500;
+  effort.threads = 1;
+  for (const char* policy : {"error('always')", "local x = nil return x.y", "while true do end",
+                             "return { allow = 'yes' }", "return 5", "-- nothing",
+                             "return { allow = request.dp.epsilon > 3 }"}) {
+    auto proof = prove(policy, kInvariant, engine, effort);
+    ASSERT_TRUE(proof) << policy;
+    EXPECT_FALSE(proof->counterexample) << policy;
+    EXPECT_TRUE(proof->certificate.vacuous) << policy;
+    EXPECT_EQ(proof->certificate.failed, proof->certificate.evaluations) << policy;
+  }
+  auto refuses = prove("return { allow = false }", kInvariant, engine, effort);
+  ASSERT_TRUE(refuses);
+  EXPECT_EQ(refuses->certificate.failed, 0u);
+  // It says yes, and obliges to what no request keeps: the engine denies.
+  auto impossible = prove(
+      "return { allow = true, obligations = { max_epsilon_micro = 0, min_noise_micro = "
+      "9007199254740991 } }",
+      kInvariant, engine, effort);
+  ASSERT_TRUE(impossible);
+  EXPECT_FALSE(impossible->counterexample);
+  EXPECT_GT(impossible->certificate.allowed, 0u);
+  EXPECT_TRUE(impossible->certificate.vacuous);
+}
+
+TEST(Compare, PoliciesThatNeverAllowAreEquivalentInNothing) {
+  Effort effort;
+  effort.evaluations = 300;
+  effort.threads = 1;
+  const std::string refuses = "return { allow = false }", fails = "error('always')",
+                    impossible =
+                        "return { allow = true, obligations = { min_noise_micro = "
+                        "9007199254740991, max_epsilon_micro = 0 } }",
+                    open = "return { allow = true }";
+  for (const auto& [a, b] : {std::pair(refuses, fails), {fails, fails}, {impossible, refuses}}) {
+    auto difference = compare_policies(a, b, engine, effort);
+    ASSERT_TRUE(difference) << a;
+    EXPECT_EQ(difference->relation, Difference::Relation::kEquivalent) << a;
+    EXPECT_TRUE(difference->vacuous) << a;
+  }
+  auto failing = compare_policies(refuses, fails, engine, effort);
+  EXPECT_EQ(failing->of_a.failed, 0u);
+  EXPECT_EQ(failing->of_b.failed, failing->of_b.evaluations);
+  auto same = compare_policies(open, open, engine, effort);
+  EXPECT_EQ(same->relation, Difference::Relation::kEquivalent);
+  EXPECT_FALSE(same->vacuous);
+  auto stricter = compare_policies(open, refuses, engine, effort);
+  EXPECT_EQ(stricter->relation, Difference::Relation::kStricter);
+  EXPECT_FALSE(stricter->vacuous);
+}
+
 TEST(Prove, BothSidesOfAnInvariantAreConditions) {
   auto message = [](const std::string& invariant) {
     Effort effort;
