@@ -78,9 +78,16 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
   return load_rows(files);
 }
 
+// A receipt is no word for everything beside it.
+void say_what_is_proven(const ProvenModel& model, Answer& answer) {
+  answer.json["receipt_covers"] = Json::Array(model.covered.begin(), model.covered.end());
+  answer.json["receipt_leaves_out"] =
+      Json::Array(model.not_covered.begin(), model.not_covered.end());
+}
+
 Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
-  auto stored = TRY(load_model(options.model));
-  bool receipt = TRY(receipt_is_of_model(options.model));
+  auto model = TRY(load_proven_model(options.model));
+  const StoredModel& stored = model.stored;
   const ModelNotes& notes = stored.notes;
   DatasetFile file;
   file.path = options.data;
@@ -104,15 +111,16 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   answer.json = {{"rows", rows.rows()},
                  {"right", right},
                  {"accuracy", Json::real(accuracy)},
-                 {"receipt", receipt}};
+                 {"receipt", model.receipt}};
+  say_what_is_proven(model, answer);
   answer.text = std::to_string(right) + " of " + std::to_string(rows.rows()) +
                 " rows right, accuracy " + real_text(accuracy).substr(0, 6);
   return answer;
 }
 
 Result<Answer> predict(Session&, const PredictOptions& options) {
-  auto stored = TRY(load_model(options.model));
-  bool receipt = TRY(receipt_is_of_model(options.model));
+  auto model = TRY(load_proven_model(options.model));
+  const StoredModel& stored = model.stored;
   const ModelNotes& notes = stored.notes;
   auto rows = TRY(rows_for(notes, options.data, options.csv, options.label));
   auto predictions = TRY(predict_rows(stored, rows.data, options.threads));
@@ -125,11 +133,14 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
       own.push_back(Json::real(predictions.numbers[row * predictions.width + i]));
     numbers.emplace_back(std::move(own));
   }
-  answer.json = {{"receipt", receipt},
+  answer.json = {{"receipt", model.receipt},
                  {"rows", predictions.rows},
                  {"labels", std::move(labels)},
                  {predictions.are_probabilities ? "probabilities" : "outputs", std::move(numbers)},
                  {"classes", Json::Array(notes.classes.begin(), notes.classes.end())}};
+  if (!options.csv.empty() && std::erase(model.covered, "csv") > 0)
+    model.not_covered.insert(model.not_covered.begin(), "csv");
+  say_what_is_proven(model, answer);
   auto name = [&](int64_t label) {
     auto i = static_cast<size_t>(label);
     return i < notes.classes.size() ? notes.classes[i] : std::to_string(label);

@@ -283,6 +283,9 @@ class Verification {
     if (result.audit && result.audit->epsilon_lower_micro > result.epsilon_micro)
       return wrong("an audited lower bound of epsilon that is not above the claimed epsilon");
     report_.result = result;
+    report_.spec = spec;
+    report_.datasets = contract_->record.datasets;
+    report_.first_manifest = manifests_.front();
     return Done{};
   }
 

@@ -49,6 +49,9 @@ struct ReceiptReport {
   ContractId contract;
   PublicKey consumer;
   contracts::JobResult result;
+  std::optional<contracts::TrainingSpec> spec;        // of the contract
+  std::vector<DatasetId> datasets;                    // of the contract, in its order
+  std::optional<contracts::Manifest> first_manifest;  // of the first of them
   contracts::Minor price = 0;
   std::string currency;
   std::vector<std::string> inputs;  // "provider · dataset", one per dataset

@@ -10,6 +10,7 @@
 #include "market_api/client/onnx_model.h"
 #include "market_api/client/privacy_card.h"
 #include "market_api/client/receipt.h"
+#include "market_api/client/receipt_beside.h"
 #include "market_api/client/stored_model.h"
 #include "policy/lua/utf8.h"
 
@@ -68,37 +69,9 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   return card.str();
 }
 
-// How a CSV of such rows is read: what the offer said about its columns.
-trainer::CsvLayout layout_of(const contracts::Manifest& manifest) {
-  using Column = trainer::CsvColumn;
-  trainer::CsvLayout layout;
-  for (const auto& name : manifest.feature_names) {
-    Column column;
-    column.name = name;
-    if (auto listed = manifest.categories.find(name); listed != manifest.categories.end()) {
-      column.role = Column::Role::kCategory;
-      column.values = listed->second;
-    }
-    layout.columns.push_back(std::move(column));
-  }
-  Column label;
-  label.name = manifest.label;
-  label.role = Column::Role::kLabel;
-  label.values = manifest.class_names;
-  layout.columns.push_back(std::move(label));
-  return layout;
-}
-
 Result<ModelNotes> notes_of(const contracts::Contract& contract, const MarketView& view) {
-  ModelNotes notes;
-  notes.spec = contract.submit.spec;
   const contracts::Dataset* first = view.state().dataset(contract.submit.datasets.front());
-  if (first) {
-    notes.classes = first->manifest.class_names;
-    notes.feature_names = first->manifest.feature_names;
-    notes.label = first->manifest.label;
-    if (!first->manifest.categories.empty()) notes.csv = layout_of(first->manifest);
-  }
+  auto notes = offered_notes(contract.submit.spec, first ? first->manifest : contracts::Manifest());
   auto obligations = TRY(policy::obligations_from_json(contract.decision->obligations));
   for (const auto& grant : contract.decision->grants) {
     if (!grant.obligations) continue;

@@ -336,6 +336,14 @@ for verb in evaluate predict; do
         fail "model $verb $path: expected no for a changed $what, got $status" out err
     done
   done
+  for edit in 's/"input_mean":\[[^]]*\]/"input_mean":["3"]/' 's/"classes":\["\([^"]*\)","\([^"]*\)"\]/"classes":["\2","\1"]/'; do
+    cp fetched/receipt.json fetched/model.safetensors other/
+    sed "$edit" fetched/spec.json > other/spec.json
+    cmp -s fetched/spec.json other/spec.json && fail "expected $edit to change spec.json"
+    called "model $verb other --data rows.csv"
+    [ "$status" = 1 ] && [ "$(wc -l < err)" = 1 ] && grep -q other/spec.json err && [ ! -s out ] ||
+      fail "model $verb: expected no for a changed spec.json, got $status" out err
+  done
   cp junk other/receipt.json
   wrong "model $verb other --data rows.csv" expected other/receipt.json
 done

@@ -3,11 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <functional>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/tlog_proof.h"
+#include "market_api/client/local_files.h"
+#include "market_api/client/receipt_beside.h"
 #include "tests/market_api/client/ledger_server.h"
 
 namespace souk::market {
@@ -124,6 +128,100 @@ TEST_F(ReceiptTest, AnHonestOneHoldsAndSurvivesItsText) {
   auto unpinned = verify_receipt(*read, std::nullopt);
   EXPECT_TRUE(unpinned.ok);
   EXPECT_TRUE(unpinned.market_from_file);
+}
+
+// The folder that souk model fetch writes, of a job of its own whose result names a real model.
+class ModelFolder {
+ public:
+  ModelFolder() {
+    const auto& provider = market.providers.front();
+    contract_ = market.escrowed({market.publish(provider).id});
+    auto trainer = market.started(contract_);
+    const auto* known = market.state().contract(contract_);
+    const auto* first = market.state().dataset(known->submit.datasets.front());
+    StoredModel stored;
+    stored.notes = offered_notes(known->submit.spec, first->manifest);
+    stored.notes.lineage =
+        policy::Lineage{{first->id}, policy::Obligations(), std::set<ContractId>{contract_}};
+    notes = to_json(stored.notes);
+    stored.model = trainer::initial_model(stored.notes.spec).take();
+    auto model = model_to_safetensors(stored).take();
+    auto record = market.result_of(contract_, to_bytes("header"), model);
+    record.delta_pico = market.spec().privacy->delta_pico;
+    market.append(contracts::sign_record(record, trainer.signing, market.market()));
+    LedgerServer server(market.history());
+    auto line = server.line();
+    auto view = MarketView::open(market.market(), "").take();
+    CHECK(view.sync(line));
+    auto receipt = make_receipt(view, contract_).take();
+    write("model.safetensors", model);
+    write("receipt.json", as_bytes(receipt_text(receipt)));
+    write_notes(notes);
+  }
+  std::string path() const { return folder_.file("m"); }
+  void write(const std::string& name, ByteView bytes) {
+    CHECK(save_files(path(), {{name, bytes}}));
+  }
+  void write_notes(const Json& json) { write("spec.json", as_bytes(canonical(json) + "\n")); }
+
+  MarketFixture market;
+  Json notes;
+
+ private:
+  flows::TempFolder folder_;
+  ContractId contract_;
+};
+
+TEST(ReceiptBeside, WhatSpecJsonSaysIsWhatTheReceiptProves) {
+  ModelFolder folder;
+  auto honest = load_proven_model(folder.path());
+  ASSERT_TRUE(honest) << honest.error().expected();
+  EXPECT_TRUE(honest->receipt);
+  EXPECT_EQ(honest->not_covered, std::vector<std::string>{"lineage"});
+
+  struct Lie {
+    std::string named;
+    std::function<void(Json::Object&)> tell;
+  };
+  auto of_spec = [](const char* member, Json value) {
+    return [member, value](Json::Object& notes) { (*notes["spec"].object())[member] = value; };
+  };
+  const std::vector<Lie> lies = {
+      {"spec.input_mean", of_spec("input_mean", Json::Array{"7"})},
+      {"spec.seed", of_spec("seed", "99")},
+      {"classes",
+       [](Json::Object& notes) {
+         auto& classes = *notes["classes"].array();
+         std::swap(classes.front(), classes.back());
+       }},
+      {"label", [](Json::Object& notes) { notes["label"] = "another"; }},
+      {"feature_names", [](Json::Object& notes) { notes["feature_names"] = Json::Array{"x"}; }},
+      {"csv",
+       [](Json::Object& notes) {
+         notes["csv"] = Json::Object{{"columns", Json::Array{"x", "y"}}};
+       }},
+      {"lineage",
+       [](Json::Object& notes) { (*notes["lineage"].object())["jobs"] = Json::Array{}; }},
+  };
+  for (const auto& lie : lies) {
+    SCOPED_TRACE(lie.named);
+    Json changed = folder.notes;
+    lie.tell(*changed.object());
+    folder.write_notes(changed);
+    for (const auto& path : {folder.path(), folder.path() + "/model.safetensors"}) {
+      auto loaded = load_proven_model(path);
+      ASSERT_FALSE(loaded);
+      EXPECT_EQ(loaded.error().code(), Code::kUnauthentic) << loaded.error().expected();
+      EXPECT_NE(loaded.error().expected().find("spec.json: expected " + lie.named + " as"),
+                std::string::npos)
+          << loaded.error().expected();
+    }
+  }
+  // Without spec.json the names are the receipt's.
+  ASSERT_EQ(::unlink((folder.path() + "/spec.json").c_str()), 0);
+  auto named = load_proven_model(folder.path());
+  ASSERT_TRUE(named) << named.error().expected();
+  EXPECT_EQ(named->stored.notes.classes, honest->stored.notes.classes);
 }
 
 TEST_F(ReceiptTest, AnotherMarketIsNotThisOne) {
