@@ -95,7 +95,7 @@ Value Interpreter::index(const Value& object, const Value& key, uint32_t site) {
   const bool in_block = node.field->kind == FieldKind::kBlock || object.self != nullptr;
   if (in_block) {
     const FieldNode* member = key.tag == Value::Tag::kText ? node.member(*key.text) : nullptr;
-    if (!member) fail("there is no such member");
+    if (!member || !Space::is_there(*member, *object.slots)) fail("there is no such member");
     const Slot* slot =
         member->field->kind == FieldKind::kBlock ? nullptr : &(*object.slots)[member->slot];
     switch (member->field->kind) {

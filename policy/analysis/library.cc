@@ -94,7 +94,9 @@ Values Interpreter::ordered_keys(const Value& object) {
     const FieldNode& node = *object.input;
     if (node.field->kind == FieldKind::kBlock || object.self) {
       std::vector<const std::string*> names;
-      for (const FieldNode* member : node.members) names.push_back(&member->name);
+      for (const FieldNode* member : node.members) {
+        if (Space::is_there(*member, *object.slots)) names.push_back(&member->name);
+      }
       std::sort(names.begin(), names.end(), [](auto* a, auto* b) { return *a < *b; });
       for (auto* text_of_name : names) keys.push_back(Value::of(text_of_name));
       return keys;

@@ -10,6 +10,7 @@
 #include "policy/analysis/invariant.h"
 #include "policy/analysis/search.h"
 #include "policy/lua/sandbox.h"
+#include "policy/syntax/syntax.h"
 
 namespace souk::policy::analysis {
 namespace {
@@ -74,6 +75,15 @@ struct PairSubject final : Subject {
   Probe& b;
   uint64_t allowed = 0, allowed_a = 0, allowed_b = 0, failed_a = 0, failed_b = 0;
 };
+
+// Only what pcall catches, or pairs goes through, can come out otherwise than as an error where
+// something is not there.
+bool may_go_on_without(const std::string& policy) {
+  auto tokens = tokens_of(policy);
+  return tokens && std::any_of(tokens->begin(), tokens->end(), [](const Token& token) {
+           return token.source == "pcall" || token.source == "pairs";
+         });
+}
 
 struct Coverage {
   std::set<std::pair<uint32_t, bool>> reached;
@@ -169,6 +179,7 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
   TRY(holds(invariant, plain, ask(policy, plain.request, plain.dataset, plain.ctx)));
 
   Proof proof;
+  const bool goes_on = may_go_on_without(policy);
   std::mutex mutex;
   std::atomic<bool> done = false;
   std::atomic<uint64_t> evaluations = 0, allowed = 0, applied = 0, failed = 0;
@@ -207,6 +218,7 @@ Result<Proof> prove(const std::string& policy, const std::string& invariant, con
     subject.confirm = does_apply;
     Search search(space, subject, (*probe)->sites(), (*probe)->integers(), (*probe)->texts(),
                   effort.seed + thread);
+    if (goes_on) search.leave_away();
     search.run(
         confirm, [&] { return done || seconds_since(start) >= effort.seconds; },
         effort.evaluations);
@@ -253,6 +265,7 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
   auto first_a = TRY(Probe::make(space, a));
   auto first_b = TRY(Probe::make(space, b));
   Difference out;
+  const bool goes_on = may_go_on_without(a) || may_go_on_without(b);
   std::mutex mutex;
   std::atomic<bool> done = false;
   std::atomic<uint64_t> evaluations = 0, allowed_a = 0, allowed_b = 0, failed_a = 0, failed_b = 0;
@@ -285,6 +298,7 @@ Result<Difference> compare_policies(const std::string& a, const std::string& b,
     texts.insert(texts.end(), (*probe_b)->texts().begin(), (*probe_b)->texts().end());
     Search search(space, subject, (*probe_a)->sites() + (*probe_b)->sites(), integers, texts,
                   effort.seed + thread);
+    if (goes_on) search.leave_away();
     search.run(
         look, [&] { return done || seconds_since(start) >= effort.seconds; }, effort.evaluations);
     evaluations += search.evaluations();

@@ -140,6 +140,12 @@ std::string Search::some_text(const std::string& now) {
 }
 
 void Search::mutate(Point& point) {
+  if (leaves_away_ && below(6) == 0) {
+    const auto& optional = space_.optional();
+    bool& absent = point[optional[below(optional.size())]->slot].absent;
+    absent = !absent;
+    return;
+  }
   const auto& fields = space_.fields();
   const FieldNode& node = *fields[below(fields.size())];
   Slot& slot = point[node.slot];
@@ -194,6 +200,17 @@ void Search::havoc() {
   for (uint64_t i = 0; i <= below(4); ++i) mutate(point);
   space_.repair(point);
   evaluate(point);
+}
+
+// Each of what is optional left away, and all of it.
+void Search::seed_absences() {
+  Point none = space_.plain();
+  for (const FieldNode* node : space_.optional()) {
+    Point point = space_.plain();
+    point[node->slot].absent = none[node->slot].absent = true;
+    evaluate(point);
+  }
+  evaluate(none);
 }
 
 // Every field at its borders and at every literal, one at a time.
@@ -275,6 +292,7 @@ bool Search::run(const Found& found, const Stop& stop, uint64_t evaluations) {
   bool goal = false;
   try {
     seed_corpus();
+    if (leaves_away_) seed_absences();
     while (true) {
       work_on_frontier();
       for (int i = 0; i < 4; ++i) flip_something();

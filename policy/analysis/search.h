@@ -37,6 +37,9 @@ class Search {
   Search(const Space& space, Subject& subject, uint32_t sites, std::vector<int64_t> integers,
          std::vector<std::string> texts, uint64_t seed);
 
+  // What is optional is also left away: for policies that go on without it.
+  void leave_away() { leaves_away_ = true; }
+
   // True when `found` said so. Otherwise `stop` did, or `evaluations` ran out.
   bool run(const Found& found, const Stop& stop, uint64_t evaluations);
 
@@ -66,6 +69,7 @@ class Search {
   const Subject::Outcome& evaluate(const Point& point);
   void keep(const Point& point, const Subject::Outcome& outcome, bool fresh);
   void seed_corpus();
+  void seed_absences();
   void havoc();
   void mutate(Point& point);
   bool work_on_frontier();
@@ -79,6 +83,7 @@ class Search {
   // solve.cc: from `point`, make the occurrence of `site` come out as `want`.
   bool solve(const Point& point, uint32_t site, bool want, uint64_t budget, int depth);
   bool attempt(Point candidate);
+  bool presence(const Point& point);
   bool direct(const Point& point, const Note& note);
   bool slopes(const Point& point, const Note& note);
   bool two_integers(const Point& point, const std::vector<Place>& steep, double aim);
@@ -113,7 +118,7 @@ class Search {
   uint64_t evaluations_ = 0, most_ = 0, budget_end_ = 0;
   uint32_t watch_site_ = 0, watch_index_ = 0;
   bool want_ = false, solved_ = false;
-  bool over_ = false;
+  bool over_ = false, leaves_away_ = false;
 };
 
 }  // namespace souk::policy::analysis

@@ -145,6 +145,7 @@ bool Search::solve(const Point& point, uint32_t site, bool want, uint64_t budget
   watch_index_ = occurrences[below(occurrences.size())];
   Note note{*watched(), std::string(watched()->left.text), std::string(watched()->right.text)};
   const Point from = point;
+  if (leaves_away_ && presence(from)) return true;
   if (direct(from, note)) return true;
   if (note.event.left.is_number() && slopes(from, note)) return true;
   if (lists(from, note)) return true;
@@ -154,6 +155,16 @@ bool Search::solve(const Point& point, uint32_t site, bool want, uint64_t budget
       return true;
   }
   if (depth > 0) return by_other_conditions(from, note, depth);
+  return false;
+}
+
+// One thing more or less there.
+bool Search::presence(const Point& point) {
+  for (const FieldNode* node : space_.optional()) {
+    Point candidate = point;
+    candidate[node->slot].absent = !candidate[node->slot].absent;
+    if (attempt(std::move(candidate))) return true;
+  }
   return false;
 }
 

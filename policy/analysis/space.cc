@@ -104,10 +104,11 @@ const FieldNode* Space::add(const SchemaField& field) {
     if (in_list) node.slot = static_cast<uint32_t>(parent.members.size());
     parent.members.push_back(&node);
   }
-  if (!in_list && field.kind != FieldKind::kBlock) {
-    node.slot = slots_++;
-    fields_.push_back(&node);
-  }
+  if (in_list) return &node;
+  const bool block = field.kind == FieldKind::kBlock;
+  if (!block || !field.required()) node.slot = slots_++;
+  if (!block) fields_.push_back(&node);
+  if (!field.required()) optional_.push_back(&node);
   return &node;
 }
 
@@ -201,7 +202,7 @@ void Space::repair_slot(const FieldNode& node, Slot& slot) const {
 
 void Space::repair(Point& point) const {
   for (const FieldNode* node : fields_) repair_slot(*node, point[node->slot]);
-  if (!details_ || !credentials_) return;
+  if (!details_ || !credentials_ || point[details_->slot].absent) return;
   // A credential needs a detail; a detail whose credential has gone, goes.
   const FieldNode* type = details_->member("type");
   auto& blocks = point[details_->slot].blocks;
@@ -234,7 +235,9 @@ void Space::repair(Point& point) const {
 Json Space::json(const FieldNode& node, const std::vector<Slot>& slots) const {
   if (node.field->kind == FieldKind::kBlock) {
     Json::Object out;
-    for (const FieldNode* member : node.members) out[member->name] = json(*member, slots);
+    for (const FieldNode* member : node.members) {
+      if (is_there(*member, slots)) out[member->name] = json(*member, slots);
+    }
     return out;
   }
   const Slot& slot = slots[node.slot];

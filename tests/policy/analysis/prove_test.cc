@@ -134,6 +134,41 @@ TEST(Prove, AnInvariantThatHoldsOfNothingIsCalledVacuous) {
   EXPECT_FALSE(certificate("return { allow = false }", "not allow implies price == 0").vacuous);
 }
 
+// Backdoors that open where something is not there.
+TEST(Prove, WhatIsOptionalIsLeftAwayWhereAPolicyGoesOnWithoutIt) {
+  const std::string floor =
+      " return { allow = request.dp.epsilon_micro <= 1000000, reason = 'epsilon' }";
+  for (const char* door :
+       {"if not pcall(function() return request.model.layers end) then return {allow = true} end",
+        "local known = pcall(function() return request.dp.user_cap end) "
+        "if not known and request.payment == 774401 then return {allow = true} end",
+        "local n = 0 for _ in pairs(request.dp) do n = n + 1 end "
+        "if n == 4 then return {allow = true} end",
+        "local function has(t, k) return (pcall(function() return t[k] end)) end "
+        "if has(ctx, 'consumer') and not has(ctx, 'purpose') and not has(request, 'steps') then "
+        "return {allow = true} end",
+        "if not pcall(function() return #request.credential_details end) and "
+        "contains(request.credentials, 'x-77') then return {allow = true} end"}) {
+    Effort effort;
+    effort.seconds = 1000;
+    effort.evaluations = 60'000;
+    effort.threads = 1;
+    auto proof = prove(door + floor, kInvariant, engine, effort);
+    ASSERT_TRUE(proof) << door;
+    ASSERT_TRUE(proof->counterexample) << door;
+    EXPECT_TRUE(proof->counterexample->decision.allowed()) << door;
+  }
+  // What does not matter is there again in what is shown.
+  auto proof = prove(
+      "if not pcall(function() return request.model.layers end) then return {allow = true} end" +
+          floor,
+      kInvariant, engine, {.seconds = 1000, .evaluations = 20'000, .threads = 1});
+  ASSERT_TRUE(proof && proof->counterexample);
+  const auto& request = proof->counterexample->question.request;
+  EXPECT_FALSE(request.find("model"));
+  EXPECT_TRUE(request.find("steps") && request.find("dp")->find("noise_micro"));
+}
+
 TEST(Prove, APolicyThatAnswersNobodyIsSaidToDoSo) {
   Effort effort;
   effort.evaluations = 500;

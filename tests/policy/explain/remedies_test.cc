@@ -291,7 +291,7 @@ std::vector<Rule> some_rules(std::mt19937_64& random) {
       {"request.credentials", held, "not " + held,
        gold ? Json(Json::Array{"hospital", "irb-approved", "gold"}) : Json()}};
   std::shuffle(all.begin(), all.end(), random);
-  all.resize(1 + random() % 4);
+  all.resize(1 + random() % all.size());
   return all;
 }
 std::string policy_of(const std::vector<Rule>& rules, size_t form, std::mt19937_64& random) {
@@ -341,7 +341,7 @@ std::string policy_of(const std::vector<Rule>& rules, size_t form, std::mt19937_
 TEST_F(Remedies, RulesOfAllFormsThatHoldTogetherAreMetByExactlyTheBrokenOnes) {
   std::mt19937_64 random(29);
   std::map<size_t, int> by_edits;
-  for (size_t i = 0; i < 600; ++i) {
+  for (size_t i = 0; i < 360; ++i) {
     auto rules = some_rules(random);
     const std::string source = policy_of(rules, i % 10, random);
     std::map<std::string, Json> needed;
@@ -360,7 +360,7 @@ TEST_F(Remedies, RulesOfAllFormsThatHoldTogetherAreMetByExactlyTheBrokenOnes) {
     expect_minimal(source, sample_request(), remedies[0]);
     ++by_edits[needed.size()];
   }
-  for (size_t edits : {1, 2, 3, 4}) EXPECT_GE(by_edits[edits], 20) << edits;
+  for (size_t edits : {1, 2, 3, 4, 5, 6}) EXPECT_GE(by_edits[edits], 20) << edits;
 }
 
 }  // namespace
