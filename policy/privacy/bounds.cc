@@ -218,8 +218,10 @@ size_t most_points_of(const Run& run) {
 }
 
 // Bounds of epsilon at target.delta or of delta at target.epsilon. Refined while they are
-// wide, but not once they are below `enough`: the other direction is worse.
-void composed_bounds(const Run& run, Target target, Effort effort, double enough, Bounds& out) {
+// wide, but not once they are below `enough`: the other direction is worse. `decide`: an epsilon
+// between them they are refined for, and for nothing else.
+void composed_bounds(const Run& run, Target target, Effort effort, double enough,
+                     std::optional<double> decide, Bounds& out) {
   const Run few = run.many() ? spokesmen_of(run) : Run{};
   const Run& guide = run.many() ? few : run;
   const double spread = spread_of(run);
@@ -258,7 +260,7 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
     return ComposedLoss::make(steps, discretised(guide, resolution), spacing, target, too_wide,
                               most);
   };
-  const int rounds = effort != Effort::kRefine || run.many() ? 1 : 5;
+  const int rounds = effort != Effort::kRefine || run.many() ? 1 : decide ? 8 : 5;
   for (int round = 0, tries = 0; round < rounds && tries < 20; ++tries) {
     grid = snapped(grid, run);
     double too_wide = 0;
@@ -284,8 +286,8 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
         }
       }
       // By moments, which see rare losses where they are: nothing is cut off for them.
-      auto plan = planned(guide, target, allowed_gap(target, epsilon), std::min(most_grid, spread),
-                          {grid, growth, epsilon + 10 + fall});
+      auto plan = planned(guide, target, allowed_gap(target, epsilon), most_grid,
+                          {grid, growth, target.epsilon ? highest : epsilon + 10 + fall});
       grid = plan.grid, growth = run.many() ? std::max(plan.growth, 0.01) : plan.growth;
       continue;
     }
@@ -311,7 +313,13 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
       gap = out.upper > 1e-290 ? (out.upper - out.lower) / out.upper : 0;
       allowed = allowed_gap(target, out.upper);
     }
-    if (!(gap > allowed) || out.upper <= enough || work > kMostWork) break;
+    if (decide) {
+      if (out.upper <= *decide || out.lower > *decide) break;
+      allowed = 0.15 * gap;
+    }
+    // No finer grid fits: what is left to gain is little.
+    const bool at_end = loss->points() == max_points && !decide && gap <= 2 * allowed;
+    if (!(gap > allowed) || out.upper <= enough || work > kMostWork || at_end) break;
     if (target.epsilon) {
       // The Chernoff bound, of which errors are kept a share, may be far above delta.
       const double of_errors = loss->delta_of_errors(epsilon);
@@ -319,6 +327,8 @@ void composed_bounds(const Run& run, Target target, Effort effort, double enough
       const double wanted = std::log(1e-3) + std::log(rest) - std::log(of_errors);
       if (wanted < -1 && target.log_pad > kLeastPad) {
         target.log_pad = std::max(kLeastPad, target.log_pad + wanted);
+        // Now that delta is known, about, so is which losses are too rare to matter.
+        if (!run.many()) highest = std::min(highest, rare_loss(coarse, 1e-5 * rest));
         --round;
         continue;
       }
@@ -352,6 +362,7 @@ struct Question {
   Direction direction;
   Effort effort;
   double enough;
+  std::optional<double> decide = std::nullopt;  // the epsilon that the answer is to lie clear of
 };
 
 void delta_in(const Question& question, double epsilon, Bounds& out) {
@@ -366,7 +377,7 @@ void delta_in(const Question& question, double epsilon, Bounds& out) {
            std::clamp(delta * (1 + kQuadrature), std::numeric_limits<double>::min(), 1.0)};
   } else if (epsilon < kMostEpsilon) {
     composed_bounds(run, {.epsilon = epsilon, .delta = std::nullopt}, question.effort,
-                    question.enough, out);
+                    question.enough, question.decide, out);
   }
 }
 
@@ -376,7 +387,7 @@ void epsilon_in(const Question& question, double delta, Bounds& out) {
   out.upper = std::min(out.upper, run.highest);
   if (!integrable(run)) {
     composed_bounds(run, {.epsilon = std::nullopt, .delta = delta}, question.effort,
-                    question.enough, out);
+                    question.enough, question.decide, out);
     return;
   }
   const LossPair& pair = run.kept[0];
@@ -495,6 +506,21 @@ Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adj
   TRY(check_delta(delta));
   return in_both_directions(mechanisms, adjacency, effort,
                             [&](const Question& question) { return epsilon_of(question, delta); });
+}
+
+Result<Bounds> epsilon_bounds_around(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                     double epsilon, double delta) {
+  TRY(check(mechanisms));
+  TRY(check_delta(delta));
+  const auto live = normalised(mechanisms);
+  if (live.empty()) return Bounds{};
+  Question question{live, adjacency, Direction::kRemove, Effort::kRefine, 0, epsilon};
+  const Bounds remove = epsilon_of(question, delta);
+  if (remove.lower > epsilon || symmetric(live, adjacency)) return remove;
+  question.direction = Direction::kAdd;
+  question.enough = remove.upper;
+  const Bounds add = epsilon_of(question, delta);
+  return DirectedBounds{remove, add}.worst();
 }
 
 Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,

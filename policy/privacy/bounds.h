@@ -31,6 +31,11 @@ Result<DirectedBounds> epsilon_bounds(std::span<const Mechanism> mechanisms, Adj
 Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjacency adjacency,
                                     double epsilon, Effort effort = Effort::kRefine);
 
+// Of epsilon, refined until the given epsilon is not between them, if work allows: whether a list
+// stays within (epsilon, delta).
+Result<Bounds> epsilon_bounds_around(std::span<const Mechanism> mechanisms, Adjacency adjacency,
+                                     double epsilon, double delta);
+
 // The least scale of mechanism `unknown` for which the whole list stays within (epsilon,
 // delta): never under it, at most 5e-4 above, relatively. kRefused: no scale is enough.
 Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Adjacency adjacency,

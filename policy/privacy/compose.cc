@@ -189,6 +189,24 @@ Power power(double re, double im, double count, double error, double least) {
   return out;
 }
 
+// (1 + z)^count, where z is wrong by `error`: of a high power only what is near 1 is left, and
+// there nothing is lost.
+Power power_near_one(double re, double im, double count, double error, double least) {
+  const double rise = 2 * re + re * re + im * im;  // of the size squared
+  if (!(rise > -0.5)) return power(1 + re, im, count, error + 2 * kUnit, least);
+  const double log_size = 0.5 * std::log1p(rise), turn = std::atan2(im, 1 + re);
+  const double length = std::exp(count * log_size), angle = count * turn;
+  Power out{length * std::cos(angle), length * std::sin(angle), 0, 0};
+  // Of the logarithm: z's own error, what `rise` cancels, and roundings.
+  const double off =
+      count *
+      (2 * error +
+       8 * kUnit * (std::abs(re) + re * re + im * im + std::abs(log_size) + std::abs(turn)));
+  out.error = length * (std::expm1(std::min(off, 700.0)) + 16 * kUnit);
+  out.most = length + out.error;
+  return out;
+}
+
 }  // namespace
 
 double ComposedLoss::epsilon_estimate(const Steps& steps, double delta) {
@@ -222,7 +240,7 @@ double ComposedLoss::epsilon_bound(const Steps& steps, const Steps& guide, doubl
   const double finite = delta * (1 - 1e-12) - all.infinite();
   if (!all.finite || !(finite > 0)) return kInfinity;
   // The roundings as of a transform (make()).
-  const double relative = 1e-12 + 8 * kUnit * (size + all.count);
+  const double relative = 1e-12 + 8 * kUnit * (size + 2 * all.count);
   const double epsilon = (moment + relative + log_most(c) - std::log(finite)) / c;
   return std::max(0.0, epsilon) * (1 + 1e-12) + 8 * kUnit * loss_scale + 1e-12;
 }
@@ -271,7 +289,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
 
   // The narrowest window among the tilts that keep the pad small: what lies outside wraps
   // around and counts like an error of the transform.
-  const double log_rounding = std::log(3e-13 + about.count * 5e-15);
+  const double log_rounding = std::log(3e-13 + std::min(about.count * 5e-15, 2e-7));
   double c = 0, moment = 0, log_tail = 0;
   Window best{0, kInfinity};
   for (double f : {1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1}) {
@@ -407,7 +425,18 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
       for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
     const bool afresh = step.count >= 16 &&
                         static_cast<double>(surviving) * static_cast<double>(slots.size()) < 1e6;
-    if (afresh) WorkBudget::pay(4 * surviving * slots.size());
+    // By how much the weights add up to more than 1. Its rounding is a factor of all values alike,
+    // but for what they differ from 1: of the inflation.
+    Sum beyond_upper, beyond_lower;
+    if (afresh) {
+      WorkBudget::pay(4 * surviving * slots.size());
+      beyond_upper.add(-1);
+      beyond_lower.add(-1);
+      for (size_t k = 0; k < slots.size(); ++k) {
+        beyond_upper.add(weights_upper[k]);
+        beyond_lower.add(weights_lower[k]);
+      }
+    }
     for_each_pair([&](size_t p, size_t m, size_t at) {
       double before = 0;
       if (half != 0) {
@@ -425,23 +454,39 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
       }
       // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
       double ur = 0.5 * (re[p] + re[m]), ui = 0.5 * (im[p] - im[m]);
-      double vr = 0.5 * (im[p] + im[m]), vi = 0.5 * (re[m] - re[p]), value_error = 2 * units;
+      double vr = 0.5 * (im[p] + im[m]), vi = 0.5 * (re[m] - re[p]);
+      const double value_error = 2 * units;
+      Power u, v;
       if (afresh && survives(p, m)) {
-        Sum sums[4];
+        // Less 1, of which what survives differs by little.
+        Sum sums[6];
         const size_t frequency = transform.frequency(p);
         for (size_t k = 0; k < slots.size(); ++k) {
           double root_re = 0, root_im = 0;
-          transform.root((frequency * slots[k]) & (n - 1), &root_re, &root_im);
-          sums[0].add(weights_upper[k] * root_re);
+          // By the angle next to zero, where the sine is right relatively.
+          const size_t turn = (frequency * slots[k]) & (n - 1);
+          const bool back = turn > n / 2;
+          transform.root(back ? n - turn : turn, &root_re, &root_im);
+          if (back) root_im = -root_im;
+          const double less =
+              root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
+          const double size = std::abs(less) + std::abs(root_im);
+          sums[0].add(weights_upper[k] * less);
           sums[1].add(weights_upper[k] * root_im);
-          sums[2].add(weights_lower[k] * root_re);
+          sums[2].add(weights_lower[k] * less);
           sums[3].add(weights_lower[k] * root_im);
+          sums[4].add(weights_upper[k] * size);
+          sums[5].add(weights_lower[k] * size);
         }
-        ur = sums[0].value, ui = sums[1].value, vr = sums[2].value, vi = sums[3].value;
-        value_error = 9 * kUnit;  // roots, products and compensated sums, both parts
+        // Roots, products and compensated sums, both parts.
+        u = power_near_one(beyond_upper.value + sums[0].value, sums[1].value, step.count,
+                           16 * kUnit * sums[4].value, least);
+        v = power_near_one(beyond_lower.value + sums[2].value, sums[3].value, step.count,
+                           16 * kUnit * sums[5].value, least);
+      } else {
+        u = power(ur, ui, step.count, value_error, least);
+        v = power(vr, vi, step.count, value_error, least);
       }
-      Power u = power(ur, ui, step.count, value_error, least),
-            v = power(vr, vi, step.count, value_error, least);
       double largest = std::max(u.most, v.most);
       if (half == 0) {
         put(p, m, u.re, u.im, v.re, v.im, std::max(u.error, v.error) + 4 * kUnit * largest);
@@ -476,7 +521,7 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
                     8 * kUnit *
                         (std::abs(moment) + std::abs(c * out.origin_) +
                          c * (std::abs(best.low) + std::abs(best.high))) +
-                    count * 8 * kUnit;
+                    count * 16 * kUnit;
   if (!(relative < kMostInflation)) return std::nullopt;
   out.upper_.inflation = out.lower_.inflation = std::expm1(relative);
   out.slack_ = 8 * kUnit * loss_scale + 1e-13;

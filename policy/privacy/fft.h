@@ -18,7 +18,7 @@ class Transform {
   void forward(double* re, double* im) const { down(re, im, n_); }
   void inverse(double* re, double* im) const { up(re, im, n_); }
 
-  // e^{-2 pi i k / n}, each part right to 3 * 2^-53. k < n.
+  // e^{-2 pi i k / n}, each part right to 3 * 2^-53, up to k = n / 4 relatively. k < n.
   void root(size_t k, double* re, double* im) const;
 
   // Where the order of forward() keeps X[-k], given where it keeps X[k].

@@ -13,7 +13,8 @@ namespace souk::policy {
 namespace {
 
 constexpr uint64_t kMost = uint64_t{1} << 53;
-constexpr uint64_t kMostUnits = 400'000'000;  // of counting by pld-static (work.h)
+constexpr uint64_t kMostUnits =
+    400'000'000;  // of counting by pld-static, and those of 40 questions
 
 // Contracts let in at one order; kMost and more means without end.
 uint64_t admitted_at(std::span<const Mechanism> stream, double order, double budget) {
@@ -39,49 +40,72 @@ uint64_t admitted_at(std::span<const Mechanism> stream, double order, double bud
   return count;
 }
 
-// Whether `count` contracts of the stream, all chosen beforehand, stay within the budget.
-bool fits_statically(std::span<const Mechanism> stream, uint64_t count, double epsilon,
-                     double delta) {
+// What `count` contracts of the stream cost, all chosen beforehand: the logarithm of epsilon's
+// upper bound over the budget's, kept finite. Not positive: they are proven to stay within it.
+double excess_of(std::span<const Mechanism> stream, uint64_t count, double epsilon, double delta) {
+  constexpr double kFar = 60;
   std::vector<Mechanism> run(stream.begin(), stream.end());
   for (size_t i = 0; i < run.size(); ++i) {
     const uint64_t times = count / run.size() + (i < count % run.size() ? 1 : 0);
     run[i].steps *= times;
   }
   const auto live = normalised(run);
-  if (live.empty()) return true;
+  if (live.empty()) return -kFar;
   const Bounds rough = rough_epsilon(live, Adjacency::kAddRemove, Direction::kRemove, delta);
-  if (rough.upper <= epsilon) return true;
-  if (rough.lower > epsilon) return false;
-  // Its arguments were checked. Most counts are far from the budget.
-  const Bounds usual = epsilon_bounds(live, Adjacency::kAddRemove, delta, Effort::kUsual)->worst();
-  if (usual.upper <= epsilon) return true;
-  if (usual.lower > epsilon) return false;
-  return epsilon_bounds(live, Adjacency::kAddRemove, delta)->worst().upper <= epsilon;
+  if (rough.lower > epsilon) return std::clamp(std::log(rough.lower / epsilon), 1e-9, kFar);
+  // Its arguments were checked.
+  const Bounds bounds = *epsilon_bounds_around(live, Adjacency::kAddRemove, epsilon, delta);
+  const double upper = std::min(bounds.upper, rough.upper);
+  return std::clamp(upper <= epsilon ? std::min(0.0, std::log(upper / epsilon))
+                                     : std::max(1e-12, std::log(upper / epsilon)),
+                    -kFar, kFar);
 }
 
+// How many contracts are proven to stay within the budget; kMost: without end.
 Result<uint64_t> admitted_statically(std::span<const Mechanism> stream, double epsilon,
                                      double delta) {
   // More than 2^53 steps of one kind are not counted: they are without end.
   uint64_t longest = 1;
   for (const auto& contract : stream) longest = std::max(longest, contract.steps);
   const uint64_t most = kMost / longest / (stream.size() + 1);
-  uint64_t low = 0, high = 1;
   if (most < 1) {
     return Error(Code::kMalformed,
                  "pld-static: expected contracts of fewer steps: 2^53 of all of them together");
   }
-  const bool done = WorkBudget::within(kMostUnits, [&] {
-    while (fits_statically(stream, high, epsilon, delta)) {
-      low = high;
+  uint64_t low = 0, high = 1;  // `low` stays within, `high` does not
+  double low_excess = 0, high_excess = 0;
+  const uint64_t units = kMostUnits + 40 * question_units(stream.size());
+  const bool done = WorkBudget::within(units, [&] {
+    while ((high_excess = excess_of(stream, high, epsilon, delta)) <= 0) {
+      low = high, low_excess = high_excess;
       if (high == most) {
         high = kMost;
         return;
       }
-      high = std::min(2 * high, most);
+      // Epsilon grows with the root of a count at least, but for its start.
+      const double factor = std::clamp(std::exp(-1.7 * low_excess), 1.01, 256.0);
+      high = std::min(most, static_cast<uint64_t>(static_cast<double>(high) * factor) + 1);
     }
-    while (high - low > 1) {
-      const uint64_t middle = low + (high - low) / 2;
-      (fits_statically(stream, middle, epsilon, delta) ? low : high) = middle;
+    // Regula falsi (Illinois) on logarithms.
+    double low_weight = low_excess, high_weight = high_excess;
+    int side = 0;
+    for (int i = 0; high - low > 1; ++i) {
+      double t = low > 0 ? low_weight / (low_weight - high_weight) : 0.5;
+      if (i > 24 || !(t >= 0 && t <= 1)) t = 0.5;
+      const double from = std::log(std::max<double>(0.5, static_cast<double>(low))),
+                   to = std::log(static_cast<double>(high));
+      const uint64_t at = std::clamp(static_cast<uint64_t>(std::exp(from + t * (to - from)) + 0.5),
+                                     low + 1, high - 1);
+      const double excess = excess_of(stream, at, epsilon, delta);
+      if (excess <= 0) {
+        low = at, low_weight = excess;
+        if (side == 1) high_weight *= 0.5;
+        side = 1;
+      } else {
+        high = at, high_weight = excess;
+        if (side == -1) low_weight *= 0.5;
+        side = -1;
+      }
     }
   });
   if (!done) {

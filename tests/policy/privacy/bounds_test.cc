@@ -151,6 +151,18 @@ TEST(Bounds, OfDeltaAreTightWhereTheChernoffBoundIsNot) {
   EXPECT_GE(bounds.lower, 0.98 * exact);
 }
 
+// By contour integration: 1.48828e-29 and 2.07017e-52.
+TEST(Bounds, OfDeltaAreTightFarBelowWhatATransformRounds) {
+  auto small = delta("psg:q=0.004,sigma=2.755,T=1910", 0.744);
+  EXPECT_LE(small.lower, 1.4883e-29);
+  EXPECT_GE(small.upper, 1.4882e-29);
+  EXPECT_LE(small.upper, 1.02 * 1.48828e-29);
+  auto smaller = delta("psg:q=0.01,sigma=1,T=10000", 25);
+  EXPECT_LE(smaller.lower, 2.0702e-52);
+  EXPECT_GE(smaller.upper, 2.0701e-52);
+  EXPECT_LE(smaller.upper, 1.02 * 2.07017e-52);
+}
+
 TEST(Bounds, OfPureMechanismsThatNoGridHoldsAreNotZero) {
   for (const char* events :
        {"lap:b=1e-6,T=3", "pure:eps=1e6,T=2", "pure:eps=1e5,T=2;lap:b=1e-3,T=9",
