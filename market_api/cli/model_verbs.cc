@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "contracts/training/columns.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/evaluate.h"
@@ -123,6 +124,13 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
   const StoredModel& stored = model.stored;
   const ModelNotes& notes = stored.notes;
   auto rows = TRY(rows_for(notes, options.data, options.csv, options.label));
+  const auto& names = rows.data.schema.feature_names;
+  if (!notes.feature_names.empty() && !names.empty()) {
+    if (auto other = contracts::different_column(notes.feature_names, names)) {
+      return Error(Code::kMalformed, "--data: expected the model's columns, in their order; " +
+                                         other->words("the model", "the rows"));
+    }
+  }
   auto predictions = TRY(predict_rows(stored, rows.data, options.threads));
   Answer answer;
   Json::Array labels, numbers;

@@ -138,8 +138,8 @@ Result<ModelNotes> model_notes_from_json(const Json& json) {
   return notes;
 }
 
-Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,
-                                                  const trainer::SafeTensors& file) {
+Result<std::optional<ModelNotes>> notes_of(const std::string& path,
+                                           const trainer::SafeTensors& file) {
   auto inside = file.metadata().find(kNotesName);
   const std::string beside = notes_beside(path);
   std::optional<ModelNotes> notes;
@@ -149,6 +149,12 @@ Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,
     auto json = TRY(parse_json(inside->second, kMaxNotes));
     notes = TRY(model_notes_from_json(json));
   }
+  return notes;
+}
+
+Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,
+                                                  const trainer::SafeTensors& file) {
+  auto notes = TRY(notes_of(path, file));
   if (notes && notes->lineage) return notes->lineage;
   if (file.metadata().count(kContractName) != 0) {
     return Error(Code::kMalformed,

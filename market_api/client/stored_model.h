@@ -40,6 +40,9 @@ struct StoredModel {
 // The tensors of `file`, in the order, names and shapes that `spec` describes; no others.
 Result<trainer::Model> model_from_safetensors(const contracts::TrainingSpec& spec,
                                               const trainer::SafeTensors& file);
+// What is known of the safetensors file at `path`: its notes, in spec.json beside it or inside.
+Result<std::optional<ModelNotes>> notes_of(const std::string& path,
+                                           const trainer::SafeTensors& file);
 // What a model that starts from the safetensors file at `path` inherits: of its notes, inside or
 // in spec.json beside it. kMalformed where an enclave trained it and nothing says for whom.
 Result<std::optional<policy::Lineage>> lineage_of(const std::string& path,

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "contracts/lifecycle/void_words.h"
+#include "contracts/training/columns.h"
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
 #include "market_api/client/model_part.h"
@@ -64,6 +65,35 @@ Result<std::vector<ContractId>> jobs_behind(const std::string& path, ByteView we
   return jobs;
 }
 
+// The columns that weights were learned from: those of the job whose result they are, else those in
+// their notes. Empty: not known.
+Result<std::vector<std::string>> columns_behind(const std::string& path, ByteView weights,
+                                                const contracts::MarketState& state) {
+  const Digest digest = ledger::sha256(weights);
+  for (const auto& [id, contract] : state.contracts()) {
+    if (!contract.result || contract.result->model != digest) continue;
+    const auto* dataset = state.dataset(contract.submit.datasets.front());
+    if (dataset) return dataset->manifest.feature_names;
+  }
+  auto file = TRY(trainer::SafeTensors::read(weights));
+  auto notes = TRY(notes_of(path, file));
+  return notes ? notes->feature_names : std::vector<std::string>();
+}
+
+// What was learned from other columns means nothing on these.
+Status same_columns(const std::vector<std::string>& learned, const std::vector<DatasetId>& datasets,
+                    const contracts::MarketState& state) {
+  for (const DatasetId& id : datasets) {
+    const auto* dataset = state.dataset(id);
+    if (learned.empty() || !dataset || dataset->manifest.feature_names.empty()) continue;
+    auto other = contracts::different_column(learned, dataset->manifest.feature_names);
+    if (!other) continue;
+    return Error(Code::kMalformed, "expected a model of the datasets' columns, in their order; " +
+                                       other->words("this model", dataset->manifest.name));
+  }
+  return Done{};
+}
+
 bool names_revoked(const std::vector<DatasetId>& datasets, const contracts::MarketState& state) {
   return std::any_of(datasets.begin(), datasets.end(), [&](const DatasetId& id) {
     const auto* dataset = state.dataset(id);
@@ -110,6 +140,10 @@ Result<PreparedContract> elaborate_contract(std::string_view source, const std::
     auto jobs = jobs_behind(file, prepared.initial, view.state());
     if (!jobs) return std::move(jobs).take_error().within(file);
     submit.initial_jobs = std::move(*jobs);
+    auto columns = columns_behind(file, prepared.initial, view.state());
+    if (!columns) return std::move(columns).take_error().within(file);
+    auto same = same_columns(*columns, elaborated.datasets, view.state());
+    if (!same) return std::move(same).take_error().within(file);
   }
   submit.spec = std::move(elaborated.spec);
   submit.datasets = std::move(elaborated.datasets);

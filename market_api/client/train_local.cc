@@ -6,6 +6,7 @@
 #include <sstream>
 #include <thread>
 
+#include "contracts/training/columns.h"
 #include "ledger/base/secret.h"
 #include "ledger/crypto/hash.h"
 #include "market_api/client/local_files.h"
@@ -125,7 +126,7 @@ class SpecSource {
     }
     if (request_.seed) spec.seed = *request_.seed;
     if (!request_.initial.empty()) initial_file_ = request_.initial;
-    TRY(read_initial(spec));
+    TRY(read_initial(spec, rows));
     TRY(fit(spec, rows));
     return spec;
   }
@@ -152,7 +153,7 @@ class SpecSource {
     return entry;
   }
 
-  Status read_initial(TrainingSpec& spec) {
+  Status read_initial(TrainingSpec& spec, const Dataset& rows) {
     if (initial_file_.empty()) {
       if (!spec.initial) return Done{};
       return Error(Code::kMalformed,
@@ -173,7 +174,14 @@ class SpecSource {
     auto file = TRY(about_file(trainer::SafeTensors::read(*bytes), initial_file_));
     auto parent = TRY(about_file(lineage_of(initial_file_, file), initial_file_));
     if (parent) lineage_ = policy::derive({*parent});
-    return Done{};
+    auto notes = TRY(about_file(notes_of(initial_file_, file), initial_file_));
+    const auto& names = rows.schema.feature_names;
+    if (!notes || notes->feature_names.empty() || names.empty()) return Done{};
+    auto other = contracts::different_column(notes->feature_names, names);
+    if (!other) return Done{};
+    return Error(Code::kMalformed, initial_file_ +
+                                       ": expected a model of the rows' columns, in their order; " +
+                                       other->words("this model", "the rows"));
   }
 
   static Status fit(const TrainingSpec& spec, const Dataset& rows) {

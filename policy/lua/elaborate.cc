@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "contracts/training/columns.h"
 #include "contracts/training/shard.h"
 #include "policy/lua/contract_parts.h"
 
@@ -59,6 +60,11 @@ Result<Selection> select_datasets(const Json* names, const std::vector<CatalogEn
     const CatalogEntry& first = selection.entries.empty() ? *entry : *selection.entries.front();
     if (entry->feature_shape != first.feature_shape)
       return wrong(place, "the feature shape of datasets[1]");
+    // Otherwise the model would learn from one table's weight as if it were another's age.
+    if (auto other = contracts::different_column(first.feature_names, entry->feature_names)) {
+      return wrong(place, "the columns of datasets[1] in their order; " +
+                              other->words(first.name, entry->name));
+    }
     if (entry->classes != first.classes)
       return wrong(place, "the " + std::to_string(first.classes) + " classes of datasets[1]");
     if (entry->categories != first.categories)

@@ -78,6 +78,36 @@ sed 's/units = 8,/units = 9,/' head.lua > wrong.lua
 souk job submit wrong.lua --as lab --json > wrong.json 2> wrong.err && fail "expected a refusal" wrong.json
 grep -q "initial weights" wrong.err wrong.json || fail "expected a sentence about the weights" wrong.err wrong.json
 
+# The same table with its columns in another order is another table, for one contract and for what was learned from the first.
+awk -F, -v OFS=, '{print $2, $1, $3}' table.csv > turned.csv
+cat > turned.json <<'JSON'
+{"columns":["age",{"name":"town","values":["Aachen","Bonn","Celle","Dresden"]},
+            {"name":"sick","role":"label","values":["no","yes"]}]}
+JSON
+souk dataset publish turned.csv --as clinic --csv turned.json --policy open.lua --name turned \
+  --budget-epsilon 100 --budget-delta 1e-5 --price 1 --json > published.json || fail "expected the turned table to publish" published.json
+refused() { # SENTENCE ARGUMENT...: exit 2, with that sentence
+  local said=$1 status=0
+  shift
+  "$@" > refused.json 2> refused.err || status=$?
+  [ $status = 2 ] || fail "expected exit 2, not $status, of $*" refused.json refused.err
+  grep -qF "$said" refused.json refused.err || fail "expected '$said'" refused.json refused.err
+}
+sed 's/"towns" }, payment/"towns", "turned" }, payment/' towns.lua > both.lua
+before=$(souk ledger audit --as lab --json | json entries)
+for how in --dry-run ""; do
+  refused 'datasets[2]: expected the columns of datasets[1] in their order; column 1 is \"town\" in towns and is \"age\" in turned' \
+    souk job submit both.lua --as lab $how --json
+done
+sed 's/"towns" }, payment/"turned" }, payment/' head.lua > turned.lua
+refused 'column 1 is \"town\" in this model and is \"age\" in turned' souk job submit turned.lua --as lab --json
+refused 'column 1 is \"town\" in this model and is \"age\" in the rows' \
+  souk train-local turned.lua --data turned.csv --csv turned.json --json
+refused 'column 1 is \"town\" in the model and is \"age\" in the rows' \
+  souk model predict towns --data turned.csv --csv turned.json --json
+[ "$(souk ledger audit --as lab --json | json entries)" = "$before" ] || fail "expected nothing on the ledger"
+souk model predict towns --data turned.csv --json > predicted.json || fail "expected columns to be found by name" predicted.json
+
 # Images, and a network from a Darknet file beside the contract.
 for i in $(seq 0 39); do
   kind=$((i % 2)) && mkdir -p "pictures/k$kind"

@@ -270,6 +270,50 @@ TEST_F(KeeperFlow, DatasetsWhoseClassesDifferAreDeniedTogether) {
   EXPECT_EQ(market.phase(id), Phase::kRefused);
 }
 
+// Otherwise it would learn from one provider's weights as if they were the other's markers.
+TEST_F(KeeperFlow, DatasetsWhoseColumnsDifferAreDeniedBeforeMoneyMoves) {
+  auto columns = [&](size_t provider, const std::vector<std::string>& names) {
+    return market.publish(market.providers[provider], {.feature_names = names}).id;
+  };
+  market.deposit(market.lab.account(), 1000);
+  DatasetId first = columns(0, {"marker", "weight"}), alike = columns(1, {"marker", "weight"}),
+            turned = columns(2, {"weight", "marker"}),
+            foreign = columns(1, {"marker", "shoe size"}), silent = columns(2, {});
+  ContractId id = market.submit(market.contract({first, alike, turned, foreign, silent}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kRefused);
+  EXPECT_EQ(market.state().balance(market.lab.account()), 1000);
+  const auto& reasons = *market.state().contract(id)->decision->reasons.array();
+  ASSERT_EQ(reasons.size(), 3U) << canonical(Json(reasons));
+  const std::string name = market.state().dataset(first)->manifest.name;
+  struct Told {
+    DatasetId dataset;
+    std::string column, got, need;
+  };
+  const Told told[] = {{turned, "column 1 ", "weight", "marker, as in " + name},
+                       {foreign, "column 2 ", "shoe size", "weight, as in " + name},
+                       {silent, "column 1 ", "no name", "marker, as in " + name}};
+  for (size_t i = 0; i < 3; ++i) {
+    const auto& manifest = market.state().dataset(told[i].dataset)->manifest;
+    auto says = [&](const char* member) { return *reasons[i].find(member)->string(); };
+    EXPECT_EQ(says("code"), "different_features");
+    EXPECT_EQ(says("provider"), manifest.provider_name);
+    EXPECT_EQ(says("dataset"), manifest.name);
+    EXPECT_EQ(says("path"), "request.datasets");
+    EXPECT_EQ(says("got"), told[i].got);
+    EXPECT_EQ(says("need"), told[i].need);
+    EXPECT_NE(says("message").find(told[i].column), std::string::npos) << says("message");
+  }
+  expect_no_key(id);
+  id = market.submit(market.contract({first, alike}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+  // Images name no columns, and need not.
+  id = market.submit(market.contract({silent, columns(0, {})}));
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+}
+
 // Numbers that stand for categories mean the same in all rows of a run, named classes or none.
 TEST_F(KeeperFlow, DatasetsWhoseCategoriesDifferAreDeniedAlsoWhereNoClassesAreNamed) {
   auto numbered = [&](size_t provider, const std::vector<std::string>& values) {

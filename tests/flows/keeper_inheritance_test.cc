@@ -90,6 +90,28 @@ TEST_F(Inheritance, ObligationsHoldForTheChildWhateverItDeclares) {
   EXPECT_EQ(obligations(grandchild), obligations(child));
 }
 
+TEST_F(Inheritance, AModelOfOtherColumnsIsNoneToStartFrom) {
+  auto columns = [&](size_t provider, const std::vector<std::string>& names) {
+    return market.publish(market.providers[provider], {.feature_names = names}).id;
+  };
+  DatasetId parent = columns(0, {"marker", "weight"}), alike = columns(1, {"marker", "weight"}),
+            turned = columns(2, {"weight", "marker"}), silent = columns(2, {});
+  settled(market.contract({parent}), "model");
+  ContractId refused = decided(starting({turned}, "model"));
+  EXPECT_EQ(market.phase(refused), Phase::kRefused);
+  EXPECT_EQ(code(refused), "different_features");
+  const Json& why = decision(refused).reasons.array()->front();
+  const auto& manifest = market.state().dataset(turned)->manifest;
+  EXPECT_EQ(*why.find("provider")->string(), manifest.provider_name);
+  EXPECT_EQ(*why.find("dataset")->string(), manifest.name);
+  EXPECT_EQ(*why.find("path")->string(), "request.initial_jobs");
+  EXPECT_EQ(*why.find("got")->string(), "weight");
+  EXPECT_EQ(market.phase(decided(starting({alike}, "model"))), Phase::kEscrowed);
+  // Where one of them names none, nobody knows, as with weights of a stranger.
+  EXPECT_EQ(market.phase(decided(starting({silent}, "model"))), Phase::kEscrowed);
+  EXPECT_EQ(market.phase(decided(starting({turned}, "of a stranger"))), Phase::kEscrowed);
+}
+
 TEST_F(Inheritance, PoliciesAreAskedAboutModelsThatStartFromTheirRows) {
   auto parent = market.publish(
       market.providers[0],

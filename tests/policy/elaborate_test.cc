@@ -390,6 +390,33 @@ TEST(Elaborate, NamesJoinEarlierNodes) {
   EXPECT_EQ(done->spec.model[5].inputs, (std::vector<uint32_t>{5, 0}));
 }
 
+TEST(Elaborate, DatasetsOfOneContractNameTheSameColumnsInTheSameOrder) {
+  auto refusal = [](std::vector<std::string> first, std::vector<std::string> second) {
+    auto offers = catalog();
+    offers[0].feature_names = std::move(first);
+    offers[1].feature_names = std::move(second);
+    auto done = elaborate(contract(), offers, fixed_noise);
+    if (done) return std::string();
+    EXPECT_EQ(done.error().code(), Code::kMalformed);
+    return done.error().expected();
+  };
+  const std::string place = "datasets[2]: expected the columns of datasets[1] in their order; ";
+  EXPECT_EQ(refusal({"marker", "weight"}, {"marker", "weight"}), "");
+  EXPECT_EQ(refusal({"marker", "weight"}, {"weight", "marker"}),
+            place + "column 1 is \"marker\" in wdbc-north and is \"weight\" in wdbc-harbour");
+  EXPECT_EQ(refusal({"marker", "weight"}, {"marker", "shoe size"}),
+            place + "column 2 is \"weight\" in wdbc-north and is \"shoe size\" in wdbc-harbour");
+  // Who says nothing of the columns cannot be told from who means others.
+  EXPECT_EQ(refusal({"marker", "weight"}, {}),
+            place + "column 1 is \"marker\" in wdbc-north and has no name in wdbc-harbour");
+  EXPECT_EQ(refusal({}, {"marker", "weight"}),
+            place + "column 1 has no name in wdbc-north and is \"marker\" in wdbc-harbour");
+  EXPECT_EQ(refusal({}, {}), "");
+  const std::string longest = std::string(63, 'x') + "\u00e4";
+  const std::string told = refusal({longest}, {"y"});
+  EXPECT_NE(told.find("\"" + std::string(63, 'x') + "\""), std::string::npos) << told;
+}
+
 TEST(Elaborate, PrivacyMayBeLeftOut) {
   auto done = elaborate(contract(", privacy = {epsilon = 1.5, delta = '1e-5'}", ""), catalog(),
                         fixed_noise);

@@ -45,6 +45,7 @@ Offered offer_of(const Party& provider, const OfferOptions& options, const Marke
   manifest.feature_shape = {features};
   for (uint32_t i = 0; i < features; ++i)
     manifest.feature_names.push_back("feature " + std::to_string(i));
+  if (options.feature_names) manifest.feature_names = *options.feature_names;
   if (options.name_classes) manifest.class_names = {"benign", "malignant"};
   manifest.label = "kind";
   manifest.ciphertext = ledger::sha256(file);

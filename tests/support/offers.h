@@ -45,7 +45,8 @@ struct OfferOptions {
   int64_t user_cap = 1;
   std::optional<uint64_t> rows_number = {};  // the same rows for the same number; else any
   bool name_classes = true;
-  std::string policy_engine = {};  // as in a manifest
+  std::string policy_engine = {};                              // as in a manifest
+  std::optional<std::vector<std::string>> feature_names = {};  // else feature 0, feature 1, ...
 };
 
 // `plain` encrypted, its key wrapped to this keeper, under a manifest of a dataset of

@@ -117,6 +117,10 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
   if (out.status == "allowed") {
     for (Reason& why : infeasible(submit, datasets)) judge.refuse("denied", std::move(why));
   }
+  if (out.status == "allowed") {
+    for (Reason& why : foreign_to_initial(state, submit, ancestry.jobs, datasets))
+      judge.refuse("denied", std::move(why));
+  }
   bool judged = out.status == "allowed" && judge.account(datasets);
   if (judged) {
     policy::RequestFacts facts;

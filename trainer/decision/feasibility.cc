@@ -1,5 +1,7 @@
 #include "trainer/decision/feasibility.h"
 
+#include "contracts/lifecycle/ancestry.h"
+#include "contracts/training/columns.h"
 #include "trainer/data/age.h"
 #include "trainer/engine/noise.h"
 
@@ -47,8 +49,10 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
         "an age recipient"});
   }
   uint64_t features = count(spec.input_shape);
-  const Dataset* first = nullptr;      // that names its classes
-  const Dataset* numbering = nullptr;  // whose categories all others must have
+  const Dataset* first = nullptr;  // that names its classes
+  // Whose columns and categories all others must have, whether or not classes are named: numbers
+  // mean what they mean there.
+  const Dataset* numbering = nullptr;
   for (const Dataset* dataset : datasets) {
     const auto& manifest = dataset->manifest;
     if (count(manifest.feature_shape) != features) {
@@ -56,9 +60,17 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
           manifest.name, "request.model", std::to_string(features),
           std::to_string(count(manifest.feature_shape))});
     }
-    // Rows hold categories by their numbers, whether or not their offer names classes.
     if (!numbering) numbering = dataset;
-    if (manifest.categories != numbering->manifest.categories) {
+    if (auto other = contracts::different_column(numbering->manifest.feature_names,
+                                                 manifest.feature_names)) {
+      no({"different_features",
+          "the datasets of one contract must name the same columns in the same order: " +
+              other->words(numbering->manifest.name, manifest.name),
+          manifest.provider_name, manifest.name, "request.datasets",
+          other->second.empty() ? "no name" : other->second,
+          (other->first.empty() ? "no name" : other->first) + ", as in " +
+              numbering->manifest.name});
+    } else if (manifest.categories != numbering->manifest.categories) {
       no({"different_categories",
           "the datasets of one contract must number the same categories alike",
           manifest.provider_name, manifest.name, "request.datasets", manifest.name,
@@ -101,6 +113,34 @@ std::vector<Reason> infeasible(const ContractSubmit& submit,
       no({"too_much_noise", "parameters times steps are more than the noise generator covers", "",
           "", "request.steps", std::to_string(spec.steps), "less than 3e10 numbers in all"});
     }
+  }
+  return out;
+}
+
+std::vector<Reason> foreign_to_initial(const contracts::MarketState& state,
+                                       const ContractSubmit& submit,
+                                       const std::set<ContractId>& ancestors,
+                                       const std::vector<const Dataset*>& datasets) {
+  std::vector<Reason> out;
+  const Dataset* learned = nullptr;  // the model's columns are those of any dataset behind it
+  for (const ContractId& id : ancestors) {
+    const auto& job = *state.contract(id);
+    const Digest* model = contracts::made_by(job);
+    bool direct = model && submit.spec.initial && *model == *submit.spec.initial;
+    if (direct && !learned) learned = state.dataset(job.submit.datasets.front());
+  }
+  if (!learned || learned->manifest.feature_names.empty()) return out;
+  for (const Dataset* dataset : datasets) {
+    const auto& manifest = dataset->manifest;
+    if (manifest.feature_names.empty()) continue;
+    auto other =
+        contracts::different_column(learned->manifest.feature_names, manifest.feature_names);
+    if (!other) continue;
+    out.push_back({"different_features",
+                   "the initial weights were learned from other columns: " +
+                       other->words("their dataset " + learned->manifest.name, manifest.name),
+                   manifest.provider_name, manifest.name, "request.initial_jobs", other->second,
+                   other->first + ", as in " + learned->manifest.name});
   }
   return out;
 }
