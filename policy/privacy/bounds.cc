@@ -176,7 +176,7 @@ double snapped(double grid, const Run& run) {
 
 // How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
 double allowed_gap(const Target& target, double upper) {
-  return target.delta ? 9e-4 * upper + 5e-5 : 1.8e-2;
+  return target.delta ? 9.8e-4 * upper + 9.5e-5 : 1.8e-2;
 }
 
 // Spacing and growth whose errors together are about three quarters of `allowed`, as the moments

@@ -21,7 +21,7 @@ struct DirectedBounds {
 
 enum class Effort : uint8_t {
   kUsual,   // about 3e-4 of epsilon between the bounds
-  kRefine,  // until they are within 9e-4 (epsilon) or 1.8 % (delta) of each other, or work ends
+  kRefine,  // until they are within 1e-3 (epsilon) or 1.8 % (delta) of each other, or work ends
 };
 
 // Of the ideal mechanisms: without the slack of a real noise generator (accountant.h).

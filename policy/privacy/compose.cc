@@ -16,6 +16,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
 constexpr double kMostInflation = 0.5;   // of masses, by roundings: beyond, nothing is certified
+constexpr double kMostWhole = 2e6;       // above this spectra are summed less 1
 constexpr double kMostMultiplied = 256;  // powers up to this are products
 constexpr double kNegligible = 1e-40;    // a power of the spectrum below this is dropped
 
@@ -458,31 +459,38 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
       const double value_error = 2 * units;
       Power u, v;
       if (afresh && survives(p, m)) {
-        // Less 1, of which what survives differs by little.
-        Sum sums[6];
+        Sum sums[4];
+        double sizes[2] = {0, 0};
         const size_t frequency = transform.frequency(p);
+        // Of very high powers less 1, from which what survives them differs by little.
+        const bool less = step.count > kMostWhole;
         for (size_t k = 0; k < slots.size(); ++k) {
           double root_re = 0, root_im = 0;
-          // By the angle next to zero, where the sine is right relatively.
-          const size_t turn = (frequency * slots[k]) & (n - 1);
-          const bool back = turn > n / 2;
-          transform.root(back ? n - turn : turn, &root_re, &root_im);
-          if (back) root_im = -root_im;
-          const double less =
-              root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
-          const double size = std::abs(less) + std::abs(root_im);
-          sums[0].add(weights_upper[k] * less);
+          size_t turn = (frequency * slots[k]) & (n - 1);
+          if (less) {
+            // By the angle next to zero, where the sine is right relatively.
+            const bool back = turn > n / 2;
+            transform.root(back ? n - turn : turn, &root_re, &root_im);
+            if (back) root_im = -root_im;
+            root_re = root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
+            const double size = std::abs(root_re) + std::abs(root_im);
+            sizes[0] += weights_upper[k] * size;
+            sizes[1] += weights_lower[k] * size;
+          } else {
+            transform.root(turn, &root_re, &root_im);
+          }
+          sums[0].add(weights_upper[k] * root_re);
           sums[1].add(weights_upper[k] * root_im);
-          sums[2].add(weights_lower[k] * less);
+          sums[2].add(weights_lower[k] * root_re);
           sums[3].add(weights_lower[k] * root_im);
-          sums[4].add(weights_upper[k] * size);
-          sums[5].add(weights_lower[k] * size);
         }
         // Roots, products and compensated sums, both parts.
-        u = power_near_one(beyond_upper.value + sums[0].value, sums[1].value, step.count,
-                           16 * kUnit * sums[4].value, least);
-        v = power_near_one(beyond_lower.value + sums[2].value, sums[3].value, step.count,
-                           16 * kUnit * sums[5].value, least);
+        auto raised = [&](double x, double y, double beyond, double size) {
+          return less ? power_near_one(beyond + x, y, step.count, 17 * kUnit * size, least)
+                      : power(x, y, step.count, 9 * kUnit, least);
+        };
+        u = raised(sums[0].value, sums[1].value, beyond_upper.value, sizes[0]);
+        v = raised(sums[2].value, sums[3].value, beyond_lower.value, sizes[1]);
       } else {
         u = power(ur, ui, step.count, value_error, least);
         v = power(vr, vi, step.count, value_error, least);
