@@ -4,6 +4,7 @@
 #include <charconv>
 #include <vector>
 
+#include "ledger/crypto/hash.h"
 #include "ledger/proof/checkpoint.h"
 #include "ledger/proof/tile_path.h"
 
@@ -279,11 +280,18 @@ Result<Response> header(Market& market, const std::string& name) {
 
 // C2SP tlog-tiles: what is here today is here for ever, what is not may come. Where there
 // are witnesses, what is published is what a quorum of them has cosigned.
-Result<Response> checkpoint_file(Market& market) {
+Result<Response> checkpoint_file(Market& market, const Request& request) {
   auto witnessed = checkpoint_of(market, Acknowledgement::kWitnessed);
   auto note = witnessed ? std::move(*witnessed) : market.ledger().checkpoint();
   auto response = of_bytes(to_bytes(note), "text/plain; charset=utf-8");
   response.headers["Cache-Control"] = "no-cache";
+  // Who has it already asks again and again: RFC 9110, 13.1.2.
+  auto tag = "\"" + to_hex(ByteView(ledger::sha256(response.body)).first(16)) + "\"";
+  response.headers["ETag"] = tag;
+  auto known = request.headers.find("if-none-match");
+  bool has_it = known != request.headers.end() &&
+                (known->second == "*" || known->second.find(tag) != std::string::npos);
+  if (has_it) response.status = 304;
   return response;
 }
 
@@ -295,14 +303,22 @@ Result<Response> tile_file(Market& market, const std::string& path) {
   return response;
 }
 
+Response only_to_be_read() {
+  auto response = problem(405, "method_not_allowed", "Method not allowed", "expected GET or HEAD");
+  response.headers["Allow"] = "GET, HEAD";
+  return response;
+}
+
 Result<Response> dispatch(Market& market, const Request& request) {
   auto parts = parts_of(request.path);
   bool get = request.method == "GET";
   bool post = request.method == "POST";
   if (get && request.path == "/healthz") return json_response(200, Json::Object{{"ok", true}});
-  if (get && request.path == "/checkpoint") return checkpoint_file(market);
-  if (get && !parts.empty() && parts.front() == "tile")
-    return tile_file(market, request.path.substr(1));
+  bool head = request.path == "/checkpoint";
+  if (head || (!parts.empty() && parts.front() == "tile")) {
+    if (!get) return only_to_be_read();
+    return head ? checkpoint_file(market, request) : tile_file(market, request.path.substr(1));
+  }
   if (parts.size() < 2 || parts[0] != "v1")
     return Error(Code::kNotFound, "expected a path under /v1");
   const std::string& noun = parts[1];

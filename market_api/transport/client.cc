@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "ledger/codec/gzip.h"
 #include "market_api/transport/cpprest.h"
 
 namespace souk::market {
@@ -44,6 +45,8 @@ class HttpClient::Impl {
         request.headers().set_content_type(content_type.empty() ? "application/octet-stream"
                                                                 : content_type);
       }
+      // What stands in front of a server may compress, and a static log may do so unasked.
+      request.headers().add("Accept-Encoding", "gzip, identity");
       auto answer = client(timeout_seconds).request(request, cancel.get_token()).get();
       auto response = read(answer, timeout_seconds, max_response);
       if (!response) cancel.cancel();
@@ -70,6 +73,22 @@ class HttpClient::Impl {
       timeout_ = timeout_seconds;
     }
     return *client_;
+  }
+
+  // RFC 9110, 8.4: as it was before it was packed for the way.
+  static Result<Response> decoded(Response from, size_t max_response) {
+    auto found = from.headers.find("content-encoding");
+    if (found == from.headers.end()) return from;
+    auto coding = lower(found->second);
+    if (coding == "gzip" || coding == "x-gzip") {
+      auto unpacked = gunzip(from.body, max_response);
+      if (!unpacked) return Error(Code::kRefused, "answer: " + unpacked.error().expected());
+      from.body = std::move(unpacked).take();
+    } else if (!coding.empty() && coding != "identity") {
+      return Error(Code::kRefused, "answer: expected Content-Encoding gzip or none");
+    }
+    from.headers.erase(found);
+    return from;
   }
 
   static Result<Response> read(web::http::http_response& from, int timeout_seconds,
@@ -106,7 +125,7 @@ class HttpClient::Impl {
       return Error(Code::kTryAgain,
                    "expected the whole announced answer, the connection ended early");
     }
-    return to;
+    return decoded(std::move(to), max_response);
   }
 
   const web::uri base_;

@@ -20,7 +20,8 @@ class HttpClient {
   HttpClient& operator=(HttpClient&&) noexcept;
 
   // Any HTTP status is a Response; no answer, or half of one, is kTryAgain. An answer
-  // larger than `max_response` bytes is kRefused. `path_and_query` begins with '/'.
+  // larger than `max_response` bytes is kRefused, also when it came packed by gzip: its body is
+  // unpacked here. `path_and_query` begins with '/'.
   // `timeout_seconds` bounds each wait for the network, and the answer's body as a whole.
   Result<Response> send(const std::string& method, const std::string& path_and_query,
                         ByteView body = {}, const std::string& content_type = "",

@@ -24,7 +24,7 @@ class FileBuffer final : public concurrency::streams::details::streambuf_state_m
   using Mode = std::ios_base::openmode;
 
  public:
-  // Owns `fd`.
+  // Owns `fd`. Without one, reading ends the connection.
   FileBuffer(int fd, const FilePart& part)
       : Base(std::ios_base::in), fd_(fd), at_(part.offset), end_(part.offset + part.length) {}
   ~FileBuffer() override { ::close(fd_); }
@@ -104,6 +104,14 @@ class FileStreamBuf final : public concurrency::streams::streambuf<uint8_t> {
  public:
   explicit FileStreamBuf(std::shared_ptr<FileBuffer> buffer) : streambuf(std::move(buffer)) {}
 };
+
+// What an answer to HEAD has: a length that is announced and no byte of it. The connection ends
+// behind the headers, as nothing else tells cpprestsdk that no body follows.
+inline concurrency::streams::istream announced_body(uint64_t length) {
+  constexpr int kNoFile = -1;
+  FilePart part{.path = "", .offset = 0, .length = length};
+  return concurrency::streams::istream(FileStreamBuf(std::make_shared<FileBuffer>(kNoFile, part)));
+}
 
 // kBroken if the file does not hold the part.
 inline Result<concurrency::streams::istream> open_file_body(const FilePart& part) {

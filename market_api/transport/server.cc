@@ -52,8 +52,8 @@ uint16_t free_port(const std::string& address) {
 }
 
 bool serves(const std::string& method) {
-  return method == "GET" || method == "POST" || method == "PUT" || method == "DELETE" ||
-         method == "PATCH";
+  return method == "GET" || method == "HEAD" || method == "POST" || method == "PUT" ||
+         method == "DELETE" || method == "PATCH";
 }
 
 bool must_have_body(const std::string& method) {
@@ -97,7 +97,9 @@ std::optional<Response> refuse_body(const http_request& request, const HttpLimit
   return std::nullopt;
 }
 
-Result<http_response> to_cpprest(const Response& from) {
+enum class Send { kAll, kHeadersOnly };
+
+Result<http_response> to_cpprest(const Response& from, Send what) {
   http_response to(static_cast<web::http::status_code>(from.status));
   for (const auto& [name, value] : from.headers) {
     auto framing = lower(name);
@@ -111,7 +113,11 @@ Result<http_response> to_cpprest(const Response& from) {
     return Error(Code::kBroken, "expected a plain content type");
   }
   bool bodyless = from.status < 200 || from.status == 204 || from.status == 304;
-  if (from.file && !bodyless) {
+  uint64_t length = from.file ? from.file->length : from.body.size();
+  if (what == Send::kHeadersOnly && length > 0 && !bodyless) {
+    to.set_body(announced_body(length), length, from.content_type);
+    to.headers().add("Connection", "close");
+  } else if (from.file && !bodyless) {
     auto stream = TRY(open_file_body(*from.file));
     to.set_body(stream, from.file->length, from.content_type);
   } else if (!from.body.empty() && !bodyless) {
@@ -217,9 +223,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
   std::optional<Response> admit(const http_request& request) {
     if (!serves(request.method())) {
       auto refusal = problem(405, "method_not_allowed", "Method not allowed",
-                             "expected GET, POST, PUT, PATCH or DELETE");
-      if (request.method() == "HEAD") refusal.body.clear();
-      refusal.headers["Allow"] = "GET, POST, PUT, PATCH, DELETE";
+                             "expected GET, HEAD, POST, PUT, PATCH or DELETE");
+      refusal.headers["Allow"] = "GET, HEAD, POST, PUT, PATCH, DELETE";
       return refusal;
     }
     if (auto refusal = refuse_body(request, limits_)) return refusal;
@@ -272,7 +277,8 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
     try {
       auto query = parse_query(from.request_uri().query());
       if (!query) return problem(query.error());
-      Request request{.method = from.method(),
+      // RFC 9110, 9.3.2: as GET, without the body.
+      Request request{.method = from.method() == "HEAD" ? "GET" : from.method(),
                       .path = from.request_uri().path(),
                       .query = std::move(*query),
                       .headers = {},
@@ -289,8 +295,9 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
   template <class Then>
   void send(const http_request& request, const Response& response, Then then) {
     try {
-      auto converted = to_cpprest(response);
-      if (!converted) converted = to_cpprest(problem(converted.error()));
+      auto what = request.method() == "HEAD" ? Send::kHeadersOnly : Send::kAll;
+      auto converted = to_cpprest(response, what);
+      if (!converted) converted = to_cpprest(problem(converted.error()), what);
       observe(request.reply(*converted), then);
     } catch (...) {
       then();  // answered already, or no memory: the connection decides

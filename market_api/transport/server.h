@@ -31,7 +31,8 @@ class HttpServer {
   // Listens when it returns. `host` is "localhost" or a 127.x.y.z address, anything else
   // is kRefused; port 0 picks a free one; kConflict if the port is taken.
   //
-  // Answered without the handler: HEAD, TRACE, OPTIONS, CONNECT and unknown methods 405;
+  // HEAD reaches the handler as GET and is answered with the headers of that answer alone.
+  // Answered without the handler: TRACE, OPTIONS, CONNECT and unknown methods 405;
   // a body without a plain Content-Length (chunked) 411; too large 413; a query that does
   // not decode 400. Response headers with CR, LF or NUL become a 500.
   static Result<std::unique_ptr<HttpServer>> start(std::string host, uint16_t port, Handler handler,

@@ -36,6 +36,7 @@ const std::vector<Door>& doors() {
       {"libsodium", std::regex("sodium(\\.h|/.*)"), {"ledger/base", "ledger/crypto"}},
       {"libseccomp", std::regex("(linux/)?seccomp\\.h"), {"policy/jail"}},
       {"tpm2-tss", std::regex("tss2/.*"), {"trainer/attest"}},
+      {"zlib", std::regex("zlib\\.h"), {"ledger/codec"}},
       {"GoogleTest", std::regex("(gtest|gmock)/.*"), {}},
   };
   return table;

@@ -94,6 +94,37 @@ TEST_F(TlogFlow, ServesCheckpointTilesAndBundlesWithTheirHeaders) {
   EXPECT_EQ(market.http("GET", "/tile/0/001")->headers.at("cache-control"), "no-store");
 }
 
+TEST_F(TlogFlow, AnswersHeadAndConditionalRequestsAndRefusesToBeWrittenTo) {
+  add(3);
+  auto curl = [&](const std::string& arguments) {
+    auto ran = shell("curl -s -o /dev/stdout " + arguments);
+    EXPECT_EQ(ran.status, 0) << arguments;
+    return ran.output;
+  };
+  auto has = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  auto tile = curl("-I " + market.url() + "/tile/0/000.p/2");
+  EXPECT_TRUE(has(tile, " 200 ") && has(tile, "Content-Length: 64\r") &&
+              has(tile, "public, max-age=31536000, immutable"))
+      << tile;
+  auto checkpoint = curl("-I " + market.url() + "/checkpoint");
+  EXPECT_TRUE(has(checkpoint, " 200 ") && has(checkpoint, "no-cache")) << checkpoint;
+  size_t at = checkpoint.find("ETag: ");
+  ASSERT_NE(at, std::string::npos) << checkpoint;
+  auto tag = checkpoint.substr(at + 6, checkpoint.find('\r', at) - at - 6);
+  auto again = [&] {
+    return curl("-i -H 'If-None-Match: " + tag + "' " + market.url() + "/checkpoint");
+  };
+  EXPECT_TRUE(has(again(), " 304 "));
+  add(1);
+  EXPECT_TRUE(has(again(), " 200 "));
+  for (const char* path : {"/checkpoint", "/tile/0/000.p/2"}) {
+    auto refused = curl("-i -X POST -d x " + market.url() + path);
+    EXPECT_TRUE(has(refused, " 405 ") && has(refused, "Allow: GET, HEAD\r")) << refused;
+  }
+}
+
 TEST_F(TlogFlow, DebiansGoModuleToolsVerifyTheLiveLog) {
   std::string sumdb = "/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog";
   if (shell("go version").status != 0 || !fs::exists(sumdb)) {

@@ -254,8 +254,8 @@ TEST_F(ServerTest, ABodyWithoutAPlainContentLengthIs411) {
   }
 }
 
-TEST_F(ServerTest, HeadTraceOptionsAndInventedMethodsAre405) {
-  for (auto* method : {"HEAD", "TRACE", "OPTIONS", "CONNECT", "BREW"}) {
+TEST_F(ServerTest, TraceOptionsAndInventedMethodsAre405) {
+  for (auto* method : {"TRACE", "OPTIONS", "CONNECT", "BREW"}) {
     auto head = raw(std::string(method) + " /echo HTTP/1.1\r\nHost: x\r\nX-Secret: s\r\n\r\n");
     EXPECT_EQ(head.substr(0, 12), "HTTP/1.1 405") << method;
     EXPECT_EQ(head.find("X-Secret"), std::string::npos);
@@ -263,12 +263,62 @@ TEST_F(ServerTest, HeadTraceOptionsAndInventedMethodsAre405) {
   EXPECT_EQ(handled_, 0);
 }
 
-TEST_F(ServerTest, AnswersToHeadHaveNoBody) {
-  RawConnection connection(server_->port());
-  connection.send("HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n");
-  auto got = connection.read_until("\r\n\r\n");
-  EXPECT_EQ(got.substr(got.find("\r\n\r\n")), "\r\n\r\n");
-  EXPECT_EQ(connection.read_some(200), "");
+// RFC 9110, 9.3.2: what GET would say, and then nothing.
+TEST_F(ServerTest, HeadHasTheHeadersOfGetAndNoBody) {
+  ASSERT_EQ(::write(file_, "0123456789", 10), 10);
+  for (const char* path :
+       {"/echo", "/nowhere", "/throw", "/empty", "/empty-ok", "/file?offset=2&length=5"}) {
+    auto asked = [&](const char* method) {
+      RawConnection connection(server_->port());
+      connection.send(std::string(method) + " " + path + " HTTP/1.1\r\nHost: x\r\n\r\n");
+      return connection.read_until("\r\n\r\n") + connection.read_some(200);
+    };
+    auto whole = asked("GET"), head = asked("HEAD");
+    EXPECT_EQ(head.substr(head.find("\r\n\r\n")), "\r\n\r\n") << path;
+    EXPECT_EQ(head.substr(0, 12), whole.substr(0, 12)) << path;
+    for (const char* name : {"Content-Length: ", "Content-Type: "}) {
+      auto line_of = [&](const std::string& text) {
+        size_t at = text.find(name);
+        return at == std::string::npos ? "" : text.substr(at, text.find('\r', at) - at);
+      };
+      EXPECT_EQ(line_of(head), line_of(whole)) << path;
+    }
+  }
+  // The server serves on.
+  EXPECT_EQ(raw("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").substr(0, 12), "HTTP/1.1 200");
+}
+
+// A static log may be served packed, and a proxy may pack what it passes on.
+TEST_F(ServerTest, TheClientUnpacksWhatCameInGzipAndNoMoreThanItAskedFor) {
+  // "hello" by gzip -9n.
+  const Bytes packed{0x1f, 0x8b, 0x08, 0,    0,    0,    0,    0,    0x02, 0x03, 0xcb, 0x48, 0xcd,
+                     0xc9, 0xc9, 0x07, 0x00, 0x86, 0xa6, 0x10, 0x36, 0x05, 0,    0,    0};
+  std::string coding = "gzip", accepted;
+  Bytes body = packed;
+  auto server = HttpServer::start("127.0.0.1", 0, [&](const Request& request) {
+    accepted = request.headers.at("accept-encoding");
+    Response response = text(200, "");
+    response.body = body;
+    response.headers["Content-Encoding"] = coding;
+    return response;
+  });
+  ASSERT_TRUE(server);
+  auto http = HttpClient::open("http://127.0.0.1:" + std::to_string((*server)->port())).take();
+  auto ask = [&](size_t most) { return http.send("GET", "/", {}, "", 30, most); };
+  auto hello = ask(1000);
+  ASSERT_TRUE(hello) << hello.error().expected();
+  EXPECT_EQ(as_text(hello->body), "hello");
+  EXPECT_EQ(hello->headers.count("content-encoding"), 0u);
+  EXPECT_NE(accepted.find("gzip"), std::string::npos);
+  EXPECT_EQ(ask(4).error().code(), Code::kRefused);
+  body.resize(body.size() - 1);
+  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
+  body = to_bytes("hello");
+  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
+  coding = "identity";
+  EXPECT_EQ(as_text(ask(1000)->body), "hello");
+  coding = "br";
+  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
 }
 
 TEST_F(ServerTest, ExceptionsOfTheHandlerAre500AndSayNothing) {
