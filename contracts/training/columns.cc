@@ -24,8 +24,8 @@ std::string said(const std::string& name) {
 
 std::string ColumnDifference::words(const std::string& first_table,
                                     const std::string& second_table) const {
-  return "column " + std::to_string(column) + " " + said(first) + " in " + first_table +
-         " and " + said(second) + " in " + second_table;
+  return "column " + std::to_string(column) + " " + said(first) + " in " + first_table + " and " +
+         said(second) + " in " + second_table;
 }
 
 std::optional<ColumnDifference> different_column(const std::vector<std::string>& first,
