@@ -88,35 +88,42 @@ int Account::next_look() const {
 }
 
 void Account::note_absent(uint32_t which, uint32_t object, std::string_view name) {
-  std::string path = facts[which]->path(object) + access(name);
-  if (!absent_.insert(path).second) return;
+  const auto [path, fresh] = absent_.insert(facts[which]->path(object) + access(name));
+  if (!fresh) return;
   if (absent_.size() > kMaxAbsentMembers) stop(limit::kAbsent);
-  reads_.push_back({which, object, Asked::kValue, std::move(path)});
+  reads_.push_back({which, object, Asked::kValue, true, &*path});
 }
 
 // A member that was read says that the blocks around it are there. A block that was asked for, and
 // nothing below it, says so itself. Nothing is asked for before what it stands in.
 std::vector<std::string> Account::read_set() {
-  std::vector<std::string> out;
-  out.reserve(reads_.size());
+  size_t standing = 0;
   for (size_t i = reads_.size(); i-- > 0;) {
-    const Read& read = reads_[i];
-    const Facts& from = *facts[read.facts];
+    Read& read = reads_[i];
+    const std::vector<Facts::Node>& nodes = facts[read.facts]->nodes();
     uint8_t* seen = &read_already_[first_node[read.facts]];
-    if (read.asked == Asked::kBlock && (seen[read.node] & kBelow)) continue;
-    bool inside = !read.absent.empty() || read.asked == Asked::kLength;
-    for (uint32_t at = read.node; !(seen[at] & kBelow); at = from.nodes()[at].parent) {
+    read.stands = read.asked != Asked::kBlock || !(seen[read.node] & kBelow);
+    if (!read.stands) continue;
+    ++standing;
+    bool inside = read.absent || read.asked == Asked::kLength;
+    for (uint32_t at = read.node; !(seen[at] & kBelow); at = nodes[at].parent) {
       if (inside) seen[at] = static_cast<uint8_t>(seen[at] | kBelow);
       inside = true;
       if (at == 0) break;
     }
-    if (!read.absent.empty()) {
-      out.push_back(read.absent);
-    } else {
-      out.push_back((read.asked == Asked::kLength ? "#" : "") + from.path(read.node));
-    }
   }
-  std::reverse(out.begin(), out.end());
+  std::vector<std::string> out;
+  out.reserve(standing);
+  for (const Read& read : reads_) {
+    if (!read.stands) continue;
+    std::string& path = out.emplace_back();
+    if (read.absent) {
+      path = *read.absent;
+      continue;
+    }
+    if (read.asked == Asked::kLength) path += '#';
+    facts[read.facts]->append_path(read.node, path);
+  }
   return out;
 }
 

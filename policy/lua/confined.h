@@ -77,7 +77,7 @@ class Account {
     uint8_t& seen = read_already_[first_node[which] + node];
     if (seen & bit) return;
     seen = static_cast<uint8_t>(seen | bit);
-    reads_.push_back({which, node, asked, {}});
+    reads_.push_back({which, node, asked, true, nullptr});
   }
   // A member that the object has not got; ends the evaluation where there are too many.
   void note_absent(uint32_t which, uint32_t object, std::string_view name);
@@ -102,7 +102,8 @@ class Account {
   struct Read {
     uint32_t facts, node;
     Asked asked;
-    std::string absent;  // path of a member that `node` has not got
+    bool stands;                // in the read set, as read_set() finds
+    const std::string* absent;  // of absent_: a member that `node` has not got
   };
   Limits limits_;
   uint64_t gas_ = 0;

@@ -48,10 +48,13 @@ uint32_t Facts::member(const Node& object, std::string_view name) const {
   return UINT32_MAX;
 }
 
-std::string Facts::path(uint32_t at) const {
-  if (at == 0) return name_;
+void Facts::append_path(uint32_t at, std::string& out) const {
+  if (at == 0) {
+    out += name_;
+    return;
+  }
   const Node& node = nodes_[at];
-  std::string out = path(node.parent);
+  append_path(node.parent, out);
   if (node.place > 0) {
     out += '[';
     out += std::to_string(node.place);
@@ -60,6 +63,11 @@ std::string Facts::path(uint32_t at) const {
     out += '.';
     out += node.name;
   }
+}
+
+std::string Facts::path(uint32_t at) const {
+  std::string out;
+  append_path(at, out);
   return out;
 }
 

@@ -34,6 +34,7 @@ class Facts {
   // UINT32_MAX when the object has no such member.
   uint32_t member(const Node& object, std::string_view name) const;
   std::string path(uint32_t node) const;  // "request.dp.epsilon_micro"
+  void append_path(uint32_t node, std::string& out) const;
 
  private:
   const std::string name_;
