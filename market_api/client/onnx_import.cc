@@ -3,11 +3,20 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "market_api/client/onnx_importer.h"
 
 namespace souk::market {
 namespace from_onnx {
+
+namespace {
+
+bool is_standard(const onnx::NodeProto& node) {
+  return node.domain().empty() || node.domain() == "ai.onnx";
+}
+
+}  // namespace
 
 Result<ImportedOnnx> OnnxImporter::run() {
   TRY(read_constants());
@@ -39,7 +48,8 @@ Status OnnxImporter::read_constants() {
   for (const auto& tensor : graph_.initializer()) {
     Value value;
     value.constant = TRY(read_onnx_constant(tensor));
-    values_[tensor.name()] = std::move(value);
+    if (!values_.emplace(tensor.name(), std::move(value)).second)
+      return malformed("each constant once, found " + tensor.name() + " again");
   }
   return Done{};
 }
@@ -76,14 +86,19 @@ Status OnnxImporter::choose_output() {
   output_ = graph_.output(0).name();
   std::map<std::string, const onnx::NodeProto*> makers;
   for (const auto& node : graph_.node()) {
-    for (const auto& output : node.output()) makers[output] = &node;
+    for (const auto& output : node.output()) {
+      if (output.empty()) continue;
+      if (values_.count(output) != 0 || !makers.emplace(output, &node).second)
+        return malformed("each name once, found " + output + " again");
+    }
   }
   while (makers.count(output_) != 0) {
     const auto& maker = *makers[output_];
     const std::string& op = maker.op_type();
-    bool last = op == "Softmax" || op == "LogSoftmax" || op == "Sigmoid" || op == "Identity";
-    if (!last || maker.input_size() < 1) break;
-    ends_in_sigmoid_ = ends_in_sigmoid_ || op == "Sigmoid";
+    bool ends = op == "Softmax" || op == "LogSoftmax" || op == "Sigmoid";
+    bool last = op == "Identity" || (ends && !ending_);
+    if (!last || !is_standard(maker) || maker.input_size() < 1) break;
+    if (ends) ending_ = &maker;
     output_ = maker.input(0);
   }
   std::vector<std::string> open{output_};
@@ -96,6 +111,21 @@ Status OnnxImporter::choose_output() {
   return Done{};
 }
 
+Status OnnxImporter::check_ending(bool image) {
+  if (!ending_) return Done{};
+  node_ = ending_;
+  for (int i = 0; i < graph_.node_size(); ++i) {
+    if (&graph_.node(i) == ending_) number_ = i + 1;
+  }
+  OnnxAttributes attributes(*ending_);
+  // Until opset 12 everything from the axis on is one row, from 13 on the axis alone.
+  int64_t axis =
+      ending_->op_type() == "Sigmoid" ? 1 : attributes.integer("axis", opset_ < 13 ? 1 : -1);
+  if (axis != 1 && axis != (image ? -3 : -1))
+    return refused("expected axis 1, the classes; found " + std::to_string(axis));
+  return no_more(attributes);
+}
+
 Result<ImportedOnnx> OnnxImporter::finish() {
   auto found = values_.find(output_);
   if (found == values_.end()) return malformed("a node that makes the output");
@@ -106,9 +136,11 @@ Result<ImportedOnnx> OnnxImporter::finish() {
     return malformed("the output at the end of the graph");
   if (shape.height != 1 || shape.width != 1)
     return malformed("one number for each class at the end");
+  TRY(check_ending(found->second.image));
   part_.classes = std::max(shape.channels, 2U);
   using Loss = contracts::TrainingSpec::Loss;
-  part_.loss = ends_in_sigmoid_ || shape.channels == 1 ? Loss::kBce : Loss::kSoftmaxCrossEntropy;
+  bool in_sigmoid = ending_ && ending_->op_type() == "Sigmoid";
+  part_.loss = in_sigmoid || shape.channels == 1 ? Loss::kBce : Loss::kSoftmaxCrossEntropy;
   part_.input_mean = mean_;
   part_.input_scale = scale_;
   ImportedOnnx imported;
@@ -247,6 +279,28 @@ Result<uint32_t> OnnxImporter::activation(Value& value) {
 
 }  // namespace from_onnx
 
+namespace {
+
+// From 7 on operators broadcast and know no mode of training but by attribute, as they are read
+// here; 21 is the last whose changes to them are known here.
+constexpr int64_t kFirstOpset = 7, kLastOpset = 21;
+
+Result<int64_t> opset_of(const onnx::ModelProto& model) {
+  std::optional<int64_t> opset;
+  for (const auto& import : model.opset_import()) {
+    if (!import.domain().empty() && import.domain() != "ai.onnx") continue;
+    if (opset) return Error(Code::kMalformed, "onnx: expected one opset_import without a domain");
+    opset = import.version();
+  }
+  if (!opset) return Error(Code::kMalformed, "onnx: expected an opset_import without a domain");
+  if (*opset >= kFirstOpset && *opset <= kLastOpset) return *opset;
+  return Error(Code::kRefused, "onnx: expected opset " + std::to_string(kFirstOpset) + " to " +
+                                   std::to_string(kLastOpset) + ", found " +
+                                   std::to_string(*opset));
+}
+
+}  // namespace
+
 Result<ImportedOnnx> import_onnx(ByteView file) {
   onnx::ModelProto model;
   google::protobuf::io::ArrayInputStream bytes(
@@ -259,7 +313,8 @@ Result<ImportedOnnx> import_onnx(ByteView file) {
   }
   if (!model.has_graph()) return Error(Code::kMalformed, "onnx: expected a graph");
   if (model.graph().output_size() == 0) return Error(Code::kMalformed, "onnx: expected an output");
-  auto imported = TRY(from_onnx::OnnxImporter(model.graph()).run());
+  int64_t opset = TRY(opset_of(model));
+  auto imported = TRY(from_onnx::OnnxImporter(model.graph(), opset).run());
   using Loss = contracts::TrainingSpec::Loss;
   bool number = false;  // a single one, for as many classes as have names
   for (const auto& property : model.metadata_props()) {

@@ -48,7 +48,8 @@ using Kind = Value::Kind;
 // Reads the nodes in their order; each makes a value.
 class OnnxImporter {
  public:
-  explicit OnnxImporter(const onnx::GraphProto& graph) : graph_(graph) {}
+  // `opset` of the operators without a domain: 7 to 21.
+  OnnxImporter(const onnx::GraphProto& graph, int64_t opset) : graph_(graph), opset_(opset) {}
 
   Result<ImportedOnnx> run();
 
@@ -61,8 +62,10 @@ class OnnxImporter {
   Status read_constants();
   Status read_input();
 
-  // The first output, without what only turns it into probabilities.
+  // The first output, without the one node that only turns it into probabilities.
   Status choose_output();
+  // Whether that node does so for each row by itself: `image` says the rank of what it reads.
+  Status check_ending(bool image);
   Result<ImportedOnnx> finish();
 
   // ---- our nodes --------------------------------------------------------------
@@ -128,10 +131,11 @@ class OnnxImporter {
   Result<Value> read_node();
 
   const onnx::GraphProto& graph_;
+  const int64_t opset_;
   std::map<std::string, Value> values_;
   std::set<std::string> wanted_;  // names that the output depends on
   std::string output_;
-  bool ends_in_sigmoid_ = false;
+  const onnx::NodeProto* ending_ = nullptr;  // Softmax, LogSoftmax, Sigmoid, or none
   // The node being read.
   const onnx::NodeProto* node_ = nullptr;
   int number_ = 0;

@@ -85,7 +85,7 @@ Result<Value> OnnxImporter::read_conv() {
   uint32_t x = TRY(activation_at(0));
   const Constant* weight = constant(1);
   const Constant* bias = constant(2);
-  if (!weight || weight->shape.size() != 4)
+  if (!weight || weight->shape.size() != 4 || weight->floats.empty())
     return refused("expected constant weights [out, in, kernel, kernel]");
   if (node_->input_size() > 2 && !bias) return refused("expected a constant bias");
   OnnxAttributes attributes(*node_);
@@ -174,10 +174,13 @@ Result<Value> OnnxImporter::read_batch_norm() {
     if (!part || part->floats.size() != channels)
       return refused("expected four constants for each channel");
   }
+  if (std::any_of(parts[3]->floats.begin(), parts[3]->floats.end(), [](float v) { return v < 0; }))
+    return refused("expected variances that are not negative");
   OnnxAttributes attributes(*node_);
   double epsilon = attributes.real("epsilon", 1e-5);
   attributes.any("momentum");
-  attributes.any("spatial");
+  if (attributes.integer("spatial", 1) == 0)
+    return refused("expected statistics of each channel, not of each number");
   if (attributes.integer("training_mode", 0) != 0) return refused("training mode is not supported");
   TRY(no_more(attributes));
   Node node;
@@ -241,6 +244,7 @@ Result<Value> OnnxImporter::read_constant_node() {
   if (const auto* tensor = attributes.any("value")) {
     value.constant = TRY(read_onnx_constant(tensor->t()));
   } else if (const auto* real = attributes.any("value_float")) {
+    if (!std::isfinite(real->f())) return refused("expected a finite value");
     value.constant.floats = {real->f()};
   } else if (const auto* whole = attributes.any("value_ints")) {
     value.constant.integers.assign(whole->ints().begin(), whole->ints().end());
@@ -291,6 +295,9 @@ Result<Value> OnnxImporter::read_node() {
     return flattened(input(0));
   }
   if (op == "Shape") {
+    OnnxAttributes attributes(*node_);
+    if (attributes.integer("start", 0) != 0) return refused("expected the whole shape");
+    TRY(no_more(attributes));
     Value value;
     value.index = TRY(activation_at(0));
     value.kind = Kind::kShapeOf;

@@ -33,6 +33,8 @@ Result<Value> OnnxImporter::read_reshape() {
   Value* x = input(0);
   const Constant* target = constant(1);
   if (!x) return refused("reads what no earlier node makes");
+  if (OnnxAttributes(*node_).integer("allowzero", 0) != 0)
+    return refused("sizes of zero are not supported");
   if (x->kind == Kind::kConstant) {
     if (!target) return refused("expected a constant shape");
     Value value = *x;

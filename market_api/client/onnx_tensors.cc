@@ -1,5 +1,6 @@
 #include "market_api/client/onnx_tensors.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -68,6 +69,10 @@ Result<OnnxConstant> read_onnx_constant(const onnx::TensorProto& tensor) {
       return bad("float, double, int32 or int64 values");
   }
   if (!fits) return bad("as many values as its shape says");
+  if (!std::all_of(constant.floats.begin(), constant.floats.end(),
+                   [](float value) { return std::isfinite(value); })) {
+    return bad("finite values");
+  }
   return constant;
 }
 

@@ -19,7 +19,7 @@ struct OnnxConstant {
 
   size_t size() const { return floats.empty() ? integers.size() : floats.size(); }
 };
-// Float, double, int64 and int32, inside the file.
+// Float, double, int64 and int32, finite, inside the file.
 Result<OnnxConstant> read_onnx_constant(const onnx::TensorProto& tensor);
 
 // The double that one writes like this float: 0.1, where its bits say 0.10000000149.

@@ -4,6 +4,9 @@
 #include <onnx/checker.h>
 #include <onnx/onnx_pb.h>
 
+#include <limits>
+#include <optional>
+
 #include "market_api/client/onnx_model.h"
 #include "tests/market_api/client/models_support.h"
 
@@ -222,6 +225,94 @@ TEST(Onnx, RefusesWhatItWouldComputeDifferently) {
   wide.constant("w", {3, 2}, 1);  // for three features, there are four
   wide.node("MatMul", {"x", "w"}, "y");
   EXPECT_EQ(wide.error(), "onnx: node 1 \"the_y\" (MatMul): expected a matrix for its flat input");
+}
+
+void give(onnx::NodeProto& node, const std::string& name, int64_t value) {
+  auto* attribute = node.add_attribute();
+  attribute->set_name(name);
+  attribute->set_type(onnx::AttributeProto::INT);
+  attribute->set_i(value);
+}
+
+// x W, then `op`.
+struct Ending : Graph {
+  Ending(const std::string& op, std::optional<int64_t> axis, int64_t opset) {
+    model.mutable_opset_import(0)->set_version(opset);
+    constant("w", {4, 2}, 1);
+    node("MatMul", {"x", "w"}, "q");
+    auto& last = node(op, {"q"}, "y");
+    if (axis) give(last, "axis", *axis);
+  }
+};
+
+TEST(Onnx, LeavesOutASoftmaxOfTheClassesAndNoOther) {
+  for (int64_t opset : {7, 12, 13, 21}) {
+    for (const char* op : {"Softmax", "LogSoftmax"}) {
+      EXPECT_EQ(Ending(op, std::nullopt, opset).error(), "no error") << op << opset;
+      EXPECT_EQ(Ending(op, 1, opset).error(), "no error");
+      EXPECT_EQ(Ending(op, -1, opset).error(), "no error");
+      EXPECT_EQ(Ending(op, 0, opset).error(), "onnx: node 2 \"the_y\" (" + std::string(op) +
+                                                  "): expected axis 1, the classes; found 0");
+    }
+  }
+  EXPECT_EQ(Ending("Sigmoid", std::nullopt, 13).error(), "no error");
+  // Of two, the first is a layer: a softmax is none.
+  Graph twice;
+  twice.constant("w", {4, 2}, 1);
+  twice.node("MatMul", {"x", "w"}, "q");
+  twice.node("Softmax", {"q"}, "p");
+  twice.node("Softmax", {"p"}, "y");
+  EXPECT_EQ(twice.error(), "onnx: node 2 \"the_p\" (Softmax): this operation is not supported");
+  // [N, C, 1, 1]: the last axis has one number.
+  for (int64_t opset : {12, 13}) {
+    Graph pooled;
+    pooled.model.mutable_opset_import(0)->set_version(opset);
+    auto* graph = pooled.model.mutable_graph();
+    graph->clear_input();
+    Graph::value(*graph->add_input(), "x", {2, 3, 3});
+    pooled.constant("w", {2, 2, 1, 1}, 1);
+    pooled.node("Conv", {"x", "w"}, "c");
+    pooled.node("GlobalAveragePool", {"c"}, "q");
+    pooled.node("Softmax", {"q"}, "y");
+    EXPECT_EQ(pooled.error() == "no error", opset == 12) << pooled.error();
+  }
+}
+
+TEST(Onnx, IsReadInTheOpsetsWhoseMeaningItHas) {
+  for (int64_t opset : {0, 1, 6, 22, 100, -1}) {
+    EXPECT_EQ(Ending("Sigmoid", std::nullopt, opset).error(),
+              "onnx: expected opset 7 to 21, found " + std::to_string(opset));
+  }
+  Ending twice("Sigmoid", std::nullopt, 13);
+  twice.model.add_opset_import()->set_version(14);
+  EXPECT_EQ(twice.error(), "onnx: expected one opset_import without a domain");
+  twice.model.clear_opset_import();
+  EXPECT_EQ(twice.error(), "onnx: expected an opset_import without a domain");
+  Ending foreign("Softmax", std::nullopt, 13);
+  foreign.model.mutable_graph()->mutable_node(1)->set_domain("com.example");
+  EXPECT_EQ(foreign.error(),
+            "onnx: node 2 \"the_y\" (Softmax): domain com.example is not supported");
+}
+
+TEST(Onnx, RefusesWeightsThatAreNotFinite) {
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                    -std::numeric_limits<float>::infinity()}) {
+    Ending graph("Softmax", std::nullopt, 13);
+    graph.model.mutable_graph()->mutable_initializer(0)->set_float_data(5, bad);
+    EXPECT_EQ(graph.error(), "onnx: constant w: expected finite values");
+  }
+}
+
+TEST(Onnx, RefusesNamesThatStandForTwoThings) {
+  Ending constants("Softmax", std::nullopt, 13);
+  constants.constant("w", {4, 2}, 2);
+  EXPECT_EQ(constants.error(), "onnx: expected each constant once, found w again");
+  Ending nodes("Softmax", std::nullopt, 13);
+  nodes.node("Relu", {"x"}, "q");
+  EXPECT_EQ(nodes.error(), "onnx: expected each name once, found q again");
+  Ending shadow("Softmax", std::nullopt, 13);
+  shadow.node("Relu", {"x"}, "w");
+  EXPECT_EQ(shadow.error(), "onnx: expected each name once, found w again");
 }
 
 TEST(Onnx, RefusesBytesThatAreNoModel) {
