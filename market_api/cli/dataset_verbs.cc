@@ -4,6 +4,7 @@
 
 #include "market_api/cli/policy_files.h"
 #include "market_api/cli/session.h"
+#include "market_api/cli/warnings.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/publish.h"
 #include "market_api/client/spending.h"
@@ -86,7 +87,9 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
     file.csv = TRY(trainer::csv_layout_from_json(json, options.csv));
     offer.categories = file.csv->categories();
   }
-  auto read = load_dataset(file);
+  std::vector<std::string> warnings;
+  auto read = load_dataset(file, &warnings);
+  warn_of(warnings);
   if (!read && !file.csv && read.error().expected().ends_with("expected a finite number")) {
     return Error(Code::kMalformed, read.error().expected() +
                                        "; a column of words is left out with --drop, or --csv "

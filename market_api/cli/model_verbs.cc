@@ -4,6 +4,7 @@
 
 #include "contracts/training/columns.h"
 #include "market_api/cli/session.h"
+#include "market_api/cli/warnings.h"
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/evaluate.h"
 #include "market_api/client/local_rows.h"
@@ -54,6 +55,17 @@ Result<Answer> fetch(Session& session, const FetchOptions& options) {
   return answer;
 }
 
+// How a CSV becomes rows of the model: its columns are found by name, in any order. Those of a
+// model of the market without categories are numbers.
+std::optional<trainer::CsvLayout> layout_for(const ModelNotes& notes) {
+  if (notes.csv || notes.feature_names.empty()) return notes.csv;
+  trainer::CsvLayout layout;
+  for (const auto& name : notes.feature_names)
+    layout.columns.push_back({name, trainer::CsvColumn::Role::kNumber, {}, {}});
+  layout.columns.push_back({notes.label, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
+  return layout;
+}
+
 // Rows as the model was trained on them; labels only if they are there.
 Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& paths,
                       const std::string& csv, const std::string& label) {
@@ -61,20 +73,13 @@ Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& p
   files.paths = paths;
   files.classes = notes.classes;
   files.label = label;
-  files.csv = notes.csv;
+  files.csv = layout_for(notes);
   files.labels = trainer::Labels::kIfThere;
   files.unlisted = trainer::Unlisted::kMissing;
   if (!csv.empty()) {
     auto bytes = TRY(load_argument(csv, size_t{16} << 20));
     auto json = TRY(about_file(parse_json(as_text(bytes)), csv));
     files.csv = TRY(trainer::csv_layout_from_json(json, csv));
-  } else if (!files.csv && !notes.feature_names.empty()) {
-    // A model of the market: its features are columns of numbers, found by name.
-    files.csv.emplace();
-    for (const auto& name : notes.feature_names)
-      files.csv->columns.push_back({name, trainer::CsvColumn::Role::kNumber, {}, {}});
-    files.csv->columns.push_back(
-        {notes.label, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
   }
   return load_rows(files);
 }
@@ -97,8 +102,10 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   file.drop = options.drop;
   file.classes = notes.classes;
   file.features = notes.feature_names;
-  file.csv = notes.csv;
-  auto rows = TRY(load_dataset(file));
+  file.csv = layout_for(notes);
+  std::vector<std::string> warnings;
+  auto rows = TRY(load_dataset(file, &warnings));
+  warn_of(warnings);
   if (rows.schema.feature_names != notes.feature_names && !notes.feature_names.empty()) {
     return Error(Code::kMalformed, options.data + ": expected the model's " +
                                        std::to_string(notes.feature_names.size()) +
@@ -132,6 +139,9 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
     }
   }
   auto predictions = TRY(predict_rows(stored, rows.data, options.threads));
+  warn_of(rows.warnings);
+  Json::Object unlisted;
+  for (const auto& [column, values] : rows.unlisted) unlisted[column] = values.rows;
   Answer answer;
   Json::Array labels, numbers;
   for (size_t row = 0; row < predictions.rows; ++row) {
@@ -143,6 +153,7 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
   }
   answer.json = {{"receipt", model.receipt},
                  {"rows", predictions.rows},
+                 {"unlisted", std::move(unlisted)},
                  {"labels", std::move(labels)},
                  {predictions.are_probabilities ? "probabilities" : "outputs", std::move(numbers)},
                  {"classes", Json::Array(notes.classes.begin(), notes.classes.end())}};
@@ -281,6 +292,9 @@ void add_model_verbs(CLI::App& app, Session& session) {
   auto evaluating = std::make_shared<EvaluateOptions>();
   verb = add_verb(*group, session, "evaluate", "Accuracy of a received model on rows of your own",
                   evaluating, evaluate);
+  verb->footer(
+      "Columns of a CSV are found by name, in any order; others are left out. A category that the "
+      "model does not\nlist is refused (souk model predict answers, and counts it as missing).");
   verb->add_option("MODEL_DIR", evaluating->model, "folder that 'model fetch' wrote")->required();
   verb->add_option("--data", evaluating->data,
                    "rows with labels: CSV, IDX, NPY, safetensors or image folder")
@@ -295,6 +309,11 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*group, session, "predict",
                   "Labels and probabilities of rows, and accuracy where labels are known",
                   predicting, predict);
+  verb->footer(
+      "Columns of a CSV are found by name, in any order; others are left out. A category that the "
+      "model does not\nlist counts as missing: a warning on stderr names column, an example and "
+      "the "
+      "rows; \"unlisted\" of --json\nhas the rows of each such column.");
   verb->add_option("MODEL", predicting->model,
                    "folder, .safetensors with its specification, or .onnx")
       ->required();

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "market_api/cli/session.h"
+#include "market_api/cli/warnings.h"
 #include "market_api/client/train_local.h"
 #include "policy/jail/worker.h"
 
@@ -46,6 +47,9 @@ Result<Answer> train(Session&, const TrainOptions& options) {
     result = TRY(
         train_local(request, *jail, [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   }
+  warn_of(result.warnings);
+  Json::Object unlisted;
+  for (const auto& [column, rows] : result.unlisted) unlisted[column] = rows;
   Answer answer;
   answer.json = {{"accuracy", Json::real(result.accuracy)},
                  {"loss", Json::real(result.loss)},
@@ -55,7 +59,8 @@ Result<Answer> train(Session&, const TrainOptions& options) {
                  {"steps", result.steps},
                  {"seconds", Json::real(result.seconds)},
                  {"examples_per_s", Json::real(result.examples_per_s)},
-                 {"parameters", result.parameters}};
+                 {"parameters", result.parameters},
+                 {"unlisted", std::move(unlisted)}};
   answer.text = "accuracy  " + digits(result.accuracy) + " on " +
                 std::to_string(result.measured_rows) + " rows (" + name_of(result.measured_on) +
                 ")\nloss      " + digits(result.loss) + "\ntrained   " +
@@ -112,7 +117,10 @@ void add_train_verbs(CLI::App& app, Session& session) {
       "in JSON, or a Darknet .cfg. Rows: CSV, IDX (images, then labels), NPY, safetensors, "
       "CIFAR-10 .bin,\n"
       "folders of PGM or PPM; gzip is unpacked. Without --test and --folds, accuracy is on the "
-      "training rows.");
+      "training rows.\n"
+      "A CSV without a layout: a column of which three quarters or more are numbers is one of "
+      "numbers, and\n"
+      "anything else in it is refused; other columns are categories (categorical_columns).");
   verb->add_option("SPEC", request.spec, "contract.lua, specification .json, or Darknet .cfg")
       ->required();
   verb->add_option("--data", request.data, "files of rows, or folders; labels after their features")

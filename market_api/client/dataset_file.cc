@@ -109,20 +109,37 @@ Result<Dataset> from_npy(ByteView features, const DatasetFile& file) {
   return trainer::import_npy(features, std::nullopt, options);
 }
 
-Result<Dataset> from_folder(const DatasetFile& file) {
+Result<Dataset> from_folder(const DatasetFile& file, std::vector<std::string>* warnings) {
+  uint64_t others = 0;
+  std::string other;
+  auto leave_out = [&](const std::string& name) {
+    if (name.substr(name.rfind('/') + 1).front() != '.' && others++ == 0) other = name;
+  };
   std::vector<Bytes> contents;
   std::vector<trainer::ImageFile> images;
   for (const auto& class_name : list_directory(file.path)) {
     std::string folder = file.path + "/" + class_name;
-    if (!is_directory(folder)) continue;
+    if (!is_directory(folder)) {
+      leave_out(class_name);
+      continue;
+    }
     for (const auto& name : list_directory(folder)) {
-      if (!ends_with(name, ".pgm") && !ends_with(name, ".ppm")) continue;
+      if (!ends_with(name, ".pgm") && !ends_with(name, ".ppm")) {
+        leave_out(class_name + "/" + name);
+        continue;
+      }
       contents.push_back(TRY(load_file(folder + "/" + name, kMaxImage)));
       images.push_back({class_name, name, {}});
     }
   }
   if (images.empty()) {
     return Error(Code::kMalformed, "expected one sub-folder of .pgm or .ppm images for each class");
+  }
+  if (others > 0 && warnings) {
+    warnings->push_back(file.path + ": left out " + std::to_string(others) +
+                        (others == 1 ? " file that is" : " files that are") +
+                        " not .pgm or .ppm in the folder of a class: " + other +
+                        (others == 1 ? "" : " and others"));
   }
   for (size_t i = 0; i < images.size(); ++i) images[i].bytes = contents[i];
   trainer::ImageOptions options;
@@ -131,8 +148,8 @@ Result<Dataset> from_folder(const DatasetFile& file) {
   return trainer::import_images(images, options);
 }
 
-Result<Dataset> from_file(const DatasetFile& file) {
-  if (is_directory(file.path)) return from_folder(file);
+Result<Dataset> from_file(const DatasetFile& file, std::vector<std::string>* warnings) {
+  if (is_directory(file.path)) return from_folder(file, warnings);
   auto bytes = TRY(load(file.path));
   if (bytes.empty()) return Error(Code::kMalformed, "expected rows, the file is empty");
   if (starts_with(bytes, "\x93NUMPY") || ends_with(file.path, ".npy")) return from_npy(bytes, file);
@@ -144,8 +161,8 @@ Result<Dataset> from_file(const DatasetFile& file) {
 
 }  // namespace
 
-Result<Dataset> load_dataset(const DatasetFile& file) {
-  auto dataset = from_file(file);
+Result<Dataset> load_dataset(const DatasetFile& file, std::vector<std::string>* warnings) {
+  auto dataset = from_file(file, warnings);
   if (dataset) return dataset;
   Error error = std::move(dataset).take_error();
   bool of_labels = file.labels && error.expected().find(*file.labels) != std::string::npos;

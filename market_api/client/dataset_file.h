@@ -24,8 +24,10 @@ struct DatasetFile {
                                           // before drop and features
 };
 
-// kMalformed names the file, the place in it and what was expected there.
-Result<trainer::Dataset> load_dataset(const DatasetFile& file);
+// kMalformed names the file, the place in it and what was expected there. What an image folder
+// has beside images is left out, and said in `warnings`.
+Result<trainer::Dataset> load_dataset(const DatasetFile& file,
+                                      std::vector<std::string>* warnings = nullptr);
 
 // Makes `label` the label's column of a layout that perhaps names another; its classes are the
 // layout's, or `classes`. kMalformed unless the first record of `csv` has that name and it is no

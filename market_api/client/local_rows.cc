@@ -118,6 +118,12 @@ class Loader {
       }
       TRY(add(std::move(*dataset), labelled, file.path));
     }
+    for (const auto& [column, values] : rows_.unlisted) {
+      rows_.warnings.push_back("column \"" + column + "\": " + std::to_string(values.rows) +
+                               (values.rows == 1 ? " row has a value" : " rows have values") +
+                               " that the layout does not list, such as \"" + values.example +
+                               "\"; counted as missing");
+    }
     return std::move(rows_);
   }
 
@@ -141,7 +147,7 @@ class Loader {
         DatasetFile folder;
         folder.path = file.path;
         folder.classes = files_.classes;
-        return load_dataset(folder);
+        return load_dataset(folder, &rows_.warnings);
       }
     }
     return Error(Code::kBroken, "a kind of file");
@@ -176,6 +182,11 @@ class Loader {
     auto labels = files_.label.empty() ? files_.labels : trainer::Labels::kNeeded;
     auto rows = TRY(trainer::import_laid_out_csv(file.bytes, layout, labels, unlisted));
     labelled = rows.has_labels;
+    for (auto& [column, values] : rows.unlisted) {
+      auto& all = rows_.unlisted[column];
+      if (all.rows == 0) all.example = values.example;
+      all.rows += values.rows;
+    }
     // What was found is the numbering from now on.
     for (auto& column : rows_.csv->columns) {
       if (column.role == trainer::CsvColumn::Role::kLabel && labelled)

@@ -2,6 +2,7 @@
 // machine. market_api/SPEC.md, Rows.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct Rows {
   trainer::Dataset data;
   bool has_labels = true;
   std::optional<trainer::CsvLayout> csv;  // that the CSV files were read with
+  // By column: categories that the layout does not list, which count as missing.
+  std::map<std::string, trainer::UnlistedValues> unlisted = {};
+  std::vector<std::string> warnings = {};  // of what was left out, or counts as missing
 };
 
 // kMalformed names the file, the place in it and what was expected.

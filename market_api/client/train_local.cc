@@ -114,15 +114,16 @@ class SpecSource {
       // Darknet shows bytes to its networks as 0 to 1.
       if (rows.features.index() == 1) spec.input_scale = {1.0 / 255};
     } else {
-      auto elaborated = TRY(about_contract(policy::elaborate_jailed(
+      auto elaborated = about_contract(policy::elaborate_jailed(
           jail_, as_text(text_), {catalog_entry(rows, rows.rows())},
           [](double epsilon, double delta, double q, uint32_t steps, uint32_t records) {
             return policy::calibrate_noise(epsilon, delta, q, steps, records);
           },
-          models_beside(request_.spec))));
-      spec = std::move(elaborated.spec);
-      if (!elaborated.initial_file.empty())
-        initial_file_ = file_beside(request_.spec, elaborated.initial_file);
+          models_beside(request_.spec)));
+      if (!elaborated) return about_one_class(std::move(elaborated).take_error(), rows);
+      spec = std::move(elaborated->spec);
+      if (!elaborated->initial_file.empty())
+        initial_file_ = file_beside(request_.spec, elaborated->initial_file);
     }
     if (request_.seed) spec.seed = *request_.seed;
     if (!request_.initial.empty()) initial_file_ = request_.initial;
@@ -182,6 +183,15 @@ class SpecSource {
     return Error(Code::kMalformed, initial_file_ +
                                        ": expected a model of the rows' columns, in their order; " +
                                        other->words("this model", "the rows"));
+  }
+
+  // A contract counts the classes of its datasets: of one class, it is the rows that must change.
+  static Error about_one_class(Error error, const Dataset& rows) {
+    bool of_rows = rows.schema.classes.size() < 2 &&
+                   error.expected().find("spec.classes") != std::string::npos;
+    if (!of_rows) return error;
+    return Error(Code::kMalformed, "data: expected rows of two classes or more, found one in \"" +
+                                       rows.schema.label_name + "\"");
   }
 
   static Status fit(const TrainingSpec& spec, const Dataset& rows) {
@@ -363,6 +373,11 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
   auto workers = TRY(trainer::Workers::start(
       request.threads > 0 ? request.threads : std::max(1U, std::thread::hardware_concurrency())));
   LocalResult result;
+  for (const Rows* read : {&rows, test ? &*test : nullptr}) {
+    if (!read) continue;
+    for (const auto& [column, values] : read->unlisted) result.unlisted[column] += values.rows;
+    result.warnings.insert(result.warnings.end(), read->warnings.begin(), read->warnings.end());
+  }
   if (request.folds > 0) {
     TRY(cross_validate(request, *source, rows.data, *workers, progress, result));
   } else {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ struct LocalResult {
   uint64_t parameters = 0;
   std::optional<double> epsilon;  // spent, at delta
   double delta = 0;
+  // Of the rows trained and tested on: Rows::unlisted and warnings.
+  std::map<std::string, uint64_t> unlisted;
+  std::vector<std::string> warnings;
   // Trained on all rows; with folds, on those outside the last.
   StoredModel stored;
 };

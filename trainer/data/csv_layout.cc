@@ -138,25 +138,69 @@ bool names_every_feature(const std::vector<std::string>& record, const CsvLayout
   });
 }
 
+struct Number {
+  float value = 0;
+  bool unlisted = false;
+};
+
 // One field as a number of its column.
-Result<float> number_of(const std::string& field, const CsvColumn& column, bool missing,
-                        Unlisted unlisted) {
+Result<Number> number_of(const std::string& field, const CsvColumn& column, bool missing,
+                         Unlisted unlisted) {
   if (column.role == Role::kCategory) {
-    if (missing) return 0.0F;
+    if (missing) return Number{};
     // Vocabularies are short; the importer is not where time goes.
     auto it = std::find(column.values.begin(), column.values.end(), field);
-    if (it != column.values.end()) return static_cast<float>(it - column.values.begin() + 1);
-    if (unlisted == Unlisted::kMissing) return 0.0F;
+    if (it != column.values.end())
+      return Number{static_cast<float>(it - column.values.begin() + 1)};
+    if (unlisted == Unlisted::kMissing) return Number{0, true};
     return Error(Code::kMalformed, "expected one of the column's listed values");
   }
   if (missing) {
-    if (column.missing) return static_cast<float>(*column.missing);
+    if (column.missing) return Number{static_cast<float>(*column.missing)};
     return Error(Code::kMalformed,
                  "expected a number; the layout says nothing of missing ones here");
   }
   auto value = parse_float(field);
   if (!value) return Error(Code::kMalformed, "expected a finite number");
-  return *value;
+  return Number{*value};
+}
+
+bool is_missing(const std::string& field, const CsvLayout& layout) {
+  return field.empty() || field == layout.missing;
+}
+
+bool reads_as_row(const std::vector<std::string>& record, const CsvLayout& layout, Labels labels) {
+  auto bindings = bind(layout, nullptr, record.size(), 1, labels);
+  if (!bindings) return false;
+  for (size_t i = 0; i < record.size(); ++i) {
+    const CsvColumn* column = (*bindings)[i].column;
+    if (!column || column->role == Role::kLabel) continue;
+    if (!number_of(record[i], *column, is_missing(record[i], layout), Unlisted::kRefused))
+      return false;
+  }
+  return true;
+}
+
+// The columns that a first record lacks to be the layout's header, where it can be nothing else;
+// else none.
+std::vector<std::string> lacking_columns(const std::vector<std::string>& record,
+                                         const CsvLayout& layout, Labels labels) {
+  auto has = [&](const std::string& name) {
+    return std::find(record.begin(), record.end(), name) != record.end();
+  };
+  bool names_some = std::any_of(
+      layout.columns.begin(), layout.columns.end(),
+      [&](const CsvColumn& column) { return column.role != Role::kDropped && has(column.name); });
+  bool any_number = std::any_of(record.begin(), record.end(),
+                                [](const std::string& field) { return parse_float(field); });
+  bool takes_numbers =
+      std::any_of(layout.columns.begin(), layout.columns.end(),
+                  [](const CsvColumn& column) { return column.role == Role::kNumber; });
+  bool is_header = names_some || (takes_numbers && !any_number);
+  if (!is_header || reads_as_row(record, layout, labels)) return {};
+  auto lacking = layout.feature_names();
+  std::erase_if(lacking, has);
+  return lacking;
 }
 
 }  // namespace
@@ -239,6 +283,13 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
     if (layout.c45 && !fields[0].empty() && fields[0][0] == '|') continue;
     if (bindings.empty()) {
       bool header = names_every_feature(fields, layout);
+      if (auto lacking = lacking_columns(fields, layout, labels); !header && !lacking.empty()) {
+        return csv_error(
+            reader.line(),
+            "expected a header with a column named \"" + lacking.front() + "\"" +
+                (lacking.size() > 1 ? " and " + std::to_string(lacking.size() - 1) + " more" : "") +
+                ", which it does not have, or a row");
+      }
       bindings =
           TRY(bind(layout, header ? &fields : nullptr, fields.size(), reader.line(), labels));
       rows.has_labels = std::any_of(bindings.begin(), bindings.end(), [](const Binding& b) {
@@ -261,7 +312,7 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
     for (size_t i = 0; i < fields.size(); ++i) {
       const CsvColumn* column = bindings[i].column;
       if (!column) continue;
-      bool missing = fields[i].empty() || fields[i] == layout.missing;
+      bool missing = is_missing(fields[i], layout);
       if (column->role == Role::kLabel) {
         auto added = collector.add(fields[i]);
         if (!added) return csv_error(reader.line(), i + 1, column->name, added.error().expected());
@@ -269,7 +320,10 @@ Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, 
       }
       auto value = number_of(fields[i], *column, missing, unlisted);
       if (!value) return csv_error(reader.line(), i + 1, column->name, value.error().expected());
-      values[count * features + bindings[i].feature] = *value;
+      values[count * features + bindings[i].feature] = value->value;
+      if (!value->unlisted) continue;
+      UnlistedValues& unknown = rows.unlisted[column->name];
+      if (unknown.rows++ == 0) unknown.example = fields[i];
     }
     ++count;
   }
@@ -330,7 +384,8 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
     bool numbers = true, has_missing = false;
     std::set<std::string> values;
     double sum = 0;
-    uint64_t count = 0;
+    uint64_t count = 0;                  // not missing
+    uint64_t texts = 0, first_text = 0;  // of those, no numbers; the line of the first
   };
   std::vector<Seen> seen(header.size());
   std::vector<std::string> fields;
@@ -350,6 +405,7 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
       auto number = parse_float(fields[i]);
       column.numbers = column.numbers && number;
       if (number) column.sum += static_cast<double>(*number);
+      if (!number && column.texts++ == 0) column.first_text = reader.line();
       ++column.count;
       if (column.values.size() <= kMaxClasses) column.values.insert(fields[i]);
     }
@@ -361,6 +417,13 @@ Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
       if (seen[i].has_missing)
         column.missing = seen[i].count > 0 ? seen[i].sum / static_cast<double>(seen[i].count) : 0;
       continue;
+    }
+    if (seen[i].texts * 4 <= seen[i].count) {
+      return csv_error(seen[i].first_text, i + 1, column.name,
+                       "expected a finite number, as in " +
+                           std::to_string(seen[i].count - seen[i].texts) + " of the column's " +
+                           std::to_string(seen[i].count) +
+                           " values; a csv layout that lists the values makes it a category");
     }
     if (seen[i].values.size() > kMaxClasses) {
       return csv_error(1, i + 1, column.name,

@@ -49,23 +49,34 @@ Json to_json(const CsvLayout& layout);
 // The fields of a CSV's first record: its header, where it has one.
 Result<std::vector<std::string>> first_csv_record(ByteView file);
 
-enum class Labels : uint8_t { kNeeded, kIfThere };     // kIfThere: rows to predict may have none
-enum class Unlisted : uint8_t { kRefused, kMissing };  // a category that the layout does not list
+enum class Labels : uint8_t { kNeeded, kIfThere };  // kIfThere: rows to predict may have none
+// A category that the layout does not list: an error, or as good as missing, and counted.
+enum class Unlisted : uint8_t { kRefused, kMissing };
+
+struct UnlistedValues {
+  uint64_t rows = 0;
+  std::string example;  // the first of them
+};
 
 struct LaidOutRows {
   Dataset dataset;  // labels all 0 where has_labels is false
   bool has_labels = true;
+  std::map<std::string, UnlistedValues> unlisted = {};  // by column; of Unlisted::kMissing
 };
 // A first record that names every feature is a header: then columns are found by name, in any
 // order, and others are left out. Without one, the file has the layout's columns (with
-// kIfThere: perhaps without the label's). Errors name line and column as import_csv does.
+// kIfThere: perhaps without the label's); a first record that is no such row, and names some
+// columns or has no number in it, is a header that lacks one: kMalformed names the column. Errors
+// name line and column as import_csv does.
 Result<LaidOutRows> import_laid_out_csv(ByteView file, const CsvLayout& layout, Labels labels,
                                         Unlisted unlisted);
 
 // The layout that the rows of a CSV with a header suggest: a feature column in which something
 // is no number becomes a category of its distinct values, sorted; missing numbers get the
-// column's mean; classes are those found. Made from the data, so it says something about them:
-// for training one's own rows, never for publishing. `drop` and `label` must be columns.
+// column's mean; classes are those found. A column of which three quarters or more are numbers is
+// one of numbers: anything else in it is kMalformed, by line and column. Made from the data, so it
+// says something about them: for training one's own rows, never for publishing. `drop` and `label`
+// must be columns.
 Result<CsvLayout> guess_csv_layout(ByteView file, const std::string& label,
                                    const std::vector<std::string>& drop,
                                    const std::string& missing);

@@ -204,6 +204,105 @@ TEST_F(UsageTest, WithoutAnIdentityItSaysHowToMakeOne) {
   EXPECT_EQ(call("whoami").status, 0);
 }
 
+TEST_F(UsageTest, AProofIsNotWrittenOverByItsEntry) {
+  make_identity();
+  for (const char* leaf : {"x", "./x", "y/../x"}) {
+    expect_usage("ledger prove 0 --out " + folder.file("x") + " --leaf " + folder.file(leaf),
+                 "expected two files");
+  }
+}
+
+TEST_F(UsageTest, AModelAnswersForRowsOfItsOwnColumns) {
+  std::string rows = "a,town,y\n", turned = "y,town,a\n";
+  for (int i = 0; i < 20; ++i) {
+    const std::string a = std::to_string(i), town = i % 2 ? "ulm" : "bonn", y = i % 3 ? "M" : "B";
+    rows += a + "," + town + "," + y + "\n";
+    turned += y + "," + town + "," + a + "\n";
+  }
+  const std::string contract = write("two.lua", R"(return { purpose = "test", datasets = {"rows"},
+    payment = 0, model = { linear { units = 2 } },
+    train = { steps = 2, batch = 4, shuffle = true, optimizer = sgd {}, learning_rate = 0.1 } })");
+  const std::string train =
+      "train-local " + contract + " --label y --out " + folder.file("m") + " --data ";
+  ASSERT_EQ(call(train + write("rows.csv", rows)).status, 0);
+  // By name, in any order; and so where the notes have names alone.
+  const std::string turned_path = write("turned.csv", turned);
+  auto first =
+      call("model evaluate " + folder.file("m") + " --json --data " + write("rows.csv", rows));
+  auto second = call("model evaluate " + folder.file("m") + " --json --data " + turned_path);
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(second.out, first.out) << second.err;
+
+  // A category that is not listed: predicting says so and answers, evaluating refuses.
+  const std::string odd = write("odd.csv", "a,town,y\n1,ulm,M\n2,rome,M\n3,\x1b[31m,B\n4,?,B\n");
+  auto predicted = call("model predict " + folder.file("m") + " --json --data " + odd);
+  EXPECT_EQ(predicted.status, 0) << predicted.err;
+  EXPECT_NE(predicted.out.find("\"unlisted\":{\"town\":2}"), std::string::npos) << predicted.out;
+  EXPECT_EQ(
+      predicted.err,
+      "souk: warning: column \"town\": 2 rows have values that the layout does not list, such "
+      "as \"rome\"; counted as missing\n");
+  auto whole = call("model predict " + folder.file("m") + " --json --data " + turned_path);
+  EXPECT_NE(whole.out.find("\"unlisted\":{}"), std::string::npos);
+  EXPECT_EQ(whole.err, "");
+  expect_usage("model evaluate " + folder.file("m") + " --data " + odd,
+               "line 3, column 2 (town): expected one of the column's listed values");
+  auto tested = call(train + write("rows.csv", rows) + " --json --test " + odd);
+  EXPECT_EQ(tested.status, 0);
+  EXPECT_NE(tested.out.find("\"unlisted\":{\"town\":2}"), std::string::npos);
+  EXPECT_NE(tested.err.find("\"rome\""), std::string::npos);
+
+  // A model of a market without categories has names alone; they are found as well.
+  std::string numbers = "a,b,y\n", swapped = "b,y,a\n";
+  for (int i = 0; i < 20; ++i) {
+    const std::string a = std::to_string(i), b = std::to_string(i * 7 % 20), y = i % 3 ? "M" : "B";
+    numbers += a + "," + b + "," + y + "\n";
+    swapped += b + "," + y + "," + a + "\n";
+  }
+  const std::string numbers_path = write("numbers.csv", numbers);
+  ASSERT_EQ(call(train + numbers_path).status, 0);
+  auto named = parse_json(as_text(*load_file(folder.file("m/spec.json"), 1 << 20)), 1 << 20).take();
+  named.object()->erase("csv");
+  write("m/spec.json", canonical(named) + "\n");
+  auto straight = call("model evaluate " + folder.file("m") + " --json --data " + numbers_path);
+  auto other = call("model evaluate " + folder.file("m") + " --json --data " +
+                    write("swapped.csv", swapped));
+  EXPECT_EQ(straight.status, 0) << straight.err;
+  EXPECT_EQ(other.out, straight.out) << other.err;
+  expect_usage(
+      "model evaluate " + folder.file("m") + " --data " + write("none.csv", "a,c,y\n1,2,M\n"),
+      "line 1: expected a header with a column named \"b\"");
+
+  // What is wrong with the rows is said of them, by the place.
+  expect_usage(train + write("one.csv", "a,y\n1,M\n2,M\n3,M\n4,M\n"),
+               "one.csv: data: expected rows of two classes");
+  expect_usage(train + write("stray.csv", numbers + "1e999,3,M\n"),
+               "stray.csv: line 22, column 1 (a): expected a finite number, as in 20");
+}
+
+TEST_F(UsageTest, PicturesOfOtherKindsAreLeftOutWithAWord) {
+  const std::string picture = "P5 2 1 255\n";
+  std::filesystem::create_directories(folder.file("pictures/cat"));
+  std::filesystem::create_directories(folder.file("pictures/dog"));
+  for (const char* name : {"cat/1", "cat/2", "dog/1", "dog/2"})
+    write("pictures/" + std::string(name) + ".pgm", picture + name[0] + name[4]);
+  const std::string contract = write("two.lua", R"(return { purpose = "test", datasets = {"rows"},
+    payment = 0, model = { flatten(), linear { units = 2 } },
+    train = { steps = 2, batch = 2, shuffle = true, optimizer = sgd {}, learning_rate = 0.1 } })");
+  const std::string train = "train-local " + contract + " --data " + folder.file("pictures");
+  EXPECT_EQ(call(train).err, "");
+  write("pictures/cat/3.png", "png");
+  write("pictures/dog/.hidden", "x");
+  write("pictures/dog/4.PNG", "png");
+  auto warned = call(train);
+  EXPECT_EQ(warned.status, 0) << warned.err;
+  EXPECT_NE(
+      warned.err.find("pictures: left out 2 files that are not .pgm or .ppm in the folder of a "
+                      "class: cat/3.png and others"),
+      std::string::npos)
+      << warned.err;
+}
+
 TEST_F(UsageTest, FilesThatAreMissing) {
   make_identity();
   std::string policy = write("p.lua", "return {allow = true}");

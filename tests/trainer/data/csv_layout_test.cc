@@ -84,6 +84,55 @@ TEST(CsvLayout, RefusesWhatItDoesNotList) {
   EXPECT_EQ(error_of("|only a comment\n"), "line 2: expected a row of data");
 }
 
+TEST(CsvLayout, CountsWhatItDoesNotListWhereThatIsAsGoodAsMissing) {
+  auto rows = import_text("30, Privat, 7, 1, >50K\n31, Private, 7, 1, >50K\n32, Stat, 7, 1, >50K\n",
+                          Labels::kNeeded, Unlisted::kMissing)
+                  .take();
+  ASSERT_EQ(rows.unlisted.size(), 1u);
+  EXPECT_EQ(rows.unlisted["work"].rows, 2u);
+  EXPECT_EQ(rows.unlisted["work"].example, "Privat");
+  EXPECT_TRUE(
+      import_text("30, ?, 7, 1, >50K\n", Labels::kNeeded, Unlisted::kMissing)->unlisted.empty());
+}
+
+TEST(CsvLayout, NamesTheColumnThatAHeaderLacks) {
+  const char* const kLacksAge =
+      "line 1: expected a header with a column named \"age\", which it does not have, or a row";
+  EXPECT_EQ(error_of("Age,work,id,gain,income\n30,Private,7,1,>50K\n"), kLacksAge);
+  EXPECT_EQ(error_of("work,id,gain,income\nPrivate,7,1,>50K\n"), kLacksAge);
+  EXPECT_EQ(error_of("work,id,gain\nPrivate,7,1\n", Labels::kIfThere), kLacksAge);
+  // Of a table of something else none is there.
+  EXPECT_EQ(error_of("a,b,c,d,e\n1,2,3,4,5\n"),
+            "line 1: expected a header with a column named \"age\" and 2 more, which it does not "
+            "have, or a row");
+  // Where unlisted values are allowed, a header is no row of them.
+  const std::string layout =
+      R"({"columns":[{"name":"a","values":["x"]},{"name":"b","values":["y"]}]})";
+  auto taken = import_laid_out_csv(as_bytes("a,c\nx,y\n"), layout_of(layout), Labels::kIfThere,
+                                   Unlisted::kMissing);
+  EXPECT_FALSE(taken);
+  // A row may say a column's name.
+  const std::string own = R"({"columns":["n",{"name":"a","values":["a","b"]}]})";
+  EXPECT_TRUE(import_laid_out_csv(as_bytes("1,a\n2,b\n"), layout_of(own), Labels::kIfThere,
+                                  Unlisted::kRefused));
+}
+
+TEST(CsvLayout, AStrayTextAmongNumbersMakesNoCategory) {
+  for (const char* stray : {"nan", "1e999", "4e38", "0x10", "inf", "-", "1 2"}) {
+    std::string text = "x,kind\n1,a\n2,b\n3,a\n" + std::string(stray) + ",b\n5,a\n";
+    auto layout = guess_csv_layout(as_bytes(text), "kind", {}, "?");
+    ASSERT_FALSE(layout) << stray;
+    EXPECT_EQ(layout.error().expected(),
+              "line 5, column 1 (x): expected a finite number, as in 4 of the column's 5 values; a "
+              "csv layout that lists the values makes it a category");
+  }
+  const std::string nul("x,kind\n1,a\n2,b\n3,a\n\0,b\n5,a\n", 27);
+  EXPECT_FALSE(guess_csv_layout(as_bytes(nul), "kind", {}, "?"));
+  // Texts with a few numbers among them are a category.
+  const std::string mixed = "x,kind\n1,a\nred,b\nblue,a\n2,b\n";
+  EXPECT_EQ(guess_csv_layout(as_bytes(mixed), "kind", {}, "?")->columns[0].values.size(), 4u);
+}
+
 TEST(CsvLayout, IsReadStrictlyAndWrittenBack) {
   auto layout = layout_of(kPeople);
   EXPECT_EQ(csv_layout_from_json(to_json(layout), "csv").take(), layout);
