@@ -4,13 +4,28 @@
 
 #include <array>
 #include <cerrno>
+#include <set>
+#include <utility>
 
 #include "market_api/cli/log_verbs.h"
 
 namespace souk::market {
 namespace {
 
+// A stream is read once, by one argument: the second would see an empty file. Of the process, as
+// standard input itself is.
+Status read_first(int fd, const std::string& name) {
+  static std::set<std::pair<dev_t, ino_t>> read_before;
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return Error(Code::kMalformed, name + ": expected to read it");
+  bool empties =
+      fd == STDIN_FILENO || !S_ISCHR(status.st_mode) || ::isatty(fd) != 0;  // not /dev/null
+  if (!empties || read_before.emplace(status.st_dev, status.st_ino).second) return Done{};
+  return Error(Code::kMalformed, name + ": expected for one argument only, another has read it");
+}
+
 Result<Bytes> read_to_end(int fd, const std::string& name, size_t max_bytes) {
+  TRY(read_first(fd, name));
   Bytes out;
   std::array<uint8_t, 65536> piece{};
   while (true) {

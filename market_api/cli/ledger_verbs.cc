@@ -1,4 +1,6 @@
 // souk ledger log|show|prove.
+#include <filesystem>
+
 #include "contracts/lifecycle/void_words.h"
 #include "ledger/entry/leaf.h"
 #include "ledger/proof/checkpoint.h"
@@ -105,7 +107,19 @@ Result<Answer> show(Session& session, const ShowOptions& options) {
   return answer;
 }
 
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code ignored;
+  auto whole = [&](const std::string& path) {
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path, ignored), ignored);
+  };
+  return a == b || whole(a) == whole(b) || std::filesystem::equivalent(a, b, ignored);
+}
+
 Result<Answer> prove(Session& session, const ProveOptions& options) {
+  if (!options.out.empty() && !options.leaf.empty() && same_file(options.out, options.leaf)) {
+    return Error(Code::kMalformed,
+                 "--out and --leaf: expected two files, found " + options.out + " for both");
+  }
   auto identity = TRY(session.identity());
   auto connection = TRY(session.connect(identity));
   auto proof = TRY(connection.view.prove(options.seq));

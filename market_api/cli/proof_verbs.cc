@@ -136,6 +136,9 @@ Result<Answer> check(Session&, const CheckOptions& options) {
   json["index"] = Json::wide(proof.index);
   json["leaf_checked"] = !options.leaf.empty();
 
+  // Every file is read before anything is answered.
+  Bytes leaf;
+  if (!options.leaf.empty()) leaf = TRY(load_input(options.leaf, size_t{1} << 30));
   auto verdict = TRY(judge_checkpoint(proof.checkpoint, options));
   if (!verdict) return judged(verdict.error(), "", std::move(json));
   json["log_key"] = verdict->log_key;
@@ -148,7 +151,6 @@ Result<Answer> check(Session&, const CheckOptions& options) {
     auto length = check_length(proof.index, checkpoint.size, proof.path.size());
     return judged(length, said + "; without --leaf no entry was looked for", std::move(json));
   }
-  auto leaf = TRY(load_input(options.leaf, size_t{1} << 30));
   auto hash = ledger::leaf_hash(leaf);
   json["leaf_hash"] = hash;
   auto included =
@@ -308,7 +310,8 @@ void add_proof_verbs(CLI::App& app, Session& session) {
   verb->add_option("--key", checking->key, "vkey of the log");
   verb->add_option("--policy", checking->policy,
                    "C2SP tlog-policy: its logs (or --key) and its quorum");
-  verb->add_option("--leaf", checking->leaf, "the entry that it proves, byte for byte");
+  verb->add_option("--leaf", checking->leaf,
+                   "the entry that it proves, byte for byte (-: stdin, if no other argument is)");
 
   CLI::App* notes = add_group(app, "note", "C2SP signed notes");
   auto verifying = std::make_shared<NoteOptions>();

@@ -279,21 +279,27 @@ Result<Answer> import_ledger(Session& session, const ImportOptions& given) {
     return Error(Code::kConflict,
                  options.data + "/ledger.db: expected no ledger there yet; import makes a new one");
   }
-  TRY(about_file(ledger::LedgerStore::restore(options.data + "/ledger.db", key, note,
-                                              [&](const ledger::LedgerStore::VisitLeaf& visit) {
-                                                return ledger::each_leaf(fetch, checkpoint.size,
-                                                                         visit);
-                                              }),
-                 ""));
-  // The entries are whole; a tile that is not would be served to whoever reads this folder next.
+  auto restored = ledger::LedgerStore::restore(
+      options.data + "/ledger.db", key, note, [&](const ledger::LedgerStore::VisitLeaf& visit) {
+        return ledger::each_leaf(fetch, checkpoint.size, visit);
+      });
+  if (!restored && restored.error().code() != Code::kUnauthentic)
+    return about_file(std::move(restored).take_error(), "");
+  // Where restoring stops is one entry past one that was changed: the audit knows the place. Whole
+  // entries under a tile that is not would be served to whoever reads this folder next.
   auto audit = ledger::audit_tiles(
       fetch, [&](std::string_view served) { return ledger::check_under_key(served, key); });
   if (!audit.report.ok) {
+    const std::string entry =
+        audit.report.first_bad ? "entry " + std::to_string(*audit.report.first_bad) + ": " : "";
+    const std::string reason = audit.report.reason;
     return Error(Code::kUnauthentic, options.from + "/" + audit.place.file + ", bytes " +
                                          std::to_string(audit.place.from) + " to " +
                                          std::to_string(audit.place.to) + ": " +
-                                         audit.report.reason + "; nothing was imported");
+                                         (reason.starts_with(entry) ? "" : entry) + reason +
+                                         "; nothing was imported");
   }
+  if (!restored) return about_file(std::move(restored).take_error(), "");
   filling.done();
   Answer answer;
   answer.json = {{"root", checkpoint.root},

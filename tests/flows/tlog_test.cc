@@ -193,6 +193,9 @@ TEST_F(TlogFlow, ExportIsAuditedAndRestoredAndNothingAlteredIs) {
   auto refused = shell(souk + "ledger import " + out + " --data " + folder() + "/none");
   EXPECT_EQ(refused.status, 1) << refused.output;
   EXPECT_FALSE(fs::exists(folder() + "/none/ledger.db"));
+  // The entry that was changed, not the next one, whose chain it breaks.
+  const std::string entry = "entry " + std::to_string(*report.find("first_bad")->integer()) + ":";
+  EXPECT_NE(refused.output.find(entry), std::string::npos) << entry << " " << refused.output;
 }
 
 }  // namespace

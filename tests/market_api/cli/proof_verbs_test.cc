@@ -56,6 +56,12 @@ class ProofVerbs : public ::testing::Test {
     return member && member->string() ? *member->string() : "";
   }
 
+  std::string text_of_error(const Ran& ran) {
+    const Json* error = ran.json.find("error");
+    const Json* message = error ? error->find("message") : nullptr;
+    return message && message->string() ? *message->string() : "";
+  }
+
   const ledger::NoteKey log_ = ledger::NoteKey::of("log.example", key_of(9).public_key()).take();
   const ledger::CosignerKey witness_ =
       ledger::CosignerKey::of("w.example", key_of(1).public_key()).take();
@@ -84,6 +90,30 @@ TEST_F(ProofVerbs, InclusionAndConsistencyAnswerYesNoAndMalformed) {
   EXPECT_EQ(souk("proof consistency", two("5")).status, 0);
   EXPECT_EQ(souk("proof consistency", two("0")).status, 1);
   EXPECT_EQ(souk("proof consistency", two("-1")).status, 2);
+}
+
+// The second to read standard input would see an empty entry, and its proof may well hold.
+TEST_F(ProofVerbs, StandardInputIsOfOneArgument) {
+  const Digest root = ledger::leaf_hash({});
+  auto note =
+      ledger::sign_checkpoint({.origin = "log.example", .size = 1, .root = root}, log_, key_of(9));
+  ledger::TlogProof proof;
+  proof.checkpoint = note;
+  const std::string key = " --key " + log_.vkey();
+  const std::string empty = write("empty", ""), file = write("proof", proof.text());
+  auto held = souk("proof check - --leaf " + empty + key, proof.text());
+  EXPECT_EQ(held.status, 0);
+  EXPECT_EQ(*held.json.find("leaf_checked")->boolean(), true);
+  EXPECT_EQ(souk("proof check " + file + " --leaf -" + key, "").status, 0);
+  auto twice = souk("proof check - --leaf -" + key, proof.text());
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_NE(text_of_error(twice).find("expected for one argument only"), std::string::npos);
+  // Of another log, too: what was asked cannot be answered at all.
+  const std::string other =
+      " --key " + ledger::NoteKey::of("log.example", key_of(8).public_key())->vkey();
+  EXPECT_EQ(souk("proof check - --leaf -" + other, proof.text()).status, 2);
+  EXPECT_EQ(souk("proof check - --policy -" + key, proof.text()).status, 2);
+  EXPECT_EQ(souk("proof check " + file + " --policy - --leaf -", "").status, 2);
 }
 
 TEST_F(ProofVerbs, TilesAndTheirProofsAgree) {
