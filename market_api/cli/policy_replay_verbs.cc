@@ -50,8 +50,12 @@ std::string of_others(const PolicyReplay& result) {
            std::string(policy::kEngineSemantics) + ": " + std::to_string(other.same_outcome) +
            " of them come to the same here; ";
   }
-  return out + "the souk that has that engine makes them again bit by bit; all " +
-         std::to_string(result.decisions - all) + " of this engine came out as recorded";
+  out += "the souk that has that engine makes them again bit by bit";
+  if (all < result.decisions) {
+    out +=
+        "; all " + std::to_string(result.decisions - all) + " of this engine came out as recorded";
+  }
+  return out;
 }
 
 Result<Answer> replay(Session& session, const ReplayOptions& options) {
