@@ -134,8 +134,10 @@ each claim.json "proof consistency @"
 each claim.json "ledger verify-signature @"
 each rows.csv "ledger tiles build --leaves @ --out made" "missing folder"
 
-echo "-- a column that a stray text makes a category is listed"
+echo "-- a stray text in a column of numbers is refused, a column of texts is a category and listed"
 sed '5s/^[0-9]*/0x10/' rows.csv > stray.csv
+wrong "train-local two.lua --data stray.csv --label sick" 'line 5, column 1 (a): expected a finite number' stray.csv
+sed '2,$s/^[0-9]*/v&/' rows.csv > stray.csv
 souk train-local two.lua --data stray.csv --label sick --json | grep -q '"categorical_columns":\["a"\]' || fail "expected the column a"
 souk train-local two.lua --data rows.csv --label sick --json | grep -q '"categorical_columns":\[\]' || fail "expected no column"
 
