@@ -27,10 +27,8 @@ std::string introduction_text(const Identity& identity) {
 
 // A policy to pin must ask for somebody, and may name only this ledger as its log. It holds
 // now, or there would be an identity that can do nothing.
-Result<std::string> policy_to_pin(const std::string& path, MarketLine& line,
-                                  const contracts::Follower& follower) {
-  auto bytes = TRY(load_argument(path, contracts::kMaxWitnessPolicyBytes));
-  auto text = to_text(bytes);
+Result<std::string> policy_that_holds(const std::string& text, const std::string& path,
+                                      MarketLine& line, const contracts::Follower& follower) {
   auto policy = TRY(about_file(ledger::TlogPolicy::parse(text), path));
   auto quorum = TRY(about_file(ledger::WitnessQuorum::parse(text), path));
   if (!quorum.needed()) {
@@ -53,6 +51,12 @@ Result<std::string> policy_to_pin(const std::string& path, MarketLine& line,
   return text;
 }
 
+Result<std::string> policy_to_pin(const std::string& path, MarketLine& line,
+                                  const contracts::Follower& follower) {
+  auto bytes = TRY(load_argument(path, contracts::kMaxWitnessPolicyBytes));
+  return policy_that_holds(to_text(bytes), path, line, follower);
+}
+
 Result<Answer> init(Session& session, const InitOptions& options) {
   auto market = TRY(parse_hex_argument<MarketId>(options.market_id, "--market-id"));
   auto home = TRY(session.home());
@@ -65,8 +69,20 @@ Result<Answer> init(Session& session, const InitOptions& options) {
   if (!options.policy.empty()) {
     pin.witness_policy = TRY(policy_to_pin(options.policy, line, *follower));
   }
-  auto identity = TRY(home.create(options.name, pin));
-  return Answer{introduction(identity), introduction_text(identity)};
+  auto there = home.open(options.name);
+  bool moved = there && there->pin().market == market && there->pin().url != options.url;
+  if (moved && options.policy.empty() && !there->pin().witness_policy.empty()) {
+    pin.witness_policy = TRY(policy_that_holds(
+        there->pin().witness_policy, "the witness policy of " + options.name, line, *follower));
+  }
+  auto identity = TRY(moved ? home.move(options.name, pin) : home.create(options.name, pin));
+  Answer answer{introduction(identity), introduction_text(identity)};
+  answer.json["url"] = options.url;
+  answer.json["moved_from"] = moved ? Json(there->pin().url) : Json();
+  if (moved)
+    answer.text += "\nmoved      from " + there->pin().url + " to " + options.url +
+                   ", the same market; keys and what was seen of it stay";
+  return answer;
 }
 
 Result<Answer> whoami(Session& session, const NoOptions&) {

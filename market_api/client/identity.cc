@@ -163,6 +163,23 @@ Result<Identity> Home::create(const std::string& name, const MarketPin& pin) {
   return Identity(name, directory, pin, std::move(key), std::move(age));
 }
 
+Result<Identity> Home::move(const std::string& name, const MarketPin& pin) {
+  auto lock = TRY(FileLock::lock(directory_ + "/lock"));
+  auto identity = TRY(open(name));
+  MarketPin moved = identity.pin();
+  moved.url = pin.url;
+  if (moved != pin) {
+    return Error(Code::kConflict,
+                 "the identity " + name + " in " + directory_ + " pins " +
+                     (moved.market == pin.market && moved.ledger_key == pin.ledger_key
+                          ? "this market under another witness policy"
+                          : "another market"));
+  }
+  TRY(save_file(identity.directory() + "/market.json", line(canonical(pin_to_json(moved))),
+                FileMode::kPrivate));
+  return open(name);
+}
+
 Result<Identity> Home::open(const std::optional<std::string>& name) const {
   std::string chosen = name ? *name : TRY(default_name());
   TRY(check_name(chosen));

@@ -68,6 +68,9 @@ class Home {
   // New keys, on disk when it returns; the first one becomes the default.
   // kMalformed: the name is not 1-64 of A-Z a-z 0-9 . _ - ; kConflict: it is taken.
   Result<Identity> create(const std::string& name, const MarketPin& pin);
+  // The identity now asks the market it has pinned at the URL of `pin`; all else stays. kConflict:
+  // it pins another market, ledger key or witness policy.
+  Result<Identity> move(const std::string& name, const MarketPin& pin);
   // By name, or the default one. kNotFound when there is none.
   Result<Identity> open(const std::optional<std::string>& name) const;
 

@@ -88,7 +88,7 @@ struct Options {
   std::string directory;
   std::string host = "127.0.0.1";
   std::optional<std::string> treasury_hex, witness_policy, currency;  // given, if only as ""
-  uint32_t port = 0;
+  std::optional<uint32_t> port;  // else the one of the last start
   std::optional<uint64_t> reserve_mib;
   uint32_t longest_run_minutes = 60;
   bool found_only = false, json = false;
@@ -176,6 +176,49 @@ ExitStatus introduce(const Options& options, uint16_t port, Market& market) {
   return said;
 }
 
+// Where the market in this folder was served last: Format: market_api/SPEC.md, soukd. Everybody
+// who has pinned it looks there. 0: nowhere yet.
+std::string port_file(const std::string& directory) {
+  return directory + "/port";
+}
+
+Result<uint16_t> last_port(const std::string& directory) {
+  const std::string path = port_file(directory);
+  auto bytes = read_file(path, 16);
+  if (!bytes && bytes.error().code() == Code::kNotFound) return uint16_t{0};
+  if (!bytes) return about_input(std::move(bytes).take_error(), path);
+  std::string text = to_text(*bytes);
+  bool digits =
+      text.size() > 1 && text.size() <= 6 && text.back() == '\n' &&
+      std::all_of(text.begin(), text.end() - 1, [](char c) { return c >= '0' && c <= '9'; });
+  int port = digits ? std::stoi(text) : 0;
+  if (port >= 1 && port <= 65535) return static_cast<uint16_t>(port);
+  return Error(Code::kMalformed, path + ": expected a port from 1 to 65535 and a line's end");
+}
+
+// Nobody is turned away for a port that could not be noted: the next start may pick another.
+void note_port(const std::string& directory, uint16_t port) {
+  auto last = last_port(directory);
+  if (last && *last == port) return;
+  auto noted = write_file(port_file(directory), as_bytes(std::to_string(port) + "\n"));
+  if (noted) return;
+  std::fprintf(stderr, "soukd: the port is not noted for the next start: %s\n",
+               noted.error().expected().c_str());
+}
+
+Result<std::unique_ptr<HttpServer>> start_server(const MarketConfig& config, const Options& options,
+                                                 Handler handler) {
+  if (options.port)
+    return HttpServer::start(options.host, static_cast<uint16_t>(*options.port),
+                             std::move(handler));
+  const uint16_t port = TRY(last_port(config.directory));
+  auto server = HttpServer::start(options.host, port, std::move(handler));
+  if (server || port == 0 || server.error().code() != Code::kConflict) return server;
+  TRY(FolderLock::take(config.directory));  // it may be this very market that is served there
+  return Error(Code::kConflict, server.error().expected() +
+                                    ", where this market was served last; --port chooses another");
+}
+
 // Until it is asked to end; the status to end with.
 Result<int> serve(MarketConfig config, const Options& options) {
   // Every thread made from here on leaves the signals to sigwait below.
@@ -189,13 +232,14 @@ Result<int> serve(MarketConfig config, const Options& options) {
   // The port first, so that none is missing once there is a market; nobody is served before.
   std::unique_ptr<Market> market;
   std::atomic<Market*> opened = nullptr;
-  auto server = TRY(HttpServer::start(
-      options.host, static_cast<uint16_t>(options.port), [&](const Request& request) {
-        Market* there = opened;
-        if (there) return route(*there, request);
-        return problem(Error(Code::kTryAgain, "the market is not open yet"));
-      }));
+  const std::string directory = config.directory;
+  auto server = TRY(start_server(config, options, [&](const Request& request) {
+    Market* there = opened;
+    if (there) return route(*there, request);
+    return problem(Error(Code::kTryAgain, "the market is not open yet"));
+  }));
   market = TRY(Market::open(std::move(config), clock, connect_witness));
+  note_port(directory, server->port());  // the folder is ours
   opened = market.get();
   // From here on nothing is printed: a reader that goes away later ends no market.
   auto introduced = introduce(options, server->port(), *market);
@@ -224,8 +268,9 @@ int run(int argc, char** argv) {
   app.add_option("--host", options.host, "loopback address to listen on")
       ->type_name("ADDRESS")
       ->capture_default_str();
-  app.add_option("--port", options.port, "port; 0 picks a free one")
-      ->capture_default_str()
+  app.add_option("--port", options.port,
+                 "port, noted in the folder for later starts; 0 picks a free one. Default: that of "
+                 "the last start, at the first a free one")
       ->check(whole_number(0, 65535));
   app.add_option("--treasury", options.treasury_hex,
                  "public key that may mint, in hex. New market: its own, for good (default: what "

@@ -267,6 +267,66 @@ for _ in $(seq 300); do grep -qs ^treasury m.out && break; sleep 0.1; done
 grep -q ^treasury m.out || fail "expected the market to open with its keeper's state" m.err
 kill "$host"; wait "$host" || true; host=''
 
+echo "-- a market is found again where it was"
+id_of_m=$id
+serve() { # ARGUMENT...: url and id of the market in p, served until stopped
+  : > p.out
+  soukd --data p $treasury "$@" > p.out 2> p.err &
+  host=$!
+  for _ in $(seq 300); do grep -qs ^treasury p.out && break; sleep 0.1; done
+  url=$(awk '/^url/ {print $2}' p.out) id=$(awk '/^market/ {print $2}' p.out)
+  [ -n "$url" ] || fail "expected a market at soukd --data p $*" p.err
+}
+stopped() { kill "$host"; wait "$host" || true; host=''; }
+serve; first=$url
+[ "$(cat p/port)" = "${first##*:}" ] || fail "expected the port in the folder" p/port
+souk init --market "$url" --market-id "$id" --name anna --json > anna.json
+grep -q '"moved_from":null' anna.json && grep -q "\"url\":\"$url\"" anna.json || fail "expected no move of a new identity" anna.json
+souk ledger log --as anna > /dev/null
+souk whoami --as anna --json > whoami.json
+kill -9 "$host"; wait "$host" || true; host=''
+serve
+[ "$url" = "$first" ] || fail "expected the market where it was, $first, not $url"
+souk ledger log --as anna > /dev/null || fail "expected the pinned identity to reach the market again"
+stopped
+# Somebody else has that port now.
+souk-witness init --data taker --name witness.example/taker > /dev/null
+souk-witness serve --data taker --port "${first##*:}" > taker.out 2> taker.err &
+host=$!
+for _ in $(seq 200); do [ -s taker.out ] && break; sleep 0.05; done
+keeps p 3 "expected port ${first##*:} of 127.0.0.1 to be free to listen on, where this market was served last; --port chooses another" soukd --data p
+taker=$host host=''
+serve --port 0; second=$url
+[ "$second" != "$first" ] || fail "expected another port"
+souk ledger log --as anna > /dev/null 2> err && fail "expected nobody at the old URL"
+find home/identities/anna -type f ! -name market.json -exec sha256sum {} + | sort > had
+souk init --market "$second" --market-id "$id" --name anna > moved.out || fail "expected anna to move" moved.out
+grep -q "^moved .*$first to $second" moved.out || fail "expected the move to be told" moved.out
+find home/identities/anna -type f ! -name market.json -exec sha256sum {} + | sort | cmp -s had - || fail "expected nothing of anna to be lost"
+souk ledger log --as anna > /dev/null || fail "expected anna to reach the market"
+[ "$(souk whoami --as anna --json | sed "s|$second|$first|")" = "$(cat whoami.json)" ] || fail "expected only the URL to change" whoami.json
+# Moved there already, or of another market: the name is taken.
+status=0; souk init --market "$second" --market-id "$id" --name anna --json > err 2> /dev/null || status=$?
+[ "$status" = 1 ] && grep -q 'exists already' err || fail "expected anna to be there: $status" err
+stopped; kill "$taker"; wait "$taker" || true
+soukd --data elsewhere $treasury > other.out 2> other.err & host=$!
+for _ in $(seq 300); do grep -qs ^treasury other.out && break; sleep 0.1; done
+other=$(awk '/^url/ {print $2}' other.out) other_id=$(awk '/^market/ {print $2}' other.out)
+for pinned in "$other_id" "$id"; do
+  souk whoami --as anna --json > before.json
+  status=0; souk init --market "$other" --market-id "$pinned" --name anna --json > err 2> /dev/null || status=$?
+  [ "$status" = 1 ] || fail "expected anna to stay with her market: $status" err
+  souk whoami --as anna --json | cmp -s before.json - || fail "expected anna as she was"
+done
+stopped
+serve; [ "$url" = "$second" ] || fail "expected the port that was chosen last"
+stopped
+for bad in '' 0 65536 port; do
+  printf '%s\n' "$bad" > p/port
+  keeps p 2 'p/port' soukd --data p
+done
+id=$id_of_m
+
 echo "-- witnesses"
 nothing n 2 '--name' souk-witness init --data n --name ''
 nothing n 2 '--name' souk-witness init --data n
