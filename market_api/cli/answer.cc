@@ -181,6 +181,8 @@ ProgressBar::~ProgressBar() {
 
 void ProgressBar::show(uint64_t done, uint64_t total, const std::string& note) {
   if (!terminal_) return;
+  done_ = done;
+  total_ = total;
   constexpr uint64_t kWidth = 30;
   uint64_t filled = total == 0 ? kWidth : std::min(done, total) * kWidth / total;
   std::string bar(filled, '=');

@@ -46,11 +46,14 @@ class ProgressBar {
   explicit ProgressBar(std::string label);
   ~ProgressBar();
   void show(uint64_t done, uint64_t total, const std::string& note = "");
+  // The same bar again, with this beside it.
+  void note(const std::string& note) { show(done_, total_, note); }
 
  private:
   std::string label_;
   bool terminal_;
   bool shown_ = false;
+  uint64_t done_ = 0, total_ = 1;  // as shown last
 };
 
 }  // namespace souk::market

@@ -103,6 +103,7 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
 
   auto connection = TRY(session.connect(identity));
   ProgressBar bar("uploading");
+  connection.line.wait_out(MarketLine::kPatience, [&](const std::string& why) { bar.note(why); });
   auto published = TRY(publish(dataset, offer, identity, connection.line, connection.view,
                                [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   auto warn = [&](const char* what, const std::optional<DatasetId>& other) {

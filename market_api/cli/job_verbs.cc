@@ -231,6 +231,7 @@ Result<Answer> submit(Session& session, const SubmitOptions& options) {
   Submitted submitted;
   {
     ProgressBar bar("uploading initial weights");
+    connection.line.wait_out(MarketLine::kPatience, [&](const std::string& why) { bar.note(why); });
     submitted = TRY(submit_contract(*elaborated, identity, connection.line, connection.view,
                                     [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   }

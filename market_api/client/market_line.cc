@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <thread>
+#include <utility>
 
 namespace souk::market {
 namespace {
@@ -12,6 +14,7 @@ constexpr uint64_t kUploadPiece = uint64_t{4} << 20;
 constexpr uint64_t kDownloadPiece = uint64_t{8} << 20;
 constexpr uint64_t kMaxBlob = uint64_t{8} << 30;
 constexpr int kAttempts = 4;
+constexpr std::chrono::milliseconds kLongestWait{8000};
 // An answer that took longer has been waited for already: by the market, for its witnesses.
 constexpr std::chrono::seconds kSoon{5};
 
@@ -145,34 +148,58 @@ Result<MarketLine::Upload> MarketLine::begin_upload(const Digest& digest, uint64
   }());
 }
 
-// All of `bytes` past what the market has. An outage is waited out as long as each brings the
-// upload further than it ever was.
+// False, at once, where it has lasted too long. A full disk is for the operator to mend.
+bool MarketLine::waited(Outage& outage, const Error& error) const {
+  const auto now = std::chrono::steady_clock::now();
+  if (outage.failures++ == 0) outage.began = now;
+  const bool full = error.expected().find("disk full") != std::string::npos;
+  if (full && outage.failures >= kAttempts) return false;
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(outage.began + patience_ - now);
+  if (left.count() <= 0) return false;
+  const std::chrono::milliseconds step(200LL << std::min(outage.failures, 6));
+  if (waiting_) {
+    waiting_("no answer yet, trying for " + std::to_string((left.count() + 999) / 1000) +
+             " s more");
+  }
+  std::this_thread::sleep_for(std::min({step, left, kLongestWait}));
+  return true;
+}
+
+// All of `bytes` past what the market has. An outage is waited out, and each may last as long as
+// the first, if between them the upload has come further than it ever was.
 Result<MarketLine::Upload> MarketLine::send_pieces(const Digest& digest, ByteView bytes,
-                                                   const Progress& progress) {
-  auto upload = TRY(begin_upload(digest, bytes.size()));
-  uint64_t furthest = upload.offset;
-  int failures = 0;
-  while (upload.offset < bytes.size()) {
-    if (progress) progress(upload.offset, bytes.size());
-    auto piece = bytes.subspan(upload.offset,
-                               std::min<uint64_t>(kUploadPiece, bytes.size() - upload.offset));
-    auto answer = ask("PUT", upload.path + "?offset=" + std::to_string(upload.offset), piece,
+                                                   const Progress& progress, Outage& outage) {
+  std::optional<Upload> upload;  // none: to be begun, or begun again
+  std::optional<uint64_t> furthest;
+  while (!upload || upload->offset < bytes.size()) {
+    if (!upload) {
+      auto begun = begin_upload(digest, bytes.size());
+      if (!begun && begun.error().code() == Code::kTryAgain && waited(outage, begun.error()))
+        continue;
+      upload = TRY(std::move(begun));
+      if (!furthest) furthest = upload->offset;
+      continue;
+    }
+    if (progress) progress(upload->offset, bytes.size());
+    auto piece = bytes.subspan(upload->offset,
+                               std::min<uint64_t>(kUploadPiece, bytes.size() - upload->offset));
+    auto answer = ask("PUT", upload->path + "?offset=" + std::to_string(upload->offset), piece,
                       "application/octet-stream");
     if (answer) {
-      upload.offset = TRY(offset_in(*answer, upload.offset + piece.size(), bytes.size()));
-      if (upload.offset > furthest) failures = 0;
-      furthest = std::max(furthest, upload.offset);
+      upload->offset = TRY(offset_in(*answer, upload->offset + piece.size(), bytes.size()));
+      if (upload->offset > *furthest) outage = {};
+      furthest = std::max(*furthest, upload->offset);
       continue;
     }
     // Not found: it gave way to others that were sending, and begins anew.
     bool again =
         answer.error().code() == Code::kTryAgain || answer.error().code() == Code::kNotFound;
-    if (!again || ++failures >= kAttempts) return std::move(answer).take_error();
-    wait_before(failures);
-    upload = TRY(begin_upload(digest, bytes.size()));
+    if (!again || !waited(outage, answer.error())) return std::move(answer).take_error();
+    upload.reset();
   }
   if (progress) progress(bytes.size(), bytes.size());
-  return upload;
+  return *upload;
 }
 
 Result<uint64_t> MarketLine::offset_in(const Response& answer, uint64_t sent, uint64_t size) {
@@ -191,14 +218,19 @@ Result<uint64_t> MarketLine::offset_in(const Response& answer, uint64_t sent, ui
 
 Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& progress) {
   Json nothing = Json::Object{};
-  for (bool first : {true, false}) {
-    auto upload = TRY(send_pieces(digest, bytes, progress));
+  Outage outage;
+  for (bool first = true;;) {
+    auto upload = TRY(send_pieces(digest, bytes, progress, outage));
     auto committed = ask_json("POST", upload.path + "/commit", &nothing);
     // Somebody else's bytes stood at the beginning, and the market has dropped them; or it gave
     // way.
     bool dropped = !committed && (committed.error().code() == Code::kUnauthentic ||
                                   committed.error().code() == Code::kNotFound);
-    if (dropped && first) continue;
+    if (dropped && std::exchange(first, false)) continue;
+    // Whether it is kept or not, the market says at the next beginning.
+    if (!committed && committed.error().code() == Code::kTryAgain &&
+        waited(outage, committed.error()))
+      continue;
     if (!committed) return std::move(committed).take_error();
     auto read = [&]() -> Result<Digest> {
       auto fields = TRY(Fields::of(*committed, "commit"));
@@ -209,7 +241,6 @@ Status MarketLine::upload(const Digest& digest, ByteView bytes, const Progress& 
     return Error(Code::kRefused, "upload: expected the market to keep " + to_hex(ByteView(digest)) +
                                      ", it says " + to_hex(ByteView(kept)));
   }
-  return Error(Code::kBroken, "upload: expected an answer");
 }
 
 Result<Json> MarketLine::quote(const PublicKey& consumer, const Json& submit) {

@@ -3,6 +3,7 @@
 // what is so.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -41,11 +42,20 @@ struct Recorded {
 // that is not of this API is kRefused, or as error_from() tells its status.
 class MarketLine {
  public:
+  static constexpr std::chrono::seconds kPatience{60};
   static Result<MarketLine> open(const std::string& url);
 
   // From now on entries() and checkpoint() ask for what a quorum of the market's witnesses
   // has cosigned, and record() waits for them.
   void ask_witnessed() { level_ = "witnessed"; }
+
+  // How long upload() waits out a market that does not answer, or is busy, while it comes no
+  // further; each wait is twice the one before, up to 8 s. Whoever watches is told in words.
+  using Waiting = std::function<void(const std::string& why)>;
+  void wait_out(std::chrono::milliseconds patience, Waiting waiting = {}) {
+    patience_ = patience;
+    waiting_ = std::move(waiting);
+  }
 
   Result<ServedMarket> market();
   Result<ServedPage> entries(uint64_t from, uint64_t max);
@@ -68,7 +78,14 @@ class MarketLine {
     uint64_t offset = 0;  // bytes the market says it has
   };
   Result<Upload> begin_upload(const Digest& digest, uint64_t size);
-  Result<Upload> send_pieces(const Digest& digest, ByteView bytes, const Progress& progress);
+  // Failures since something last came further.
+  struct Outage {
+    int failures = 0;
+    std::chrono::steady_clock::time_point began;
+  };
+  bool waited(Outage& outage, const Error& error) const;
+  Result<Upload> send_pieces(const Digest& digest, ByteView bytes, const Progress& progress,
+                             Outage& outage);
   static Result<uint64_t> offset_in(const Response& answer, uint64_t sent, uint64_t size);
   Result<Response> ask(const std::string& method, const std::string& path, ByteView body = {},
                        const std::string& content_type = "", int timeout_seconds = 60);
@@ -78,6 +95,8 @@ class MarketLine {
   std::string url_;
   HttpClient http_;
   std::string level_ = "local";
+  std::chrono::milliseconds patience_ = kPatience;
+  Waiting waiting_;
 };
 
 }  // namespace souk::market

@@ -1,6 +1,7 @@
 // Publishing and receiving against a host that lies: one clear sentence, and nothing left behind.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "ledger/crypto/hash.h"
@@ -113,6 +114,34 @@ TEST_F(LyingHostPublish, AnInterruptedUploadGoesOnWhereTheHostStopped) {
   EXPECT_EQ(pieces, 5);  // three, and two of them again
 }
 
+TEST_F(LyingHostPublish, AnOutageOfSecondsIsWaitedOutAndTold) {
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> began;
+  int pieces = 0;
+  std::vector<std::string> told;
+  line.wait_out(MarketLine::kPatience, [&](const std::string& why) { told.push_back(why); });
+  // From the second piece on nobody answers anything for a while, not even where to go on.
+  server.instead([&](const Request& request) -> std::optional<Response> {
+    if (is_piece(request) && ++pieces == 2) began = Clock::now();
+    bool away = began && Clock::now() - *began < std::chrono::seconds(2);
+    return away ? std::optional(no_answer()) : std::nullopt;
+  });
+  auto published = publish();
+  ASSERT_TRUE(published) << published.error().expected();
+  EXPECT_EQ(pieces, 4);  // three, and one of them again
+  ASSERT_GE(told.size(), 2u);
+  EXPECT_EQ(told.front(), "no answer yet, trying for 60 s more");
+}
+
+TEST_F(LyingHostPublish, AnOutageAtTheLastAnswerIsWaitedOutToo) {
+  int commits = 0;
+  server.lie([&](const Request& request, Response& answer) {
+    if (is_commit(request) && ++commits <= 2) answer = no_answer();  // kept, and not said
+  });
+  ASSERT_TRUE(publish());
+  EXPECT_EQ(commits, 3);
+}
+
 TEST_F(LyingHostPublish, AnAnswerThatGotLostCostsNoPieceTwice) {
   int pieces = 0;
   server.lie([&](const Request& request, Response& answer) {
@@ -123,6 +152,7 @@ TEST_F(LyingHostPublish, AnAnswerThatGotLostCostsNoPieceTwice) {
 }
 
 TEST_F(LyingHostPublish, AHostThatTakesNothingIsNotAskedForEver) {
+  line.wait_out(std::chrono::seconds(2));
   int pieces = 0;
   server.instead([&](const Request& request) -> std::optional<Response> {
     if (!is_piece(request)) return std::nullopt;
@@ -134,6 +164,7 @@ TEST_F(LyingHostPublish, AHostThatTakesNothingIsNotAskedForEver) {
 }
 
 TEST_F(LyingHostPublish, AHostThatForgetsAgainAndAgainIsNotFedForEver) {
+  line.wait_out(std::chrono::seconds(2));
   int pieces = 0;
   server.instead([&](const Request& request) -> std::optional<Response> {
     if (is_begin(request)) {
