@@ -1,6 +1,7 @@
 // What the keeper allows: what every policy and a trainer can bear.
 #include <set>
 
+#include "ledger/crypto/hash.h"
 #include "tests/flows/keeper_flow.h"
 #include "trainer/decision/decision.h"
 
@@ -65,6 +66,56 @@ TEST_F(KeeperFlow, AQuoteForAnEmptyPurseNamesThePriceAndTheContractIsUnfunded) {
   ContractId id = market.submit(market.contract({dataset.id}));
   ASSERT_TRUE(market.record(Kind::kDecide, id));
   EXPECT_EQ(market.state().contract(id)->decision->status, "unfunded");
+}
+
+// What stands against the contract as a whole stands there once for each of its datasets.
+TEST_F(KeeperFlow, EveryReasonNamesProviderAndDatasetAndSaysWhatIsWrong) {
+  std::vector<DatasetId> datasets = {market.publish(market.providers[0]).id,
+                                     market.publish(market.providers[1], {.price = 70}).id};
+  market.deposit(market.lab.account(), 169);
+  auto told = [&](const contracts::ContractSubmit& submit, const std::string& code,
+                  const std::string& message) {
+    ContractId id = market.submit(submit);
+    EXPECT_TRUE(market.record(Kind::kDecide, id));
+    EXPECT_EQ(market.phase(id), Phase::kRefused);
+    const auto& reasons = *market.state().contract(id)->decision->reasons.array();
+    ASSERT_EQ(reasons.size(), submit.datasets.size()) << canonical(Json(reasons));
+    for (size_t i = 0; i < reasons.size(); ++i) {
+      const auto& manifest = market.state().dataset(submit.datasets[i])->manifest;
+      EXPECT_EQ(*reasons[i].find("code")->string(), code);
+      EXPECT_EQ(*reasons[i].find("provider")->string(), manifest.provider_name);
+      EXPECT_EQ(*reasons[i].find("dataset")->string(), manifest.name);
+      EXPECT_NE(reasons[i].find("message")->string()->find(message), std::string::npos)
+          << canonical(reasons[i]);
+    }
+  };
+  auto submit = market.contract(datasets);
+  told(submit, "unfunded", "the account has 169, the prices of the datasets come to 170");
+  submit.offered = 169;
+  told(submit, "price", "the contract offers 169, the prices of its datasets come to 170");
+  submit = market.contract(datasets);
+  submit.recipient = trainer::recipient_text(SealingKey{});  // of low order
+  told(submit, "wrong_recipient", "recipient");
+  submit = market.contract(datasets);
+  submit.spec.privacy->epsilon_micro = 1;
+  told(submit, "epsilon_understated", "the run spends more");
+  submit = market.contract(datasets);
+  submit.spec.initial = ledger::sha256(as_bytes("weights"));
+  Digest nobody{};
+  nobody.fill(7);
+  submit.initial_jobs = {ContractId(nobody)};
+  told(submit, "unknown_parent", "nothing can start from this model");
+  submit = market.contract(datasets);
+  submit.credentials = {"none", "neither"};
+  submit.offered = 170;
+  market.deposit(market.lab.account(), 1);
+  ContractId id = market.submit(submit);
+  ASSERT_TRUE(market.record(Kind::kDecide, id));
+  EXPECT_EQ(market.phase(id), Phase::kEscrowed);
+  const auto& ignored = *market.state().contract(id)->decision->reasons.array();
+  ASSERT_EQ(ignored.size(), 2U) << canonical(Json(ignored));
+  EXPECT_EQ(*ignored[1].find("provider")->string(), market.providers[1].name);
+  EXPECT_EQ(ignored[1].find("message")->string()->rfind("2 of 2 credentials", 0), 0U);
 }
 
 TEST_F(KeeperFlow, APolicyThatFailsInAnyWayDenies) {

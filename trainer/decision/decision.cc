@@ -40,6 +40,33 @@ Reason not_on_offer(const MarketState& state, const DatasetId& id) {
           "a dataset on offer"};
 }
 
+// What the state of the ledger says against a decision, in the names that people know.
+Reason blocked_by(const MarketState& state, const contracts::Obstacle& obstacle) {
+  Reason why{obstacle.code,
+             "the rules of the ledger forbid it: " + obstacle.code,
+             "",
+             obstacle.dataset,
+             "request",
+             obstacle.got,
+             obstacle.need};
+  auto id = named_from_hex<DatasetId>(obstacle.dataset);
+  if (const Dataset* dataset = id ? state.dataset(*id) : nullptr) {
+    why.provider = dataset->manifest.provider_name;
+    why.dataset = dataset->manifest.name;
+  }
+  if (obstacle.code == "unfunded") {
+    why.path = "request.payment";
+    why.message = "the account has " + obstacle.got + ", the prices of the datasets come to " +
+                  obstacle.need + " (minor units)";
+  }
+  if (obstacle.code.ends_with("budget_exhausted")) {
+    why.path = "request.dp.epsilon_micro";
+    why.message = "a privacy budget of the dataset has no room: at its best order " + obstacle.got +
+                  " are left, the run asks for " + obstacle.need;
+  }
+  return why;
+}
+
 }  // namespace
 
 std::set<DatasetId> unavailable_in(const ContractDecision& decision) {
@@ -193,9 +220,7 @@ ContractDecision decide_contract(const MarketState& state, uint64_t head_size,
     auto blocked = state.contract(id) ? contracts::obstacle(state, out)
                                       : contracts::obstacle_of_terms(state, consumer, submit, out);
     if (blocked) {
-      judge.refuse(blocked->code,
-                   {blocked->code, "the state of the ledger stands against it", "",
-                    blocked->dataset, "request.payment", blocked->got, blocked->need});
+      judge.refuse(blocked->code, blocked_by(state, *blocked));
       out.status = blocked->code;
       out.allow = false;
     }

@@ -49,7 +49,17 @@ Reason too_costly(const char* path, const Dataset* dataset) {
 
 void Judge::reason(Reason reason) {
   auto& list = *out_.reasons.array();
-  if (list.size() < kMaxReasons) list.push_back(policy::to_json(reason));
+  auto add = [&](const Reason& one) {
+    if (list.size() < kMaxReasons) list.push_back(policy::to_json(one));
+  };
+  if (!reason.provider.empty() || !reason.dataset.empty()) return add(reason);
+  // About the contract as a whole: it stands against each dataset that the contract asks for.
+  for (const DatasetId& id : submit_.datasets) {
+    const Dataset* dataset = state_.dataset(id);
+    reason.provider = dataset ? dataset->manifest.provider_name : "";
+    reason.dataset = dataset ? dataset->manifest.name : to_hex(id);
+    add(reason);
+  }
 }
 
 void Judge::refuse(const std::string& status, Reason why) {
@@ -59,15 +69,21 @@ void Judge::refuse(const std::string& status, Reason why) {
 
 std::vector<policy::CredentialFact> Judge::credentials() {
   std::vector<policy::CredentialFact> facts;
+  size_t ignored = 0;
   for (const auto& text : submit_.credentials) {
     auto verified = contracts::verify_credential(text, state_.market());
     if (!verified || verified->credential.subject != consumer_ ||
         verified->credential.expires_ms <= now_) {
-      reason({"credential_ignored", "a credential is not valid for this consumer now", "", "",
-              "request.credentials", "", "a signed, unexpired credential of this consumer"});
+      ++ignored;
       continue;
     }
     facts.push_back({verified->credential.type, verified->issuer, verified->credential.expires_ms});
+  }
+  if (ignored > 0) {
+    reason({"credential_ignored",
+            std::to_string(ignored) + " of " + std::to_string(submit_.credentials.size()) +
+                " credentials are not valid for this consumer now",
+            "", "", "request.credentials", "", "signed, unexpired credentials of this consumer"});
   }
   return facts;
 }
@@ -227,9 +243,11 @@ void Judge::finish() {
   out_.price = joint_.price_minor();
   if (joint_.obligations()) out_.obligations = policy::to_json(*joint_.obligations());
   if (out_.price > submit_.offered) {
-    refuse("denied",
-           {"price", "the offer is below the sum of the prices", "", "", "request.payment",
-            std::to_string(submit_.offered), std::to_string(out_.price)});
+    refuse("denied", {"price",
+                      "the contract offers " + std::to_string(submit_.offered) +
+                          ", the prices of its datasets come to " + std::to_string(out_.price),
+                      "", "", "request.payment", std::to_string(submit_.offered),
+                      std::to_string(out_.price)});
   }
 }
 
