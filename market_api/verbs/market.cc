@@ -97,7 +97,7 @@ class Start {
     std::error_code failure;
     for (const auto& item : std::filesystem::directory_iterator(directory, failure)) {
       std::string name = item.path().filename().string();
-      bool ours = name == "lock" || name == "evidence" || name == "lost+found" ||
+      bool ours = name == "lock" || name == "port" || name == "evidence" || name == "lost+found" ||
                   std::find(kMade.begin(), kMade.end(), name) != kMade.end();
       // A log that the caller has just begun there holds nothing of anybody's.
       bool begun = item.is_regular_file(failure) && item.file_size(failure) == 0;

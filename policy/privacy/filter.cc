@@ -44,17 +44,21 @@ uint64_t admitted_at(std::span<const Mechanism> stream, double order, double bud
 // upper bound over the budget's, kept finite. Not positive: they are proven to stay within it.
 double excess_of(std::span<const Mechanism> stream, uint64_t count, double epsilon, double delta) {
   constexpr double kFar = 60;
-  std::vector<Mechanism> run(stream.begin(), stream.end());
-  for (size_t i = 0; i < run.size(); ++i) {
-    const uint64_t times = count / run.size() + (i < count % run.size() ? 1 : 0);
-    run[i].steps *= times;
+  std::vector<Mechanism> run;
+  for (size_t i = 0; i < stream.size(); ++i) {
+    const uint64_t times = count / stream.size() + (i < count % stream.size() ? 1 : 0);
+    if (times == 0 || stream[i].steps == 0) continue;
+    run.push_back(stream[i]);
+    run.back().steps *= times;
   }
   const auto live = normalised(run);
   if (live.empty()) return -kFar;
   const Bounds rough = rough_epsilon(live, Adjacency::kAddRemove, Direction::kRemove, delta);
   if (rough.lower > epsilon) return std::clamp(std::log(rough.lower / epsilon), 1e-9, kFar);
-  // Its arguments were checked.
-  const Bounds bounds = *epsilon_bounds_around(live, Adjacency::kAddRemove, epsilon, delta);
+  // Not of `live`: all Gaussians as one may have less noise than a mechanism may be asked with.
+  const auto answer = epsilon_bounds_around(run, Adjacency::kAddRemove, epsilon, delta);
+  CHECK(answer);  // its arguments were checked
+  const Bounds bounds = *answer;
   const double upper = std::min(bounds.upper, rough.upper);
   return std::clamp(upper <= epsilon ? std::min(0.0, std::log(upper / epsilon))
                                      : std::max(1e-12, std::log(upper / epsilon)),

@@ -42,9 +42,9 @@ start_market() { # DIRECTORY; m always on the same port
 }
 witnessed_size() { get "$url/v1/witnesses" >status.json && number witnessed_size status.json; }
 deposit() { "$bin/souk" treasury deposit --as lab lab 5 --json >deposit.json 2>deposit.err || fail "no deposit"; }
-refused() { # DIRECTORY WORDS: soukd ends by itself, with status 1, the words, and evidence
+refused() { # DIRECTORY WORDS: soukd, beside the other, ends by itself, with status 1, the words, and evidence
   local status=0
-  timeout 90 "$bin/soukd" --data "$1" --json >refused.json 2>refused.err || status=$?
+  timeout 90 "$bin/soukd" --data "$1" --port 0 --json >refused.json 2>refused.err || status=$?
   [ "$status" = 1 ] || fail "$1: expected status 1, got $status: $(cat refused.err)"
   grep -q "$2" refused.err || fail "$1: expected '$2': $(cat refused.err)"
   grep -q '^{"error":' refused.json && ! grep -q '"url"' refused.json || fail "$1: it served"
