@@ -255,10 +255,12 @@ SOUK_HOME=$work/stranger "$bin/souk" treasury deposit --market "$url" --market-i
 dry() { "$bin/souk" --as buyer job submit small.lua --dry-run --json >dry.json 2>dry.err; }
 dry || fail "the dataset is not to be had before it is erased: $(cat dry.json dry.err)"
 stop "$market"
-# The salt of an age file: the 16 bytes behind its header.
-at=$(LC_ALL=C grep -abo -m1 -- '--- ' "$blob" | head -1 | cut -d: -f1)
-salt=$(tail -c +$((at + 1)) "$blob" | LC_ALL=C sed '1d' | head -c 16 | od -An -tx1 | tr -d ' \n' | sed 's/../\\x&/g')
-salt_is_in() { LC_ALL=C grep -rqaP "$salt" "$1"; }
+# The salt of an age file: the 16 bytes behind its header. Sought in hex, as any byte may be in it.
+hex() { od -An -v -tx1 | tr -d ' \n'; }
+header=$(LC_ALL=C grep -abo -m1 -- '^--- ' "$blob" | head -1 | cut -d: -f1)
+salt=$(tail -c +$((header + 1)) "$blob" | LC_ALL=C sed '1d' | head -c 16 | hex)
+[ ${#salt} = 32 ] || fail "no salt in the ciphertext: '$salt'"
+salt_is_in() { find "$1" -type f -print0 | while IFS= read -r -d '' file; do hex <"$file"; echo; done | grep -q "$salt"; }
 salt_is_in ahead/blobs || fail "where is the salt of the ciphertext?"
 cp -r ahead before-erasure
 start_market ahead
