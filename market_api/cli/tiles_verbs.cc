@@ -150,14 +150,20 @@ struct Served {
 
 Result<Served> served_log(const Session& session, const ExportOptions& options) {
   bool named = !options.key.empty() || !options.policy.empty();
-  if (!options.url.empty()) return Served{options.url, TRY(judge_by(options.key, options.policy))};
+  if (!options.url.empty()) {
+    auto judge = TRY(judge_by(options.key, options.policy));
+    return Served{options.url, std::move(judge)};
+  }
   auto identity = TRY(session.identity_if_any());
   if (!identity) {
     return Error(Code::kMalformed,
                  "expected --data DIR, --url URL, or an identity that pins a market");
   }
   const MarketPin& pin = identity->pin();
-  if (named) return Served{pin.url, TRY(judge_by(options.key, options.policy))};
+  if (named) {
+    auto judge = TRY(judge_by(options.key, options.policy));
+    return Served{pin.url, std::move(judge)};
+  }
   auto pinned = TRY(judge_by(pin.ledger_key, ""));
   auto quorum = TRY(pinned_quorum(pin));
   auto judge = [pinned, quorum](std::string_view text) -> Result<ledger::PolicyVerdict> {
@@ -167,7 +173,7 @@ Result<Served> served_log(const Session& session, const ExportOptions& options) 
     TRY(quorum->witnessed_at(note));
     return verdict;
   };
-  return Served{pin.url, judge};
+  return Served{pin.url, std::move(judge)};
 }
 
 // A log as its server shows it: every entry, under a checkpoint that is believed, or no log.
