@@ -255,7 +255,8 @@ Result<Chosen> choose_from_text(std::string_view name,
                                 const std::map<std::string, std::string>& settings) {
   const Template* kind = TRY(find_template(name));
   Json::Object values;
-  for (const auto& [given, text] : settings) {
+  for (const auto& [name_given, text] : settings) {
+    const std::string& given = name_given;  // clang 14 captures no structured binding
     auto parameter = std::find_if(kind->parameters.begin(), kind->parameters.end(),
                                   [&](const Parameter& p) { return p.name == given; });
     if (parameter == kind->parameters.end()) {
