@@ -213,8 +213,8 @@ const char* const kCatchers[] = {
     "pcall(function() local ok = pcall(blow) error(ok) end) return 1",
     "pcall(table.sort, {3, 2, 1}, function(a, b) pcall(blow) return a < b end) return 1",
     "pcall(table.sort, {3, 2, 1}, blow) return 1",
-    "local old = tostring tostring = function(v) tostring = old pcall(blow) return 'x' end "
-    "pcall(string.format, '%s', {}) return 1",
+    ("local old = tostring tostring = function(v) tostring = old pcall(blow) return 'x' end "
+     "pcall(string.format, '%s', {}) return 1"),
     "pcall(function() for x in blow do end end) return 1",
     "pcall(function() for k in pairs({1, 2}) do pcall(blow) end end) return 1",
     "pcall(error, pcall(blow)) return 1",

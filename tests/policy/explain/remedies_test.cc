@@ -360,7 +360,7 @@ TEST_F(Remedies, RulesOfAllFormsThatHoldTogetherAreMetByExactlyTheBrokenOnes) {
     expect_minimal(source, sample_request(), remedies[0]);
     ++by_edits[needed.size()];
   }
-  for (size_t edits : {1, 2, 3, 4, 5, 6}) EXPECT_GE(by_edits[edits], 20) << edits;
+  for (size_t edits = 1; edits <= 6; ++edits) EXPECT_GE(by_edits[edits], 20) << edits;
 }
 
 }  // namespace
