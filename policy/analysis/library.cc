@@ -31,7 +31,7 @@ const char* kind_name(const Value& value) {
 }
 
 const Value& at(const Values& values, size_t index) {
-  static const Value none;
+  static const Value none{};
   return index < values.size() ? values[index] : none;
 }
 
