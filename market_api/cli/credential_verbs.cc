@@ -1,8 +1,7 @@
 // souk credential issue|add|list.
-#include <cstdio>
-
 #include "ledger/crypto/hash.h"
 #include "market_api/cli/session.h"
+#include "market_api/cli/warnings.h"
 #include "market_api/client/submit.h"
 
 namespace souk::market {
@@ -78,8 +77,8 @@ Result<Answer> add(Session& session, const AddOptions& options) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   auto verified = TRY(contracts::verify_credential(text, identity.pin().market));
   if (verified.credential.expires_ms <= session.now()) {
-    std::fprintf(stderr, "souk: warning: this credential expired on %s: policies see none in it\n",
-                 utc_text(verified.credential.expires_ms).c_str());
+    warn_of({"this credential expired on " + utc_text(verified.credential.expires_ms) +
+             ": policies see none in it"});
   }
   return Answer{summary(verified.issuer, verified.credential),
                 "kept " + verified.credential.type + " by " + to_hex(verified.issuer) +

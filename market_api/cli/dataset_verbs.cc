@@ -108,10 +108,9 @@ Result<Answer> publish_dataset(Session& session, const PublishOptions& options) 
                                [&](uint64_t done, uint64_t total) { bar.show(done, total); }));
   auto warn = [&](const char* what, const std::optional<DatasetId>& other) {
     if (!other) return Json(nullptr);
-    std::fprintf(stderr,
-                 "souk: warning: %s as dataset %s, which is on offer still; each has a budget of "
-                 "its own (souk dataset revoke ends one)\n",
-                 what, short_hex(to_hex(*other)).c_str());
+    warn_of({std::string(what) + " as dataset " + short_hex(to_hex(*other)) +
+             ", which is on offer still; each has a budget of its own (souk dataset revoke ends "
+             "one)"});
     return Json(*other);
   };
   Answer answer;

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "policy/privacy/fft.h"
+#include "policy/privacy/moments.h"
+#include "policy/privacy/power.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {
@@ -15,114 +17,8 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
-constexpr double kMostInflation = 0.5;   // of masses, by roundings: beyond, nothing is certified
-constexpr double kMostWhole = 2e6;       // above this spectra are summed less 1
-constexpr double kMostMultiplied = 256;  // powers up to this are products
-constexpr double kNegligible = 1e-40;    // a power of the spectrum below this is dropped
-
-// log E[e^{c L}] of one step.
-double moment_of(const StepLoss::Side& side, double c) {
-  const auto &mass = side.mass, &loss = side.loss;
-  WorkBudget::pay(2 * mass.size());
-  double top = std::max(c * loss.back(), c * loss.front());
-  double total = 0, sum = 0;
-  if (top < 50) {
-    for (size_t k = 0; k < mass.size(); ++k) {
-      if (mass[k] == 0) continue;
-      sum += mass[k] * std::expm1(c * loss[k]);
-      total += mass[k];
-    }
-    return std::log1p(sum + (total - 1));
-  }
-  double peak = -kInfinity;
-  for (size_t k = 0; k < mass.size(); ++k) {
-    if (mass[k] > 0) peak = std::max(peak, std::log(mass[k]) + c * loss[k]);
-  }
-  for (size_t k = 0; k < mass.size(); ++k) {
-    if (mass[k] > 0) sum += std::exp(std::log(mass[k]) + c * loss[k] - peak);
-  }
-  return peak + std::log(sum);
-}
-
-// The moment function of a composition: sum over steps of count * log E[e^{c L}].
-class Moments {
- public:
-  Moments(const Steps& steps, bool upper) : steps_(steps), upper_(upper) {}
-
-  double operator()(double c) const {
-    double sum = 0;
-    steps_.for_each([&](size_t, const StepLoss& step) {
-      sum += step.count * moment_of(upper_ ? step.upper : step.lower, c);
-    });
-    return sum;
-  }
-
- private:
-  const Steps& steps_;
-  bool upper_;
-};
-
-// log of c^c / (1+c)^(1+c): what one unit of tilted mass can add to delta at most, at x = eps.
-double log_most(double c) {
-  return c * std::log(c) - (1 + c) * std::log1p(c);
-}
-
-struct Window {
-  double low = 0, high = 0;
-  double width() const { return high - low; }
-};
-
-// How far from a tilt moments are asked for a window.
-constexpr size_t kReaches = 5;
-using Reaches = std::array<double, kReaches>;
-Reaches reaches_of(const Moments& moments, double c, double moment, double grid) {
-  const double h0 = 1e-3 * c;
-  double curvature = (moments(c + h0) - 2 * moment + moments(c - h0)) / (h0 * h0);
-  double deviation = std::max(std::sqrt(std::max(curvature, 0.0)), grid);
-  return {1.5 / deviation, 4 / deviation, 6.5 / deviation, 0.15 * c, 0.4 * c};
-}
-
-// Chernoff: outside of it the tilted sum has at most e^log_tail on each side.
-struct Around {
-  double moment = 0;
-  Reaches above{}, below{};  // the moments that far above and below the tilt
-};
-Window window(const Around& around, const Reaches& reaches, double log_tail) {
-  Window w{-kInfinity, kInfinity};
-  for (size_t i = 0; i < kReaches; ++i) {
-    w.high = std::min(w.high, (around.above[i] - around.moment - log_tail) / reaches[i]);
-    w.low = std::max(w.low, -(around.below[i] - around.moment - log_tail) / reaches[i]);
-  }
-  return w;
-}
-Window window(const Moments& moments, double c, double moment, double log_tail, double grid) {
-  const Reaches reaches = reaches_of(moments, c, moment, grid);
-  Around around{moment};
-  for (size_t i = 0; i < kReaches; ++i) {
-    around.above[i] = moments(c + reaches[i]);
-    around.below[i] = moments(c - reaches[i]);
-  }
-  return window(around, reaches, log_tail);
-}
-
-template <class F>
-double argmin(F&& f, double left, double right, double precision) {
-  constexpr double kGolden = 0.6180339887498949;
-  double x1 = right - kGolden * (right - left), x2 = left + kGolden * (right - left);
-  double f1 = f(x1), f2 = f(x2);
-  while (right - left > precision) {
-    if (f1 <= f2 || !std::isfinite(f2)) {
-      right = x2, x2 = x1, f2 = f1;
-      x1 = right - kGolden * (right - left);
-      f1 = f(x1);
-    } else {
-      left = x1, x1 = x2, f1 = f2;
-      x2 = left + kGolden * (right - left);
-      f2 = f(x2);
-    }
-  }
-  return 0.5 * (left + right);
-}
+constexpr double kMostInflation = 0.5;  // of masses, by roundings: beyond, nothing is certified
+constexpr double kMostWhole = 2e6;      // above this spectra are summed less 1
 
 // What is added up over the steps of a run.
 struct Totals {
@@ -148,65 +44,6 @@ struct Sum {
     value = t;
   }
 };
-
-// z^count; how large it is at most and how wrong, where z is wrong by `error`.
-struct Power {
-  double re = 0, im = 0, most = 0, error = 0;
-};
-// A z below `least` has a negligible power.
-Power power(double re, double im, double count, double error, double least) {
-  const double size = std::sqrt(re * re + im * im);
-  if (count == 1) return {re, im, size + error, error + 4 * kUnit * size};
-  if (count <= kMostMultiplied && count == std::floor(count)) {
-    // By squares: fewer than `count` products, each right to 4 units; of the powers themselves too.
-    Power out{1, 0, 1, 0};
-    const double most = size + error;
-    double x = re, y = im, w = most;
-    for (auto left = static_cast<unsigned>(count);;) {
-      if (left & 1) {
-        const double r = out.re * x - out.im * y;
-        out.im = out.re * y + out.im * x, out.re = r, out.most *= w;
-      }
-      if ((left >>= 1) == 0) break;
-      const double r = x * x - y * y;
-      y = 2 * x * y, x = r, w *= w;
-    }
-    if (out.most < kNegligible) return {0, 0, 2 * kNegligible, 2 * kNegligible};
-    out.most *= 1 + count * 8 * kUnit;
-    // (size + error)^count less size^count is at most count * error of the (count - 1)th power.
-    out.error = out.most * (count * error / most + count * 16 * kUnit);
-    return out;
-  }
-  auto raised = [&](double value) { return value > 0 ? std::exp(count * std::log(value)) : 0; };
-  Power out;
-  if (size + error < least) return {0, 0, kNegligible, kNegligible};
-  out.most = raised(size + error);
-  double length = raised(size), angle = count * std::atan2(im, re);
-  out.re = length * std::cos(angle);
-  out.im = length * std::sin(angle);
-  out.error =
-      error < 1e-3 * size ? length * std::expm1(count * std::log1p(error / size)) : out.most;
-  out.error += out.most * count * 16 * kUnit;  // logarithm, arc tangent and the rest
-  return out;
-}
-
-// (1 + z)^count, where z is wrong by `error`: of a high power only what is near 1 is left, and
-// there nothing is lost.
-Power power_near_one(double re, double im, double count, double error, double least) {
-  const double rise = 2 * re + re * re + im * im;  // of the size squared
-  if (!(rise > -0.5)) return power(1 + re, im, count, error + 2 * kUnit, least);
-  const double log_size = 0.5 * std::log1p(rise), turn = std::atan2(im, 1 + re);
-  const double length = std::exp(count * log_size), angle = count * turn;
-  Power out{length * std::cos(angle), length * std::sin(angle), 0, 0};
-  // Of the logarithm: z's own error, what `rise` cancels, and roundings.
-  const double off =
-      count *
-      (2 * error +
-       8 * kUnit * (std::abs(re) + re * re + im * im + std::abs(log_size) + std::abs(turn)));
-  out.error = length * (std::expm1(std::min(off, 700.0)) + 16 * kUnit);
-  out.most = length + out.error;
-  return out;
-}
 
 }  // namespace
 

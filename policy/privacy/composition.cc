@@ -1,0 +1,174 @@
+#include "policy/privacy/composition.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+namespace souk::policy {
+namespace {
+
+constexpr size_t kMostPointsOfAll = 1 << 25, kFewestPoints = 1 << 15;  // of the kinds of a list
+constexpr size_t kMostKept = 64;           // kinds of steps that are kept; of more only a few
+constexpr size_t kMostKeptTerms = 20'000;  // of their mixtures
+constexpr size_t kSpokesmen = 24;          // of many kinds, how many are picked for each reason
+
+// Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
+double extent_of(const LossPair& pair) {
+  double out = 0;
+  for (const auto& [weight, part] : pair.gaussians) {
+    out = std::max(out, -std::max(part.lowest_loss(), part.loss(part.lowest_outcome())));
+    out = std::max(out, std::min(part.highest_loss(), part.loss(part.highest_outcome())));
+  }
+  for (const auto& laplace : pair.laplaces) out = std::max(out, laplace.edge);
+  for (const auto& atom : pair.atoms) out = std::max(out, std::abs(atom.loss));
+  return std::min(out, 1e10);
+}
+
+}  // namespace
+
+Run run_of(std::vector<Mechanism> mechanisms, Adjacency adjacency, Direction direction,
+           std::vector<double> counts) {
+  Run run{std::move(mechanisms), adjacency, direction, std::move(counts), {}, {}};
+  size_t terms = 0;
+  for (const auto& mechanism : run.mechanisms) {
+    if (run.counts.size() < run.mechanisms.size())
+      run.counts.push_back(static_cast<double>(mechanism.steps));
+    terms += mechanism.records;
+  }
+  const bool keep =
+      run.mechanisms.size() == 1 || (run.mechanisms.size() <= kMostKept && terms <= kMostKeptTerms);
+  for (size_t i = 0; i < run.mechanisms.size(); ++i) {
+    LossPair pair = dominating_pair(run.mechanisms[i], adjacency, direction);
+    run.spreads.push_back(pair.spread);
+    run.highest += run.counts[i] * pair.highest_loss();
+    run.extent = std::max(run.extent, extent_of(pair));
+    if (run.edge == 0 && !pair.atoms.empty()) run.edge = std::abs(pair.atoms[0].loss);
+    if (keep) run.kept.push_back(std::move(pair));
+  }
+  run.highest *= 1 + 1e-15 * static_cast<double>(1 + run.mechanisms.size());
+  return run;
+}
+
+Run spokesmen_of(const Run& run) {
+  std::vector<size_t> order(run.mechanisms.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<Mechanism> chosen;
+  std::vector<double> counts;
+  // The first kSpokesmen of those that are left in this order.
+  auto take = [&](auto&& size) {
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return size(a) > size(b); });
+    const size_t most = std::min(kSpokesmen, order.size());
+    for (size_t i = 0; i < most; ++i) {
+      chosen.push_back(run.mechanisms[order[i]]);
+      counts.push_back(run.counts[order[i]]);
+    }
+    order.erase(order.begin(), order.begin() + static_cast<ptrdiff_t>(most));
+  };
+  auto spent = [&](size_t i) { return run.counts[i] * run.spreads[i] * run.spreads[i]; };
+  take(spent);
+  take([&](size_t i) {
+    return static_cast<double>(run.mechanisms[i].records) / run.mechanisms[i].scale;
+  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return run.spreads[a] > run.spreads[b]; });
+  for (size_t s = 0; s < kSpokesmen && !order.empty(); ++s) {
+    const size_t from = s * order.size() / kSpokesmen, to = (s + 1) * order.size() / kSpokesmen;
+    if (from == to) continue;
+    double all = 0;
+    for (size_t i = from; i < to; ++i) all += spent(order[i]);
+    const size_t middle = order[(from + to) / 2];
+    chosen.push_back(run.mechanisms[middle]);
+    counts.push_back(all / (run.spreads[middle] * run.spreads[middle]));
+  }
+  return run_of(std::move(chosen), run.adjacency, run.direction, std::move(counts));
+}
+
+Steps discretised(const Run& run, const Resolution& resolution) {
+  return Steps(run.mechanisms.size(), [&run, resolution](size_t i) {
+    return run.kept.empty() ? discretise(run.pair(i), run.counts[i], resolution)
+                            : discretise(run.kept[i], run.counts[i], resolution);
+  });
+}
+
+double spread_of(const Run& run) {
+  double variance = 0, count = 0;
+  for (size_t i = 0; i < run.spreads.size(); ++i) {
+    variance += run.counts[i] * run.spreads[i] * run.spreads[i];
+    count += run.counts[i];
+  }
+  return std::sqrt(variance / count);
+}
+
+double usual_fall(const Steps& steps, const Run& run) {
+  double mean = 0, variance = 0;
+  steps.for_each([&](size_t i, const StepLoss& step) {
+    double reach = 5 * run.spreads[i], m = 0, v = 0;
+    for (size_t k = 0; k < step.at.size(); ++k) {
+      double loss = step.upper.loss[k], mass = step.upper.mass[k];
+      if (std::abs(loss) > reach) continue;
+      m += mass * loss;
+      v += mass * loss * loss;
+    }
+    mean += step.count * m;
+    variance += step.count * v;
+  });
+  return std::max(0.0, 6 * std::sqrt(variance) - mean);
+}
+
+double rare_loss(const Steps& steps, double chance) {
+  double out = 0;
+  steps.for_each([&](size_t, const StepLoss& step) {
+    const auto& side = step.upper;
+    double mass = step.infinite;
+    size_t k = side.mass.size();
+    while (k > 1 &&
+           (mass + side.mass[k - 1]) * step.count * static_cast<double>(steps.size()) < chance)
+      mass += side.mass[--k];
+    out = std::max(out, side.loss[k - 1]);
+  });
+  return out;
+}
+
+double snapped(double grid, const Run& run) {
+  grid = std::max(grid, 1e-15 * run.extent);
+  return run.edge > grid ? run.edge / std::ceil(run.edge / grid) : grid;
+}
+
+Resolution planned(const Run& run, const Target& target, double allowed, double most,
+                   const Resolution& usual) {
+  Resolution plan = usual;
+  auto gap_at = [&](double grid, double growth) {
+    return ComposedLoss::gap_estimate(discretised(run, {snapped(grid, run), growth, usual.highest}),
+                                      target);
+  };
+  // Errors go with the squares of both.
+  const double whole = gap_at(plan.grid, plan.growth), less = gap_at(plan.grid, plan.growth / 2);
+  const double by_growth = (whole - less) / (0.75 * plan.growth * plan.growth);
+  if (by_growth > 0)
+    plan.growth = std::min(plan.growth, std::max(2e-3, std::sqrt(0.3 * allowed / by_growth)));
+  double at = gap_at(plan.grid, plan.growth), wider = gap_at(2 * plan.grid, plan.growth);
+  const double by_grid = (wider - at) / (3 * plan.grid * plan.grid);
+  const double rest = 0.75 * allowed - (at - by_grid * plan.grid * plan.grid);
+  if (!(rest > 0) || std::isnan(by_grid)) return plan;
+  const double wanted = by_grid > 0 ? std::sqrt(rest / by_grid) : most;
+  plan.grid = std::max(plan.grid, std::min(wanted, most));
+  // Looked at once more: far from where they were asked the squares are only about right.
+  for (int i = 0; i < 3 && plan.grid > usual.grid; ++i) {
+    at = gap_at(plan.grid, plan.growth);
+    if (at <= 0.85 * allowed) break;
+    plan.grid =
+        std::max(usual.grid, plan.grid * std::clamp(std::sqrt(0.75 * allowed / at), 0.3, 0.9));
+  }
+  return plan;
+}
+
+size_t most_points_of(const Run& run) {
+  const size_t kinds = run.mechanisms.size();
+  if (kinds == 1) return ComposedLoss::kMaxPoints;
+  return std::clamp(std::bit_floor(kMostPointsOfAll / kinds), kFewestPoints,
+                    ComposedLoss::kMaxPointsOfSeveral);
+}
+
+}  // namespace souk::policy
