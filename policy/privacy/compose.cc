@@ -1,15 +1,11 @@
 #include "policy/privacy/compose.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
 
-#include "policy/privacy/fft.h"
 #include "policy/privacy/moments.h"
-#include "policy/privacy/power.h"
-#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -19,6 +15,7 @@ constexpr double kUnit = 0x1p-53;
 constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
 constexpr double kMostInflation = 0.5;  // of masses, by roundings: beyond, nothing is certified
 constexpr double kMostWhole = 2e6;      // above this spectra are summed less 1
+constexpr double kMostTail = -7;        // log of what may lie outside a window at either end
 
 // What is added up over the steps of a run.
 struct Totals {
@@ -35,15 +32,50 @@ struct Totals {
   double infinite() const { return -std::expm1(log_finite) * (1 + 1e-9); }
 };
 
-// Kahan's compensated sum.
-struct Sum {
-  double value = 0, rest = 0;
-  void add(double term) {
-    double y = term - rest, t = value + y;
-    rest = (t - value) - y;
-    value = t;
-  }
+// Where a composition is tilted, and how far its upper side reaches then.
+struct Tilting {
+  double c = 0, moment = 0, log_tail = 0, origin = 0;
+  Window window{0, kInfinity};
 };
+
+std::optional<Tilting> tilting_for(const Steps& guide, const Totals& about, double grid,
+                                   const Target& target) {
+  Tilting out;
+  const Moments upper(guide, true);
+  // The saddle point, roughly, for the question that will be asked.
+  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - about.infinite() : 0;
+  if (target.delta && !(finite_delta > 0)) return std::nullopt;
+  const auto asked = target.epsilon ? target.epsilon : target.near;
+  auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
+    double c = std::exp(log_c);
+    return upper(c) - c * *asked + log_most(c);
+  };
+  auto epsilon_bound = [&](double log_c) {
+    double c = std::exp(log_c);
+    return (upper(c) + log_most(c) - std::log(finite_delta)) / c;
+  };
+  double log_c = asked ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
+                       : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
+  const double saddle = std::exp(log_c);
+  out.origin = asked ? *asked : epsilon_bound(log_c);
+  const double log_target = target.delta ? std::log(finite_delta) : log_bound(log_c);
+  if (!std::isfinite(out.origin) || std::isnan(log_target)) return std::nullopt;
+
+  // The narrowest window among the tilts that keep the pad small: what lies outside wraps
+  // around and counts like an error of the transform.
+  const double log_rounding = std::log(3e-13 + std::min(about.count * 5e-15, 2e-7));
+  for (double f : {1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1}) {
+    double tilt = saddle * f, m = upper(tilt);
+    double allowed = log_target + target.log_pad - log_most(tilt) - m + tilt * out.origin;
+    if (f < 1 && allowed < log_rounding + 1) continue;
+    allowed = std::clamp(allowed - 0.7, -39.0, kMostTail);
+    Window w = window(upper, tilt, m, allowed, grid);
+    if (w.width() < out.window.width())
+      out.window = w, out.c = tilt, out.moment = m, out.log_tail = allowed;
+  }
+  if (out.c == 0) return std::nullopt;
+  return out;
+}
 
 }  // namespace
 
@@ -54,6 +86,15 @@ double ComposedLoss::epsilon_estimate(const Steps& steps, double delta) {
     return (upper(c) + log_most(c) - std::log(delta)) / c;
   };
   return bound(argmin(bound, kLeastTilt, kMostTilt, 0.05));
+}
+
+double ComposedLoss::log_delta_estimate(const Steps& steps, double epsilon) {
+  const Moments upper(steps, true);
+  auto bound = [&](double log_c) {
+    const double c = std::exp(log_c);
+    return upper(c) - c * epsilon + log_most(c);
+  };
+  return std::min(0.0, bound(argmin(bound, kLeastTilt, kMostTilt, 0.05)));
 }
 
 double ComposedLoss::epsilon_bound(const Steps& steps, const Steps& guide, double delta) {
@@ -106,39 +147,12 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
   if (!about.finite || about.count * 8 * kUnit > kMostInflation) return std::nullopt;
   const Moments upper(guide, true), lower(guide, false);
 
-  // The saddle point, roughly, for the question that will be asked.
-  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - about.infinite() : 0;
-  if (target.delta && !(finite_delta > 0)) return std::nullopt;
-  const auto asked = target.epsilon ? target.epsilon : target.near;
-  auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
-    double c = std::exp(log_c);
-    return upper(c) - c * *asked + log_most(c);
-  };
-  auto epsilon_bound = [&](double log_c) {
-    double c = std::exp(log_c);
-    return (upper(c) + log_most(c) - std::log(finite_delta)) / c;
-  };
-  double log_c = asked ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
-                       : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
-  const double saddle = std::exp(log_c);
-  out.origin_ = asked ? *asked : epsilon_bound(log_c);
-  const double log_target = target.delta ? std::log(finite_delta) : log_bound(log_c);
-  if (!std::isfinite(out.origin_) || std::isnan(log_target)) return std::nullopt;
-
-  // The narrowest window among the tilts that keep the pad small: what lies outside wraps
-  // around and counts like an error of the transform.
-  const double log_rounding = std::log(3e-13 + std::min(about.count * 5e-15, 2e-7));
-  double c = 0, moment = 0, log_tail = 0;
-  Window best{0, kInfinity};
-  for (double f : {1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.1}) {
-    double tilt = saddle * f, m = upper(tilt);
-    double allowed = log_target + target.log_pad - log_most(tilt) - m + tilt * out.origin_;
-    if (f < 1 && allowed < log_rounding + 1) continue;
-    allowed = std::clamp(allowed - 0.7, -39.0, -7.0);
-    Window w = window(upper, tilt, m, allowed, grid);
-    if (w.width() < best.width()) best = w, c = tilt, moment = m, log_tail = allowed;
-  }
-  if (c == 0) return std::nullopt;
+  const auto tilting = tilting_for(guide, about, grid, target);
+  if (!tilting) return std::nullopt;
+  const double c = tilting->c, log_tail = tilting->log_tail;
+  double moment = tilting->moment;
+  Window best = tilting->window;
+  out.origin_ = tilting->origin;
   double lower_moment = 0, count = about.count;
   Window lower_best;
   if (&steps == &guide) {
@@ -182,50 +196,13 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
     return std::nullopt;
   }
   const size_t n = std::bit_ceil(std::max<size_t>(64, static_cast<size_t>(span)));
-  const auto modulus = static_cast<int64_t>(n);
   out.tilt_ = c;
   out.upper_.log_scale = moment;
   out.lower_.log_scale = lower_moment;
-
-  // Upper distribution in the real part, lower in the imaginary: one transform for both.
-  // Slot 0 is loss 0; the window is cut out at the end.
-  // Transforms there and back, and per step one there and a power of each value.
-  WorkBudget::pay(n * (std::bit_width(n) / 4 + 4));
   const Transform transform(n);
-  const double units = Transform::error_units(n) * kUnit;
-  std::vector<double> re(n), im(n);
-  // Both spectra are Hermitian: half of each is kept, at the places p <= mirror(p).
-  struct Half {
-    std::vector<double> re, im;
-  };
-  // Of one kind of step alone the spectra go where its transform was.
-  const size_t half = steps.size() == 1 ? 0 : n / 2 + 1;
-  Half product_upper{std::vector<double>(half, 1.0), std::vector<double>(half, 0.0)};
-  Half product_lower = product_upper;
-  std::vector<double> error(half, 0.0);  // of the larger of the two
-  auto for_each_pair = [&](auto&& visit) {
-    visit(size_t{0}, size_t{0}, size_t{0});
-    visit(size_t{1}, size_t{1}, size_t{1});
-    size_t at = 2;
-    for (size_t block = 2; block < n; block *= 2) {
-      for (size_t p = block; p < block + block / 2; ++p) visit(p, Transform::mirror(p), at++);
-    }
-  };
-  double error_square = 0, size_square = 0;
-  // Both spectra at p and mirror(p) as what is to be transformed back.
-  auto put = [&](size_t p, size_t m, double ur, double ui, double vr, double vi, double erring) {
-    double size = std::hypot(ur, ui) + std::hypot(vr, vi), both = m == p ? 1 : 2;
-    size_square += both * size * size;
-    error_square += both * std::pow(2 * erring, 2);
-    // Z[k] = U[k] + i V[k], Z[-k] = conj U[k] + i conj V[k].
-    re[p] = ur - vi;
-    im[p] = ui + vr;
-    re[m] = ur + vi;
-    im[m] = -ui + vr;
-  };
+  Circle circle(transform, steps.size() == 1);
   double loss_scale = std::abs(best.low) + std::abs(best.high), shifts[2] = {0, 0};
   steps.for_each([&](size_t, const StepLoss& step) {
-    WorkBudget::pay(n * (std::bit_width(n) / 4 + (step.count <= kMostMultiplied ? 4 : 16)));
     out.loss_error_ += step.count * step.loss_error;
     shifts[0] += step.count * step.upper.offset;
     shifts[1] += step.count * step.lower.offset;
@@ -233,134 +210,11 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
     for (size_t k = 0; k < step.at.size(); ++k)
       mean += step.upper.mass[k] * std::abs(step.upper.loss[k]);
     loss_scale += step.count * mean;
-    std::fill(re.begin(), re.end(), 0.0);
-    std::fill(im.begin(), im.end(), 0.0);
-    double own_upper = moment_of(step.upper, c), own_lower = moment_of(step.lower, c);
-    std::vector<size_t> slots(step.at.size());
-    std::vector<double> weights_upper(step.at.size()), weights_lower(step.at.size());
-    for (size_t k = 0; k < step.at.size(); ++k) {
-      auto slot = static_cast<size_t>(((step.at[k] % modulus) + modulus) % modulus);
-      auto tilted = [&](const StepLoss::Side& side, double own) {
-        double exponent = c * side.loss[k] - own;
-        if (!(side.mass[k] > 0)) return 0.0;
-        return exponent < 600 ? side.mass[k] * std::exp(exponent)
-                              : std::exp(std::log(side.mass[k]) + exponent);
-      };
-      slots[k] = slot;
-      re[slot] += weights_upper[k] = tilted(step.upper, own_upper);
-      im[slot] += weights_lower[k] = tilted(step.lower, own_lower);
-    }
-    transform.forward(re.data(), im.data());
-    // A high power multiplies the transform's error; where few values survive it, they are
-    // summed afresh, one by one.
-    const double least = std::exp(std::log(kNegligible) / step.count), faint = least * least;
-    auto survives = [&](size_t p, size_t m) {
-      double a = re[p] + re[m], b = im[p] - im[m], x = im[p] + im[m], y = re[m] - re[p];
-      return 0.25 * std::max(a * a + b * b, x * x + y * y) > 0.5 * faint;
-    };
-    size_t surviving = 0;
-    if (step.count >= 16)
-      for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
-    const bool afresh = step.count >= 16 &&
-                        static_cast<double>(surviving) * static_cast<double>(slots.size()) < 1e6;
-    // By how much the weights add up to more than 1. Its rounding is a factor of all values alike,
-    // but for what they differ from 1: of the inflation.
-    Sum beyond_upper, beyond_lower;
-    if (afresh) {
-      WorkBudget::pay(4 * surviving * slots.size());
-      beyond_upper.add(-1);
-      beyond_lower.add(-1);
-      for (size_t k = 0; k < slots.size(); ++k) {
-        beyond_upper.add(weights_upper[k]);
-        beyond_lower.add(weights_lower[k]);
-      }
-    }
-    for_each_pair([&](size_t p, size_t m, size_t at) {
-      double before = 0;
-      if (half != 0) {
-        auto size = [at](const Half& x) {
-          return std::sqrt(x.re[at] * x.re[at] + x.im[at] * x.im[at]);
-        };
-        before = std::max(size(product_upper), size(product_lower));
-        if (before < kNegligible) {
-          // Never mind what it still loses: factors are at most 1 but for roundings.
-          product_upper.re[at] = product_upper.im[at] = 0;
-          product_lower.re[at] = product_lower.im[at] = 0;
-          error[at] += 2 * kNegligible;
-          return;
-        }
-      }
-      // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
-      double ur = 0.5 * (re[p] + re[m]), ui = 0.5 * (im[p] - im[m]);
-      double vr = 0.5 * (im[p] + im[m]), vi = 0.5 * (re[m] - re[p]);
-      const double value_error = 2 * units;
-      Power u, v;
-      if (afresh && survives(p, m)) {
-        Sum sums[4];
-        double sizes[2] = {0, 0};
-        const size_t frequency = transform.frequency(p);
-        // Of very high powers less 1, from which what survives them differs by little.
-        const bool less = step.count > kMostWhole;
-        for (size_t k = 0; k < slots.size(); ++k) {
-          double root_re = 0, root_im = 0;
-          size_t turn = (frequency * slots[k]) & (n - 1);
-          if (less) {
-            // By the angle next to zero, where the sine is right relatively.
-            const bool back = turn > n / 2;
-            transform.root(back ? n - turn : turn, &root_re, &root_im);
-            if (back) root_im = -root_im;
-            root_re = root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
-            const double size = std::abs(root_re) + std::abs(root_im);
-            sizes[0] += weights_upper[k] * size;
-            sizes[1] += weights_lower[k] * size;
-          } else {
-            transform.root(turn, &root_re, &root_im);
-          }
-          sums[0].add(weights_upper[k] * root_re);
-          sums[1].add(weights_upper[k] * root_im);
-          sums[2].add(weights_lower[k] * root_re);
-          sums[3].add(weights_lower[k] * root_im);
-        }
-        // Roots, products and compensated sums, both parts.
-        auto raised = [&](double x, double y, double beyond, double size) {
-          return less ? power_near_one(beyond + x, y, step.count, 17 * kUnit * size, least)
-                      : power(x, y, step.count, 9 * kUnit, least);
-        };
-        u = raised(sums[0].value, sums[1].value, beyond_upper.value, sizes[0]);
-        v = raised(sums[2].value, sums[3].value, beyond_lower.value, sizes[1]);
-      } else {
-        u = power(ur, ui, step.count, value_error, least);
-        v = power(vr, vi, step.count, value_error, least);
-      }
-      double largest = std::max(u.most, v.most);
-      if (half == 0) {
-        put(p, m, u.re, u.im, v.re, v.im, std::max(u.error, v.error) + 4 * kUnit * largest);
-        return;
-      }
-      auto times = [at](Half& x, const Power& y) {
-        double r = x.re[at] * y.re - x.im[at] * y.im;
-        x.im[at] = x.re[at] * y.im + x.im[at] * y.re;
-        x.re[at] = r;
-      };
-      times(product_upper, u);
-      times(product_lower, v);
-      error[at] = error[at] * largest + before * (std::max(u.error, v.error) + 4 * kUnit * largest);
-    });
+    circle.multiply(tilted(step, c, moment_of(step.upper, c), moment_of(step.lower, c)), step.count,
+                    step.count > kMostWhole ? Circle::Powers::kLessOne : Circle::Powers::kWhole);
   });
-  if (half != 0) {
-    for_each_pair([&](size_t p, size_t m, size_t at) {
-      put(p, m, product_upper.re[at], product_upper.im[at], product_lower.re[at],
-          product_lower.im[at], error[at]);
-    });
-  }
-  product_upper = product_lower = {};
-  transform.inverse(re.data(), im.data());
-  // The absolute errors of n values add up to at most sqrt(n) times their Euclidean norm, and
-  // that is the spectrum's over sqrt(n) (Parseval); the transform itself errs in that norm by
-  // `units` (Higham 2002, Theorem 24.2).
-  const double eta =
-      2 * std::exp(log_tail) + std::sqrt(error_square) + units * std::sqrt(size_square);
-  out.upper_.eta = out.lower_.eta = eta;
+  Circle::Masses masses = std::move(circle).composed();
+  out.upper_.eta = out.lower_.eta = 2 * std::exp(log_tail) + masses.error;
   // Exponents c * loss carry relative roundings; logs of moments absolute ones.
   double relative = 1e-12 +
                     8 * kUnit *
@@ -370,23 +224,85 @@ std::optional<ComposedLoss> ComposedLoss::make(const Steps& steps, const Steps& 
   if (!(relative < kMostInflation)) return std::nullopt;
   out.upper_.inflation = out.lower_.inflation = std::expm1(relative);
   out.slack_ = 8 * kUnit * loss_scale + 1e-13;
+  out.cut(std::move(masses), {best.low, lower_best.low}, shifts);
+  return out;
+}
 
-  // Cuts the windows out of the circle: slot 0 is the sum of the offsets. A window too far away to
-  // be numbered (noise that is next to none) stands where it promises least: `far`.
-  const double scale = 1 / static_cast<double>(n);
-  auto cut = [&](std::vector<double>& masses, double low, double shift, Side& side, double far) {
-    double slot = std::floor((low - shift) / grid) - 1;
+// Cuts the windows, which begin at `lows`, out of the circle, where place 0 is the loss `shifts`. A
+// window too far away to be numbered (noise that is next to none) stands where it promises least.
+void ComposedLoss::cut(Circle::Masses&& masses, const double (&lows)[2],
+                       const double (&shifts)[2]) {
+  auto side = [&](std::vector<double>& from, double low, double shift, Side& to, double far) {
+    double slot = std::floor((low - shift) / grid_) - 1;
     if (!(std::abs(slot) < 0x1p52)) slot = far;
     const auto first = static_cast<int64_t>(slot);
-    for (double& mass : masses) mass = std::max(0.0, mass * scale);
-    std::rotate(masses.begin(),
-                masses.begin() + static_cast<ptrdiff_t>(((first % modulus) + modulus) % modulus),
-                masses.end());
-    side.mass = std::move(masses);
-    side.start = static_cast<double>(first) * grid + shift;
+    Circle::turn(from, first);
+    to.mass = std::move(from);
+    to.start = static_cast<double>(first) * grid_ + shift;
   };
-  cut(re, best.low, shifts[0], out.upper_, 0x1p52);
-  cut(im, lower_best.low, shifts[1], out.lower_, -0x1p52);
+  side(masses.upper, lows[0], shifts[0], upper_, 0x1p52);
+  side(masses.lower, lows[1], shifts[1], lower_, -0x1p52);
+}
+
+std::optional<ComposedLoss> ComposedLoss::of_blocks(Blocks& blocks, const Steps& guide,
+                                                    const Target& target, size_t points) {
+  ComposedLoss out;
+  Totals about;
+  double least = kInfinity;  // of the guide's grids
+  guide.for_each([&](size_t, const StepLoss& step) {
+    about.add(step);
+    for (size_t k = 1; k < step.at.size(); ++k)
+      least = std::min(least, step.upper.loss[k] - step.upper.loss[k - 1]);
+  });
+  if (!about.finite || about.count * 8 * kUnit > kMostInflation) return std::nullopt;
+  const auto tilting = tilting_for(guide, about, least, target);
+  if (!tilting || !std::isfinite(tilting->window.width())) return std::nullopt;
+  const double c = tilting->c;
+  out.tilt_ = c;
+  out.origin_ = tilting->origin;
+  // Blocks are a little wider than what they are made of.
+  out.grid_ = 1.1 * tilting->window.width() / static_cast<double>(points);
+  const double deviation = 1.5 / reaches_of(Moments(guide, true), c, tilting->moment, least)[0];
+  Extent extent(deviation, c);
+  Circle circle(blocks.transform(points), false);
+  double shifts[2] = {0, 0}, log_finite = 0, loss_scale = 0, relative = 1e-12, error = 0,
+         shrink = 0;
+  for (size_t kind = 0; kind < blocks.size(); ++kind) {
+    const auto parts = blocks.parts(kind, out.grid_, c, tilting->log_tail);
+    if (blocks.loose() && blocks.size() == 1) return std::nullopt;
+    for (const auto& [unit, count] : parts) {
+      extent.add(unit, out.grid_, count);
+      circle.multiply(unit.step, count, Circle::Powers::kLessOne);
+      out.upper_.log_scale += count * unit.upper.log_moment;
+      out.lower_.log_scale += count * unit.lower.log_moment;
+      out.loss_error_ += count * unit.loss_error;
+      shifts[0] += count * unit.upper.offset;
+      shifts[1] += count * unit.lower.offset;
+      log_finite += count * unit.log_finite;
+      loss_scale += count * unit.loss_scale;
+      relative += count * unit.relative;
+      error += count * unit.error;
+      shrink += count * unit.shrink;
+    }
+  }
+  // The circle is as long as it is: what it leaves outside is what it has to.
+  double log_tail = tilting->log_tail;
+  Window upper, lower;
+  for (const double longest = (static_cast<double>(points) - 4) * out.grid_;; log_tail += 1) {
+    if (log_tail > kMostTail) return std::nullopt;
+    upper = extent.upper(log_tail), lower = extent.lower(log_tail);
+    if (upper.width() <= longest && lower.width() <= longest) break;
+  }
+  out.infinite_ = -std::expm1(log_finite) * (1 + 1e-9);
+  Circle::Masses masses = std::move(circle).composed();
+  out.upper_.eta = out.lower_.eta =
+      2 * std::exp(log_tail) + masses.error + 2 * std::expm1(error) * std::exp(shrink);
+  const double size = std::abs(upper.low) + std::abs(upper.high);
+  relative += 8 * kUnit * (std::abs(out.upper_.log_scale) + std::abs(c * out.origin_) + c * size);
+  if (!(relative < kMostInflation && out.upper_.eta < 1)) return std::nullopt;
+  out.upper_.inflation = out.lower_.inflation = std::expm1(relative);
+  out.slack_ = 8 * kUnit * (size + loss_scale) + 1e-13;
+  out.cut(std::move(masses), {upper.low, lower.low}, shifts);
   return out;
 }
 

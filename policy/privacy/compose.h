@@ -3,48 +3,14 @@
 // (upper) or taken away (lower). policy/SPEC.md, Privacy, Accountant.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <vector>
 
-#include "policy/privacy/step.h"
+#include "policy/privacy/blocks.h"
+#include "policy/privacy/circle.h"
+#include "policy/privacy/steps.h"
 
 namespace souk::policy {
-
-// The different steps of a run, all on one grid. Of very many, those beyond kMostKept points are
-// made anew each time they are asked for.
-class Steps {
- public:
-  static constexpr size_t kMostKept = 500'000;  // points: 20 MB
-
-  Steps(size_t size, std::function<StepLoss(size_t)> make) : size_(size), make_(std::move(make)) {}
-
-  size_t size() const { return size_; }
-  // Calls visit(i, step) for each of them.
-  template <class Visit>
-  void for_each(Visit&& visit) const {
-    for (size_t i = 0; i < size_; ++i) {
-      if (i < kept_.size()) {
-        visit(i, kept_[i]);
-        continue;
-      }
-      StepLoss step = make_(i);
-      if (i == kept_.size() && points_ + step.at.size() <= kMostKept) {
-        points_ += step.at.size();
-        kept_.push_back(std::move(step));
-        visit(i, kept_.back());
-      } else {
-        visit(i, step);
-      }
-    }
-  }
-
- private:
-  size_t size_;
-  std::function<StepLoss(size_t)> make_;
-  mutable std::vector<StepLoss> kept_;  // the first of them
-  mutable size_t points_ = 0;
-};
 
 // What a composition is to be asked for; it decides the tilt, not the soundness.
 struct Target {
@@ -64,6 +30,9 @@ class ComposedLoss {
   // A bound of epsilon without a transform: Chernoff at the best tilt, a few per cent above.
   static double epsilon_estimate(const Steps& steps, double delta);
 
+  // The same of delta, its logarithm.
+  static double log_delta_estimate(const Steps& steps, double epsilon);
+
   // Such a bound, proven, of all steps, at the tilt that is best for `guide`.
   static double epsilon_bound(const Steps& steps, const Steps& guide, double delta);
 
@@ -76,6 +45,12 @@ class ComposedLoss {
   // by which the tilt is chosen; the steps themselves unless there are many.
   static std::optional<ComposedLoss> make(const Steps& steps, const Steps& guide, double grid,
                                           const Target& target, double* too_wide, size_t most);
+
+  // Very many steps, or many kinds of them, block by block, on a circle of `points`, a power of
+  // two. `guide`: those few of one step each on its finest grid. Nothing where its errors would
+  // be too much.
+  static std::optional<ComposedLoss> of_blocks(Blocks& blocks, const Steps& guide,
+                                               const Target& target, size_t points);
 
   // Bounds of delta at epsilon and of epsilon at delta; epsilon is never negative, and
   // infinite where no finite one is certified.
@@ -97,6 +72,7 @@ class ComposedLoss {
     double inflation = 0;      // relative error of everything else
     std::vector<double> mass;  // not negative
   };
+  void cut(Circle::Masses&& masses, const double (&lows)[2], const double (&shifts)[2]);
   // Sums over x > epsilon of mass e^{-c (x - origin)} (1 - e^{epsilon - x}).
   double tail(const Side& side, double epsilon) const;
   double crossing(const Side& side, double delta, bool upper) const;

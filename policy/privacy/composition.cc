@@ -85,11 +85,50 @@ Run spokesmen_of(const Run& run) {
   return run_of(std::move(chosen), run.adjacency, run.direction, std::move(counts));
 }
 
+namespace {
+
+// A step of that kind on that grid.
+StepLoss step_of(const Run& run, size_t kind, const Resolution& resolution) {
+  return run.many() ? discretise(run.pair(kind), run.counts[kind], resolution)
+                    : discretise(run.kept[kind], run.counts[kind], resolution);
+}
+
+StepLoss trimmed_step(const Run& run, size_t kind, double grid, const Fineness& fineness) {
+  StepLoss step = step_of(run, kind, {grid, fineness.growth, fineness.highest});
+  const double steps = run.counts[kind] * static_cast<double>(run.mechanisms.size());
+  trim(step, fineness.above / steps, fineness.below / steps);
+  return step;
+}
+
+// What is told apart of a kind's losses: its places can be counted.
+double seen_spread(const Run& run, size_t kind, double fineness) {
+  return std::max(run.spreads[kind], 1e-15 * run.extent / fineness);
+}
+
+}  // namespace
+
 Steps discretised(const Run& run, const Resolution& resolution) {
-  return Steps(run.mechanisms.size(), [&run, resolution](size_t i) {
-    return run.kept.empty() ? discretise(run.pair(i), run.counts[i], resolution)
-                            : discretise(run.kept[i], run.counts[i], resolution);
+  return Steps(run.mechanisms.size(),
+               [&run, resolution](size_t i) { return step_of(run, i, resolution); });
+}
+
+Steps finest(const Run& run, const Fineness& fineness) {
+  return Steps(run.mechanisms.size(), [&run, fineness](size_t i) {
+    return trimmed_step(run, i, fineness.fineness * seen_spread(run, i, fineness.fineness),
+                        fineness);
   });
+}
+
+Blocks blocks_of(const Run& run, const Fineness& fineness) {
+  std::vector<Blocks::Kind> kinds;
+  for (size_t i = 0; i < run.mechanisms.size(); ++i)
+    kinds.push_back({run.counts[i], seen_spread(run, i, fineness.fineness)});
+  return Blocks(
+      std::move(kinds),
+      [&run, fineness](size_t kind, double grid) {
+        return trimmed_step(run, kind, grid, fineness);
+      },
+      fineness.fineness);
 }
 
 double spread_of(const Run& run) {

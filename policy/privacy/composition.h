@@ -38,6 +38,16 @@ Run spokesmen_of(const Run& run);
 // `run` outlives what is returned.
 Steps discretised(const Run& run, const Resolution& resolution);
 
+// How blocks of steps are made: on grids from `fineness` of a kind's spread on. Runs that see
+// losses of any step that are cut off are rarer than that: above, and below.
+struct Fineness {
+  double fineness = 0, growth = 0.02, highest = 0, above = 0, below = 0;
+};
+// Each kind on its finest grid.
+Steps finest(const Run& run, const Fineness& fineness);
+// Blocks of them. `run` outlives what is returned.
+Blocks blocks_of(const Run& run, const Fineness& fineness);
+
 // The usual size of a step's loss.
 double spread_of(const Run& run);
 

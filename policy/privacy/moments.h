@@ -5,7 +5,7 @@
 #include <array>
 #include <cmath>
 
-#include "policy/privacy/compose.h"
+#include "policy/privacy/steps.h"
 
 namespace souk::policy {
 

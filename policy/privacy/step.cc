@@ -153,7 +153,14 @@ class Gridding {
         Cell cell = outcomes.between(-kInfinity, outcomes.place(edge));
         return cell.p > 0 && cell.q > 0 ? cell.loss() - (edge - 0.5 * grid_) : 1.0;
       };
-      double point = root(beyond, low, low + 4 * grid_) - 0.5 * grid_;
+      const double edge = root(beyond, low, low + 4 * grid_);
+      double point = edge - 0.5 * grid_;
+      // Where hardly anything lies above that could be exchanged, a little low, so that rounding
+      // cannot put the cell below its point.
+      const Cell cell = outcomes.between(-kInfinity, outcomes.place(edge)),
+                 rest = outcomes.between(outcomes.place(edge), kInfinity);
+      if (rest.p < 1e-6 && cell.p > 0 && cell.q > 0)
+        point = std::min(point, cell.loss() - 3 * cell.error);
       step_.lower.offset = point - std::floor(point / grid_) * grid_;
       first_ = place_of(std::floor(point / grid_));
     } else if (std::isfinite(high)) {
@@ -162,10 +169,11 @@ class Gridding {
         Cell cell = outcomes.between(outcomes.place(edge), kInfinity);
         return cell.p > 0 && cell.q > 0 ? cell.loss() - (edge + 0.5 * grid_) : -1.0;
       };
-      double edge = root(beyond, high - 4 * grid_, high);
+      edge_ = root(beyond, high - 4 * grid_, high);
       // A little low, so that rounding cannot put the cell below its point.
-      double point =
-          edge + 0.5 * grid_ - 3 * outcomes.between(outcomes.place(edge), kInfinity).error;
+      const Cell cell = outcomes.between(outcomes.place(edge_), kInfinity);
+      const double point =
+          (cell.p > 0 && cell.q > 0 ? cell.loss() : edge_ + 0.5 * grid_) - 3 * cell.error;
       step_.lower.offset = point - std::ceil(point / grid_) * grid_;
       last_ = place_of(std::ceil(point / grid_));
       downwards_ = true;
@@ -227,8 +235,10 @@ class Gridding {
     std::vector<Cell> cells(n_);
     double x = -kInfinity;
     for (size_t i = first_; i <= last_; ++i) {
-      double next =
-          i < last_ ? std::max(x, outcomes.place(0.5 * (loss[i] + loss[i + 1]))) : kInfinity;
+      auto border = [&] {
+        return downwards_ && i + 1 == last_ ? edge_ : 0.5 * (loss[i] + loss[i + 1]);
+      };
+      double next = i < last_ ? std::max(x, outcomes.place(border())) : kInfinity;
       cells[i] = outcomes.between(x, next);
       x = next;
     }
@@ -261,8 +271,13 @@ class Gridding {
       return;
     }
     if (over > 0) return;  // rounded down to the point
-    // Rounded down by a whole point, out of the way of the others.
-    if (i > 0) step_.lower.mass[i - 1] += cell.least();
+    if (i > 0 && downwards_) {
+      // Told apart no more from the cell below, which is settled next.
+      cells[i - 1].add(cell);
+    } else if (i > 0) {
+      // Rounded down by a whole point, out of the way of the others.
+      step_.lower.mass[i - 1] += cell.least();
+    }
     cell = {};
   }
 
@@ -292,6 +307,7 @@ class Gridding {
   size_t n_;
   size_t first_ = 0, last_;  // points that have a cell of the lower distribution
   bool downwards_ = false;
+  double edge_ = 0;  // with downwards_: where the highest cell begins
   Cell above_;
 };
 
@@ -331,6 +347,23 @@ StepLoss discretise(const LossPair& pair, double count, const Resolution& resolu
   }
   Gridding(pair, grid, step);
   return step;
+}
+
+void trim(StepLoss& step, double above, double below) {
+  auto &upper = step.upper.mass, &lower = step.lower.mass;
+  size_t first = 0, last = step.at.size() - 1;
+  for (double rare = 0; last > 0 && (rare += upper[last]) < above; --last) {
+    step.infinite += upper[last];
+    lower[last - 1] += lower[last];
+  }
+  for (double rare = 0; first < last && (rare += upper[first]) < below; ++first)
+    upper[first + 1] += upper[first];
+  auto cut = [&](auto& values) {
+    values.erase(values.begin() + static_cast<ptrdiff_t>(last) + 1, values.end());
+    values.erase(values.begin(), values.begin() + static_cast<ptrdiff_t>(first));
+  };
+  cut(step.at);
+  for (auto* side : {&step.upper, &step.lower}) cut(side->loss), cut(side->mass);
 }
 
 }  // namespace souk::policy

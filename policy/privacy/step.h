@@ -34,4 +34,9 @@ struct Resolution {
 };
 StepLoss discretise(const LossPair& pair, double count, const Resolution& resolution);
 
+// Without the ends that are rarer than that in one step, by P: losses above count as infinite
+// (upper) or as the highest left (lower), losses below as the lowest left (upper) or as none
+// (lower).
+void trim(StepLoss& step, double above, double below);
+
 }  // namespace souk::policy

@@ -1,0 +1,496 @@
+#include "policy/privacy/blocks.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "policy/privacy/work.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kUnit = 0x1p-53;
+constexpr double kMostPoints = size_t{1} << 16;  // of a block, about
+constexpr double kMostOfAll = size_t{1} << 20;   // of the first blocks of all kinds
+constexpr double kMany = 1e8;                    // steps, of which the first blocks may be larger
+constexpr double kVeryMany = 1e11;               // steps
+constexpr double kUsualWidth = 20;               // of a window, in deviations
+constexpr double kLeastRatio = 3;                // of a coarse grid over a fine one
+constexpr double kMostRest = 4;                  // steps that are left over and make up no block
+constexpr int kMostDepth = 12;                   // of blocks within blocks
+constexpr double kMostTilted =
+    1;  // what a tilt may be between points: beyond, they lie too far apart
+
+// What a sum of so many terms may round, relatively.
+double rounding_of(size_t terms) {
+  return 1e-14 + 2 * kUnit * static_cast<double>(terms);
+}
+
+// So many blocks, or up to a quarter more, that hardly any of `count` steps are left over: alone on
+// a coarse grid these are dear.
+double even_split(double count, double blocks) {
+  const auto left = [count](double by) { return count - std::floor(count / by) * by; };
+  double best = blocks;
+  for (int i = 1; i <= 256 && i <= 0.25 * blocks && left(best) > 0; ++i) {
+    if (left(blocks + i) < left(best)) best = blocks + i;
+  }
+  return best;
+}
+
+// Variance of the upper losses under the tilt.
+double variance_of(const Unit& unit, double grid) {
+  const auto& [at, upper, lower] = unit.step;
+  WorkBudget::pay(at.size() / 4);
+  double mean = 0, square = 0;
+  for (size_t k = 0; k < at.size(); ++k) mean += upper[k] * static_cast<double>(at[k]);
+  for (size_t k = 0; k < at.size(); ++k) {
+    const double off = static_cast<double>(at[k]) - mean;
+    square += upper[k] * off * off;
+  }
+  return square * grid * grid;
+}
+
+// A fine grid over a coarse one, whose points are the multiples of its spacing: what is hardly
+// wider than that stays where it is, at zero. Mass k of the fine one lies point(k) * coarse +
+// off(k).
+class Places {
+ public:
+  // below: how many places of the fine grid below a point belong to it.
+  Places(double start, double grid, size_t ratio, size_t below)
+      : grid_(grid), ratio_(static_cast<int64_t>(ratio)), below_(static_cast<int64_t>(below)) {
+    // The place next to zero, above it where none below belongs to a point.
+    const double zero = below > 0 ? std::round(-start / grid) : std::ceil(-start / grid);
+    counted_ = std::abs(zero) < 0x1p52;
+    zero_ = counted_ ? static_cast<int64_t>(zero) : 0;
+    rest_ = std::max(start + zero * grid, below > 0 ? -grid : 0.0);
+    first_ = below_ - zero_ >= 0 ? (below_ - zero_) / ratio_
+                                 : -((ratio_ - 1 - (below_ - zero_)) / ratio_);
+  }
+  bool counted() const { return counted_; }
+  int64_t first() const { return first_; }  // the point of mass 0
+  // Of mass k: its point, counted from that one, and its place by that.
+  size_t point(size_t k) const { return (k + shift()) / static_cast<size_t>(ratio_); }
+  size_t place(size_t k) const { return (k + shift()) % static_cast<size_t>(ratio_); }
+  // How far above its point a place lies.
+  double off(size_t place) const {
+    return static_cast<double>(static_cast<int64_t>(place) - below_) * grid_ + rest_;
+  }
+  size_t ratio() const { return static_cast<size_t>(ratio_); }
+  double coarse() const { return static_cast<double>(ratio_) * grid_; }
+
+ private:
+  size_t shift() const { return static_cast<size_t>(below_ - zero_ - first_ * ratio_); }
+
+  double grid_;
+  int64_t ratio_, below_, zero_ = 0, first_ = 0;
+  double rest_ = 0;
+  bool counted_ = false;
+};
+
+struct Moved {
+  std::vector<double> mass;  // tilted, at the points of the coarse grid from the first one on
+  double sum = 0;
+};
+
+// Connect-the-dots of the masses of a block: each goes to the two points around it so that its P-
+// and its Q-mass are kept.
+Moved split(const std::vector<double>& mass, const Places& places, double c) {
+  const double coarse = places.coarse();
+  // What goes down, what goes up, tilted where it arrives.
+  std::vector<double> down(places.ratio()), up(places.ratio());
+  for (size_t i = 0; i < places.ratio(); ++i) {
+    const double off = places.off(i), rest = std::max(0.0, coarse - off);
+    up[i] = std::expm1(-off) / std::expm1(-coarse) * std::exp(c * rest);
+    down[i] = std::exp(-off) * std::expm1(-rest) / std::expm1(-coarse) * std::exp(-c * off);
+  }
+  Moved out;
+  out.mass.assign(places.point(mass.size() - 1) + 2, 0.0);
+  for (size_t k = 0; k < mass.size(); ++k) {
+    const size_t point = places.point(k), place = places.place(k);
+    out.mass[point] += mass[k] * down[place];
+    out.mass[point + 1] += mass[k] * up[place];
+  }
+  for (double value : out.mass) out.sum += value;
+  return out;
+}
+
+// Outcomes that are merged: all as if tilted at the cell's point y. `over`: P - e^y Q, negative
+// where the cell's loss lies below its point; what that may be wrong by.
+struct Cell {
+  double p = 0, over = 0, wrong = 0;
+  double least_over() const { return over - wrong; }
+  Cell part(double share) const { return {share * p, share * over, share * wrong}; }
+  void add(const Cell& other) {
+    p += other.p;
+    over += other.over;
+    wrong += other.wrong;
+  }
+};
+
+// Cells around the points, neighbours exchanging what brings each one's loss to its point; what
+// still falls between is rounded down. As StepLoss::lower.
+Moved merge(const std::vector<double>& mass, const Places& places, double c) {
+  const double coarse = places.coarse(), certain = rounding_of(places.ratio());
+  std::vector<double> own(places.ratio()), over(places.ratio());
+  for (size_t i = 0; i < places.ratio(); ++i) {
+    own[i] = std::exp(-c * places.off(i));
+    over[i] = own[i] * -std::expm1(-places.off(i));
+  }
+  std::vector<Cell> cells(places.point(mass.size() - 1) + 1);
+  for (size_t k = 0; k < mass.size(); ++k) {
+    Cell& cell = cells[places.point(k)];
+    const size_t i = places.place(k);
+    cell.p += mass[k] * own[i];
+    cell.over += mass[k] * over[i];
+    cell.wrong += certain * mass[k] * std::abs(over[i]);
+  }
+  // What a cell `points` above this one is to it.
+  auto seen = [&](const Cell& cell, int points) {
+    const double off = points * coarse, factor = std::exp(-c * off), less = std::exp(-off);
+    Cell out{factor * cell.p, factor * (cell.p * -std::expm1(-off) + less * cell.over),
+             factor * less * cell.wrong};
+    out.wrong += certain * std::abs(out.over);
+    return out;
+  };
+  Moved out;
+  out.mass.assign(cells.size() + 1, 0.0);  // the first for what is rounded down from cell 0
+  for (size_t j = 0; j < cells.size(); ++j) {
+    Cell& cell = cells[j];
+    if (!(cell.p > 0)) continue;
+    bool settled = cell.least_over() >= 0 && !(cell.over > 0);
+    for (const bool above : {true, false}) {
+      if (settled || (above ? j + 1 == cells.size() : j == 0)) continue;
+      Cell& other = cells[above ? j + 1 : j - 1];
+      if (!(other.p > 0)) continue;
+      const Cell theirs = seen(other, above ? 1 : -1);
+      const double needed = cell.least_over();
+      if (needed < 0) {
+        // Some of what lies above, so that it is not below its point.
+        const double share = -needed / theirs.least_over() * (1 + certain);
+        if (!above || !(theirs.least_over() > 0) || !(share > 0 && share <= 0.95)) continue;
+        cell.add(theirs.part(share));
+        other = other.part(1 - share);
+      } else {
+        // Some of what lies below, so that less is rounded down.
+        const double share = needed / (theirs.wrong - theirs.over) * (1 - certain);
+        if (above || !(theirs.over < 0) || !(share > 0 && share <= 0.5)) continue;
+        cell.add(theirs.part(share));
+        other = other.part(1 - share);
+      }
+      settled = true;
+    }
+    if (!settled && cell.least_over() < 0) {
+      // Rounded down by a whole point, out of the way of the others.
+      out.mass[j] += cell.p * std::exp(-c * coarse);
+      cell = {};
+    }
+  }
+  for (size_t j = 0; j < cells.size(); ++j) out.mass[j + 1] += cells[j].p;
+  for (double value : out.mass) out.sum += value;
+  return out;
+}
+
+// What is so far rounded down that it counts for less than nothing counts for nothing: a
+// composition without it costs no more than one with it.
+void forget(Unit& unit) {
+  if (unit.lower.log_moment >= 0) return;
+  auto& [at, upper, lower] = unit.step;
+  auto zero = std::lower_bound(at.begin(), at.end(), 0);
+  if (zero == at.end() || *zero != 0) {
+    const auto place = zero - at.begin();
+    at.insert(zero, 0);
+    upper.insert(upper.begin() + place, 0.0);
+    lower.insert(lower.begin() + place, 0.0);
+    zero = at.begin() + place;
+  }
+  std::fill(lower.begin(), lower.end(), 0.0);
+  lower[static_cast<size_t>(zero - at.begin())] = 1;
+  unit.lower = {};
+  unit.loss_error = 0;
+}
+
+}  // namespace
+
+struct Blocks::Composed {
+  struct Side {
+    double start = 0;       // the loss of the first mass
+    double log_moment = 0;  // as Unit::Side
+    std::vector<double> mass;
+  };
+  double grid = 0;
+  Side upper, lower;
+  double log_finite = 0, loss_error = 0, loss_scale = 0, relative = 0, error = 0, shrink = 0;
+};
+
+Extent::Extent(double deviation, double c) {
+  for (double deviations : {1.5, 4.0, 6.5}) reaches_.push_back(deviations / deviation);
+  for (double share : {0.15, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0, 100.0}) {
+    if (share * c < reaches_[2]) reaches_.push_back(share * c);
+  }
+  for (Logs* logs : {&upper_, &lower_}) {
+    logs->above.resize(reaches_.size());
+    logs->below.resize(reaches_.size());
+  }
+}
+
+void Extent::add(const std::vector<double>& masses, const std::vector<int64_t>& at, double grid,
+                 double offset, double count, Logs& logs) const {
+  WorkBudget::pay(2 * reaches_.size() * masses.size());
+  for (size_t i = 0; i < reaches_.size(); ++i) {
+    // log of sum of mass e^{h x}, the masses adding up to 1: neither overflows nor cancels.
+    auto log_moment = [&](double h) {
+      const double ends[2] = {h * (static_cast<double>(at.front()) * grid + offset),
+                              h * (static_cast<double>(at.back()) * grid + offset)};
+      const double top = std::max(ends[0], ends[1]) < 500 ? 0 : std::max(ends[0], ends[1]);
+      double sum = 0, total = 0;
+      for (size_t k = 0; k < masses.size(); ++k) {
+        const double exponent = h * (static_cast<double>(at[k]) * grid + offset);
+        sum += masses[k] * (top == 0 ? std::expm1(exponent) : std::exp(exponent - top));
+        total += masses[k];
+      }
+      return top == 0 ? std::log1p(sum + (total - 1)) : top + std::log(sum);
+    };
+    logs.above[i] += count * log_moment(reaches_[i]);
+    logs.below[i] += count * log_moment(-reaches_[i]);
+  }
+}
+
+void Extent::add(const Unit& unit, double grid, double count) {
+  add(unit.step.upper, unit.step.at, grid, unit.upper.offset, count, upper_);
+  add(unit.step.lower, unit.step.at, grid, unit.lower.offset, count, lower_);
+}
+
+Window Extent::window(const Logs& logs, double log_tail) const {
+  Window w{-kInfinity, kInfinity};
+  for (size_t i = 0; i < reaches_.size(); ++i) {
+    w.high = std::min(w.high, (logs.above[i] - log_tail) / reaches_[i]);
+    w.low = std::max(w.low, -(logs.below[i] - log_tail) / reaches_[i]);
+  }
+  return w;
+}
+
+const Transform& Blocks::transform(size_t n) {
+  auto& kept = transforms_[n];
+  if (!kept) kept = std::make_unique<Transform>(n);
+  return *kept;
+}
+
+Unit Blocks::direct(size_t kind, double grid, double c) const {
+  const StepLoss step = make_(kind, grid);
+  const double log_upper = moment_of(step.upper, c), log_lower = moment_of(step.lower, c);
+  Unit out{tilted(step, c, log_upper, log_lower),
+           {step.upper.offset, log_upper},
+           {step.lower.offset, log_lower}};
+  out.log_finite = std::log1p(-step.infinite);
+  out.loss_error = step.loss_error;
+  for (size_t k = 0; k < step.at.size(); ++k)
+    out.loss_scale += step.upper.mass[k] * std::abs(step.upper.loss[k]);
+  out.relative = 16 * kUnit;
+  forget(out);
+  return out;
+}
+
+// A step with all places of the grid between its ends. Nothing where these are too many.
+std::optional<Blocks::Composed> Blocks::stretched(const Unit& unit, double grid) {
+  const auto& at = unit.step.at;
+  const int64_t from = at.front(), size = at.back() - from + 1;
+  if (size > static_cast<int64_t>(kMostOfAll)) return std::nullopt;
+  WorkBudget::pay(static_cast<uint64_t>(size) / 4);
+  Composed out;
+  out.grid = grid;
+  auto side = [&](const Unit::Side& one, const std::vector<double>& mass) {
+    Composed::Side all{static_cast<double>(from) * grid + one.offset, one.log_moment,
+                       std::vector<double>(static_cast<size_t>(size))};
+    for (size_t k = 0; k < at.size(); ++k) all.mass[static_cast<size_t>(at[k] - from)] = mass[k];
+    return all;
+  };
+  out.upper = side(unit.upper, unit.step.upper);
+  out.lower = side(unit.lower, unit.step.lower);
+  out.log_finite = unit.log_finite;
+  out.loss_error = unit.loss_error;
+  out.loss_scale = unit.loss_scale;
+  out.relative = unit.relative;
+  return out;
+}
+
+std::optional<Blocks::Composed> Blocks::composed(const std::vector<Part>& parts, double grid,
+                                                 double c, double log_tail) {
+  double variance = 0;
+  for (const auto& [unit, count] : parts) variance += count * variance_of(unit, grid);
+  if (!(variance > 0) || !std::isfinite(variance)) return std::nullopt;
+  Extent extent(std::sqrt(variance), c);
+  for (const auto& [unit, count] : parts) extent.add(unit, grid, count);
+  const Window upper = extent.upper(log_tail), lower = extent.lower(log_tail);
+  const double span = std::max(upper.width(), lower.width()) / grid + 4;
+  if (!(span >= 4 && span <= 2 * kMostOfAll)) return std::nullopt;
+  const size_t n = std::bit_ceil(std::max<size_t>(64, static_cast<size_t>(span)));
+  Composed out;
+  out.grid = grid;
+  Circle circle(transform(n), parts.size() == 1);
+  double shifts[2] = {0, 0};
+  for (const auto& [unit, count] : parts) {
+    circle.multiply(unit.step, count, Circle::Powers::kLessOne);
+    shifts[0] += count * unit.upper.offset;
+    shifts[1] += count * unit.lower.offset;
+    out.upper.log_moment += count * unit.upper.log_moment;
+    out.lower.log_moment += count * unit.lower.log_moment;
+    out.log_finite += count * unit.log_finite;
+    out.loss_error += count * unit.loss_error;
+    out.loss_scale += count * unit.loss_scale;
+    out.relative += count * unit.relative;
+    out.error += count * unit.error;
+    out.shrink += count * unit.shrink;
+  }
+  const double size = std::abs(upper.low) + std::abs(upper.high);
+  out.loss_scale += size;
+  out.relative += 8 * kUnit * (std::abs(out.upper.log_moment) + c * size);
+  Circle::Masses masses = std::move(circle).composed();
+  // What lies outside is missing there, and too much where it is.
+  out.error += masses.error + 4 * std::exp(log_tail);
+  auto cut = [&](std::vector<double>& from, double low, double shift, Composed::Side& side) {
+    const double first = std::floor((low - shift) / grid) - 1;
+    if (!(std::abs(first) < 0x1p52)) return false;
+    Circle::turn(from, static_cast<int64_t>(first));
+    side.mass = std::move(from);
+    side.start = first * grid + shift;
+    return true;
+  };
+  if (!cut(masses.upper, upper.low, shifts[0], out.upper) ||
+      !cut(masses.lower, lower.low, shifts[1], out.lower))
+    return std::nullopt;
+  return out;
+}
+
+// Where the coarse grid is to have a point for the lower masses: all of them together have a loss
+// of a little less than 0 by what was rounded down, and a cell that holds them all must not lie
+// below its point.
+double origin_of(const std::vector<double>& mass, double start, double grid, double coarse,
+                 double c) {
+  double p = 0, over = 0;
+  for (size_t k = 0; k < mass.size(); ++k) {
+    const double loss = start + static_cast<double>(k) * grid;
+    if (!(mass[k] > 0) || std::abs(loss) > 0.5 * coarse) continue;
+    const double own = mass[k] * std::exp(-c * loss);
+    p += own;
+    over += own * -std::expm1(-loss);
+  }
+  if (!(p > 0)) return 0;
+  const double loss = -std::log1p(-over / p) - 1e-12 * coarse;
+  return loss < 0 && loss > -0.5 * coarse ? loss : 0;
+}
+
+std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) {
+  const double coarse = static_cast<double>(ratio) * block.grid;
+  if (!(c * coarse <= kMostTilted)) return std::nullopt;
+  const auto many = static_cast<size_t>(ratio);
+  WorkBudget::pay(4 * many + (block.upper.mass.size() + block.lower.mass.size()) / 4);
+  const double origin = origin_of(block.lower.mass, block.lower.start, block.grid, coarse, c);
+  const Places above(block.upper.start, block.grid, many, 0),
+      around(block.lower.start - origin, block.grid, many, (many - 1) / 2);
+  if (!above.counted() || !around.counted()) return std::nullopt;
+  const Moved upper = split(block.upper.mass, above, c), lower = merge(block.lower.mass, around, c);
+  if (!(upper.sum > 0) || !(lower.sum > 0)) return std::nullopt;
+  // Of the lower one the first mass is a point below.
+  const int64_t from_upper = above.first(), from_lower = around.first() - 1;
+  const int64_t from = std::min(from_upper, from_lower);
+  const int64_t to = std::max(from_upper + static_cast<int64_t>(upper.mass.size()),
+                              from_lower + static_cast<int64_t>(lower.mass.size()));
+  if (to - from > int64_t{1} << 24) return std::nullopt;
+  const auto size = static_cast<size_t>(to - from);
+  Unit out;
+  out.step.at.resize(size);
+  out.step.upper.assign(size, 0.0);
+  out.step.lower.assign(size, 0.0);
+  for (size_t k = 0; k < size; ++k) out.step.at[k] = from + static_cast<int64_t>(k);
+  for (size_t k = 0; k < upper.mass.size(); ++k)
+    out.step.upper[k + static_cast<size_t>(from_upper - from)] = upper.mass[k] / upper.sum;
+  for (size_t k = 0; k < lower.mass.size(); ++k)
+    out.step.lower[k + static_cast<size_t>(from_lower - from)] = lower.mass[k] / lower.sum;
+  out.upper = {0, block.upper.log_moment + std::log(upper.sum)};
+  out.lower = {origin, block.lower.log_moment + std::log(lower.sum)};
+  out.log_finite = block.log_finite;
+  out.loss_error = block.loss_error;
+  out.loss_scale = block.loss_scale;
+  out.relative = block.relative + 2 * rounding_of(many);
+  out.error = block.error;
+  out.shrink = block.shrink + std::max({0.0, -std::log(upper.sum), -std::log(lower.sum)});
+  forget(out);
+  return out;
+}
+
+std::vector<Blocks::Part> Blocks::parts(size_t kind, double grid, double c, double log_tail) {
+  return parts(kind, kinds_[kind].count, 1, grid, {c, log_tail}, 0);
+}
+
+// `count` steps, of which there will be `times` as many.
+std::vector<Blocks::Part> Blocks::parts(size_t kind, double count, double times, double grid,
+                                        const Tilt& tilt, int depth) {
+  const double finest = fineness_ * kinds_[kind].spread;
+  // As many steps as are as smooth on this grid as one on the finest.
+  const double smooth = grid * grid / (finest * finest);
+  if (!(smooth >= kLeastRatio * kLeastRatio) || depth == kMostDepth)
+    return {{direct(kind, grid, tilt.c), count}};
+  const double blocks = even_split(count, std::ceil(count / smooth)),
+               each = std::floor(count / blocks), rest = count - blocks * each;
+  std::vector<Part> out;
+  auto add = [&](double steps, double number) {
+    auto unit = block(kind, steps, times * number, grid, tilt, depth);
+    if (unit) out.push_back({std::move(*unit), number});
+    return unit.has_value();
+  };
+  if (!add(each, blocks)) {
+    loose_ = true;
+    return {{direct(kind, grid, tilt.c), count}};
+  }
+  if (rest > kMostRest) {
+    for (auto& part : parts(kind, rest, times, grid, tilt, depth + 1))
+      out.push_back(std::move(part));
+  } else if (rest > 0 && !add(1, rest)) {
+    out.push_back({direct(kind, grid, tilt.c), rest});
+  }
+  return out;
+}
+
+// `count` steps as one, on a grid on which a step alone cannot be told from none. Nothing where its
+// rare losses leave no room for usual ones.
+std::optional<Unit> Blocks::block(size_t kind, double count, double times, double grid,
+                                  const Tilt& tilt, int depth) {
+  const double finest = fineness_ * kinds_[kind].spread, c = tilt.c;
+  const auto odd = [](double ratio) { return 2 * std::floor(0.5 * (ratio - 1)) + 1; };  // centred
+  if (count < 2) {
+    const double ratio = odd(grid / finest);
+    if (!(ratio >= kLeastRatio && ratio < 0x1p24)) return std::nullopt;
+    auto alone = stretched(direct(kind, grid / ratio, c), grid / ratio);
+    if (!alone) return std::nullopt;
+    return moved(std::move(*alone), static_cast<int64_t>(ratio), c);
+  }
+  const double log_tail = tilt.log_tail - std::log(times) - 1;
+  const Unit step = direct(kind, finest, c);
+  Extent extent(std::sqrt(count * variance_of(step, finest)), c);
+  extent.add(step, finest, count);
+  const double width =
+      std::max(extent.upper(log_tail).width(), extent.lower(log_tail).width()) * 1.02;
+  // The larger the first blocks, the less of their errors there is in all.
+  const double usual = kinds_[kind].count > kVeryMany ? 4 * kMostPoints : kMostPoints,
+               levels =
+                   std::ceil(std::log(count) / (2 * std::log(usual * fineness_ / kUsualWidth)));
+  // Blocks of blocks, of about as many each; the first, of few kinds, as large as it takes.
+  const double most = levels > 1 || kinds_[kind].count < kMany
+                          ? usual
+                          : std::max(usual, kMostOfAll / static_cast<double>(kinds_.size()));
+  double inner = std::max(finest, width / most);
+  if (inner > finest && levels > 1)
+    inner = std::max(inner, finest * std::pow(count, 0.5 - 0.5 / levels));
+  const double ratio = odd(grid / inner);
+  if (!(ratio >= kLeastRatio && ratio < 0x1p24)) return std::nullopt;
+  inner = grid / ratio;
+  const auto made_of = parts(kind, count, times, inner, tilt, depth + 1);
+  if (loose_ && kinds_.size() == 1) return std::nullopt;
+  auto whole = composed(made_of, inner, c, log_tail);
+  if (!whole) return std::nullopt;
+  return moved(std::move(*whole), static_cast<int64_t>(ratio), c);
+}
+
+}  // namespace souk::policy

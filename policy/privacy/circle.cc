@@ -1,0 +1,243 @@
+#include "policy/privacy/circle.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "policy/privacy/power.h"
+#include "policy/privacy/work.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr double kUnit = 0x1p-53;
+constexpr double kMostAfresh = 2e7, kMostAfreshWhole = 1e6;  // terms
+
+// Kahan's compensated sum.
+struct Sum {
+  double value = 0, rest = 0;
+  void add(double term) {
+    double y = term - rest, t = value + y;
+    rest = (t - value) - y;
+    value = t;
+  }
+};
+
+int64_t wrapped(int64_t at, int64_t modulus) {
+  return ((at % modulus) + modulus) % modulus;
+}
+
+// The spectra of both sides of one step at the places that its power survives, summed one by one.
+class Afresh {
+ public:
+  Afresh(const Transform& transform, const TiltedStep& step, const std::vector<size_t>& slots,
+         double count, bool less, double least)
+      : transform_(transform),
+        step_(step),
+        slots_(slots),
+        count_(count),
+        less_(less),
+        least_(least) {
+    // By how much the masses add up to more than 1. Its rounding is a factor of all values alike,
+    // but for what they differ from 1: of the inflation.
+    Sum beyond_upper, beyond_lower;
+    beyond_upper.add(-1);
+    beyond_lower.add(-1);
+    for (size_t k = 0; k < slots.size(); ++k) {
+      beyond_upper.add(step.upper[k]);
+      beyond_lower.add(step.lower[k]);
+    }
+    beyond_upper_ = beyond_upper.value;
+    beyond_lower_ = beyond_lower.value;
+  }
+
+  // Their powers at one place of the transform.
+  void powers(size_t place, Power& upper, Power& lower) const {
+    Sum sums[4];
+    double sizes[2] = {0, 0};
+    const size_t frequency = transform_.frequency(place), n = transform_.size();
+    for (size_t k = 0; k < slots_.size(); ++k) {
+      double root_re = 0, root_im = 0;
+      size_t turn = (frequency * slots_[k]) & (n - 1);
+      if (less_) {
+        // By the angle next to zero, where the sine is right relatively.
+        const bool back = turn > n / 2;
+        transform_.root(back ? n - turn : turn, &root_re, &root_im);
+        if (back) root_im = -root_im;
+        root_re = root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
+        const double size = std::abs(root_re) + std::abs(root_im);
+        sizes[0] += step_.upper[k] * size;
+        sizes[1] += step_.lower[k] * size;
+      } else {
+        transform_.root(turn, &root_re, &root_im);
+      }
+      sums[0].add(step_.upper[k] * root_re);
+      sums[1].add(step_.upper[k] * root_im);
+      sums[2].add(step_.lower[k] * root_re);
+      sums[3].add(step_.lower[k] * root_im);
+    }
+    upper = raised(sums[0].value, sums[1].value, beyond_upper_, sizes[0]);
+    lower = raised(sums[2].value, sums[3].value, beyond_lower_, sizes[1]);
+  }
+
+ private:
+  // Roots, products and compensated sums, both parts.
+  Power raised(double x, double y, double beyond, double size) const {
+    return less_ ? power_near_one(beyond + x, y, count_, 17 * kUnit * size, least_)
+                 : power(x, y, count_, 9 * kUnit, least_);
+  }
+
+  const Transform& transform_;
+  const TiltedStep& step_;
+  const std::vector<size_t>& slots_;
+  const double count_;
+  const bool less_;
+  const double least_;
+  double beyond_upper_ = 0, beyond_lower_ = 0;
+};
+
+}  // namespace
+
+TiltedStep tilted(const StepLoss& step, double c, double log_upper, double log_lower) {
+  auto masses = [c](const StepLoss::Side& side, double log_moment) {
+    std::vector<double> out(side.mass.size());
+    for (size_t k = 0; k < out.size(); ++k) {
+      if (!(side.mass[k] > 0)) continue;
+      const double exponent = c * side.loss[k] - log_moment;
+      out[k] = exponent < 600 ? side.mass[k] * std::exp(exponent)
+                              : std::exp(std::log(side.mass[k]) + exponent);
+    }
+    return out;
+  };
+  return {step.at, masses(step.upper, log_upper), masses(step.lower, log_lower)};
+}
+
+Circle::Circle(const Transform& transform, bool alone)
+    : transform_(transform),
+      n_(transform.size()),
+      units_(Transform::error_units(n_) * kUnit),
+      half_(alone ? 0 : n_ / 2 + 1),
+      re_(n_),
+      im_(n_),
+      upper_{std::vector<double>(half_, 1.0), std::vector<double>(half_, 0.0)},
+      lower_(upper_),
+      error_(half_, 0.0) {
+  // Transforms there and back, and per step one there and a power of each value.
+  WorkBudget::pay(n_ * (std::bit_width(n_) / 4 + 4));
+}
+
+template <class Visit>
+void Circle::for_each_pair(Visit&& visit) const {
+  visit(size_t{0}, size_t{0}, size_t{0});
+  visit(size_t{1}, size_t{1}, size_t{1});
+  size_t at = 2;
+  for (size_t block = 2; block < n_; block *= 2) {
+    for (size_t p = block; p < block + block / 2; ++p) visit(p, Transform::mirror(p), at++);
+  }
+}
+
+// Both spectra at p and mirror(p) as what is to be transformed back.
+void Circle::put(size_t p, size_t m, double ur, double ui, double vr, double vi, double erring) {
+  double size = std::hypot(ur, ui) + std::hypot(vr, vi), both = m == p ? 1 : 2;
+  size_square_ += both * size * size;
+  error_square_ += both * std::pow(2 * erring, 2);
+  // Z[k] = U[k] + i V[k], Z[-k] = conj U[k] + i conj V[k].
+  re_[p] = ur - vi;
+  im_[p] = ui + vr;
+  re_[m] = ur + vi;
+  im_[m] = -ui + vr;
+}
+
+void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
+  WorkBudget::pay(n_ * (std::bit_width(n_) / 4 + (count <= kMostMultiplied ? 4 : 16)));
+  std::fill(re_.begin(), re_.end(), 0.0);
+  std::fill(im_.begin(), im_.end(), 0.0);
+  std::vector<size_t> slots(step.at.size());
+  for (size_t k = 0; k < slots.size(); ++k) {
+    slots[k] = static_cast<size_t>(wrapped(step.at[k], static_cast<int64_t>(n_)));
+    re_[slots[k]] += step.upper[k];
+    im_[slots[k]] += step.lower[k];
+  }
+  transform_.forward(re_.data(), im_.data());
+  // A high power multiplies the transform's error; where few values survive it, they are
+  // summed afresh, one by one.
+  const double least = std::exp(std::log(kNegligible) / count), faint = least * least;
+  auto survives = [&](size_t p, size_t m) {
+    double a = re_[p] + re_[m], b = im_[p] - im_[m], x = im_[p] + im_[m], y = re_[m] - re_[p];
+    return 0.25 * std::max(a * a + b * b, x * x + y * y) > 0.5 * faint;
+  };
+  size_t surviving = 0;
+  if (count >= 16) for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
+  const double most = powers == Powers::kLessOne ? kMostAfresh : kMostAfreshWhole;
+  const bool afresh =
+      count >= 16 && static_cast<double>(surviving) * static_cast<double>(slots.size()) < most;
+  if (afresh) WorkBudget::pay((powers == Powers::kLessOne ? 1 : 4) * surviving * slots.size());
+  const Afresh sums(transform_, step, slots, count, powers == Powers::kLessOne, least);
+  for_each_pair([&](size_t p, size_t m, size_t at) {
+    double before = 0;
+    if (half_ != 0) {
+      auto size = [at](const Half& x) {
+        return std::sqrt(x.re[at] * x.re[at] + x.im[at] * x.im[at]);
+      };
+      before = std::max(size(upper_), size(lower_));
+      if (before < kNegligible) {
+        // Never mind what it still loses: factors are at most 1 but for roundings.
+        upper_.re[at] = upper_.im[at] = 0;
+        lower_.re[at] = lower_.im[at] = 0;
+        error_[at] += 2 * kNegligible;
+        return;
+      }
+    }
+    Power u, v;
+    if (afresh && survives(p, m)) {
+      sums.powers(p, u, v);
+    } else {
+      // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
+      const double value_error = 2 * units_;
+      u = power(0.5 * (re_[p] + re_[m]), 0.5 * (im_[p] - im_[m]), count, value_error, least);
+      v = power(0.5 * (im_[p] + im_[m]), 0.5 * (re_[m] - re_[p]), count, value_error, least);
+    }
+    const double largest = std::max(u.most, v.most),
+                 erring = std::max(u.error, v.error) + 4 * kUnit * largest;
+    if (half_ == 0) {
+      put(p, m, u.re, u.im, v.re, v.im, erring);
+      return;
+    }
+    auto times = [at](Half& x, const Power& y) {
+      double r = x.re[at] * y.re - x.im[at] * y.im;
+      x.im[at] = x.re[at] * y.im + x.im[at] * y.re;
+      x.re[at] = r;
+    };
+    times(upper_, u);
+    times(lower_, v);
+    error_[at] = error_[at] * largest + before * erring;
+  });
+}
+
+Circle::Masses Circle::composed() && {
+  if (half_ != 0) {
+    for_each_pair([&](size_t p, size_t m, size_t at) {
+      put(p, m, upper_.re[at], upper_.im[at], lower_.re[at], lower_.im[at], error_[at]);
+    });
+  }
+  upper_ = lower_ = {};
+  transform_.inverse(re_.data(), im_.data());
+  const double scale = 1 / static_cast<double>(n_);
+  for (auto* masses : {&re_, &im_}) {
+    for (double& mass : *masses) mass = std::max(0.0, mass * scale);
+  }
+  // The absolute errors of n values add up to at most sqrt(n) times their Euclidean norm, and
+  // that is the spectrum's over sqrt(n) (Parseval); the transform itself errs in that norm by
+  // `units` (Higham 2002, Theorem 24.2).
+  return {std::move(re_), std::move(im_),
+          std::sqrt(error_square_) + units_ * std::sqrt(size_square_)};
+}
+
+void Circle::turn(std::vector<double>& masses, int64_t first) {
+  std::rotate(
+      masses.begin(),
+      masses.begin() + static_cast<ptrdiff_t>(wrapped(first, static_cast<int64_t>(masses.size()))),
+      masses.end());
+}
+
+}  // namespace souk::policy

@@ -1,0 +1,244 @@
+#include "policy/privacy/search.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace souk::policy {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr size_t kMostWork = 3 << 19;  // points transformed before bounds are refined no more
+constexpr size_t kFewPoints = 1 << 15;
+constexpr double kLeastPad = -45;  // log of what errors may be of a Chernoff bound, at least
+constexpr double kKappa = 0.05;    // grid, in deviations of a step: 2e-4 of epsilon
+// Block by block where one grid would have to have more than so many times kFewPoints.
+constexpr double kTooWide = 3;
+constexpr double kManyKappa = 0.08;  // of blocks of many kinds
+constexpr size_t kFewestLast = size_t{1} << 12, kMostLast = size_t{1} << 17;  // of the last grid
+constexpr double kRareRun = 1e-6;  // runs in which one loss is so low that it is cut off
+
+// How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
+double allowed_gap(const Target& target, double upper) {
+  return target.delta ? 9.8e-4 * upper + 9.5e-5 : 1.8e-2;
+}
+
+class Search {
+ public:
+  Search(const Run& run, const Target& target, Effort effort, double enough,
+         std::optional<double> decide, Bounds& out)
+      : run_(run),
+        few_(run.many() ? spokesmen_of(run) : Run{}),
+        guide_(run.many() ? few_ : run),
+        target_(target),
+        refine_(effort == Effort::kRefine),
+        enough_(enough),
+        decide_(decide),
+        out_(out),
+        spread_(spread_of(run)),
+        coarse_(discretised(guide_, {snapped(0.3 * spread_, run), 0.02, 1e9})) {}
+
+  void answer();
+
+ private:
+  // Losses of one step past this are infinite: that adds less than e^-10 of delta, or 1e-5 of it
+  // where nothing else of it lies there.
+  double reach() const { return std::min(epsilon_ + 10 + fall_, rare_); }
+  std::optional<ComposedLoss> on_one_grid(double spacing, double* too_wide, size_t most) const;
+  // Tightens the bounds. True where nothing is left to be gained, or wanted.
+  bool take(const ComposedLoss& loss);
+  // Where errors are too much of delta: what they may be. False where they are not.
+  bool less_pad(const ComposedLoss& loss);
+  void plan(double too_wide);
+  // Block by block. False where that comes to nothing, and one grid may do better.
+  bool by_blocks();
+
+  const Run& run_;
+  const Run few_;
+  const Run& guide_;
+  Target target_;
+  const bool refine_;
+  const double enough_;
+  const std::optional<double> decide_;
+  Bounds& out_;
+  const double spread_;
+  const Steps coarse_;
+  double epsilon_ = 0, fall_ = 0, rare_ = kInfinity, highest_ = 0;
+  double grid_ = 0, growth_ = 0.02, most_grid_ = 0;
+  double gap_ = 0, allowed_ = 0;  // between the bounds
+};
+
+std::optional<ComposedLoss> Search::on_one_grid(double spacing, double* too_wide,
+                                                size_t most) const {
+  const Resolution resolution{spacing, growth_, highest_};
+  const Steps steps = discretised(run_, resolution);
+  if (!run_.many()) return ComposedLoss::make(steps, steps, spacing, target_, too_wide, most);
+  return ComposedLoss::make(steps, discretised(guide_, resolution), spacing, target_, too_wide,
+                            most);
+}
+
+bool Search::take(const ComposedLoss& loss) {
+  if (target_.delta) {
+    out_.upper = std::min(out_.upper, loss.epsilon_upper(*target_.delta));
+    out_.lower = std::max(out_.lower, loss.epsilon_lower(*target_.delta));
+    gap_ = out_.upper - out_.lower;
+    if (std::isfinite(out_.upper)) target_.near = out_.upper;
+  } else {
+    // Less than a double holds is not nothing.
+    out_.upper = std::min(out_.upper, std::max(loss.delta_upper(*target_.epsilon),
+                                               std::numeric_limits<double>::min()));
+    out_.lower = std::max(out_.lower, loss.delta_lower(*target_.epsilon));
+    gap_ = out_.upper > 1e-290 ? (out_.upper - out_.lower) / out_.upper : 0;
+  }
+  allowed_ = allowed_gap(target_, out_.upper);
+  if (decide_) {
+    if (out_.upper <= *decide_ || out_.lower > *decide_) return true;
+    allowed_ = 0.15 * gap_;
+  }
+  return !(gap_ > allowed_) || out_.upper <= enough_;
+}
+
+bool Search::less_pad(const ComposedLoss& loss) {
+  if (!target_.epsilon) return false;
+  // The Chernoff bound, of which errors are kept a share, may be far above delta.
+  const double of_errors = loss.delta_of_errors(epsilon_);
+  const double rest = std::max(loss.delta_upper(epsilon_) - of_errors, 1e-9 * of_errors);
+  const double wanted = std::log(1e-3) + std::log(rest) - std::log(of_errors);
+  if (!(wanted < -1 && target_.log_pad > kLeastPad)) return false;
+  target_.log_pad = std::max(kLeastPad, target_.log_pad + wanted);
+  // Now that delta is known, about, so is which losses are too rare to matter.
+  if (!run_.many()) highest_ = std::min(highest_, rare_loss(coarse_, 1e-5 * rest));
+  return true;
+}
+
+void Search::plan(double too_wide) {
+  if (target_.delta) {
+    // A rough answer first: where it is decides what is worth while. Of many kinds it is that
+    // of a few, which proves nothing.
+    const double rough = snapped(grid_ * 2 * too_wide, guide_);
+    const Steps steps = discretised(guide_, {rough, growth_, highest_});
+    if (auto scout =
+            ComposedLoss::make(steps, steps, rough, target_, &too_wide, most_points_of(run_))) {
+      const double upper = scout->epsilon_upper(*target_.delta);
+      if (!run_.many()) {
+        out_.upper = std::min(out_.upper, upper);
+        out_.lower = std::max(out_.lower, scout->epsilon_lower(*target_.delta));
+        if (out_.upper <= enough_) return;
+      }
+      if (std::isfinite(upper)) epsilon_ = upper, target_.near = epsilon_;
+      highest_ = reach();
+    }
+  }
+  // By moments, which see rare losses where they are: nothing is cut off for them.
+  const auto plan = planned(guide_, target_, allowed_gap(target_, epsilon_), most_grid_,
+                            {grid_, growth_, target_.epsilon ? highest_ : epsilon_ + 10 + fall_});
+  grid_ = plan.grid, growth_ = run_.many() ? std::max(plan.growth, 0.01) : plan.growth;
+}
+
+bool Search::by_blocks() {
+  const size_t kinds = run_.mechanisms.size();
+  // On the last grid each kind is moved once more: the more of them, the finer it is.
+  const size_t points =
+      std::clamp(std::bit_ceil(static_cast<size_t>(600 * std::sqrt(static_cast<double>(kinds)))),
+                 kFewestLast, kMostLast);
+  double log_delta = target_.delta ? std::log(*target_.delta)
+                                   : ComposedLoss::log_delta_estimate(coarse_, epsilon_) - 3;
+  double fineness = run_.many() ? kManyKappa : kKappa, sparse = 0.02;
+  for (int round = 0, most = run_.many() || !refine_ ? 2 : decide_ ? 8 : 3; round < most; ++round) {
+    const Fineness now{fineness, sparse, highest_, std::exp(log_delta + std::log(1e-5)), kRareRun};
+    Blocks blocks = blocks_of(run_, now);
+    const auto loss = ComposedLoss::of_blocks(blocks, finest(guide_, now), target_, points);
+    if (!loss) return false;
+    const double before = gap_;
+    if (take(*loss)) return true;
+    if (less_pad(*loss)) {
+      log_delta = std::log(std::max(out_.lower, 1e-2 * out_.upper));
+      continue;
+    }
+    if (round > 0 && gap_ > 0.9 * before && !decide_) return gap_ <= 2 * allowed_;
+    const double shrink = std::clamp(0.9 * std::sqrt(allowed_ / gap_), 0.2, 0.8);
+    fineness *= shrink, sparse = std::max(sparse * shrink, 1e-3);
+    if (round > 1) target_.log_pad -= 2;
+  }
+  return gap_ <= 2 * allowed_;
+}
+
+void Search::answer() {
+  epsilon_ =
+      target_.epsilon ? *target_.epsilon : ComposedLoss::epsilon_estimate(coarse_, *target_.delta);
+  if (!std::isfinite(epsilon_)) return;
+  epsilon_ = std::max(0.0, epsilon_);
+  fall_ = usual_fall(coarse_, guide_);
+  // Of many kinds each has its own.
+  if (target_.delta && !run_.many()) rare_ = rare_loss(coarse_, 1e-5 * *target_.delta);
+  highest_ = reach();
+  if (run_.many() && target_.delta && epsilon_ <= enough_) {
+    const Resolution rough{snapped(0.3 * spread_, run_), 0.05, highest_};
+    out_.upper = std::min(out_.upper,
+                          ComposedLoss::epsilon_bound(discretised(run_, rough),
+                                                      discretised(guide_, rough), *target_.delta));
+    if (out_.upper <= enough_) return;
+  }
+  most_grid_ = 0.003 * std::max(epsilon_, 0.03);
+  grid_ = std::min(kKappa * spread_, most_grid_);
+  const size_t max_points = most_points_of(run_);
+  // Past few points it is worth while to look for a better plan.
+  size_t most_points = std::min(kFewPoints, max_points);
+  bool planning = true;
+  double least = 0;  // no finer grid fits
+  size_t work = 0;
+  const int rounds = !refine_ || run_.many() ? 1 : decide_ ? 8 : 5;
+  for (int round = 0, tries = 0; round < rounds && tries < 20; ++tries) {
+    grid_ = snapped(grid_, run_);
+    double too_wide = 0;
+    auto loss = on_one_grid(grid_, &too_wide, most_points);
+    if (!loss && planning && too_wide > 0 && std::isfinite(too_wide)) {
+      planning = false;
+      most_points = max_points;
+      if (epsilon_ <= enough_) continue;  // nothing hangs on it
+      if ((run_.many() || too_wide > kTooWide) && by_blocks()) break;
+      plan(too_wide);
+      if (target_.delta && !run_.many() && out_.upper <= enough_) break;
+      continue;
+    }
+    if (!loss) {
+      if (!(too_wide > 0) || !std::isfinite(too_wide)) return;
+      least = grid_ *= 1.05 * std::max(1.0, too_wide);  // looser, still sound
+      continue;
+    }
+    ++round;
+    work += loss->points();
+    if (take(*loss)) break;
+    if (run_.many() && planning) {
+      by_blocks();
+      break;
+    }
+    // No finer grid fits: what is left to gain is little.
+    const bool at_end = loss->points() == max_points && !decide_ && gap_ <= 2 * allowed_;
+    if (work > kMostWork || at_end) break;
+    if (less_pad(*loss)) {
+      --round;
+      continue;
+    }
+    // Both errors go with the square of the spacing.
+    const double shrink = std::clamp(0.9 * std::sqrt(allowed_ / gap_), 0.2, 0.8);
+    const double finer = std::max(grid_ * shrink, least),
+                 sparser = std::max(growth_ * shrink, 1e-3);
+    if (finer > 0.97 * grid_ && sparser > 0.97 * growth_ && round > 2) break;
+    grid_ = std::min(grid_, finer);
+    growth_ = sparser;
+    if (round > 1) target_.log_pad -= 2;
+  }
+  // Each on its own side of the exact value, but for roundings.
+  if (out_.lower > out_.upper) std::swap(out_.lower, out_.upper);
+}
+
+}  // namespace
+
+void composed_bounds(const Run& run, const Target& target, Effort effort, double enough,
+                     std::optional<double> decide, Bounds& out) {
+  Search(run, target, effort, enough, decide, out).answer();
+}
+
+}  // namespace souk::policy
