@@ -93,7 +93,8 @@ Result<uint64_t> admitted_statically(std::span<const Mechanism> stream, double e
     // Regula falsi (Illinois) on logarithms.
     double low_weight = low_excess, high_weight = high_excess;
     int side = 0;
-    for (int i = 0; high - low > 1; ++i) {
+    // Of counts in the millions bounds tell no more apart.
+    for (int i = 0; high - low > 1 + low / 1'000'000; ++i) {
       double t = low > 0 ? low_weight / (low_weight - high_weight) : 0.5;
       if (i > 24 || !(t >= 0 && t <= 1)) t = 0.5;
       const double from = std::log(std::max<double>(0.5, static_cast<double>(low))),

@@ -145,7 +145,7 @@ bool Search::by_blocks() {
   double log_delta = target_.delta ? std::log(*target_.delta)
                                    : ComposedLoss::log_delta_estimate(coarse_, epsilon_) - 3;
   double fineness = run_.many() ? kManyKappa : kKappa, sparse = 0.02;
-  for (int round = 0, most = run_.many() || !refine_ ? 2 : decide_ ? 8 : 3; round < most; ++round) {
+  for (int round = 0, most = run_.many() || !refine_ ? 2 : decide_ ? 5 : 3; round < most; ++round) {
     const Fineness now{fineness, sparse, highest_, std::exp(log_delta + std::log(1e-5)), kRareRun};
     Blocks blocks = blocks_of(run_, now);
     const auto loss = ComposedLoss::of_blocks(blocks, finest(guide_, now), target_, points);
@@ -156,12 +156,12 @@ bool Search::by_blocks() {
       log_delta = std::log(std::max(out_.lower, 1e-2 * out_.upper));
       continue;
     }
-    if (round > 0 && gap_ > 0.9 * before && !decide_) return gap_ <= 2 * allowed_;
+    if (round > 0 && gap_ > 0.9 * before) break;
     const double shrink = std::clamp(0.9 * std::sqrt(allowed_ / gap_), 0.2, 0.8);
     fineness *= shrink, sparse = std::max(sparse * shrink, 1e-3);
     if (round > 1) target_.log_pad -= 2;
   }
-  return gap_ <= 2 * allowed_;
+  return gap_ <= 2 * allowed_gap(target_, out_.upper);
 }
 
 void Search::answer() {
