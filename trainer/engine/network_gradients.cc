@@ -20,21 +20,25 @@ namespace {
 using Quarter = float __attribute__((vector_size(32)));
 using Reals = double __attribute__((vector_size(64)));
 
-// In 32 lanes, each exact but for the roundings of doubles.
-[[gnu::always_inline]] inline double dot_in_lanes(const float* a, const float* b, uint64_t count) {
+[[gnu::always_inline]] inline void load(const float* from, Reals& to) {
+  Quarter numbers;
+  std::memcpy(&numbers, from, sizeof(numbers));
+  to = __builtin_convertvector(numbers, Reals);
+}
+
+// The sum of what eight(i, sum) adds for i = 0, 8, 16 ... and one(i) gives for what is left below
+// 32: in 32 lanes, each exact but for the roundings of doubles.
+template <class Eight, class One>
+[[gnu::always_inline]] inline double sum_in_lanes(uint64_t count, const Eight& eight,
+                                                  const One& one) {
   constexpr uint64_t kLanes = 32, kWide = 8;
   Reals lanes[kLanes / kWide] = {};
   uint64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (uint64_t part = 0; part < kLanes / kWide; ++part) {
-      Quarter x, y;
-      std::memcpy(&x, a + i + kWide * part, sizeof(x));
-      std::memcpy(&y, b + i + kWide * part, sizeof(y));
-      lanes[part] += __builtin_convertvector(x, Reals) * __builtin_convertvector(y, Reals);
-    }
+    for (uint64_t part = 0; part < kLanes / kWide; ++part) eight(i + kWide * part, lanes[part]);
   }
   double rest = 0;
-  for (; i < count; ++i) rest += double{a[i]} * b[i];
+  for (; i < count; ++i) rest += one(i);
   const Reals all = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
   for (uint64_t lane = 0; lane < kWide; ++lane) rest += all[lane];
   return rest;
@@ -42,12 +46,54 @@ using Reals = double __attribute__((vector_size(64)));
 
 double dot_of(const float* a, const float* b, uint64_t count) {
   double sum = 0;
-  wide([&] { sum = dot_in_lanes(a, b, count); });
+  wide([&] {
+    sum = sum_in_lanes(
+        count,
+        [=](uint64_t i, Reals& lane) {
+          Reals x, y;
+          load(a + i, x);
+          load(b + i, y);
+          lane += x * y;
+        },
+        [=](uint64_t i) { return double{a[i]} * b[i]; });
+  });
   return sum;
 }
 
 double square_of(const float* values, uint64_t count) {
-  return dot_of(values, values, count);
+  double sum = 0;
+  wide([&] {
+    sum = sum_in_lanes(
+        count,
+        [=](uint64_t i, Reals& lane) {
+          Reals x;
+          load(values + i, x);
+          lane += x * x;
+        },
+        [=](uint64_t i) { return double{values[i]} * values[i]; });
+  });
+  return sum;
+}
+
+// square_of, and copies the numbers. A gradient is made where the cache holds it and put away in
+// passing: primitives come back to what they write, and `to` is in memory.
+double keep(const float* values, uint64_t count, float* to) {
+  double sum = 0;
+  wide([&] {
+    sum = sum_in_lanes(
+        count,
+        [=](uint64_t i, Reals& lane) {
+          std::memcpy(to + i, values + i, sizeof(Quarter));
+          Reals x;
+          load(values + i, x);
+          lane += x * x;
+        },
+        [=](uint64_t i) {
+          to[i] = values[i];
+          return double{values[i]} * values[i];
+        });
+  });
+  return sum;
 }
 
 // out = sum over rows of values[row], each of `width` numbers; exact but for one rounding.
@@ -267,9 +313,9 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
         float* kept = w.own[index].data() + e * count;
         float* dbias = w.own_bias[index].data() + e * layer.bias_count;
         w.runners[index]->weights(*w.stream, settings.views, convolution_input(w, index, e * views),
-                                  convolution_gradient(w, index, e * views), kept, dbias,
-                                  w.scratch.data());
-        own.square = own.roughness = square_of(kept, count);
+                                  convolution_gradient(w, index, e * views), w.blocked.data(),
+                                  dbias, w.scratch.data());
+        own.square = own.roughness = keep(w.blocked.data(), count, kept);
         add_bias_square(dbias);
         break;
       }
