@@ -459,5 +459,41 @@ TEST(TrainingSpec, AUsualShardIsNotHalvedForTooLittleWork) {
   EXPECT_EQ(usual_shard(spec, check_spec(spec).take()), 32U);
 }
 
+// Ten convolutions of 64 on 64 channels: 0.37 million numbers in one image's gradient.
+TEST(TrainingSpec, AUsualPrivateShardIsHalvedWhereItKeepsMoreThanTwoToThe23Numbers) {
+  auto spec = sample_spec();
+  spec.input_shape = {64, 14, 14};
+  spec.model.assign(10, node(Op::kConv2d, 64, 3, 1, 1));
+  spec.model.push_back(node(Op::kGlobalAvgPool));
+  spec.model.push_back(node(Op::kLinear, 10));
+  auto shard = [&] { return usual_shard(spec, check_spec(spec).take()); };
+  for (spec.batch = 64; spec.batch <= 256; spec.batch *= 2) EXPECT_EQ(shard(), 16U) << spec.batch;
+  spec.batch = 128;
+  spec.model.erase(spec.model.begin(), spec.model.begin() + 3);  // 32 * 7 * 36,864 < 2^23
+  EXPECT_EQ(shard(), 32U);
+  spec.model.insert(spec.model.begin(), 30, node(Op::kConv2d, 64, 3, 1, 1));
+  EXPECT_EQ(shard(), 16U);  // and never fewer
+  const auto many = spec;
+  spec.privacy.reset();
+  EXPECT_EQ(shard(), 32U);  // only privacy keeps them
+  spec = many;
+  for (auto& layer : spec.model) layer.frozen = layer.op == Op::kConv2d;
+  EXPECT_EQ(shard(), 32U);
+  // 7 x 7 pixels: their products are fewer than the weights, if there is one view of each image.
+  spec = many;
+  spec.input_shape = {64, 7, 7};
+  for (auto& layer : spec.model) layer.units = layer.op == Op::kConv2d ? 128 : layer.units;
+  EXPECT_EQ(shard(), 32U);
+  const auto few_pixels = spec;
+  spec.augmentation.multiplicity = 2;
+  EXPECT_EQ(shard(), 16U);
+  spec = few_pixels;
+  for (auto& layer : spec.model) layer.standardize = layer.op == Op::kConv2d;
+  EXPECT_EQ(shard(), 16U);
+  spec = few_pixels;
+  for (auto& layer : spec.model) layer.groups = layer.op == Op::kConv2d ? 2 : 1;
+  EXPECT_EQ(shard(), 16U);
+}
+
 }  // namespace
 }  // namespace souk::contracts

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "contracts/training/shard.h"
+#include "trainer/engine/graph.h"
+#include "trainer/engine/strategy.h"
 
 namespace souk::market {
 namespace {
@@ -41,7 +43,7 @@ TEST(BenchTrain, LossesAreTheSameToTheBitOnAnyNumberOfThreads) {
 // Nobody named a shard: model and batch alone decide on it.
 TEST(BenchTrain, LossesAreTheSameOnAnyNumberOfThreadsWhereNoShardIsNamed) {
   const std::pair<const char*, uint32_t> cases[] = {
-      {"tabular", 100}, {"mlp", 100}, {"logreg", 37}, {"lenet", 37}, {"mlp", 600}};
+      {"tabular", 100}, {"mlp", 100}, {"logreg", 37}, {"lenet", 37}, {"mlp", 600}, {"plinius", 40}};
   for (const auto& [model, batch] : cases) {
     for (bool privately : {false, true}) {
       auto bench = small(model, privately);
@@ -72,6 +74,28 @@ TEST(BenchTrain, EveryModelHasOneShardForAnyNumberOfThreads) {
       }
     }
   }
+}
+
+// contracts estimate what the engine keeps of single examples; the engine decides on it.
+TEST(BenchTrain, AUsualPrivateShardKeepsAtMostTwoToThe23NumbersOfSingleExamples) {
+  size_t ghosts = 0;
+  for (const char* model : {"plinius", "vgg9", "resnet32gn", "lenet"}) {
+    auto bench = small(model, true);
+    bench.batch = 128;
+    bench.micro_batch = 0;
+    const auto spec = bench_spec(bench).take();
+    uint64_t kept = 0;
+    for (const trainer::Layer& layer : trainer::build_graph(spec).take().layers) {
+      if (!layer.trained || layer.node.op != contracts::Node::Op::kConv2d) continue;
+      const auto own = trainer::choose_strategy(layer, spec.shard, 1, nullptr).strategy;
+      if (own == trainer::Strategy::kStored) kept += layer.weight_count;
+      ghosts += own == trainer::Strategy::kGhost ? 1 : 0;
+    }
+    EXPECT_GT(kept, 0U);
+    EXPECT_LE(kept * spec.shard, uint64_t{1} << 23) << model;
+    EXPECT_TRUE(spec.shard == 32 || kept * 32 > uint64_t{1} << 23) << model;  // not in vain
+  }
+  EXPECT_GT(ghosts, 0U);
 }
 
 // The same weights, batches, dropout and noise: what is left is single precision, and under privacy
