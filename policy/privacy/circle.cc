@@ -149,7 +149,7 @@ void Circle::put(size_t p, size_t m, double ur, double ui, double vr, double vi,
 }
 
 void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
-  WorkBudget::pay(n_ * (std::bit_width(n_) / 4 + (count <= kMostMultiplied ? 4 : 16)));
+  WorkBudget::pay(n_ * (std::bit_width(n_) / 4 + 4));
   std::fill(re_.begin(), re_.end(), 0.0);
   std::fill(im_.begin(), im_.end(), 0.0);
   std::vector<size_t> slots(step.at.size());
@@ -171,7 +171,6 @@ void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
   const double most = powers == Powers::kLessOne ? kMostAfresh : kMostAfreshWhole;
   const bool afresh =
       count >= 16 && static_cast<double>(surviving) * static_cast<double>(slots.size()) < most;
-  if (afresh) WorkBudget::pay((powers == Powers::kLessOne ? 1 : 4) * surviving * slots.size());
   const Afresh sums(transform_, step, slots, count, powers == Powers::kLessOne, least);
   for_each_pair([&](size_t p, size_t m, size_t at) {
     double before = 0;
@@ -189,7 +188,10 @@ void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
       }
     }
     Power u, v;
+    // What has not come to nothing before: powers of two, each of a sum if that is made afresh.
+    if (count > kMostMultiplied) WorkBudget::pay(24);
     if (afresh && survives(p, m)) {
+      WorkBudget::pay((powers == Powers::kLessOne ? 1 : 4) * slots.size());
       sums.powers(p, u, v);
     } else {
       // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
