@@ -72,4 +72,22 @@ double binomial_at_least(uint64_t n, double q, uint64_t k) {
   return std::max(0.0, 1 - sum);
 }
 
+std::vector<double> binomial_masses(uint32_t n, double q) {
+  std::vector<double> out(n + 1, 0.0);
+  if (q == 1) {
+    out[n] = 1;
+    return out;
+  }
+  std::vector<long double> over(n + 1, 0.0L);  // the greatest
+  const long double odds = static_cast<long double>(q) / (1 - static_cast<long double>(q));
+  const auto top = static_cast<uint32_t>(std::min<double>(n, std::floor((n + 1.0) * q)));
+  over[top] = 1;
+  for (uint32_t j = top; j < n; ++j) over[j + 1] = over[j] * odds * (n - j) / (j + 1);
+  for (uint32_t j = top; j > 0; --j) over[j - 1] = over[j] * j / (odds * (n - j + 1));
+  long double sum = 0;
+  for (long double mass : over) sum += mass;
+  for (uint32_t j = 0; j <= n; ++j) out[j] = static_cast<double>(over[j] / sum);
+  return out;
+}
+
 }  // namespace souk::policy

@@ -53,32 +53,24 @@ constexpr double kAtomError = 2e-15;
 // Outcomes of one part of a pair, by their loss.
 class GaussianOutcomes {
  public:
-  GaussianOutcomes(double weight, const GaussianPart& part)
-      : weight_(weight), part_(part), x_(part.lowest_outcome()) {}
+  GaussianOutcomes(double weight, const GaussianPart& part) : weight_(weight), part_(part) {
+    near_.x = part.lowest_outcome();
+  }
 
   double lowest_loss() const { return part_.lowest_loss(); }
   double highest_loss() const { return part_.highest_loss(); }
   // Places of losses asked for in ascending order are found fastest.
-  double place(double loss) {
-    double x = part_.where_loss_is(loss, x_);
-    if (std::isfinite(x)) x_ = x;
-    return x;
-  }
+  double place(double loss) { return part_.where_loss_is(loss, near_); }
   Cell between(double from, double to) const {
     if (!(from < to) || from > part_.highest_outcome() || to < part_.lowest_outcome()) return {};
     Masses masses = part_.between(from, to);
-    return {weight_ * masses.p, weight_ * masses.q, std::max(error(from), error(to))};
+    return {weight_ * masses.p, weight_ * masses.q, masses.error};
   }
 
  private:
-  // The quadrature is good for 8e-15; rounding z moves exp(-z^2 / 2) by z^2 * 2^-52.
-  double error(double x) const {
-    double z = std::isfinite(x) ? x / part_.sigma() : 0;
-    return 8e-15 + 5e-16 * z * z;
-  }
   double weight_;
   const GaussianPart& part_;
-  double x_;
+  Mixture::Place near_;
 };
 
 class LaplaceOutcomes {
@@ -105,6 +97,25 @@ double root(F&& f, double low, double high) {
     (f(middle) > 0 ? low : high) = middle;
   }
   return 0.5 * (low + high);
+}
+
+// The same where f is dear: secants (Illinois), and a half now and then. To `enough` of f or place.
+template <class F>
+double root(F&& f, double low, double high, double enough) {
+  double at_low = f(low), at_high = f(high), x = low;
+  int side = 0;
+  for (int i = 1; i < 60 && high - low > enough; ++i) {
+    x = i % 4 == 0 ? 0.5 * (low + high) : low + (high - low) * at_low / (at_low - at_high);
+    if (!(x > low && x < high)) x = 0.5 * (low + high);
+    const double value = f(x);
+    if (std::abs(value) <= enough) break;
+    const bool rises = value > 0;
+    (rises ? low : high) = x;
+    (rises ? at_low : at_high) = value;
+    if (side == (rises ? 1 : -1)) (rises ? at_high : at_low) *= 0.5;
+    side = rises ? 1 : -1;
+  }
+  return x;
 }
 
 class Gridding {
@@ -153,7 +164,8 @@ class Gridding {
         Cell cell = outcomes.between(-kInfinity, outcomes.place(edge));
         return cell.p > 0 && cell.q > 0 ? cell.loss() - (edge - 0.5 * grid_) : 1.0;
       };
-      const double edge = root(beyond, low, low + 4 * grid_);
+      const double edge = part.many() ? root(beyond, low, low + 4 * grid_, 1e-12 * grid_)
+                                      : root(beyond, low, low + 4 * grid_);
       double point = edge - 0.5 * grid_;
       // Where hardly anything lies above that could be exchanged, a little low, so that rounding
       // cannot put the cell below its point.
@@ -169,7 +181,8 @@ class Gridding {
         Cell cell = outcomes.between(outcomes.place(edge), kInfinity);
         return cell.p > 0 && cell.q > 0 ? cell.loss() - (edge + 0.5 * grid_) : -1.0;
       };
-      edge_ = root(beyond, high - 4 * grid_, high);
+      edge_ = part.many() ? root(beyond, high - 4 * grid_, high, 1e-12 * grid_)
+                          : root(beyond, high - 4 * grid_, high);
       // A little low, so that rounding cannot put the cell below its point.
       const Cell cell = outcomes.between(outcomes.place(edge_), kInfinity);
       const double point =

@@ -39,5 +39,25 @@ TEST(Binomial, TailsAreRightWhereFactorialsCancel) {
   }
 }
 
+TEST(Binomial, MassesAreTheirOwnLogarithmsAndAddUp) {
+  for (uint32_t n : {2u, 30u, 700u, 4096u}) {
+    for (double q : {1e-100, 1e-9, 0.004, 0.5, 0.93, 1 - 1e-12, 1.0}) {
+      const auto masses = binomial_masses(n, q);
+      ASSERT_EQ(masses.size(), n + 1);
+      long double sum = 0;
+      for (uint32_t j = 0; j <= n; ++j) {
+        sum += masses[j];
+        if (masses[j] < 1e-300 || q == 1) continue;
+        const long double log = std::lgamma(n + 1.0L) - std::lgamma(j + 1.0L) -
+                                std::lgamma(n - j + 1.0L) +
+                                j * std::log(static_cast<long double>(q)) +
+                                (n - j) * std::log1p(-static_cast<long double>(q));
+        EXPECT_NEAR(masses[j] / static_cast<double>(std::exp(log)), 1, 3e-14) << n << q << j;
+      }
+      EXPECT_NEAR(static_cast<double>(sum - 1), 0, 1e-15 * n);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace souk::policy

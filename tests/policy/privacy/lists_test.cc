@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "policy/privacy/bounds.h"
+#include "policy/privacy/renyi.h"
 #include "policy/privacy/work.h"
 #include "tests/policy/privacy/contour_oracle.h"
 
@@ -70,6 +71,21 @@ TEST(Lists, OfThousandsOfDifferentKindsAreAnsweredAndCostInProportion) {
   EXPECT_LT(bounds.upper, 1.05 * bounds.lower);
   const auto some = sampled(300, 0.01, 9, 2, 2), more = sampled(900, 0.01, 9, 2, 2);
   EXPECT_LT(units_of(more), 5 * units_of(some));
+}
+
+// Persons of some hundred rows: within the work of the question, and tighter than by Renyi.
+TEST(Lists, OfHundredsOfDifferentPersonsAreAnsweredByComposition) {
+  for (const auto& [rows, count] : {std::pair(100u, 200u), std::pair(1000u, 70u)}) {
+    std::vector<Mechanism> list;
+    for (uint32_t i = 0; i < count; ++i) {
+      const double share = (i * 79 % count) / (1.0 * count);
+      list.push_back({Kind::kSampledUser, 0.001 * (1 + 9 * share), 8 + 30 * share * share,
+                      1 + i * 31 % 300, rows + i % 11});
+    }
+    const Bounds bounds = epsilon_bounds(list, kAddRemove, 1e-6)->worst();
+    EXPECT_LT(bounds.upper, 1.05 * bounds.lower) << rows;
+    EXPECT_LT(bounds.upper, *epsilon_by_renyi(list, kAddRemove, 1e-6)) << rows;
+  }
 }
 
 TEST(Lists, OfOneLoudKindAmongManyQuietOnesCostAtLeastTheLoudOne) {
