@@ -60,14 +60,6 @@ void Transform::up(double* re, double* im, size_t n) const {
   }
 }
 
-void Transform::root(size_t k, double* re, double* im) const {
-  const size_t half = n_ / 2;
-  double sign = k < half ? 1 : -1;
-  size_t at = half + (k < half ? k : k - half);
-  *re = sign * cos_[at];
-  *im = -sign * sin_[at];
-}
-
 size_t Transform::frequency(size_t place) const {
   size_t out = 0;
   for (size_t bit = 1; bit < n_; bit <<= 1, place >>= 1) out = (out << 1) | (place & 1);

@@ -19,7 +19,13 @@ class Transform {
   void inverse(double* re, double* im) const { up(re, im, n_); }
 
   // e^{-2 pi i k / n}, each part right to 3 * 2^-53, up to k = n / 4 relatively. k < n.
-  void root(size_t k, double* re, double* im) const;
+  void root(size_t k, double* re, double* im) const {
+    const size_t half = n_ / 2;
+    const double sign = k < half ? 1 : -1;
+    const size_t at = half + (k < half ? k : k - half);
+    *re = sign * cos_[at];
+    *im = -sign * sin_[at];
+  }
 
   // Where the order of forward() keeps X[-k], given where it keeps X[k].
   static size_t mirror(size_t place);
