@@ -22,7 +22,8 @@ double log_mixture(const Terms& terms, Exponent&& exponent) {
   if (top < 30) {
     double sum = 0;
     for (const auto& term : terms) sum += term.weight * std::expm1(exponent(term));
-    return std::log1p(sum);
+    // Below, 1 + sum has lost what its logarithm is made of.
+    if (sum > -0.5) return std::log1p(sum);
   }
   double sum = 0;
   for (const auto& term : terms) sum += term.weight * std::exp(exponent(term) - top);

@@ -90,6 +90,12 @@ TEST(Bounds, GaussiansAreExactAtEveryDelta) {
     EXPECT_NEAR(bounds.lower / bounds.upper, 1, 1e-9);
   }
   EXPECT_NEAR(delta("gauss:sigma=2,T=1", 0).upper, std::erf(0.25 / std::sqrt(2.0)), 1e-12);
+  // Balle and Wang 2018, Theorem 8, to 50 digits: means far apart, on either side of zero.
+  const auto far =
+      delta("psg:q=1,sigma=4.178819165744725,T=38", 25.03330612567326, Adjacency::kReplaceOne);
+  EXPECT_LE(far.lower, 3.45377409722486e-13);
+  EXPECT_GE(far.upper, 3.45377409722486e-13);
+  EXPECT_LT(far.upper, far.lower * (1 + 1e-11));
 }
 
 TEST(Bounds, StaySoundWhereATransformWithoutTiltHasOnlyNoise) {
