@@ -397,21 +397,30 @@ TEST_F(HttpFlow, QuotesThatAreNone) {
 
 // Who asks without end, for nothing, is told to come back, and holds up no contract.
 TEST_F(HttpFlow, AFloodOfDearQuotesIsTurnedAwayAndHoldsUpNoDecision) {
-  auto persons = offer_of(provider, {.user_cap = 128}, market.market(), *market.state().keeper(),
-                          to_bytes("rows of persons"), 2);
-  ASSERT_TRUE(market.upload(persons.file, persons.file.size()));
-  ASSERT_TRUE(market.record(contracts::sign_record(persons.offer, provider.key, market.market())));
+  // A pool of ten datasets, of people with ever more rows: each part is judged for itself.
+  std::vector<DatasetId> persons;
+  for (int64_t cap = 7; cap <= 16; ++cap) {
+    auto rows = offer_of(provider, {.user_cap = cap}, market.market(), *market.state().keeper(),
+                         to_bytes("rows of persons " + std::to_string(cap)), 2);
+    ASSERT_TRUE(market.upload(rows.file, rows.file.size()));
+    ASSERT_TRUE(market.record(contracts::sign_record(rows.offer, provider.key, market.market())));
+    persons.push_back(rows.id);
+  }
   contracts::ContractSubmit dear;
-  constexpr uint32_t kSteps = 400'000;
   dear.spec = private_spec(2, 1, 2);
-  dear.spec.steps = kSteps;
-  dear.spec.learning_rate = {{kSteps, 0.5}};
+  dear.spec.steps = 1;
+  dear.spec.learning_rate = {{1, 0.5}};
   dear.spec.sampling_threshold = uint64_t{1} << 51;
-  dear.spec.privacy->noise_multiplier = 0.0865;
+  dear.spec.privacy->noise_multiplier = 0.05;
   dear.spec.privacy->delta_pico = 100'000;
-  dear.spec.privacy->user_cap = 128;
+  dear.spec.privacy->user_cap = 16;
   dear.spec.privacy->epsilon_micro = 1'000'000'000'000;
-  dear.datasets = {persons.id};
+  for (size_t i = 0; i < persons.size(); ++i) {
+    dear.spec.privacy->pool.push_back({1 - 0.05 * static_cast<double>(i),
+                                       dear.spec.privacy->epsilon_micro,
+                                       dear.spec.sampling_threshold});
+  }
+  dear.datasets = persons;
   dear.purpose = "research";
   dear.offered = 1000;
   dear.deadline_minutes = 60;

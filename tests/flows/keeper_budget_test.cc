@@ -14,7 +14,10 @@ namespace {
 // timed: refused at the same place on every machine, and long before the host gives a keeper up.
 TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
   auto persons = market.publish(market.providers[0], {.user_cap = 128});
-  auto more = market.publish(market.providers[1], {.user_cap = 127});
+  // A pool, of which each part is judged for itself.
+  std::vector<DatasetId> ten;
+  for (int64_t cap = 7; cap <= 16; ++cap)
+    ten.push_back(market.publish(market.providers[cap % 2], {.user_cap = cap}).id);
   market.deposit(market.lab.account(), 1000);
   constexpr int64_t kMostClaimed = 1'000'000'000'000;
   struct Costly {
@@ -22,15 +25,16 @@ TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
     uint64_t rate;
     uint32_t steps;
     int64_t delta_pico;
+    uint32_t user_cap;
     const char* code;
   };
-  // One step that has a bound without a grid; many that none looks at; and two providers' parts of
-  // a pool.
-  const Costly one_step{0.001, uint64_t{1} << 63, 1, 1, "epsilon_understated"},
-      steps{0.0865, uint64_t{1} << 51, 400'000, 100'000, "too_costly"};
+  // One step that has a bound without a grid; many; and, of a pool of ten, one that takes long.
+  const Costly one_step{0.001, uint64_t{1} << 63, 1, 1, 128, "epsilon_understated"},
+      steps{0.0865, uint64_t{1} << 51, 400'000, 100'000, 128, "epsilon_understated"},
+      part{0.05, uint64_t{1} << 51, 1, 100'000, 16, "too_costly"};
   for (const auto& [run, datasets] : {std::pair{one_step, std::vector{persons.id}},
                                       {steps, std::vector{persons.id}},
-                                      {steps, std::vector{persons.id, more.id}}}) {
+                                      {part, ten}}) {
     auto submit = market.contract(datasets);
     auto& spec = submit.spec;
     spec.steps = run.steps;
@@ -39,9 +43,9 @@ TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
     spec.privacy->noise_multiplier = run.noise;
     spec.privacy->delta_pico = run.delta_pico;
     spec.privacy->epsilon_micro = kMostClaimed;
-    spec.privacy->user_cap = 128;
-    if (datasets.size() == 2)
-      spec.privacy->pool = {{1, kMostClaimed, run.rate}, {0.5, kMostClaimed, run.rate}};
+    spec.privacy->user_cap = run.user_cap;
+    for (size_t i = 0; datasets.size() > 1 && i < datasets.size(); ++i)
+      spec.privacy->pool.push_back({1 - 0.05 * static_cast<double>(i), kMostClaimed, run.rate});
     ASSERT_TRUE(contracts::check_spec(spec)) << contracts::check_spec(spec).error().expected();
     market.follow();
     auto began = std::chrono::steady_clock::now();
