@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kMostPointsOfAll = 1 << 25, kFewestPoints = 1 << 15;  // of the kinds of a list
 constexpr size_t kMostKept = 64;           // kinds of steps that are kept; of more only a few
 constexpr size_t kMostKeptTerms = 20'000;  // of their mixtures
+constexpr double kCoarsest = 8;            // of a grid, of what that of a usual kind would be
 constexpr size_t kSpokesmen = 24;          // of many kinds, how many are picked for each reason
 
 // Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
@@ -121,8 +122,20 @@ Steps finest(const Run& run, const Fineness& fineness) {
 
 Blocks blocks_of(const Run& run, const Fineness& fineness) {
   std::vector<Blocks::Kind> kinds;
+  double all = 0;
   for (size_t i = 0; i < run.mechanisms.size(); ++i)
-    kinds.push_back({run.counts[i], seen_spread(run, i, fineness.fineness)});
+    all += run.counts[i] * run.spreads[i] * run.spreads[i];
+  for (size_t i = 0; i < run.mechanisms.size(); ++i) {
+    // What a kind adds to the error goes with the square of its grid: those that add little to the
+    // whole are looked at less finely, but for atoms, which lie where they lie.
+    const auto kind = run.mechanisms[i].kind;
+    const bool atoms = kind == Mechanism::Kind::kLaplace || kind == Mechanism::Kind::kPure;
+    const double share = run.counts[i] * run.spreads[i] * run.spreads[i] / all,
+                 fair =
+                     atoms ? 1 : 1 / std::sqrt(share * static_cast<double>(run.mechanisms.size()));
+    kinds.push_back(
+        {run.counts[i], seen_spread(run, i, fineness.fineness) * std::clamp(fair, 1.0, kCoarsest)});
+  }
   return Blocks(
       std::move(kinds),
       [&run, fineness](size_t kind, double grid) {

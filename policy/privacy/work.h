@@ -7,9 +7,10 @@
 
 namespace souk::policy {
 
-// Of one question about a list of so many different mechanisms, in one direction.
+// Of one question about a list of so many different mechanisms, in one direction. Of many, each of
+// which is composed by itself, more for each.
 inline constexpr uint64_t question_units(size_t kinds) {
-  return 150'000'000 + 1'000'000 * uint64_t{kinds};
+  return 150'000'000 + (kinds > 64 ? 3'000'000 : 1'000'000) * uint64_t{kinds};
 }
 
 class WorkBudget {
