@@ -52,6 +52,8 @@ GaussianPart::GaussianPart(double sigma, std::vector<Term> p, std::vector<Term> 
       q_(std::move(q)),
       many_p_(mixture_of(sigma, p_, 1)),
       many_q_(mixture_of(sigma, q_, -1)) {
+  for (const Term& term : p_) p_logs_.push_back(std::log(term.weight));
+  for (const Term& term : q_) q_logs_.push_back(std::log(term.weight));
   auto simple = [](const std::vector<Term>& terms) {
     return terms.size() == 1 || (terms.size() == 2 && terms[0].mean == 0);
   };
@@ -239,18 +241,18 @@ double GaussianPart::steepness(double from, double to, double epsilon) const {
   constexpr double kSeen = 60;  // nats below the greatest term
   double steepest = 0;
   for (double x : {from, to}) {
-    auto height = [&](const Term& term) {
+    auto height = [&](const Term& term, double log_weight) {
       const double z = (x - term.mean) / sigma_;
-      return std::log(term.weight) - 0.5 * z * z;
+      return log_weight - 0.5 * z * z;
     };
     double top = -kInfinity;
-    for (const Term& term : p_) top = std::max(top, height(term));
-    auto look_at = [&](const Term& term, double more) {
-      if (height(term) + more < top - kSeen) return;
+    for (size_t i = 0; i < p_.size(); ++i) top = std::max(top, height(p_[i], p_logs_[i]));
+    auto look_at = [&](const Term& term, double log_weight, double more) {
+      if (height(term, log_weight) + more < top - kSeen) return;
       steepest = std::max({steepest, std::abs(from - term.mean), std::abs(to - term.mean)});
     };
-    for (const Term& term : p_) look_at(term, 0);
-    for (const Term& term : q_) look_at(term, epsilon);
+    for (size_t i = 0; i < p_.size(); ++i) look_at(p_[i], p_logs_[i], 0);
+    for (size_t i = 0; i < q_.size(); ++i) look_at(q_[i], q_logs_[i], epsilon);
   }
   return steepest / sigma_;
 }

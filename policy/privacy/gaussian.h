@@ -71,6 +71,7 @@ class GaussianPart {
 
   double sigma_;
   std::vector<Term> p_, q_;
+  std::vector<double> p_logs_, q_logs_;     // of their weights
   std::optional<Mixture> many_p_, many_q_;  // of three terms or more; Q's is turned round
   double lowest_loss_, highest_loss_, lowest_outcome_, highest_outcome_;
   double first_loss_ = 0, last_loss_ = 0;  // at these two outcomes

@@ -160,14 +160,22 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     auto integrand = [&](double x) {
       return -std::expm1(std::min(0.0, epsilon - part.loss(x))) * part.p_density(x);
     };
+    const double last_mean = high - kFarthest * part.sigma(), reach = 0.5 * part.sigma();
+    // Past the last mean P only falls, and no piece is more than P where it begins times its width:
+    // the first that is far below half a last place of the sum ends it, to the bit. What follows is
+    // paid for, so that a budget ends where it ended.
+    bool ended = false;
     // Steps shrink where what can be seen of the integrand falls off quickly, so that each piece is
     // smooth.
     for (double x = part.next_seen(from); x < high; x = part.next_seen(x)) {
       WorkBudget::pay(8 * 5 * part.terms());
-      const double reach = 0.5 * part.sigma(), steep = 1 + part.steepness(x, x + reach, epsilon);
+      const double steep = 1 + part.steepness(x, x + reach, epsilon);
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
       if (!(next > x)) next = std::nextafter(x, kInfinity);
-      sum += integral(kRule8, x, std::min(high, next), integrand);
+      // A density of many terms pays for itself.
+      if (!ended && !part.many() && x > last_mean)
+        ended = reach * part.p_density(x) < 0x1p-60 * sum;
+      if (!ended) sum += integral(kRule8, x, std::min(high, next), integrand);
       x = next;
     }
     delta += gaussian.weight * sum;

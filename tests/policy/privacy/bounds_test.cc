@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "policy/privacy/pair.h"
+#include "policy/privacy/quadrature.h"
 #include "policy/privacy/renyi.h"
+#include "policy/privacy/work.h"
 #include "tests/policy/privacy/contour_oracle.h"
 #include "tests/policy/privacy/tables.h"
 
@@ -390,6 +393,55 @@ TEST(Tables, EveryWholeRunLiesInItsBand) {
     EXPECT_GE(upper, low) << row["id"];
     EXPECT_LE(upper, high) << row["id"];
     EXPECT_LE(lower, exact * (1 + 2e-9)) << row["id"];
+  }
+}
+
+// Every piece out to where P has less than 1e-300 of mass, added up.
+double whole_hockey_stick(const LossPair& pair, double at) {
+  double delta = 0;
+  for (const auto& [weight, part] : pair.gaussians) {
+    if (at >= part.highest_loss()) continue;
+    const double from = std::max(part.where_loss_is(at), part.lowest_outcome()),
+                 high = part.highest_outcome();
+    double sum = 0;
+    for (double x = part.next_seen(from); x < high; x = part.next_seen(x)) {
+      WorkBudget::pay(8 * 5 * part.terms());
+      const double steep = 1 + part.steepness(x, x + 0.5 * part.sigma(), at);
+      double next = x + std::min(0.5, 2 / steep) * part.sigma();
+      if (!(next > x)) next = std::nextafter(x, std::numeric_limits<double>::infinity());
+      sum += integral(kRule8, x, std::min(high, next), [&](double place) {
+        return -std::expm1(std::min(0.0, at - part.loss(place))) * part.p_density(place);
+      });
+      x = next;
+    }
+    delta += weight * sum;
+  }
+  return std::min(1.0, delta);
+}
+
+// A run's budget may end in any of them: what is left of it is the same too.
+TEST(HockeyStick, EndsWhereNothingMoreCountsAndIsTheWholeSumToTheBit) {
+  for (double q : {1e-6, 0.01, 0.125, 0.999, 1.0}) {
+    for (double sigma : {0.01, 0.3, 2.0, 50.0}) {
+      for (uint32_t rows : {1u, 2u, 6u}) {
+        const auto kind =
+            rows > 1 ? Mechanism::Kind::kSampledUser : Mechanism::Kind::kSampledGaussian;
+        const Mechanism step{kind, q, sigma, 1, rows};
+        for (auto adjacency : {kAddRemove, Adjacency::kReplaceOne}) {
+          for (auto direction : {Direction::kRemove, Direction::kAdd}) {
+            const LossPair pair = dominating_pair(step, adjacency, direction);
+            for (double at : {0.0, 1e-3, 1.0, 12.0, 400.0}) {
+              WorkBudget ours(1u << 30), whole(1u << 30);
+              double short_sum = -1, long_sum = -2;
+              ASSERT_TRUE(ours.run([&] { short_sum = hockey_stick(pair, at); }));
+              ASSERT_TRUE(whole.run([&] { long_sum = whole_hockey_stick(pair, at); }));
+              EXPECT_EQ(short_sum, long_sum) << q << " " << sigma << " " << rows << " " << at;
+              EXPECT_EQ(ours.left(), whole.left()) << q << " " << sigma << " " << rows << " " << at;
+            }
+          }
+        }
+      }
+    }
   }
 }
 
