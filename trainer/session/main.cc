@@ -26,14 +26,15 @@ namespace {
 constexpr int kChannelFd = 3;
 constexpr int kPlatformFd = 4;
 
-Result<Bytes> read_all(int fd) {
-  Bytes out;
+// Calls piece(bytes) for what is left of the file, from first to last.
+template <class Piece>
+Status read_pieces(int fd, const Piece& piece) {
   uint8_t buffer[65536];
   while (true) {
     ssize_t n = read(fd, buffer, sizeof buffer);
     if (n < 0) return Error(Code::kBroken, "expected to read a descriptor");
-    if (n == 0) return out;
-    out.insert(out.end(), buffer, buffer + n);
+    if (n == 0) return Done{};
+    piece(ByteView(buffer, static_cast<size_t>(n)));
   }
 }
 
@@ -53,7 +54,8 @@ bool say(const std::string& text) {
 }
 
 Result<ledger::SigningKey> read_platform() {
-  auto seed = TRY(read_all(kPlatformFd));
+  Bytes seed;
+  TRY(read_pieces(kPlatformFd, [&](ByteView piece) { append(seed, piece); }));
   close(kPlatformFd);
   return ledger::SigningKey::from_seed(seed);
 }
@@ -62,10 +64,11 @@ Result<ledger::SigningKey> read_platform() {
 Result<Digest> measure() {
   int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return Error(Code::kBroken, "expected /proc/self/exe");
-  auto program = read_all(fd);
+  ledger::Sha256 digest;
+  auto hashed = read_pieces(fd, [&](ByteView piece) { digest.update(piece); });
   close(fd);
-  if (!program) return std::move(program).take_error();
-  return ledger::sha256(*program);
+  if (!hashed) return std::move(hashed).take_error();
+  return digest.finish();
 }
 
 Result<std::string> confine(policy::JailProfile profile, std::vector<int> keep) {
