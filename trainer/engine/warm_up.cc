@@ -67,7 +67,7 @@ TrainingSpec every_layer() {
                 layer(Node::Op::kSilu),
                 layer(Node::Op::kTanh),
                 layer(Node::Op::kFlatten),
-                linear(24),
+                linear(12),
                 layer(Node::Op::kSigmoid),
                 dropout,
                 linear(2)};

@@ -64,6 +64,7 @@ class Winograd {
   template <class Number>
   void spread(const Number* images, uint64_t first, uint64_t last, uint64_t place,
               Number* tiles) const;
+  bool narrow_products(uint64_t tiles, const void* spread, void* products) const;
   void gather(const float* products, uint64_t first, uint64_t last, uint64_t place, const End& end,
               float* images) const;
 
