@@ -1,8 +1,20 @@
 -- Benign or malignant, from 30 measurements of cell nuclei, at one hospital.
+-- How a CSV's columns become numbers where `souk train-local` reads one. Said here and not guessed from the rows: what
+-- they would decide, no epsilon would cover.
+local layout = {}
+for _, kind in ipairs { "mean", "se", "worst" } do
+  for _, name in ipairs { "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave_points",
+                          "symmetry", "fractal_dimension" } do
+    layout[#layout + 1] = kind .. "_" .. name
+  end
+end
+layout[#layout + 1] = { name = "diagnosis", role = "label", values = { "B", "M" } }
+
 return {
   purpose = "medical-research",
   region = "EU",
   datasets = { "wdbc-north" },
+  csv = { columns = layout },
   model = { linear { units = 16 }, tanh(), linear { units = 2 } },
   train = {
     epochs = 30,

@@ -168,6 +168,7 @@ class Loader {
       }
       rows_.csv = TRY(trainer::guess_csv_layout(file.bytes, files_.label, files_.drop, "?"));
       guessed_ = true;
+      rows_.decided_by_rows = Decided::kLayout;
     }
     if (!guessed_ && !files_.label.empty())
       TRY(name_label(*rows_.csv, files_.label, files_.classes, file.bytes));
@@ -188,6 +189,9 @@ class Loader {
       all.rows += values.rows;
     }
     // What was found is the numbering from now on.
+    const auto* label = layout.label();
+    if (labelled && label && label->values.empty() && !guessed_)
+      rows_.decided_by_rows = Decided::kClasses;
     for (auto& column : rows_.csv->columns) {
       if (column.role == trainer::CsvColumn::Role::kLabel && labelled)
         column.values = rows.dataset.schema.classes;

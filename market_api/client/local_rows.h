@@ -28,10 +28,14 @@ struct RowFiles {
   trainer::Unlisted unlisted = trainer::Unlisted::kRefused;
 };
 
+// What the rows themselves decided about how they became numbers.
+enum class Decided : uint8_t { kNothing, kClasses, kLayout };
+
 struct Rows {
   trainer::Dataset data;
   bool has_labels = true;
-  std::optional<trainer::CsvLayout> csv;  // that the CSV files were read with
+  std::optional<trainer::CsvLayout> csv;        // that the CSV files were read with
+  Decided decided_by_rows = Decided::kNothing;  // of `csv`
   // By column: categories that the layout does not list, which count as missing.
   std::map<std::string, trainer::UnlistedValues> unlisted = {};
   std::vector<std::string> warnings = {};  // of what was left out, or counts as missing

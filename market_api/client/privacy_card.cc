@@ -75,12 +75,12 @@ std::string assumptions(const contracts::TrainingSpec& spec, const PrivacyClaim&
       market ? "the measured enclave code ran as attested (evidence `" + *claim.evidence_kind + "`)"
              : "the owner's machine ran souk as it is and nobody looked on, which nothing attests";
   words += "; its random root was secret and never used twice; " + about_rows(spec, claim.steps);
-  words += market
-               ? "; a person in two datasets is covered by both budgets together only. Other "
-                 "contracts on the same data spend more: the providers' ledgers add them up "
-                 "(`souk dataset show`)."
-               : ". Other runs on the same data spend more, and no ledger adds them up; accuracies "
-                 "measured on the data are not covered.";
+  words += market ? "; a person in two datasets is covered by both budgets together only. Other "
+                    "contracts on the same data spend more: the providers' ledgers add them up "
+                    "(`souk dataset show`)."
+                  : "; how many rows there are and the names of their classes are public. Other "
+                    "runs on the same data spend more, and no ledger adds them up; accuracies "
+                    "measured on the data are not covered.";
   return words;
 }
 

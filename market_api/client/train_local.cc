@@ -244,6 +244,34 @@ Result<std::optional<trainer::CsvLayout>> layout_for(const LocalRequest& request
   return std::optional<trainer::CsvLayout>();
 }
 
+// Under privacy nothing but noisy gradients may say anything about single rows; a layout made from
+// them would, in the files of the model and through the numbers that it turns all rows into.
+Status nothing_guessed(const TrainingSpec& spec, const Rows& rows) {
+  if (!spec.privacy || rows.decided_by_rows == Decided::kNothing) return Done{};
+  if (rows.decided_by_rows == Decided::kClasses) {
+    return Error(Code::kMalformed,
+                 "privacy: expected a csv layout that states the classes, as in {name = \"" +
+                     rows.data.schema.label_name +
+                     "\", role = \"label\", values = {\"no\", \"yes\"}}: those found in the rows "
+                     "are no public knowledge, and no epsilon covers them");
+  }
+  return Error(Code::kMalformed,
+               "privacy: expected a csv layout that was stated, not one guessed from the rows, the "
+               "means, categories and classes of which no epsilon covers; state it in the contract "
+               "from public knowledge, csv = {columns = {\"age\", {name = \"gain\", missing = 0}, "
+               "{name = \"work\", values = {\"private\", \"state\"}}, {name = \"" +
+                   rows.data.schema.label_name +
+                   "\", role = \"label\", values = {\"no\", \"yes\"}}}}, or as JSON for --csv");
+}
+
+// The specification for `data`, some or all of the rows that were read.
+Result<TrainingSpec> spec_for(const LocalRequest& request, SpecSource& source, const Rows& read,
+                              const Dataset& data) {
+  auto spec = TRY(about_spec(source.complete(data), request));
+  TRY(about_file(nothing_guessed(spec, read), request.spec));
+  return spec;
+}
+
 // One model, and how it does on rows it may not have seen.
 struct Trained {
   trainer::Model model;
@@ -305,9 +333,10 @@ std::vector<uint32_t> deal_folds(const Dataset& rows, uint32_t folds, uint64_t s
   return fold;
 }
 
-Status cross_validate(const LocalRequest& request, SpecSource& source, const Dataset& rows,
+Status cross_validate(const LocalRequest& request, SpecSource& source, const Rows& read,
                       trainer::Workers& workers, const LocalProgress& progress,
                       LocalResult& result) {
+  const Dataset& rows = read.data;
   if (request.folds > rows.rows()) {
     return Error(Code::kMalformed, "--folds: expected 2 to " + std::to_string(rows.rows()) +
                                        ", the rows of " + request.data.front());
@@ -319,7 +348,7 @@ Status cross_validate(const LocalRequest& request, SpecSource& source, const Dat
     for (uint64_t row = 0; row < rows.rows(); ++row)
       (fold_of[row] == fold ? inside : outside).push_back(row);
     Dataset training = some_rows(rows, outside), held = some_rows(rows, inside);
-    auto spec = TRY(about_spec(source.complete(training), request));
+    auto spec = TRY(spec_for(request, source, read, training));
     auto trained = TRY(train(spec, source.initial(), training, held, workers, [&](uint32_t done) {
       progress(fold * uint64_t{spec.steps} + done, uint64_t{spec.steps} * request.folds);
     }));
@@ -379,22 +408,21 @@ Result<LocalResult> train_local(const LocalRequest& request, policy::Nursery& ja
     result.warnings.insert(result.warnings.end(), read->warnings.begin(), read->warnings.end());
   }
   if (request.folds > 0) {
-    TRY(cross_validate(request, *source, rows.data, *workers, progress, result));
+    TRY(cross_validate(request, *source, rows, *workers, progress, result));
   } else {
-    auto spec = source->complete(rows.data);
-    if (!spec) return about_spec(std::move(spec).take_error(), request);
-    auto trained = TRY(train(*spec, source->initial(), rows.data, test ? test->data : rows.data,
-                             *workers, [&](uint32_t done) { progress(done, spec->steps); }));
+    auto spec = TRY(spec_for(request, *source, rows, rows.data));
+    auto trained = TRY(train(spec, source->initial(), rows.data, test ? test->data : rows.data,
+                             *workers, [&](uint32_t done) { progress(done, spec.steps); }));
     result.measured_on = test ? LocalResult::MeasuredOn::kTest : LocalResult::MeasuredOn::kTraining;
     result.measured_rows = trained.on.rows;
     result.accuracy = trained.on.accuracy;
     result.loss = trained.on.loss;
     result.rows = rows.data.rows();
-    result.steps = spec->steps;
+    result.steps = spec.steps;
     result.seconds = trained.seconds;
     result.examples_per_s = trained.examples / std::max(trained.seconds, 1e-9);
     result.epsilon = trained.epsilon;
-    result.stored.notes.spec = std::move(*spec);
+    result.stored.notes.spec = std::move(spec);
     result.stored.model = std::move(trained.model);
   }
   ModelNotes& notes = result.stored.notes;
@@ -419,9 +447,7 @@ Result<LocalJob> open_local(const LocalRequest& request, policy::Nursery& jail) 
   files.csv = TRY(layout_for(request, *source));
   LocalJob job;
   job.rows = TRY(load_rows(files));
-  auto spec = source->complete(job.rows.data);
-  if (!spec) return about_spec(std::move(spec).take_error(), request);
-  job.spec = std::move(*spec);
+  job.spec = TRY(spec_for(request, *source, job.rows, job.rows.data));
   if (source->initial()) job.initial = *source->initial();
   return job;
 }

@@ -173,7 +173,11 @@ wrong "train-local two.lua $arguments --label sick --csv layout.json --csv layou
 wrong "version one more" 'expected no argument' more
 
 echo "-- delta as it was written"
-sed 's/train = {/privacy = { epsilon = 8, delta = "1e-5" }, train = {/; s/shuffle = true/shuffle = false/' two.lua > private.lua
+sed 's/train = {/privacy = { epsilon = 8, delta = "1e-5" }, train = {/; s/shuffle = true/shuffle = false/' two.lua > guessed.lua
+sed 's/payment =/csv = { columns = { "a", "b", { name = "sick", role = "label", values = { "no", "yes" } } } }, payment =/' guessed.lua > private.lua
+wrong "train-local guessed.lua $arguments --out made" 'not one guessed from the rows' guessed.lua
+wrong "privacy audit guessed.lua $arguments --shadows 0" 'not one guessed from the rows' guessed.lua
+[ ! -e made ] || fail "expected no model of a guessed layout"
 souk train-local private.lua $arguments --out private --json | grep -q '"delta":1e-05,' || fail "expected delta 1e-05"
 grep -q 'epsilon [0-9.]* at delta 1e-05 ' private/MODEL_CARD.md || fail "expected delta 1e-05 in the card" private/MODEL_CARD.md
 souk privacy audit private.lua $arguments --shadows 0 --json > audit.json || true

@@ -156,6 +156,62 @@ TEST_F(TrainLocalTest, PrivacySpendsEpsilon) {
   EXPECT_DOUBLE_EQ(result->delta, 1e-5);
 }
 
+// Means, categories and classes found in the rows would stand in the model's files as they are.
+TEST_F(TrainLocalTest, UnderPrivacyNothingIsGuessedFromTheRows) {
+  std::string contract = kContract;
+  contract.replace(contract.find("shuffle = true"), 14, "shuffle = false");
+  contract.insert(contract.find("payment"), "privacy = { epsilon = 8, delta = \"1e-5\" }, ");
+  LocalRequest stated;
+  stated.spec = write("stated.lua", contract);
+  stated.data = {write("train.csv", people(64, 0))};
+  EXPECT_TRUE(train(stated));
+  stated.label = "kind";
+  EXPECT_TRUE(train(stated));
+
+  const std::string classes = ", values = { \"no\", \"yes\" }";
+  std::string without_classes = contract, without_layout = contract;
+  without_classes.erase(without_classes.find(classes), classes.size());
+  without_layout.erase(contract.find("csv ="), contract.find("input =") - contract.find("csv ="));
+  LocalRequest found = stated, guessed = stated;
+  found.spec = write("found.lua", without_classes);
+  guessed.spec = write("guessed.lua", without_layout);
+  auto refused = [](const auto& result, const std::string& words) {
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code(), Code::kMalformed);
+    EXPECT_NE(result.error().expected().find(words), std::string::npos)
+        << result.error().expected();
+  };
+  for (uint32_t folds : {0u, 4u}) {
+    found.folds = guessed.folds = folds;
+    refused(train(found), "found.lua: privacy: expected a csv layout that states the classes");
+    refused(train(guessed), "guessed.lua: privacy: expected a csv layout that was stated");
+  }
+  refused(open_local(found, *jail_), "found.lua: privacy: ");
+  refused(open_local(guessed, *jail_), "guessed.lua: privacy: ");
+  // Numbers alone, none missing: that no row has anything else would be found in the rows as well.
+  guessed.folds = 0;
+  guessed.drop = {"work"};
+  without_layout.replace(without_layout.find("{ 40, 1.5, 50 }"), 15, "{ 40, 50 }");
+  without_layout.replace(without_layout.find("{ 0.1, 1, 0.03 }"), 16, "{ 0.1, 0.03 }");
+  write("guessed.lua", without_layout);
+  refused(train(guessed), "guessed.lua: privacy: ");
+  // Stated beside the contract, as its error says.
+  guessed.csv = write("layout.json", R"({"columns":["age",{"name":"work","role":"dropped"},"gain",
+    {"name":"kind","role":"label","values":["no","yes"]}]})");
+  auto result = train(guessed);
+  EXPECT_TRUE(result) << result.error().expected();
+  // A layout that was guessed once is one that was stated where somebody says it again; a
+  // specification alone is none.
+  auto notes = std::move(result).take().stored.notes;
+  guessed.csv.clear();
+  guessed.drop.clear();
+  guessed.spec = write("bare.json", canonical(contracts::to_json(notes.spec)));
+  guessed.data = {write("numbers.csv", "age,gain,kind\n1,2,no\n3,4,yes\n")};
+  refused(train(guessed), "bare.json: privacy: ");
+  guessed.spec = write("spec.json", canonical(to_json(notes)));
+  EXPECT_TRUE(train(guessed));
+}
+
 TEST_F(TrainLocalTest, TheElaboratedSpecificationTrainsTheSame) {
   LocalRequest request;
   request.spec = write("contract.lua", kContract);
@@ -213,6 +269,7 @@ TEST_F(TrainLocalTest, ThePrivacyOnACardHasUnitAdjacencyAccountantAssumptionsAnd
          {"| epsilon | " + epsilon + " |", std::string("| delta | 1e-05 |"), "| unit | " + unit,
           "| adjacency | add or remove " + unit, std::string("| accountant | privacy loss"),
           std::string("| assumptions | the owner's machine"), std::string("| audit | none"),
+          std::string("how many rows there are and the names of their classes are public"),
           "(add or remove " + unit + "); the accuracy above"}) {
       EXPECT_NE(card.find(row), std::string::npos) << row << "\n" << card;
     }
