@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "contracts/training/vocabulary.h"
 #include "market_api/cli/session.h"
 #include "market_api/client/bench_train.h"
 
@@ -64,7 +65,7 @@ void add_bench_verbs(CLI::App& app, Session& session) {
                    "mlp, logreg, tabular, plinius, vgg9, resnet32gn or lenet")
       ->required();
   verb->add_option("--batch", options->bench.batch, "examples in a step (default 64)")
-      ->check(whole_number(1, 1'000'000));
+      ->check(whole_number(1, contracts::kMaxBatch));
   verb->add_option("--dtype", options->dtype, "f32 (default) or bf16");
   verb->add_option("--dp", options->dp, "with DP-SGD: on or off (default)");
   verb->add_option("--threads", options->bench.threads, "threads (default 1)")
@@ -73,9 +74,9 @@ void add_bench_verbs(CLI::App& app, Session& session) {
       ->check(whole_number(1, 100'000));
   verb->add_option(
           "--micro-batch", options->bench.micro_batch,
-          "examples in memory at once for each thread (default: by model and batch, as for "
-          "a contract); f32 losses are the same to the bit on any --threads")
-      ->check(whole_number(1, 4096));
+          "examples in memory at once for each thread, never more than --batch (default: by model "
+          "and batch, as for a contract); f32 losses are the same to the bit on any --threads")
+      ->check(whole_number(1, contracts::kMaxShard));
   verb->add_flag("--spec", options->spec, "only print the training specification");
   verb->add_flag("--avx2", options->bench.avx2, "as a CPU without AVX-512 would do it");
   verb->add_flag("--reference", options->bench.reference, "the plain kernels: one thread, slow");

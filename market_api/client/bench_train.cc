@@ -257,7 +257,8 @@ Result<TrainingSpec> bench_spec(const TrainBench& bench) {
   } else {
     spec.shuffle = true;
   }
-  if (bench.micro_batch > 0) spec.shard = bench.micro_batch;
+  // The engine lays out its memory for whole shards, and no step here has more than the batch.
+  if (bench.micro_batch > 0) spec.shard = std::min(bench.micro_batch, bench.batch);
   const auto shape = TRY(contracts::check_spec(spec));
   if (bench.micro_batch == 0) spec.shard = contracts::usual_shard(spec, shape);
   return spec;

@@ -13,7 +13,8 @@ namespace souk::market {
 struct TrainBench {
   std::string model;  // mlp logreg tabular plinius vgg9 resnet32gn lenet
   uint32_t batch = 64;
-  uint32_t micro_batch = 0;  // 0: contracts::usual_shard, on any number of threads
+  uint32_t micro_batch =
+      0;  // at most the batch; 0: contracts::usual_shard, on any number of threads
   uint32_t steps = 20;
   unsigned threads = 1;
   bool privately = false;  // Poisson with a rate so close to 1 that every step sees every example

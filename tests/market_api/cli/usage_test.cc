@@ -151,6 +151,9 @@ TEST_F(UsageTest, NumbersAreDecimalDigitsAndNothingElse) {
         "privacy epsilon --sample-rate 0.1 --noise-multiplier 1 --delta 1e-5 --steps " + text,
         "--steps: expected");
   }
+  // As many as a specification may have, and no more is promised.
+  expect_usage("bench train --model logreg --batch 65537", "1 to 65536");
+  EXPECT_EQ(call("bench train --model logreg --batch 65536 --spec").status, 0);
   expect_usage("train-local c.lua --data rows.csv --folds 4294967297", "--folds: expected");
   for (const char* number : {"0x1p3", "+2.5", "' 2'", "inf", "nan", "1e999"})
     expect_usage("policy prove p.lua --invariant x --seconds " + std::string(number),

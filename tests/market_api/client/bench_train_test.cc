@@ -76,6 +76,21 @@ TEST(BenchTrain, EveryModelHasOneShardForAnyNumberOfThreads) {
   }
 }
 
+// Memory is laid out for whole shards: one of 4096 images for a step of two takes gigabytes.
+TEST(BenchTrain, AShardIsNoLargerThanTheBatch) {
+  for (bool privately : {false, true}) {
+    auto bench = small("vgg9", privately);
+    bench.batch = 2;
+    bench.micro_batch = 2;
+    const auto two = bench_spec(bench).take();
+    EXPECT_EQ(two.shard, 2U);
+    bench.micro_batch = 4096;
+    EXPECT_EQ(bench_spec(bench).take(), two);
+    bench.batch = 65536;
+    EXPECT_EQ(bench_spec(bench).take().shard, 4096U);
+  }
+}
+
 // contracts estimate what the engine keeps of single examples; the engine decides on it.
 TEST(BenchTrain, AUsualPrivateShardKeepsAtMostTwoToThe23NumbersOfSingleExamples) {
   size_t ghosts = 0;
