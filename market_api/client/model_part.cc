@@ -24,6 +24,11 @@ Result<ModelPart> load_part(const std::string& path, DarknetNorm norm) {
   if (!bytes && bytes.error().code() == Code::kNotFound)
     return Error(Code::kMalformed, "no such file");
   if (!bytes) return std::move(bytes).take_error();
+  if (norm == DarknetNorm::kGroup && !ends_with(path, ".cfg")) {
+    return Error(
+        Code::kMalformed,
+        "norm: expected \"group\" for a Darknet .cfg alone, whose batch_normalize it is about");
+  }
   if (ends_with(path, ".onnx")) {
     auto imported = TRY(import_onnx(*bytes));
     return std::move(imported.part);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "market_api/client/onnx_importer.h"
 
@@ -26,9 +27,13 @@ Result<ImportedOnnx> OnnxImporter::run() {
     const auto& node = graph_.node(i);
     bool wanted = false;
     for (const auto& output : node.output()) wanted = wanted || wanted_.count(output) != 0;
-    if (!wanted) continue;
+    const onnx::NodeProto* before = std::exchange(node_, &node);
     number_ = i + 1;
-    node_ = &node;
+    TRY(check_operator());
+    if (!wanted) {
+      node_ = before;
+      continue;
+    }
     auto value = TRY(read_node());
     values_[node.output(0)] = std::move(value);
   }

@@ -55,6 +55,8 @@ class OnnxImporter {
 
  private:
   Error refused(const std::string& why) const;
+  // That the operator is one that is known somewhere in a graph, of whatever its node is for.
+  Status check_operator() const;
   static Error malformed(const std::string& expected);
 
   // ---- the frame --------------------------------------------------------------

@@ -1,6 +1,8 @@
 // Layers with weights, windows and norms; and which node is read by what.
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <string_view>
 
 #include "market_api/client/onnx_importer.h"
 
@@ -257,10 +259,48 @@ Result<Value> OnnxImporter::read_constant_node() {
   return value;
 }
 
-Result<Value> OnnxImporter::read_node() {
-  const std::string& op = node_->op_type();
+Status OnnxImporter::check_operator() const {
+  // Those that read_node reads, and the two that only end a graph.
+  constexpr std::string_view kKnown[] = {"Add",
+                                         "AveragePool",
+                                         "BatchNormalization",
+                                         "Cast",
+                                         "Concat",
+                                         "Constant",
+                                         "Conv",
+                                         "Div",
+                                         "Dropout",
+                                         "Erf",
+                                         "Flatten",
+                                         "Gather",
+                                         "Gemm",
+                                         "GlobalAveragePool",
+                                         "Identity",
+                                         "InstanceNormalization",
+                                         "LeakyRelu",
+                                         "LogSoftmax",
+                                         "MatMul",
+                                         "MaxPool",
+                                         "Mul",
+                                         "ReduceMean",
+                                         "Relu",
+                                         "Reshape",
+                                         "Shape",
+                                         "Sigmoid",
+                                         "Softmax",
+                                         "Squeeze",
+                                         "Sub",
+                                         "Tanh",
+                                         "Unsqueeze"};
   if (!node_->domain().empty() && node_->domain() != "ai.onnx")
     return refused("domain " + node_->domain() + " is not supported");
+  if (std::count(std::begin(kKnown), std::end(kKnown), node_->op_type()) == 0)
+    return refused("this operation is not supported");
+  return Done{};
+}
+
+Result<Value> OnnxImporter::read_node() {
+  const std::string& op = node_->op_type();
   if (node_->output_size() < 1) return refused("expected an output");
   if (op == "Constant") return read_constant_node();
   if (node_->input_size() < 1 || !input(0)) return refused("reads what no earlier node makes");

@@ -70,6 +70,11 @@ class SpecSource {
  public:
   static Result<SpecSource> open(const LocalRequest& request, policy::Nursery& jail) {
     SpecSource source(request, jail);
+    if (request.norm == DarknetNorm::kGroup && !ends_with(request.spec, ".cfg")) {
+      return Error(
+          Code::kMalformed,
+          "norm: expected \"group\" for a Darknet .cfg alone, whose batch_normalize it is about");
+    }
     source.text_ = TRY(load_text(request.spec));
     if (ends_with(request.spec, ".json")) {
       auto json = TRY(parse_json(as_text(source.text_)));

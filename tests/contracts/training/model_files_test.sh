@@ -119,6 +119,12 @@ refused "'three.cfg'" "the last node to give 2 numbers, it gives 3"
 refused "'nowhere.cfg'" "no such file"
 refused "'net.txt'" ".cfg, .onnx or .json"
 refused "{file = 'net.cfg', norm = 'layer'}" "model.norm"
+# What batch_normalize becomes is asked of Darknet's files alone.
+refused "{file = 'net.onnx', norm = 'group'}" "norm: expected" "for a Darknet .cfg alone"
+status 2 souk model import net.onnx --norm group --out part.json
+says "net.onnx: norm: expected"
+status 2 souk train-local written.lua --norm group --data rows.csv --label kind
+says "written.lua: norm: expected"
 refused "{file = 'net.cfg', layers = 3}" "model.layers"
 status 0 souk job submit --as lab --dry-run darknet.lua
 says "price    100"

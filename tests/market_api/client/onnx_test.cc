@@ -211,6 +211,30 @@ TEST(Onnx, TheFirstNodeWithoutACounterpartIsNamed) {
   EXPECT_EQ(import_onnx(bytes_of(graph.model)).error().code(), Code::kRefused);
 }
 
+// Also where the output that is read does not need it: what it means for the model is not known.
+TEST(Onnx, AnOperatorThatIsNotKnownIsRefusedWhereverItStands) {
+  for (const char* domain : {"", "com.example"}) {
+    for (bool first : {false, true}) {
+      Graph graph;
+      graph.constant("w", {4, 2}, 1);
+      if (!first) graph.node("MatMul", {"x", "w"}, "y");
+      auto& odd = graph.node(*domain ? "Gemm" : "LSTM", {"x", "w"}, "z");
+      odd.set_domain(domain);
+      if (first) graph.node("MatMul", {"x", "w"}, "y");
+      const std::string node = "onnx: node " + std::string(first ? "1" : "2") + " \"the_z\" ";
+      EXPECT_EQ(graph.error(), node + (*domain ? "(Gemm): domain com.example is not supported"
+                                               : "(LSTM): this operation is not supported"));
+    }
+  }
+  // A known one that only another output needs is left out, as our own probabilities are.
+  Graph graph;
+  graph.constant("w", {4, 2}, 1);
+  graph.node("MatMul", {"x", "w"}, "y");
+  graph.node("Softmax", {"y"}, "probabilities");
+  graph.node("Relu", {"y"}, "z");
+  EXPECT_EQ(graph.error(), "no error");
+}
+
 TEST(Onnx, RefusesWhatItWouldComputeDifferently) {
   Graph graph;
   graph.constant("w", {4, 2}, 1);
