@@ -137,8 +137,12 @@ Result<std::vector<double>> read_reals(Fields& fields, const std::string& name) 
   for (const Json& item : *array) {
     auto* text = item.string();
     if (!text) return malformed("spec." + name, "expected decimal strings");
-    double value = TRY(parse_real(*text));
-    out.push_back(value);
+    auto value = parse_real(*text);
+    if (!value) {
+      return std::move(value).take_error().within("spec." + name + "[" +
+                                                  std::to_string(out.size() + 1) + "]");
+    }
+    out.push_back(*value);
   }
   return out;
 }

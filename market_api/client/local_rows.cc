@@ -14,6 +14,9 @@ using trainer::Dataset;
 
 enum class Kind : uint8_t { kCsv, kIdx, kNpy, kSafeTensors, kCifar10, kFolder };
 
+// Of a .bin: CIFAR-10's records may begin as an IDX file does.
+const char* const kNoBinary = "expected whole CIFAR-10 records of 3073 bytes each, or an IDX file";
+
 bool ends_with(const std::string& text, std::string_view end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
@@ -50,7 +53,11 @@ Result<Opened> open(const std::string& path) {
     file.kind = Kind::kCifar10;
   } else if (starts(std::string_view("\0\0", 2))) {
     file.kind = Kind::kIdx;
-    file.shape = TRY(trainer::idx_shape(file.bytes));
+    auto shape = trainer::idx_shape(file.bytes);
+    if (!shape && ends_with(path, ".bin")) return Error(Code::kMalformed, kNoBinary);
+    file.shape = TRY(std::move(shape));
+  } else if (ends_with(path, ".bin")) {
+    return Error(Code::kMalformed, kNoBinary);
   }
   return file;
 }

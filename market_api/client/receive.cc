@@ -65,7 +65,7 @@ std::string model_card(const contracts::Contract& contract, const MarketView& vi
   }
   card << "\n" << privacy_card(spec, claim_of(result, contract.start->trainer.kind));
   card << "\n`spec.json` holds the specification that was executed, with the names of features and "
-          "classes, `model.onnx` the model for other programs.\n";
+          "classes.\n";
   return card.str();
 }
 
@@ -128,7 +128,7 @@ Result<Received> receive_model(const ContractId& contract_id, const std::string&
   auto onnx = onnx_of(stored, model);
   std::string notes = canonical(to_json(stored.notes)) + "\n";
 
-  std::string text = receipt_text(receipt), card = model_card(contract, view);
+  std::string text = receipt_text(receipt), card = model_card(contract, view) + about_onnx(onnx);
   std::vector<NewFile> files{{"receipt.json", as_bytes(text)},
                              {"spec.json", as_bytes(notes)},
                              {"MODEL_CARD.md", as_bytes(card)}};

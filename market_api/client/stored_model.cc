@@ -204,13 +204,21 @@ Result<StoredModel> load_model(const std::string& path) {
   return stored;
 }
 
+std::string about_onnx(const Result<Bytes>& onnx) {
+  return onnx ? "`model.onnx` is the model for other programs: input as in the data, the public "
+                "constants are inside.\n"
+              : "There is no `model.onnx`: this model could not be written as one.\n";
+}
+
 Result<Saved> save_model(const std::string& directory, const StoredModel& stored,
                          const std::string& card) {
   auto model = TRY(model_to_safetensors(stored));
   auto onnx = export_onnx(stored);
   if (!onnx && onnx.error().code() != Code::kRefused) return std::move(onnx).take_error();
   std::string notes = canonical(to_json(stored.notes)) + "\n";
-  std::vector<NewFile> files{{"spec.json", as_bytes(notes)}, {"MODEL_CARD.md", as_bytes(card)}};
+  const std::string whole_card = card + about_onnx(onnx);
+  std::vector<NewFile> files{{"spec.json", as_bytes(notes)},
+                             {"MODEL_CARD.md", as_bytes(whole_card)}};
   if (onnx) files.push_back({"model.onnx", *onnx, FileMode::kPrivate});
   files.push_back({"model.safetensors", model, FileMode::kPrivate});
   TRY(save_files(directory, files));

@@ -53,8 +53,11 @@ Result<Bytes> model_to_safetensors(const StoredModel& stored);
 // A directory that save_model or receive_model wrote, a safetensors file with its specification
 // inside or with spec.json beside it, or an ONNX file. kMalformed says what was expected.
 Result<StoredModel> load_model(const std::string& path);
+// The last line of a card: whether there is a model.onnx beside it.
+std::string about_onnx(const Result<Bytes>& onnx);
 // Writes all four files, or none; the model last. Three, where ONNX cannot say the model: the
-// folder has no model.onnx then, and `without_onnx` says why.
+// folder has no model.onnx then, and `without_onnx` says why. MODEL_CARD.md is `card`
+// and about_onnx.
 struct Saved {
   std::string without_onnx;
 };

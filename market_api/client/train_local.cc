@@ -469,12 +469,13 @@ std::string local_model_card(const LocalResult& result) {
        << "| layers, parameters | " << spec.model.size() << ", " << result.parameters << " |\n"
        << "| steps | " << result.steps << " |\n"
        << "| batch | " << spec.batch << " |\n";
-  const char* where = result.measured_on == LocalResult::MeasuredOn::kTest ? "test rows"
-                      : result.measured_on == LocalResult::MeasuredOn::kFolds
-                          ? "held-out folds"
-                          : "the rows it was trained on";
-  card << "| accuracy on " << result.measured_rows << " " << where << " | "
-       << real_text(result.accuracy) << " |\n";
+  const std::string rows = std::to_string(result.measured_rows);
+  card << "| accuracy on "
+       << (result.measured_on == LocalResult::MeasuredOn::kTest ? rows + " test rows"
+           : result.measured_on == LocalResult::MeasuredOn::kFolds
+               ? rows + " rows of held-out folds"
+               : "the " + rows + " rows it was trained on")
+       << " | " << real_text(result.accuracy) << " |\n";
   if (spec.privacy) {
     card << "| differential privacy | DP-SGD, epsilon " << real_text(result.epsilon.value_or(0))
          << " at delta " << real_text(result.delta) << " (add or remove " << privacy_unit(spec)
@@ -494,10 +495,8 @@ std::string local_model_card(const LocalResult& result) {
     card << ", under the obligations\n\n    " << canonical(policy::to_json(lineage->obligations))
          << "\n";
   }
-  card << "\n`model.safetensors` holds the parameters and the specification, `model.onnx` the same "
-          "for other programs\n"
-          "(input as in the data; the public constants are inside), `spec.json` the specification "
-          "with names.\n";
+  card << "\n`model.safetensors` holds the parameters and the specification, `spec.json` the "
+          "specification with names.\n";
   return card.str();
 }
 

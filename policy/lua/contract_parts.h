@@ -16,8 +16,8 @@ namespace souk::policy {
 Error wrong(const std::string& place, const std::string& expected);
 // A real as the sandbox writes it, a whole number, or text such as "1e-5".
 Result<double> real_of(const Json& value, const std::string& place);
-// A number in units of 1/scale, which must come out whole.
-Result<int64_t> scaled(const Json& value, double scale, const std::string& unit,
+// A number in units of 1/scale, which must come out whole and be 1 to `most` of them.
+Result<int64_t> scaled(const Json& value, double scale, int64_t most, const std::string& unit,
                        const std::string& place);
 
 // The members of one table of the contract, each read once; the rest is refused.

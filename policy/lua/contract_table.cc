@@ -21,12 +21,14 @@ Result<double> real_of(const Json& value, const std::string& place) {
   return real;
 }
 
-Result<int64_t> scaled(const Json& value, double scale, const std::string& unit,
+Result<int64_t> scaled(const Json& value, double scale, int64_t most, const std::string& unit,
                        const std::string& place) {
   double real = TRY(real_of(value, place));
   double units = real * scale;
   double whole = std::nearbyint(units);
-  if (!(whole >= 1) || whole > 9e15) return wrong(place, "more than zero, at least one " + unit);
+  if (!(whole >= 1)) return wrong(place, "more than zero, at least one " + unit);
+  if (whole > static_cast<double>(most))
+    return wrong(place, "at most " + real_text(static_cast<double>(most) / scale));
   if (std::fabs(units - whole) > 1e-9 * whole) return wrong(place, "whole " + unit + "s");
   return static_cast<int64_t>(whole);
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "contracts/training/vocabulary.h"
 #include "policy/lua/contract_parts.h"
 
 namespace souk::policy {
@@ -29,8 +30,9 @@ Result<int64_t> read_epsilon(Table& table, std::optional<int64_t> otherwise) {
   if (!epsilon && !micro && otherwise) return *otherwise;
   if ((epsilon != nullptr) == (micro != nullptr))
     return wrong(table.place("epsilon"), "either epsilon or epsilon_micro");
-  if (epsilon) return scaled(*epsilon, 1e6, "millionth", table.place("epsilon"));
-  return table.whole("epsilon_micro", 1, 1'000'000'000'000);
+  if (epsilon)
+    return scaled(*epsilon, 1e6, contracts::kMaxEpsilonMicro, "millionth", table.place("epsilon"));
+  return table.whole("epsilon_micro", 1, contracts::kMaxEpsilonMicro);
 }
 
 // How each dataset takes part: what is left out is the contract's.
@@ -173,7 +175,7 @@ Result<Privacy> read_privacy(const Json& value, TrainingSpec& spec,
   auto& own = privacy.spec;
   own.epsilon_micro = TRY(read_epsilon(table, std::nullopt));
   const Json* delta = TRY(table.need("delta", "a number such as \"1e-5\""));
-  own.delta_pico = TRY(scaled(*delta, 1e12, "1e-12", "privacy.delta"));
+  own.delta_pico = TRY(scaled(*delta, 1e12, contracts::kMaxDeltaPico, "1e-12", "privacy.delta"));
   own.clip = TRY(table.real("clip", 1.0));
   auto clipping = TRY(table.text("clipping", "flat"));
   auto way = contracts::clipping_from_name(clipping);

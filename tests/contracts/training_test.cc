@@ -281,6 +281,10 @@ TEST(TrainingSpec, EveryMemberIsNeededAndNoOtherIsTaken) {
   Json stray = whole;
   (*(*(*stray.object())["model"].array())[2].object())["units"] = 4;
   EXPECT_FALSE(training_spec_from_json(stray));
+  Json odd = whole;
+  (*odd.object())["input_mean"] = Json::Array{"0.5", "0.50"};
+  EXPECT_TRUE(training_spec_from_json(odd).error().expected().starts_with("spec.input_mean[2]: "))
+      << training_spec_from_json(odd).error().expected();
   for (const char* number : {"0100", "-1", "18446744073709551616", "", "1.0", " 1"}) {
     Json seed = whole;
     (*seed.object())["seed"] = number;

@@ -50,7 +50,7 @@ Result<Model> initial_weights(const contracts::TrainingSpec& spec, const SafeTen
     bool known = std::any_of(model.tensors.begin(), model.tensors.end(),
                              [&](const auto& own) { return own.name == tensor.name; });
     if (!known && layer_of(tensor.name) != head)
-      return malformed("only tensors of the model, found one it has not");
+      return malformed("only tensors of the model, found " + tensor.name.substr(0, 64));
   }
   if (taken == 0) return malformed("tensors of the model");
   return model;

@@ -90,6 +90,11 @@ each rows.csv "train-local two.lua $arguments --test @ --out made"
 each rows.npy "train-local two.lua --data @ --label 2 --out made"
 each images.idx "train-local two.lua --data @ labels.idx --out made"
 each labels.idx "train-local two.lua --data images.idx @ --out made"
+{ printf '\0\0\0\0'; cat junk; } > zeros.bin # no IDX file, though it begins as one
+for records in junk zeros.bin; do
+  cp "$records" records.bin
+  wrong "train-local two.lua --data records.bin" 'expected whole CIFAR-10 records of 3073 bytes each' records.bin
+done
 each labels.npy "train-local two.lua --data plain.npy @ --out made"
 each layout.json "train-local two.lua $arguments --csv @ --out made"
 each model/model.safetensors "train-local two.lua $arguments --init @ --out made"

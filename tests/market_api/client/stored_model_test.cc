@@ -24,6 +24,9 @@ class StoredModelTest : public ::testing::Test {
     EXPECT_EQ(found->notes.spec, stored_.notes.spec);
     EXPECT_EQ(found->notes.classes, stored_.notes.classes);
   }
+  std::string card() const {
+    return to_text(load_file(folder_.file("m") + "/MODEL_CARD.md", 1000).take());
+  }
   StoredModel stored_;
   flows::TempFolder folder_;
 };
@@ -32,7 +35,9 @@ TEST_F(StoredModelTest, IsFoundByFolderAndByFile) {
   ASSERT_TRUE(save_model(folder_.file("m"), stored_, "# Card\n"));
   expect_same(load_model(folder_.file("m")));
   expect_same(load_model(folder_.file("m") + "/model.safetensors"));
-  EXPECT_EQ(to_text(load_file(folder_.file("m") + "/MODEL_CARD.md", 100).take()), "# Card\n");
+  EXPECT_EQ(card(),
+            "# Card\n`model.onnx` is the model for other programs: input as in the data, the "
+            "public constants are inside.\n");
 }
 
 TEST_F(StoredModelTest, AFileAloneHoldsItsSpecification) {
@@ -105,7 +110,8 @@ TEST_F(StoredModelTest, WhatOnnxCannotSayIsSavedWithoutAndNothingIsLeftOfAnOlder
   spec.model = {waves, flatten, linear};
   StoredModel model{{}, trainer::initial_model(spec).take()};
   model.notes.spec = spec;
-  auto without = save_model(folder_.file("m"), model, "");
+  auto without = save_model(folder_.file("m"), model, "# Card\n");
+  EXPECT_EQ(card(), "# Card\nThere is no `model.onnx`: this model could not be written as one.\n");
   ASSERT_TRUE(without) << without.error().expected();
   EXPECT_NE(without->without_onnx.find("ONNX"), std::string::npos) << without->without_onnx;
   EXPECT_EQ(list_directory(folder_.file("m")),
@@ -133,6 +139,15 @@ TEST_F(StoredModelTest, InitialWeightsMayLackAHeadAndNothingElse) {
   other.model[15].units = 12;  // a hidden layer of another width
   EXPECT_FALSE(trainer::initial_weights(other, file));
   EXPECT_FALSE(trainer::initial_weights(stored_.notes.spec, trainer::SafeTensors()));
+  // One that the model has not is named.
+  StoredModel more = stored_;
+  more.model.tensors.push_back({"99.weight", {1}, {0.0F}});
+  auto with_more = model_to_safetensors(more).take();
+  auto refused =
+      trainer::initial_weights(stored_.notes.spec, trainer::SafeTensors::read(with_more).take());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().expected(),
+            "initial weights: expected only tensors of the model, found 99.weight");
 }
 
 TEST_F(StoredModelTest, ProbabilitiesOfARowAddUpToOne) {

@@ -279,6 +279,8 @@ TEST_F(TrainLocalTest, ThePrivacyOnACardHasUnitAdjacencyAccountantAssumptionsAnd
   request.spec = write("contract.lua", kContract);
   request.data = {write("train.csv", people(64, 0))};
   const std::string card = local_model_card(train(request).take());
+  EXPECT_NE(card.find("| accuracy on the 64 rows it was trained on |"), std::string::npos) << card;
+  EXPECT_EQ(card.find("model.onnx"), std::string::npos) << card;  // save_model knows of it
   EXPECT_NE(card.find("None is promised: the specification asks for none."), std::string::npos);
   EXPECT_EQ(card.find("| unit |"), std::string::npos) << card;
 }
