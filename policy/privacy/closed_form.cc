@@ -7,6 +7,8 @@
 #include <numbers>
 #include <vector>
 
+#include "policy/privacy/quadrature.h"
+
 namespace souk::policy {
 namespace {
 
@@ -18,18 +20,6 @@ constexpr double kMostZ = 39;   // there delta is the least double
 // Relative error of delta at a given z: the two terms differ by about a share mu of themselves.
 double relative_error(double mu) {
   return 1e-12 * (1 + 20 / mu);
-}
-
-// Phi(-z) / phi(z); by its continued fraction from 4 on.
-double mills(double z) {
-  if (z < 4) {
-    return 0.5 * std::erfc(z / std::numbers::sqrt2) * std::sqrt(2 * std::numbers::pi) *
-           std::exp(0.5 * z * z);
-  }
-  if (z > 1e8) return 1 / z;
-  double value = z;
-  for (int k = 200; k > 0; --k) value = z + k / value;
-  return 1 / value;
 }
 
 // z >= kLeastZ.

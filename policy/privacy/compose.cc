@@ -12,10 +12,10 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kUnit = 0x1p-53;
-constexpr double kLeastTilt = -11.5, kMostTilt = 13.8;  // logs: tilts from 1e-5 to 1e6
 constexpr double kMostInflation = 0.5;  // of masses, by roundings: beyond, nothing is certified
 constexpr double kMostWhole = 2e6;      // above this spectra are summed less 1
-constexpr double kMostTail = -7;        // log of what may lie outside a window at either end
+constexpr double kUsualTail = -23;
+constexpr double kMostTail = -7;  // log of what may lie outside a window at either end
 
 // What is added up over the steps of a run.
 struct Totals {
@@ -32,6 +32,14 @@ struct Totals {
   double infinite() const { return -std::expm1(log_finite) * (1 + 1e-9); }
 };
 
+std::optional<double> asked_epsilon(const Target& target) {
+  return target.epsilon ? target.epsilon : target.near;
+}
+
+double log_of(const std::optional<double>& delta) {
+  return delta ? std::log(*delta) : 0;
+}
+
 // Where a composition is tilted, and how far its upper side reaches then.
 struct Tilting {
   double c = 0, moment = 0, log_tail = 0, origin = 0;
@@ -42,23 +50,18 @@ std::optional<Tilting> tilting_for(const Steps& guide, const Totals& about, doub
                                    const Target& target) {
   Tilting out;
   const Moments upper(guide, true);
-  // The saddle point, roughly, for the question that will be asked.
-  double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - about.infinite() : 0;
-  if (target.delta && !(finite_delta > 0)) return std::nullopt;
-  const auto asked = target.epsilon ? target.epsilon : target.near;
-  auto log_bound = [&](double log_c) {  // log of delta(epsilon) at most, at this tilt
-    double c = std::exp(log_c);
-    return upper(c) - c * *asked + log_most(c);
-  };
-  auto epsilon_bound = [&](double log_c) {
-    double c = std::exp(log_c);
-    return (upper(c) + log_most(c) - std::log(finite_delta)) / c;
-  };
-  double log_c = asked ? argmin(log_bound, kLeastTilt, kMostTilt, 0.05)
-                       : argmin(epsilon_bound, kLeastTilt, kMostTilt, 0.05);
-  const double saddle = std::exp(log_c);
-  out.origin = asked ? *asked : epsilon_bound(log_c);
-  const double log_target = target.delta ? std::log(finite_delta) : log_bound(log_c);
+  if (target.tilt) {
+    out.c = *target.tilt, out.moment = upper(out.c), out.log_tail = kUsualTail;
+    out.origin = target.near.value_or(0);
+    out.window = window(upper, out.c, out.moment, out.log_tail, grid);
+    return out;
+  }
+  const double finite_delta = target.delta ? *target.delta * (1 - 1e-12) - about.infinite() : 1;
+  if (!(finite_delta > 0)) return std::nullopt;
+  const auto asked = asked_epsilon(target);
+  const double log_delta = std::log(finite_delta), saddle = best_tilt(upper, asked, log_delta);
+  out.origin = asked ? *asked : epsilon_at(upper, saddle, log_delta);
+  const double log_target = target.delta ? log_delta : log_delta_at(upper, saddle, *asked);
   if (!std::isfinite(out.origin) || std::isnan(log_target)) return std::nullopt;
 
   // The narrowest window among the tilts that keep the pad small: what lies outside wraps
@@ -81,30 +84,17 @@ std::optional<Tilting> tilting_for(const Steps& guide, const Totals& about, doub
 
 double ComposedLoss::epsilon_estimate(const Steps& steps, double delta) {
   const Moments upper(steps, true);
-  auto bound = [&](double log_c) {
-    double c = std::exp(log_c);
-    return (upper(c) + log_most(c) - std::log(delta)) / c;
-  };
-  return bound(argmin(bound, kLeastTilt, kMostTilt, 0.05));
+  const double log_delta = std::log(delta);
+  return epsilon_at(upper, best_tilt(upper, std::nullopt, log_delta), log_delta);
 }
 
 double ComposedLoss::log_delta_estimate(const Steps& steps, double epsilon) {
   const Moments upper(steps, true);
-  auto bound = [&](double log_c) {
-    const double c = std::exp(log_c);
-    return upper(c) - c * epsilon + log_most(c);
-  };
-  return std::min(0.0, bound(argmin(bound, kLeastTilt, kMostTilt, 0.05)));
+  return std::min(0.0, log_delta_at(upper, best_tilt(upper, epsilon, 0), epsilon));
 }
 
 double ComposedLoss::epsilon_bound(const Steps& steps, const Steps& guide, double delta) {
-  const Moments about(guide, true);
-  const double c = std::exp(argmin(
-      [&](double log_c) {
-        const double tilt = std::exp(log_c);
-        return (about(tilt) + log_most(tilt) - std::log(delta)) / tilt;
-      },
-      kLeastTilt, kMostTilt, 0.05));
+  const double c = best_tilt(Moments(guide, true), std::nullopt, std::log(delta));
   Totals all;
   double moment = 0, size = 0, loss_scale = 0;
   steps.for_each([&](size_t, const StepLoss& step) {
@@ -126,13 +116,7 @@ double ComposedLoss::epsilon_bound(const Steps& steps, const Steps& guide, doubl
 
 double ComposedLoss::gap_estimate(const Steps& steps, const Target& target) {
   const Moments upper(steps, true), lower(steps, false);
-  const auto at = target.epsilon ? target.epsilon : target.near;
-  auto bound = [&](double log_c) {
-    const double c = std::exp(log_c);
-    return at ? upper(c) - c * *at + log_most(c)
-              : (upper(c) + log_most(c) - std::log(*target.delta)) / c;
-  };
-  const double c = std::exp(argmin(bound, kLeastTilt, kMostTilt, 0.1));
+  const double c = best_tilt(upper, asked_epsilon(target), log_of(target.delta), 0.1);
   const double gap = upper(c) - lower(c);
   return target.epsilon ? gap : gap / c;
 }

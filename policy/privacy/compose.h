@@ -20,6 +20,8 @@ struct Target {
   // With a delta: where epsilon is known to be, about. Without it the Chernoff bound stands in,
   // which where rare large losses decide is far above.
   std::optional<double> near = std::nullopt;
+  // The tilt, where it is part of something else that decides it.
+  std::optional<double> tilt = std::nullopt;
 };
 
 class ComposedLoss {
@@ -63,7 +65,6 @@ class ComposedLoss {
   double tilt() const { return tilt_; }
   size_t points() const { return upper_.mass.size(); }
 
- private:
   // One of the two distributions: e^{log_scale} e^{-c x} mass[k] at x = start + k * grid.
   struct Side {
     double start = 0;
@@ -72,6 +73,14 @@ class ComposedLoss {
     double inflation = 0;      // relative error of everything else
     std::vector<double> mass;  // not negative
   };
+  const Side& upper() const { return upper_; }
+  const Side& lower() const { return lower_; }
+  double grid() const { return grid_; }
+  double infinite() const { return infinite_; }      // P-mass of what is cut off, or lies above
+  double slack() const { return slack_; }            // what losses may be wrong by
+  double loss_error() const { return loss_error_; }  // how much too high those of the lower are
+
+ private:
   void cut(Circle::Masses&& masses, const double (&lows)[2], const double (&shifts)[2]);
   // Sums over x > epsilon of mass e^{-c (x - origin)} (1 - e^{epsilon - x}).
   double tail(const Side& side, double epsilon) const;

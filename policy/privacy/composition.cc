@@ -70,7 +70,9 @@ Run spokesmen_of(const Run& run) {
   auto spent = [&](size_t i) { return run.counts[i] * run.spreads[i] * run.spreads[i]; };
   take(spent);
   take([&](size_t i) {
-    return static_cast<double>(run.mechanisms[i].records) / run.mechanisms[i].scale;
+    const Mechanism& one = run.mechanisms[i];
+    return one.kind == Mechanism::Kind::kPure ? one.scale
+                                              : static_cast<double>(one.records) / one.scale;
   });
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return run.spreads[a] > run.spreads[b]; });

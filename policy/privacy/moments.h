@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <optional>
 
 #include "policy/privacy/steps.h"
 
@@ -69,6 +70,32 @@ double argmin(F&& f, double left, double right, double precision) {
     }
   }
   return 0.5 * (left + right);
+}
+
+// Chernoff's bounds at a tilt c, log_moment(c) being that of the whole run: of delta(epsilon), its
+// logarithm, and of the epsilon where that is delta.
+template <class LogMoment>
+double log_delta_at(LogMoment&& log_moment, double c, double epsilon) {
+  return log_moment(c) - c * epsilon + log_most(c);
+}
+template <class LogMoment>
+double epsilon_at(LogMoment&& log_moment, double c, double log_delta) {
+  return (log_moment(c) + log_most(c) - log_delta) / c;
+}
+
+// The tilt where they are least: the saddle point, roughly. Of the first with an epsilon, else of
+// the second.
+template <class LogMoment>
+double best_tilt(LogMoment&& log_moment, std::optional<double> epsilon, double log_delta,
+                 double precision = 0.05) {
+  constexpr double kLeast = -11.5, kMost = 13.8;  // logs: from 1e-5 to 1e6
+  return std::exp(argmin(
+      [&](double log_c) {
+        const double c = std::exp(log_c);
+        return epsilon ? log_delta_at(log_moment, c, *epsilon)
+                       : epsilon_at(log_moment, c, log_delta);
+      },
+      kLeast, kMost, precision));
 }
 
 }  // namespace souk::policy

@@ -12,7 +12,6 @@ namespace souk::policy {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kMostNodes = 4e5;  // of one quadrature of a Renyi divergence
 
 std::vector<GaussianPart::Term> binomial_terms(uint32_t k, double q, double sign) {
   std::vector<GaussianPart::Term> terms;
@@ -197,89 +196,6 @@ double hockey_stick(const LossPair& pair, double epsilon) {
     if (atom.loss > epsilon) delta += -std::expm1(epsilon - atom.loss) * atom.masses.p;
   }
   return std::min(1.0, delta);
-}
-
-double renyi_divergence(const LossPair& pair, double alpha) {
-  // log(1 + sum of E_Q[g(P/Q)]), g(r) = r^alpha - 1 - alpha (r - 1) >= 0: nothing cancels.
-  auto log_g = [&](double loss) {
-    double t = std::expm1(loss);
-    if (std::abs(t) < 1e-3) {
-      double series =
-          1 + (alpha - 2) / 3 * t *
-                  (1 + (alpha - 3) / 4 * t * (1 + (alpha - 4) / 5 * t * (1 + (alpha - 5) / 6 * t)));
-      if (alpha * std::abs(t) < 1e-2) return std::log(0.5 * alpha * (alpha - 1) * t * t * series);
-    }
-    double power = alpha * loss;
-    // e^loss alone may not fit a double.
-    if (loss > 300) return power + std::log1p(-alpha * std::exp(loss - power));
-    if (power > 300) return power + std::log1p(-(1 + alpha * t) * std::exp(-power));
-    return std::log(std::expm1(power) - alpha * t);
-  };
-  if (pair.laplaces.size() == 1 && alpha * pair.laplaces[0].edge > 1) {
-    // The whole pair: log(a / (2a - 1) e^{(a-1) edge} + (a - 1) / (2a - 1) e^{-a edge}) / (a - 1)
-    // (Mironov 2017, Proposition 6). Below, its two terms nearly cancel.
-    const double edge = pair.laplaces[0].edge, whole = 2 * alpha - 1;
-    const double high = std::log(alpha / whole) + (alpha - 1) * edge;
-    const double low = std::log((alpha - 1) / whole) - alpha * edge;
-    return (high + std::log1p(std::exp(low - high))) / (alpha - 1);
-  }
-  std::vector<double> logs;
-  for (const auto& [weight, part] : pair.gaussians) {
-    // P/Q has its zeros at pi sigma^2 from the line (a polynomial in e^{x / sigma^2}: log-concave
-    // weights of its kind keep real roots, Laguerre). A trapezoid rule of step h then leaves less
-    // than e^{-2 pi^2 sigma^2 / h^2}, or e^{-pi^2 sigma^2 (2 / h - 1/2)} where h <= 2.
-    const double s = part.sigma(), fine = std::min(0.125 * s, 0.5 * s * s);
-    const double step = part.many() ? std::max(fine, std::min(0.5 * s, 0.3 * s * s)) : fine;
-    // The integrand is Gaussian-like around alpha times the means of P and Q.
-    double low = part.lowest_outcome() + kFarthest * s,
-           high = part.highest_outcome() - kFarthest * s;
-    double from = alpha * low - 14 * s, to = alpha * high + 14 * s;
-    if (!((to - from) / step < kMostNodes)) {
-      // So little noise that sampling hides little: never more than of the farthest two means
-      // (Renyi divergence is quasi-convex; van Erven, Harremoes 2014, Theorem 13).
-      const double apart = (high - low) / s;
-      logs.push_back((alpha - 1) * 0.5 * alpha * apart * apart);
-      continue;
-    }
-    WorkBudget::pay(static_cast<uint64_t>((to - from) / step + 1) *
-                    (part.many() ? 8 : 4 * part.terms()));
-    double top = -kInfinity;
-    std::vector<double> values;
-    for (double x = from; x <= to; x += step) {
-      const auto [loss, log_q] = part.logs(x);
-      if (loss == 0) continue;
-      double value = log_q + log_g(loss);
-      top = std::max(top, value);
-      if (value > top - 60) values.push_back(value);
-    }
-    double sum = 0;
-    for (double value : values) sum += std::exp(value - top);
-    if (sum > 0) logs.push_back(std::log(weight * step) + top + std::log(sum));
-  }
-  for (const auto& laplace : pair.laplaces) {
-    constexpr int kPieces = 64;
-    double width = 2 * laplace.edge / kPieces, sum = 0, scale = alpha * laplace.edge;
-    for (int i = 0; i < kPieces; ++i) {
-      double a = -laplace.edge + i * width;
-      sum += integral(kRule8, a, a + width, [&](double loss) {
-        double q = 0.25 * std::exp(0.5 * (-loss - laplace.edge));
-        return loss == 0 ? 0 : q * std::exp(log_g(loss) - scale);
-      });
-    }
-    if (sum > 0) logs.push_back(scale + std::log(sum));
-  }
-  for (const auto& atom : pair.atoms) {
-    // Its Q-mass may be less than a double holds, and what it stands for all there is.
-    const double p = atom.masses.p, q = atom.masses.q;
-    const double log_q = atom.loss > 0 ? std::log(p) - atom.loss : std::log(q);
-    if (atom.loss != 0 && std::isfinite(log_q)) logs.push_back(log_q + log_g(atom.loss));
-  }
-  if (logs.empty()) return 0;
-  double top = *std::max_element(logs.begin(), logs.end()), sum = 0;
-  for (double value : logs) sum += std::exp(value - top);
-  double log_sum = top + std::log(sum);
-  double log_moment = log_sum > 30 ? log_sum + std::exp(-log_sum) : std::log1p(std::exp(log_sum));
-  return log_moment / (alpha - 1);
 }
 
 }  // namespace souk::policy

@@ -49,7 +49,4 @@ LossPair dominating_pair(const Mechanism& mechanism, Adjacency adjacency, Direct
 // the positive integrand (1 - e^{eps - L}) dP.
 double hockey_stick(const LossPair& pair, double epsilon);
 
-// Renyi divergence of order alpha > 1 of one step, to a relative 1e-10.
-double renyi_divergence(const LossPair& pair, double alpha);
-
 }  // namespace souk::policy

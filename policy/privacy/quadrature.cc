@@ -13,6 +13,18 @@ double normal_below(double z) {
 
 }  // namespace
 
+double mills(double z) {
+  if (z < 4) {
+    return 0.5 * std::erfc(z / std::numbers::sqrt2) * std::sqrt(2 * std::numbers::pi) *
+           std::exp(0.5 * z * z);
+  }
+  if (z > 1e8) return 1 / z;
+  // k terms leave about e^{-2 z sqrt(2 k)} of it.
+  double value = z;
+  for (int k = 12 + static_cast<int>(600 / (z * z)); k > 0; --k) value = z + k / value;
+  return 1 / value;
+}
+
 double normal_density(double z) {
   return 0.3989422804014327 * std::exp(-0.5 * z * z);
 }

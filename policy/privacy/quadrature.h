@@ -36,4 +36,7 @@ double integral(const std::array<Node, N>& rule, double from, double to, F&& f) 
 double normal_density(double z);
 double normal_between(double from, double to, double width);
 
+// The Mills ratio Phi(-z) / phi(z), by its continued fraction from 4 on.
+double mills(double z);
+
 }  // namespace souk::policy

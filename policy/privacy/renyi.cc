@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "policy/privacy/pair.h"
+#include "policy/privacy/tilted.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {

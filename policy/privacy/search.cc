@@ -4,6 +4,10 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
+
+#include "policy/privacy/normal_limit.h"
+#include "policy/privacy/work.h"
 
 namespace souk::policy {
 namespace {
@@ -17,6 +21,7 @@ constexpr double kKappa = 0.05;    // grid, in deviations of a step: 2e-4 of eps
 constexpr double kTooWide = 3;
 constexpr double kManyKappa = 0.08;  // of blocks of many kinds
 constexpr size_t kFewestLast = size_t{1} << 12, kMostLast = size_t{1} << 17;  // of the last grid
+constexpr double kVeryMany = 1e6;  // steps, whose sum may be next to normal
 constexpr double kRareRun = 1e-6;  // runs in which one loss is so low that it is cut off
 
 // How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
@@ -48,6 +53,9 @@ class Search {
   std::optional<ComposedLoss> on_one_grid(double spacing, double* too_wide, size_t most) const;
   // Tightens the bounds. True where nothing is left to be gained, or wanted.
   bool take(const ComposedLoss& loss);
+  bool take(Bounds found);
+  // By what the tilted sum of very many losses comes to. True as of take().
+  bool by_normal_limit();
   // Where errors are too much of delta: what they may be. False where they are not.
   bool less_pad(const ComposedLoss& loss);
   void plan(double too_wide);
@@ -79,24 +87,46 @@ std::optional<ComposedLoss> Search::on_one_grid(double spacing, double* too_wide
 }
 
 bool Search::take(const ComposedLoss& loss) {
-  if (target_.delta) {
-    out_.upper = std::min(out_.upper, loss.epsilon_upper(*target_.delta));
-    out_.lower = std::max(out_.lower, loss.epsilon_lower(*target_.delta));
-    gap_ = out_.upper - out_.lower;
-    if (std::isfinite(out_.upper)) target_.near = out_.upper;
-  } else {
-    // Less than a double holds is not nothing.
-    out_.upper = std::min(out_.upper, std::max(loss.delta_upper(*target_.epsilon),
-                                               std::numeric_limits<double>::min()));
-    out_.lower = std::max(out_.lower, loss.delta_lower(*target_.epsilon));
-    gap_ = out_.upper > 1e-290 ? (out_.upper - out_.lower) / out_.upper : 0;
-  }
+  if (!target_.delta)
+    return take({loss.delta_lower(*target_.epsilon), loss.delta_upper(*target_.epsilon)});
+  const bool settled =
+      take({loss.epsilon_lower(*target_.delta), loss.epsilon_upper(*target_.delta)});
+  if (std::isfinite(out_.upper)) target_.near = out_.upper;
+  return settled;
+}
+
+bool Search::take(Bounds found) {
+  // A delta that is less than a double holds is not nothing.
+  if (target_.epsilon) found.upper = std::max(found.upper, std::numeric_limits<double>::min());
+  out_.upper = std::min(out_.upper, found.upper);
+  out_.lower = std::max(out_.lower, found.lower);
+  gap_ = out_.upper - out_.lower;
+  if (target_.epsilon) gap_ = out_.upper > 1e-290 ? gap_ / out_.upper : 0;
   allowed_ = allowed_gap(target_, out_.upper);
   if (decide_) {
     if (out_.upper <= *decide_ || out_.lower > *decide_) return true;
     allowed_ = 0.15 * gap_;
   }
-  return !(gap_ > allowed_) || out_.upper <= enough_;
+  return std::isfinite(out_.upper) && (!(gap_ > allowed_) || out_.upper <= enough_);
+}
+
+bool Search::by_normal_limit() {
+  if (target_.delta) {
+    const NormalLimit limit(run_, guide_, highest_, *target_.delta);
+    const Bounds first = limit.epsilon(std::nullopt);
+    if (take(first)) return true;
+    // Where the answer is known, so is where errors weigh least.
+    return first.upper < 1.2 * first.lower && take(limit.epsilon(first.upper));
+  }
+  // Of delta, which is not known yet, only so much is to be cut off.
+  double about = std::exp(ComposedLoss::log_delta_estimate(coarse_, epsilon_) - 3);
+  for (int round = 0; round < 3; ++round) {
+    const Bounds found = NormalLimit(run_, guide_, highest_, about).delta(*target_.epsilon);
+    if (take(found)) return true;
+    if (about <= 2 * found.lower) break;
+    about = found.lower > 0 ? found.lower : 1e-4 * about;
+  }
+  return false;
 }
 
 bool Search::less_pad(const ComposedLoss& loss) {
@@ -173,6 +203,13 @@ void Search::answer() {
   // Of many kinds each has its own.
   if (target_.delta && !run_.many()) rare_ = rare_loss(coarse_, 1e-5 * *target_.delta);
   highest_ = reach();
+  const double steps = std::accumulate(run_.counts.begin(), run_.counts.end(), 0.0);
+  if (steps >= kVeryMany || run_.many()) {
+    bool settled = false;
+    WorkBudget::within(question_units(run_.mechanisms.size()) / 3,
+                       [&] { settled = by_normal_limit(); });
+    if (settled) return;
+  }
   if (run_.many() && target_.delta && epsilon_ <= enough_) {
     const Resolution rough{snapped(0.3 * spread_, run_), 0.05, highest_};
     out_.upper = std::min(out_.upper,

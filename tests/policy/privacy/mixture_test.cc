@@ -12,6 +12,7 @@
 #include "policy/privacy/binomial.h"
 #include "policy/privacy/pair.h"
 #include "policy/privacy/quadrature.h"
+#include "policy/privacy/tilted.h"
 
 namespace souk::policy {
 namespace {
