@@ -8,8 +8,9 @@ namespace souk::policy {
 namespace {
 
 constexpr Bounds kNothing{0, std::numeric_limits<double>::infinity()};
-constexpr double kTight = 1.0005;    // bounds: loud kinds are not looked for then
-constexpr double kRare = 1e-5;       // of delta, what may be cut off
+constexpr double kTight = 1.0005;  // bounds: loud kinds are not looked for then
+// Of delta, what may be cut off: as much as hardly counts, or, where rare losses decide, more.
+constexpr double kRare[] = {1e-5, 1e-2, 0.15};
 constexpr double kRareRun = 1e-6;    // runs in which one loss is so low that it is cut off
 constexpr size_t kMostLoud = 32;     // kinds that are not taken for normal
 constexpr size_t kPoints = 1 << 13;  // on which these are composed
@@ -35,14 +36,24 @@ Run NormalLimit::part(const std::vector<size_t>& kinds, size_t from, size_t to) 
 }
 
 Bounds NormalLimit::bounds(std::optional<double> epsilon, bool of_epsilon) const {
-  const Tilt tilt = tilt_for(guide_, epsilon, delta_, kRare * delta_);
-  const auto tilted = TiltedRun::of(run_, tilt);
-  if (!tilted) return kNothing;
-  const QuietAndLoud all({}, SaddlePoint(*tilted), nullptr);
-  const Bounds alone = of_epsilon ? all.epsilon(delta_) : all.delta(*epsilon);
-  if (alone.upper <= kTight * alone.lower || tilted->loudest(kMostLoud) == 0) return alone;
-  const Bounds beside = with_loud(tilt, *tilted, epsilon, of_epsilon);
-  return {std::max(alone.lower, beside.lower), std::min(alone.upper, beside.upper)};
+  Bounds out = kNothing;
+  auto take = [&](const Bounds& found) {
+    out = {std::max(out.lower, found.lower), std::min(out.upper, found.upper)};
+    return out.upper <= kTight * out.lower;
+  };
+  std::optional<TiltedRun> usual;
+  Tilt usual_tilt;
+  for (const double rare : kRare) {
+    const Tilt tilt = tilt_for(guide_, epsilon, delta_, rare * delta_);
+    const auto tilted = TiltedRun::of(run_, tilt);
+    if (!tilted) continue;
+    const QuietAndLoud all({}, SaddlePoint(*tilted), nullptr);
+    if (take(of_epsilon ? all.epsilon(delta_) : all.delta(*epsilon))) return out;
+    if (!usual) usual = tilted, usual_tilt = tilt;
+  }
+  if (usual && usual->loudest(kMostLoud) > 0)
+    take(with_loud(usual_tilt, *usual, epsilon, of_epsilon));
+  return out;
 }
 
 Bounds NormalLimit::with_loud(const Tilt& tilt, const TiltedRun& tilted,
