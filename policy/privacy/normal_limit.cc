@@ -41,18 +41,17 @@ Bounds NormalLimit::bounds(std::optional<double> epsilon, bool of_epsilon) const
     out = {std::max(out.lower, found.lower), std::min(out.upper, found.upper)};
     return out.upper <= kTight * out.lower;
   };
-  std::optional<TiltedRun> usual;
-  Tilt usual_tilt;
   for (const double rare : kRare) {
     const Tilt tilt = tilt_for(guide_, epsilon, delta_, rare * delta_);
     const auto tilted = TiltedRun::of(run_, tilt);
     if (!tilted) continue;
     const QuietAndLoud all({}, SaddlePoint(*tilted), nullptr);
-    if (take(of_epsilon ? all.epsilon(delta_) : all.delta(*epsilon))) return out;
-    if (!usual) usual = tilted, usual_tilt = tilt;
+    if (take(of_epsilon ? all.epsilon(delta_) : all.delta(*epsilon))) break;
+    // Loud kinds are composed once, which is dear; further cuts are tried where work is left.
+    if (rare == kRare[0] && tilted->loudest(kMostLoud) > 0 &&
+        take(with_loud(tilt, *tilted, epsilon, of_epsilon)))
+      break;
   }
-  if (usual && usual->loudest(kMostLoud) > 0)
-    take(with_loud(usual_tilt, *usual, epsilon, of_epsilon));
   return out;
 }
 

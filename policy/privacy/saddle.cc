@@ -150,40 +150,42 @@ double QuietAndLoud::errors(double epsilon) const {
          std::exp(std::min(300.0, loud_->upper().log_scale + same_.log_delta_most(epsilon)));
 }
 
-double QuietAndLoud::upper(double epsilon) const {
-  if (!loud_) return std::min(1.0, same_.delta_upper(epsilon) + same_.cut_off());
-  const double at = epsilon - loud_->slack();
-  const auto& side = loud_->upper();
-  WorkBudget::pay(20 * side.mass.size());
-  double sum = 0, infinite = loud_->infinite();
-  for (const auto& point : quiet_)
-    infinite = std::max(infinite, loud_->infinite() + point.cut_off());
-  for (size_t k = 0; k < side.mass.size(); ++k) {
-    if (!(side.mass[k] > 0)) continue;
-    const double x = side.start + static_cast<double>(k) * loud_->grid();
-    double best = 1;
-    near(at - x,
-         [&](const SaddlePoint& point) { best = std::min(best, point.delta_upper(at - x)); });
-    sum += best * side.mass[k] * std::exp(side.log_scale - loud_->tilt() * x);
-  }
-  return std::min(1.0, sum * (1 + side.inflation) * (1 + 1e-12) + errors(at) + infinite);
-}
-
-double QuietAndLoud::lower(double epsilon) const {
-  if (!loud_) return same_.delta_lower(epsilon);
-  const double at = epsilon + loud_->slack() + loud_->loss_error();
-  const auto& side = loud_->lower();
+// The mean over the masses of the loud ones, as they are, of what is left at `epsilon` less each.
+template <class Left>
+double QuietAndLoud::mean(const ComposedLoss::Side& side, double epsilon, Left&& left) const {
   WorkBudget::pay(20 * side.mass.size());
   double sum = 0;
   for (size_t k = 0; k < side.mass.size(); ++k) {
     if (!(side.mass[k] > 0)) continue;
     const double x = side.start + static_cast<double>(k) * loud_->grid();
-    double best = 0;
-    near(at - x,
-         [&](const SaddlePoint& point) { best = std::max(best, point.delta_lower(at - x)); });
-    sum += best * side.mass[k] * std::exp(side.log_scale - loud_->tilt() * x);
+    sum += left(epsilon - x) * side.mass[k] * std::exp(side.log_scale - loud_->tilt() * x);
   }
-  return std::max(0.0, sum * (1 - side.inflation) * (1 - 1e-12) - errors(at));
+  return sum;
+}
+
+double QuietAndLoud::upper(double epsilon) const {
+  if (!loud_) return std::min(1.0, same_.delta_upper(epsilon) + same_.cut_off());
+  const double at = epsilon - loud_->slack();
+  double cut_off = 0;
+  for (const auto& point : quiet_) cut_off = std::max(cut_off, point.cut_off());
+  const double sum = mean(loud_->upper(), at, [&](double rest) {
+    double best = 1;
+    near(rest, [&](const SaddlePoint& point) { best = std::min(best, point.delta_upper(rest)); });
+    return best;
+  });
+  return std::min(1.0, sum * (1 + loud_->upper().inflation) * (1 + 1e-12) + errors(at) +
+                           loud_->infinite() + cut_off);
+}
+
+double QuietAndLoud::lower(double epsilon) const {
+  if (!loud_) return same_.delta_lower(epsilon);
+  const double at = epsilon + loud_->slack() + loud_->loss_error();
+  const double sum = mean(loud_->lower(), at, [&](double rest) {
+    double best = 0;
+    near(rest, [&](const SaddlePoint& point) { best = std::max(best, point.delta_lower(rest)); });
+    return best;
+  });
+  return std::max(0.0, sum * (1 - loud_->lower().inflation) * (1 - 1e-12) - errors(at));
 }
 
 Bounds QuietAndLoud::epsilon(double delta) const {

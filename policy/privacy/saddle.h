@@ -102,6 +102,8 @@ class QuietAndLoud {
   // Calls with those among which the best for this epsilon is.
   template <class Visit>
   void near(double epsilon, Visit&& visit) const;
+  template <class Left>
+  double mean(const ComposedLoss::Side& side, double epsilon, Left&& left) const;
   double errors(double epsilon) const;
 
   std::vector<SaddlePoint> quiet_;
