@@ -12,12 +12,12 @@
 #include "trainer/engine/examples.h"
 #include "trainer/engine/first_error.h"
 #include "trainer/engine/fixed_features.h"
+#include "trainer/engine/kernels.h"
 #include "trainer/engine/loss.h"
 #include "trainer/engine/network.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/release.h"
 #include "trainer/engine/sampling.h"
-#include "trainer/engine/simd.h"
 #ifdef SOUK_TRAINER_SEAM
 #include SOUK_TRAINER_SEAM
 #else
@@ -32,6 +32,8 @@ namespace {
 
 // Parameters are summed, noised and updated in pieces of this many.
 constexpr uint64_t kPiece = kNoiseStream;
+// Small models keep the sums of this many numbers until they are added: once a batch, in the cache.
+constexpr uint64_t kKept = uint64_t{1} << 20;
 
 Status check_privacy(const TrainingSpec& spec) {
   if (spec.shuffle)
@@ -105,7 +107,7 @@ struct TrainingRun::State {
   double loss = 0;
   bool broken = false;
 
-  // Of the step under way. One for each shard of a wave, which is one for each worker:
+  // Of the step under way. One for each shard of a wave, which is at least one for each worker:
   std::vector<std::vector<float>> sums;        // gradients of the shards, clipped with privacy
   std::vector<std::vector<float>> statistics;  // of batch norms
   std::vector<double> losses;
@@ -284,14 +286,10 @@ struct TrainingRun::State {
                      [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
                        const bool one_wave = wave.first && wave.last;
                        float* to = one_wave ? piece.mean.data() : mean.data() + first;
-                       wide([&] {
-                         for (uint64_t i = 0; wave.first && i < count; ++i) to[i] = 0;
-                         for (uint64_t s = 0; s < wave.shards; ++s) {
-                           const float* from = sums[s].data() + first;
-                           for (uint64_t i = 0; i < count; ++i) to[i] += from[i];
-                         }
-                         for (uint64_t i = 0; wave.last && i < count; ++i) to[i] *= share;
-                       });
+                       if (wave.first) std::fill_n(to, count, 0.0F);
+                       for (uint64_t s = 0; s < wave.shards; ++s)
+                         kernels::copy(sums[s].data() + first, to, count, kernels::Onto::kAdd);
+                       if (wave.last) kernels::scale(to, count, share);
                        if (wave.last) update(first, {to, count});
                      });
   }
@@ -328,11 +326,23 @@ struct TrainingRun::State {
     return Done{};
   }
 
+  // Shards of a wave, as many for each worker: all of a batch where so many sums are small, and one
+  // more where batches vary.
+  uint64_t shards_at_once() const {
+    const uint64_t threads = workers->threads(),
+                   batch_of = spec.batch + (spec.shuffle ? 0 : spec.shard),
+                   all = (batch_of + spec.shard - 1) / spec.shard,
+                   small = kKept / std::max<uint64_t>(1, graph.trained);
+    const uint64_t rounds = std::min((all + threads - 1) / threads, small / threads);
+    return threads * std::max<uint64_t>(1, rounds);
+  }
+
   void make_buffers() {
-    const unsigned wave = workers->threads();
+    const unsigned threads = workers->threads();
+    const uint64_t wave = shards_at_once();
     sums.assign(wave, std::vector<float>(graph.trained));
     losses.assign(wave, 0.0);
-    pieces.resize(wave);
+    pieces.resize(threads);
     if (spec.accumulate > 1) accumulated.assign(graph.trained, 0.0F);
     if (!spec.privacy) {
       mean.assign(graph.trained, 0.0F);
@@ -340,9 +350,9 @@ struct TrainingRun::State {
         statistics.assign(wave, std::vector<float>(graph.numbers - graph.parameters));
       return;
     }
-    factors.assign(wave, std::vector<float>(graph.trained_layers.size() * spec.shard));
-    present.assign(wave, std::vector<uint8_t>(spec.shard));
-    if (parts.size() > 1) members.assign(wave, std::vector<uint32_t>(spec.shard));
+    factors.assign(threads, std::vector<float>(graph.trained_layers.size() * spec.shard));
+    present.assign(threads, std::vector<uint8_t>(spec.shard));
+    if (parts.size() > 1) members.assign(threads, std::vector<uint32_t>(spec.shard));
     total.assign(graph.trained, 0);
   }
 };

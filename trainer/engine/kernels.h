@@ -94,6 +94,7 @@ void flatten_backward(const Layer& layer, size_t rows, const float* dy, float* d
 
 void add(const float* a, const float* b, float* y, size_t count);
 void copy(const float* x, float* y, size_t count, Onto onto);
+void scale(float* values, size_t count, float factor);
 // y[row] += bias for rows of `width`.
 void add_bias(const float* bias, size_t width, size_t rows, float* y);
 // Channels [first, first + part.channels) of `whole`, for every pixel of every row.

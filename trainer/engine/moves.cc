@@ -51,6 +51,12 @@ void copy(const float* x, float* y, size_t count, Onto onto) {
   wide([&] { move(x, y, count, onto); });
 }
 
+void scale(float* values, size_t count, float factor) {
+  wide([=] {
+    for (size_t i = 0, n = count; i < n; ++i) values[i] *= factor;
+  });
+}
+
 void add_bias(const float* bias, size_t width, size_t rows, float* y) {
   wide([&] {
     for (size_t row = 0; row < rows; ++row) move(bias, y + row * width, width, Onto::kAdd);

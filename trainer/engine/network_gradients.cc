@@ -111,12 +111,6 @@ void add_to(const float* values, uint64_t count, double* sums) {
   for (uint64_t i = 0; i < count; ++i) sums[i] += values[i];
 }
 
-void scale(float* values, uint64_t count, float factor) {
-  wide([&] {
-    for (uint64_t i = 0; i < count; ++i) values[i] *= factor;
-  });
-}
-
 // out = sum over present examples of factors[e] * values[e * stride ...], in blocks that stay in
 // the cache and in chunks of examples whose sums are then added.
 void weighted_sum(const float* values, uint64_t stride, uint64_t count, const float* factors,
@@ -403,7 +397,7 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
   auto scale_examples = [&] {
     for (uint64_t e = 0; e < padded; ++e) {
       if (e < examples && present[e]) {
-        scale(dy + e * views * out, views * out, factors[e]);
+        kernels::scale(dy + e * views * out, views * out, factors[e]);
       } else {
         std::fill_n(dy + e * views * out, views * out, 0.0F);
       }

@@ -136,6 +136,22 @@ TEST(Training, IsBitIdenticalForAnyNumberOfThreads) {
   }
 }
 
+// Sums of a model this large are not kept until all shards are done.
+TEST(Training, IsBitIdenticalWhereABatchTakesSeveralWavesOfShards) {
+  for (bool privately : {false, true}) {
+    const Node tanh = testing::layer(Node::Op::kTanh);
+    auto spec = testing::plain_spec(
+        {600}, 2, {testing::linear(1000), tanh, testing::linear(600), tanh, testing::linear(2)}, 3,
+        0.1);
+    spec.batch = 22;
+    spec.shard = 4;
+    if (privately) testing::make_private(spec, 0.3, 0.5, 1.0);
+    auto data = testing::random_data(64, 600, 2, 5);
+    auto one = train(spec, data, 7, 1);
+    for (unsigned threads : {2u, 3u}) EXPECT_EQ(one, train(spec, data, 7, threads)) << threads;
+  }
+}
+
 TEST(Training, TheRootDecidesSamplingAndNoise) {
   auto data = testing::separable_data(100, 3, 3, 6);
   auto spec = mlp(3, 3, 0.1);
