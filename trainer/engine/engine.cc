@@ -27,6 +27,7 @@
 namespace souk::trainer {
 
 using contracts::TrainingSpec;
+using kernels::Onto;
 
 namespace {
 
@@ -120,7 +121,7 @@ struct TrainingRun::State {
     std::vector<float> mean = std::vector<float>(kPiece);
   };
   std::vector<Piece> pieces;
-  // Of all parameters, where a batch takes more than one wave:
+  // Of all parameters, where a batch takes more than one wave of sums:
   std::vector<int64_t> total;  // with privacy
   std::vector<float> mean;     // without
 
@@ -166,6 +167,9 @@ struct TrainingRun::State {
     }
   }
 
+  // One thread without privacy adds every shard's gradient to sums[0] as it is made.
+  bool adds_up() const { return !spec.privacy && workers->threads() == 1; }
+
   // Forward, loss and backward for examples [first, first + shard) of the batch, whose gradient
   // goes to sums[slot].
   Status run_shard(uint64_t first, const Keys& keys, size_t slot, unsigned worker) {
@@ -185,7 +189,8 @@ struct TrainingRun::State {
     }
     losses[slot] = sum;
     if (!spec.privacy) {
-      TRY(network->backward(worker, sums[slot]));
+      TRY(network->backward(worker, sums[slot],
+                            adds_up() && first > 0 ? Onto::kAdd : Onto::kWrite));
       if (!statistics.empty()) network->copy_statistics(worker, statistics[slot]);
       return Done{};
     }
@@ -234,7 +239,9 @@ struct TrainingRun::State {
         loss += losses[s] / static_cast<double>(batch.size());
         if (!statistics.empty()) move_statistics(statistics[s]);
       }
-      const Wave own{now, start == 0, start + now == shards};
+      const bool last = start + now == shards;
+      if (adds_up() && !last) continue;
+      const Wave own{now, adds_up() || start == 0, last};
       for_each_piece(
           [&](uint64_t first, uint64_t count, Piece& piece) { join(first, count, own, piece); });
     }
@@ -276,7 +283,7 @@ struct TrainingRun::State {
           std::span<float> g(piece.mean.data(), count);
           fixed->release(random, sum, 1.0 / spec.batch, g);
           if (watch) watch(first, g);
-          update(first, g);
+          update(first, g, 1);
         });
   }
 
@@ -285,28 +292,31 @@ struct TrainingRun::State {
     return run_batch(keys_of_step,
                      [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
                        const bool one_wave = wave.first && wave.last;
+                       if (one_wave && wave.shards == 1)
+                         return update(first, {sums[0].data() + first, count}, share);
                        float* to = one_wave ? piece.mean.data() : mean.data() + first;
                        if (wave.first) std::fill_n(to, count, 0.0F);
                        for (uint64_t s = 0; s < wave.shards; ++s)
-                         kernels::copy(sums[s].data() + first, to, count, kernels::Onto::kAdd);
-                       if (wave.last) kernels::scale(to, count, share);
-                       if (wave.last) update(first, {to, count});
+                         kernels::copy(sums[s].data() + first, to, count, Onto::kAdd);
+                       if (wave.last) update(first, {to, count}, share);
                      });
   }
 
-  // By the mean of the last `accumulate` gradients, once there are that many.
-  void update(uint64_t first, std::span<float> g) {
+  // By the mean of the last `accumulate` gradients, once there are that many. This one is `factor`
+  // times `g`, which is overwritten.
+  void update(uint64_t first, std::span<float> g, float factor) {
     const uint64_t draws = spec.accumulate, updates = (steps_done + uint64_t{1}) / draws;
     if (draws > 1) {
       float* kept = accumulated.data() + first;
-      for (uint64_t i = 0; i < g.size(); ++i) kept[i] += g[i];
+      for (uint64_t i = 0; i < g.size(); ++i) kept[i] += g[i] * factor;
       if ((steps_done + uint64_t{1}) % draws != 0) return;
       for (uint64_t i = 0; i < g.size(); ++i) {
         g[i] = kept[i] / static_cast<float>(draws);
         kept[i] = 0;
       }
+      factor = 1;
     }
-    optimizer->update(numbers, first, g, rate_at(spec, steps_done), updates);
+    optimizer->update(numbers, first, g, factor, rate_at(spec, steps_done), updates);
     running->update(numbers, first, g.size(), updates);
   }
 
@@ -329,6 +339,7 @@ struct TrainingRun::State {
   // Shards of a wave, as many for each worker: all of a batch where so many sums are small, and one
   // more where batches vary.
   uint64_t shards_at_once() const {
+    if (adds_up()) return 1;
     const uint64_t threads = workers->threads(),
                    batch_of = spec.batch + (spec.shuffle ? 0 : spec.shard),
                    all = (batch_of + spec.shard - 1) / spec.shard,
@@ -345,7 +356,7 @@ struct TrainingRun::State {
     pieces.resize(threads);
     if (spec.accumulate > 1) accumulated.assign(graph.trained, 0.0F);
     if (!spec.privacy) {
-      mean.assign(graph.trained, 0.0F);
+      if (!adds_up()) mean.assign(graph.trained, 0.0F);
       if (graph.numbers > graph.parameters)
         statistics.assign(wave, std::vector<float>(graph.numbers - graph.parameters));
       return;

@@ -4,6 +4,7 @@
 #include <dnnl.hpp>
 
 #include "trainer/engine/narrow_product.h"
+#include "trainer/engine/simd.h"
 
 namespace souk::trainer {
 
@@ -15,6 +16,11 @@ void library_gemm(char op_a, char op_b, uint64_t m, uint64_t n, uint64_t k, cons
   auto status =
       dnnl_sgemm(op_a, op_b, d(m), d(n), d(k), 1.0F, a, d(lda), b, d(ldb), beta, c, d(ldc));
   if (status != dnnl_success) throw dnnl::error(status, "sgemm");
+}
+
+bool adds_as_a_whole(uint64_t m, uint64_t n, uint64_t k) {
+  constexpr uint64_t kBlock = 384;
+  return isa_of_this_cpu() == Isa::kAvx512 && m > 1 && n > 1 && k <= kBlock;
 }
 
 void gemm(char op_a, char op_b, uint64_t m, uint64_t n, uint64_t k, const float* a, uint64_t lda,

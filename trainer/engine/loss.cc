@@ -1,6 +1,7 @@
 #include "trainer/engine/loss.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "ledger/base/result.h"
@@ -13,12 +14,18 @@ namespace {
 
 double softmax_cross_entropy(std::span<const float> outputs, size_t target, double share,
                              float* gradient) {
+  constexpr size_t kRemembered = 64;
+  std::array<double, kRemembered> exponentials;
   const double top = *std::max_element(outputs.begin(), outputs.end());
   double sum = 0;
-  for (float output : outputs) sum += std::exp(output - top);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const double own = std::exp(outputs[i] - top);
+    if (i < kRemembered) exponentials[i] = own;
+    sum += own;
+  }
   for (size_t i = 0; gradient && i < outputs.size(); ++i) {
-    gradient[i] =
-        static_cast<float>(share * (std::exp(outputs[i] - top) / sum - (i == target ? 1.0 : 0.0)));
+    const double own = i < kRemembered ? exponentials[i] : std::exp(outputs[i] - top);
+    gradient[i] = static_cast<float>(share * (own / sum - (i == target ? 1.0 : 0.0)));
   }
   return std::log(sum) + top - outputs[target];
 }

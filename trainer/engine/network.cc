@@ -8,6 +8,7 @@
 #include "trainer/engine/first_error.h"
 #include "trainer/engine/gemm.h"
 #include "trainer/engine/network_state.h"
+#include "trainer/engine/wide_product.h"
 
 namespace souk::trainer {
 
@@ -83,10 +84,14 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
   float* y = w.values[index];
   const uint64_t in = layer.in.count(), out = layer.out.count(), rows = w.rows, count = out * rows;
   switch (layer.node.op) {
-    case Op::kLinear:
+    case Op::kLinear: {
+      const float* added = layer.bias_count > 0 ? bias(layer) : nullptr;
+      if (suits_wide_product(rows, in, out))
+        return wide_product(rows, in, out, x, weights(layer), added, y, w.products.data());
       gemm('N', 'T', rows, out, in, x, in, weights(layer), in, Onto::kWrite, y, out);
-      if (layer.bias_count > 0) kernels::add_bias(bias(layer), out, rows, y);
+      if (added) kernels::add_bias(added, out, rows, y);
       return;
+    }
     case Op::kConv2d:
       if (w.x16[index].size() > 0) to_bf16(x, w.x16[index].data(), in * rows);
       convolutions[index]->in_tiles(w.rows, [&](uint32_t first, uint32_t tile) {
@@ -161,7 +166,8 @@ void Network::State::forward_layer(NetworkWorker& w, uint32_t index) const {
   }
 }
 
-void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gradient) const {
+void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gradient,
+                                    Onto onto) const {
   const Layer& layer = graph.layers[index];
   const LayerPlan& p = plans[index];
   const float* x = w.values[layer.inputs[0]];
@@ -197,7 +203,7 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
     if (per_example()) {
       example_norms(w, index);
     } else {
-      batch_gradient(w, index, gradient);
+      batch_gradient(w, index, gradient, onto);
     }
   }
   auto wanted = [&](uint32_t input) { return w.gradients[input] != nullptr; };
@@ -265,11 +271,11 @@ void Network::State::backward_layer(NetworkWorker& w, uint32_t index, float* gra
   for (uint32_t sum : p.deferred) kernels::copy(w.gradients[sum], dx, in * rows, Onto::kAdd);
 }
 
-void Network::State::backward_all(NetworkWorker& w, float* gradient) const {
+void Network::State::backward_all(NetworkWorker& w, float* gradient, Onto onto) const {
   const uint64_t active = uint64_t{w.pass.examples} * settings.views;
   std::fill_n(w.gradients.back() + active * graph.outputs, (w.rows - active) * graph.outputs, 0.0F);
   for (auto i = static_cast<uint32_t>(graph.layers.size() - 1); i >= 1; --i) {
-    if (graph.layers[i].depends_on_trained) backward_layer(w, i, gradient);
+    if (graph.layers[i].depends_on_trained) backward_layer(w, i, gradient, onto);
   }
 }
 
@@ -289,16 +295,17 @@ Status Network::forward(unsigned worker, const Pass& pass) {
   });
 }
 
-Status Network::backward(unsigned worker, std::span<float> gradient) {
+Status Network::backward(unsigned worker, std::span<float> gradient, Onto onto) {
   const State& s = *state_;
   CHECK(s.settings.gradients == Gradients::kBatch && gradient.size() == s.graph.trained);
-  return at_the_door([&] { s.backward_all(state_->workers[worker], gradient.data()); });
+  CHECK(onto == Onto::kWrite || s.settings.workers == 1);
+  return at_the_door([&] { s.backward_all(state_->workers[worker], gradient.data(), onto); });
 }
 
 Status Network::backward(unsigned worker) {
   const State& s = *state_;
   CHECK(s.per_example());
-  return at_the_door([&] { s.backward_all(state_->workers[worker], nullptr); });
+  return at_the_door([&] { s.backward_all(state_->workers[worker], nullptr, Onto::kWrite); });
 }
 
 void Network::copy_statistics(unsigned worker, std::span<float> statistics) const {

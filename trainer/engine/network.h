@@ -16,6 +16,7 @@
 
 #include "ledger/base/secret.h"
 #include "trainer/engine/graph.h"
+#include "trainer/engine/kernels.h"
 #include "trainer/engine/strategy.h"
 #include "trainer/engine/workers.h"
 
@@ -74,8 +75,10 @@ class Network {
   // zeroed by backward itself.
   float* outputs_gradient(unsigned worker);
 
-  // kBatch: the gradient of the sum over the shard's views, as long as graph.trained.
-  Status backward(unsigned worker, std::span<float> gradient);
+  // kBatch: the gradient of the sum over the shard's views, as long as graph.trained. kAdd, of a
+  // network for one worker only, gives to the bit what adding it afterwards would.
+  Status backward(unsigned worker, std::span<float> gradient,
+                  kernels::Onto onto = kernels::Onto::kWrite);
   // The statistics this pass saw, in the order of the running ones, variances unbiased.
   void copy_statistics(unsigned worker, std::span<float> statistics) const;
 

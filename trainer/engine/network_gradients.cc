@@ -97,13 +97,18 @@ double keep(const float* values, uint64_t count, float* to) {
 }
 
 // out = sum over rows of values[row], each of `width` numbers; exact but for one rounding.
-void sum_rows(const float* values, uint64_t rows, uint64_t width, double* sums, float* out) {
-  wide([&] {
-    for (uint64_t i = 0; i < width; ++i) sums[i] = 0;
-    for (uint64_t row = 0; row < rows; ++row) {
-      for (uint64_t i = 0; i < width; ++i) sums[i] += values[row * width + i];
+void sum_rows(const float* values, uint64_t rows, uint64_t width, float* out) {
+  constexpr uint64_t kBlock = 64;
+  wide([=] {
+    for (uint64_t first = 0; first < width; first += kBlock) {
+      const uint64_t here = width - first < kBlock ? width - first : kBlock;
+      double sums[kBlock] = {};
+      for (uint64_t row = 0; row < rows; ++row) {
+        const float* from = values + row * width + first;
+        for (uint64_t i = 0; i < here; ++i) sums[i] += from[i];
+      }
+      for (uint64_t i = 0; i < here; ++i) out[first + i] = static_cast<float>(sums[i]);
     }
-    for (uint64_t i = 0; i < width; ++i) out[i] = static_cast<float>(sums[i]);
   });
 }
 
@@ -194,10 +199,28 @@ void Network::State::table_gradient(NetworkWorker& w, uint32_t index, uint64_t f
     dweight[i] = static_cast<float>(w.sums.data()[i]);
 }
 
-void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gradient) const {
+void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gradient,
+                                    Onto onto) const {
   const Layer& layer = graph.layers[index];
   float* dweight = gradient + layer.weight_at;
-  float* dbias = gradient + layer.bias_at;
+  if (onto == Onto::kWrite) return write_batch_gradient(w, index, dweight);
+  float* fresh = w.fresh.data();
+  const uint64_t in = layer.in.count(), out = layer.out.count(), rows = w.rows;
+  if (layer.node.op == Op::kLinear && !layer.node.standardize && adds_as_a_whole(out, in, rows)) {
+    const float* dy = w.gradients[index];
+    gemm('T', 'N', out, in, rows, dy, out, w.values[layer.inputs[0]], in, Onto::kAdd, dweight, in);
+    if (layer.bias_count == 0) return;
+    sum_rows(dy, rows, out, fresh);
+    return kernels::copy(fresh, gradient + layer.bias_at, out, Onto::kAdd);
+  }
+  write_batch_gradient(w, index, fresh);
+  kernels::copy(fresh, dweight, layer.weight_count + layer.bias_count, Onto::kAdd);
+}
+
+// Of weights, then bias, as they lie in a gradient.
+void Network::State::write_batch_gradient(NetworkWorker& w, uint32_t index, float* dweight) const {
+  const Layer& layer = graph.layers[index];
+  float* dbias = dweight + layer.weight_count;
   const float* x = w.values[layer.inputs[0]];
   const float* dy = w.gradients[index];
   const uint64_t in = layer.in.count(), out = layer.out.count(), rows = w.rows;
@@ -205,7 +228,7 @@ void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gra
   switch (layer.node.op) {
     case Op::kLinear:
       gemm('T', 'N', out, in, rows, dy, out, x, in, Onto::kWrite, dweight, in);
-      if (layer.bias_count > 0) sum_rows(dy, rows, out, w.sums.data(), dbias);
+      if (layer.bias_count > 0) sum_rows(dy, rows, out, dbias);
       break;
     case Op::kConv2d: {
       bool first = true;
@@ -232,8 +255,7 @@ void Network::State::batch_gradient(NetworkWorker& w, uint32_t index, float* gra
       std::copy_n(w.own[index].data(), layer.weight_count + layer.bias_count, dweight);
       break;
     default:
-      sum_rows(w.own[index].data(), active, layer.weight_count + layer.bias_count, w.sums.data(),
-               dweight);
+      sum_rows(w.own[index].data(), active, layer.weight_count + layer.bias_count, dweight);
   }
   if (layer.node.standardize) through_standardization(layer, dweight);
 }
@@ -249,7 +271,7 @@ void Network::State::example_weights(NetworkWorker& w, uint32_t index, uint32_t 
   switch (layer.node.op) {
     case Op::kLinear:
       gemm('T', 'N', out, in, views, dy, out, x, in, Onto::kWrite, dweight, in);
-      if (layer.bias_count > 0) sum_rows(dy, views, out, w.sums.data(), dbias);
+      if (layer.bias_count > 0) sum_rows(dy, views, out, dbias);
       break;
     case Op::kConv2d:
       w.runners[index]->weights(*w.stream, settings.views, convolution_input(w, index, row),
@@ -326,7 +348,7 @@ void Network::State::example_norms(NetworkWorker& w, uint32_t index) const {
                                       : ghost_norm(layer, x, dy, w.ghost);
         if (layer.bias_count == 0) break;
         float* dbias = w.own_bias[index].data() + e * layer.bias_count;
-        sum_rows(dy, out / layer.bias_count, layer.bias_count, w.sums.data(), dbias);
+        sum_rows(dy, out / layer.bias_count, layer.bias_count, dbias);
         add_bias_square(dbias);
         break;
       }
@@ -447,7 +469,7 @@ void Network::State::layer_sum(NetworkWorker& w, uint32_t index, const float* fa
              Onto::kWrite, to, in);
         if (first > 0) kernels::copy(to, dweight, layer.weight_count, Onto::kAdd);
       }
-      if (layer.bias_count > 0) sum_rows(dy, padded * views, out, w.sums.data(), dbias);
+      if (layer.bias_count > 0) sum_rows(dy, padded * views, out, dbias);
       return;
     }
     case Strategy::kTable: {

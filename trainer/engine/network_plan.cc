@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "trainer/engine/network_state.h"
+#include "trainer/engine/wide_product.h"
 
 namespace souk::trainer {
 
@@ -163,8 +164,8 @@ NetworkWorker Network::State::make_worker() const {
   const uint64_t rows = all_rows(), examples = settings.shard;
   const bool training = settings.gradients != Gradients::kNone;
   const bool bf16 = settings.dtype == contracts::TrainingSpec::Dtype::kBf16;
-  uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, sums = 0, scratch = 0, pixels = 0,
-           images = 0;
+  uint64_t spare = 0, blocked = 0, partial = 0, bias = 0, fresh = 0, sums = 0, scratch = 0,
+           pixels = 0, images = 0, products = 0;
   w.values.assign(graph.layers.size(), nullptr);
   w.gradients.assign(graph.layers.size(), nullptr);
   std::vector<bool> back(graph.layers.size(),
@@ -215,8 +216,8 @@ NetworkWorker Network::State::make_worker() const {
     }
     if (training && i > 0 && layer.trained) {
       bias = std::max(bias, layer.bias_count);
-      sums = std::max({sums, layer.bias_count * 2,
-                       layer.node.op == Op::kEmbedding ? layer.weight_count : uint64_t{0}});
+      fresh = std::max(fresh, layer.weight_count + layer.bias_count);
+      if (layer.node.op == Op::kEmbedding) sums = std::max(sums, layer.weight_count);
       if (convolutions[i] && !per_example())
         partial = std::max(partial, convolutions[i]->blocked_count());
     }
@@ -224,6 +225,9 @@ NetworkWorker Network::State::make_worker() const {
       scratch = std::max<uint64_t>(scratch, convolutions[i]->scratch_bytes());
       if (training && layer.trained) blocked = std::max(blocked, convolutions[i]->blocked_count());
     }
+    if (runs(i) && layer.node.op == Op::kLinear &&
+        suits_wide_product(rows, layer.in.count(), layer.out.count()))
+      products = room_of_wide_product();
     if (scatterings[i]) images = std::max<uint64_t>(images, scatterings[i]->scratch_floats());
     if (i > 0) {
       for (size_t k = 0; k < layer.inputs.size(); ++k) {
@@ -251,6 +255,8 @@ NetworkWorker Network::State::make_worker() const {
   w.blocked = Floats(blocked);
   w.partial = Floats(partial);
   w.spare_bias = Floats(bias);
+  w.fresh = Floats(per_example() || settings.workers > 1 ? 0 : fresh);
+  w.products = Floats(products);
   w.images = Floats(images);
   w.sums = Buffer<double>(sums);
   w.scratch = Buffer<uint8_t>(scratch + 64);

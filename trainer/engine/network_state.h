@@ -67,8 +67,10 @@ struct NetworkWorker {
   Floats blocked;  // a weight gradient in the primitive's layout
   Floats partial;  // the same, of one chunk
   Floats spare_bias;
+  Floats fresh;         // a layer's gradient that must be added to another shard's
+  Floats products;      // what wide products work in
   Floats images;        // what a scattering works in
-  Buffer<double> sums;  // of rows of biases or tables
+  Buffer<double> sums;  // of tables
   Buffer<uint8_t> scratch;
   GhostScratch ghost;
   kernels::NormScratch norm_scratch;
@@ -111,8 +113,8 @@ struct Network::State {
   // network.cc
   void standardize();
   void forward_layer(NetworkWorker& w, uint32_t index) const;
-  void backward_layer(NetworkWorker& w, uint32_t index, float* gradient) const;
-  void backward_all(NetworkWorker& w, float* gradient) const;
+  void backward_layer(NetworkWorker& w, uint32_t index, float* gradient, kernels::Onto onto) const;
+  void backward_all(NetworkWorker& w, float* gradient, kernels::Onto onto) const;
 
   // network_gradients.cc
   // Turns gradients of standardised weights into gradients of the weights, in place.
@@ -120,7 +122,8 @@ struct Network::State {
   void table_gradient(NetworkWorker& w, uint32_t index, uint64_t first, uint64_t last,
                       float* dweight) const;
   Measured ghost_norm_of_bf16(NetworkWorker& w, uint32_t index, uint64_t row) const;
-  void batch_gradient(NetworkWorker& w, uint32_t index, float* gradient) const;
+  void batch_gradient(NetworkWorker& w, uint32_t index, float* gradient, kernels::Onto onto) const;
+  void write_batch_gradient(NetworkWorker& w, uint32_t index, float* dweight) const;
   void example_norms(NetworkWorker& w, uint32_t index) const;
   void example_weights(NetworkWorker& w, uint32_t index, uint32_t example, float* dweight,
                        float* dbias) const;

@@ -16,24 +16,27 @@ OptimizerState::OptimizerState(const Optimizer& rule, uint64_t parameters) : rul
 }
 
 void OptimizerState::update(std::span<float> parameters, uint64_t first,
-                            std::span<const float> gradient, double rate, uint64_t step) {
+                            std::span<const float> gradient, float factor, double rate,
+                            uint64_t step) {
   const bool coupled = rule_.decay == Optimizer::Decay::kCoupled;
   const double shrink = coupled ? 1 : 1 - rate * rule_.weight_decay,
                pull = coupled ? rule_.weight_decay : 0;
   const double beta1 = rule_.beta1, beta2 = rule_.beta2, epsilon = rule_.epsilon,
                momentum = rule_.momentum;
-  const double t = static_cast<double>(step);
-  const double scale1 = 1 / (1 - std::pow(beta1, t)), scale2 = 1 / (1 - std::pow(beta2, t));
   const bool nesterov = rule_.nesterov;
   const uint64_t count = gradient.size();
-  const float* g = gradient.data();
+  const float* sums = gradient.data();
+  // A zero counts as positive, as where it was added to one.
+  auto g = [=](uint64_t i) { return (sums[i] + 0.0F) * factor; };
   float* p = parameters.data() + first;
   float* m = first_moment_.empty() ? nullptr : first_moment_.data() + first;
   float* v = second_moment_.empty() ? nullptr : second_moment_.data() + first;
   if (rule_.kind == Optimizer::Kind::kAdam) {
+    const double t = static_cast<double>(step), scale1 = 1 / (1 - std::pow(beta1, t)),
+                 scale2 = 1 / (1 - std::pow(beta2, t));
     wide([&] {
       for (uint64_t i = 0; i < count; ++i) {
-        const double own = g[i] + pull * p[i];
+        const double own = g(i) + pull * p[i];
         const double mean = beta1 * m[i] + (1 - beta1) * own,
                      square = beta2 * v[i] + (1 - beta2) * own * own;
         m[i] = static_cast<float>(mean);
@@ -45,7 +48,7 @@ void OptimizerState::update(std::span<float> parameters, uint64_t first,
   } else if (m) {
     wide([&] {
       for (uint64_t i = 0; i < count; ++i) {
-        const double own = g[i] + pull * p[i], velocity = momentum * m[i] + own;
+        const double own = g(i) + pull * p[i], velocity = momentum * m[i] + own;
         m[i] = static_cast<float>(velocity);
         p[i] = static_cast<float>(p[i] * shrink -
                                   rate * (nesterov ? own + momentum * velocity : velocity));
@@ -54,7 +57,7 @@ void OptimizerState::update(std::span<float> parameters, uint64_t first,
   } else {
     wide([&] {
       for (uint64_t i = 0; i < count; ++i)
-        p[i] = static_cast<float>(p[i] * shrink - rate * (g[i] + pull * p[i]));
+        p[i] = static_cast<float>(p[i] * shrink - rate * (g(i) + pull * p[i]));
     });
   }
 }

@@ -14,10 +14,10 @@ class OptimizerState {
  public:
   OptimizerState(const contracts::Optimizer& rule, uint64_t parameters);
 
-  // Updates parameters[first, first + gradient.size()). `step` counts from 1. Disjoint ranges
-  // may be updated by different threads.
+  // Updates parameters[first, first + gradient.size()) by `factor` times these numbers, a product
+  // in single precision. `step` counts from 1. Disjoint ranges may be updated by different threads.
   void update(std::span<float> parameters, uint64_t first, std::span<const float> gradient,
-              double rate, uint64_t step);
+              float factor, double rate, uint64_t step);
 
  private:
   contracts::Optimizer rule_;

@@ -71,7 +71,17 @@ inline Passes run_fast(const TrainingSpec& spec, const Graph& graph, std::span<c
     }
     if (kind == NetworkSettings::Gradients::kBatch) {
       out.batch.resize(graph.trained);
+      const std::vector<float> slopes(network->outputs_gradient(0),
+                                      network->outputs_gradient(0) + rows * graph.outputs);
       EXPECT_TRUE(network->backward(0, out.batch));
+      // Another shard's gradient is added to, as if this one had been made elsewhere.
+      EXPECT_TRUE(network->forward(0, {static_cast<uint32_t>(rows), true, dropout, 0}));
+      std::copy(slopes.begin(), slopes.end(), network->outputs_gradient(0));
+      std::vector<float> added(numbers.begin(),
+                               numbers.begin() + static_cast<ptrdiff_t>(graph.trained));
+      EXPECT_TRUE(network->backward(0, added, kernels::Onto::kAdd));
+      for (uint64_t i = 0; i < graph.trained; ++i)
+        EXPECT_EQ(added[i], numbers[i] + out.batch[i]) << i;
       continue;
     }
     EXPECT_TRUE(network->backward(0));
