@@ -13,6 +13,7 @@
 #include "trainer/engine/first_error.h"
 #include "trainer/engine/fixed_features.h"
 #include "trainer/engine/kernels.h"
+#include "trainer/engine/lines.h"
 #include "trainer/engine/loss.h"
 #include "trainer/engine/network.h"
 #include "trainer/engine/optimizer.h"
@@ -98,18 +99,17 @@ struct TrainingRun::State {
   bool has_dropout = false;
 
   // Moved on by step().
-  std::vector<float> numbers;  // the model
+  Lines<float> numbers;  // the model
   std::optional<OptimizerState> optimizer;
   std::optional<RunningMean> running;
   std::optional<ShuffledRows> shuffled;
-  std::vector<float>
-      accumulated;  // gradients of the draws since the last update; empty if each is one
+  Lines<float> accumulated;  // gradients of the draws since the last update; empty if each is one
   uint32_t steps_done = 0;
   double loss = 0;
   bool broken = false;
 
   // Of the step under way. One for each shard of a wave, which is at least one for each worker:
-  std::vector<std::vector<float>> sums;        // gradients of the shards, clipped with privacy
+  std::vector<Lines<float>> sums;              // gradients of the shards, clipped with privacy
   std::vector<std::vector<float>> statistics;  // of batch norms
   std::vector<double> losses;
   // One for each worker, with privacy:
@@ -117,13 +117,13 @@ struct TrainingRun::State {
   std::vector<std::vector<uint8_t>> present;
   std::vector<std::vector<uint32_t>> members;  // which part an example is of; empty without a pool
   struct Piece {
-    std::vector<int64_t> total = std::vector<int64_t>(kPiece);
-    std::vector<float> mean = std::vector<float>(kPiece);
+    Lines<int64_t> total = Lines<int64_t>(kPiece);
+    Lines<float> mean = Lines<float>(kPiece);
   };
   std::vector<Piece> pieces;
   // Of all parameters, where a batch takes more than one wave of sums:
-  std::vector<int64_t> total;  // with privacy
-  std::vector<float> mean;     // without
+  Lines<int64_t> total;  // with privacy
+  Lines<float> mean;     // without
 
   enum Purpose : size_t { kSample, kNoise, kDropout, kAugment, kCanaries, kPurposes };
   // Keys of this step; null where nothing asks for one.
@@ -351,7 +351,7 @@ struct TrainingRun::State {
   void make_buffers() {
     const unsigned threads = workers->threads();
     const uint64_t wave = shards_at_once();
-    sums.assign(wave, std::vector<float>(graph.trained));
+    sums.assign(wave, Lines<float>(graph.trained));
     losses.assign(wave, 0.0);
     pieces.resize(threads);
     if (spec.accumulate > 1) accumulated.assign(graph.trained, 0.0F);
@@ -390,12 +390,10 @@ Result<TrainingRun> TrainingRun::create(const TrainingSpec& spec, Examples data,
     s.reader = TRY(ExampleReader::open(spec, s.graph, data.features, s.rows));
     for (size_t i = 0; i < State::kPurposes; ++i) s.schedules.emplace_back(root);
     s.workers = &workers;
-    if (initial) {
-      TRY(check_model(spec, *initial));
-      s.numbers = flatten(s.graph, *initial);
-    } else {
-      s.numbers = initial_parameters(s.graph, spec.seed);
-    }
+    if (initial) TRY(check_model(spec, *initial));
+    const std::vector<float> start =
+        initial ? flatten(s.graph, *initial) : initial_parameters(s.graph, spec.seed);
+    s.numbers.assign(start.begin(), start.end());
     s.features = TRY(FixedFeatures::compute(spec, s.graph, *s.reader, s.rows, s.numbers, workers));
     NetworkSettings settings;
     if (s.features) settings.first = s.features->layer();
@@ -498,7 +496,9 @@ Result<Model> TrainingRun::finish() {
   if (s.steps_done < s.spec.steps)
     return Error(Code::kConflict, "training: expected every step to be done first");
   return guarded([&]() -> Result<Model> {
-    return named(s.graph, s.running->kept() ? s.running->mean() : s.numbers);
+    std::span<const float> result = s.numbers;
+    if (s.running->kept()) result = s.running->mean();
+    return named(s.graph, result);
   });
 }
 

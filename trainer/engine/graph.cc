@@ -130,7 +130,7 @@ void each_tensor(const Graph& graph, const Visit& visit) {
 
 }  // namespace
 
-Model named(const Graph& graph, const std::vector<float>& parameters) {
+Model named(const Graph& graph, std::span<const float> parameters) {
   CHECK(parameters.size() == graph.numbers);
   Model model;
   each_tensor(

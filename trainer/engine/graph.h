@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "contracts/training/spec.h"
@@ -53,7 +54,7 @@ struct Graph {
 Result<Graph> build_graph(const contracts::TrainingSpec& spec);
 
 // Flat parameters <-> named tensors. `flatten` requires check_model to have passed.
-Model named(const Graph& graph, const std::vector<float>& parameters);
+Model named(const Graph& graph, std::span<const float> parameters);
 std::vector<float> flatten(const Graph& graph, const Model& model);
 std::vector<float> initial_parameters(const Graph& graph, uint64_t seed);
 

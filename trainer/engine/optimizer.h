@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "contracts/training/spec.h"
+#include "trainer/engine/lines.h"
 
 namespace souk::trainer {
 
@@ -21,8 +21,8 @@ class OptimizerState {
 
  private:
   contracts::Optimizer rule_;
-  std::vector<float> first_moment_;   // SGD: velocity, where there is momentum
-  std::vector<float> second_moment_;  // Adam only
+  Lines<float> first_moment_;   // SGD: velocity, where there is momentum
+  Lines<float> second_moment_;  // Adam only
 };
 
 // e <- d e + (1 - d) w with d = min(decay, (1 + u) / (10 + u)) after update u, from 1. Decay 0:
@@ -33,11 +33,11 @@ class RunningMean {
   // Numbers [first, first + count). Disjoint ranges may be updated by different threads.
   void update(std::span<const float> numbers, uint64_t first, uint64_t count, uint64_t update);
   bool kept() const { return !mean_.empty(); }
-  const std::vector<float>& mean() const { return mean_; }
+  const Lines<float>& mean() const { return mean_; }
 
  private:
   double decay_;
-  std::vector<float> mean_;
+  Lines<float> mean_;
 };
 
 // The learning rate of step `step` (from 0).

@@ -10,6 +10,7 @@
 #include "tests/trainer/engine/support.h"
 #include "trainer/data/import.h"
 #include "trainer/engine/engine.h"
+#include "trainer/engine/lines.h"
 
 namespace souk::trainer {
 namespace {
@@ -384,6 +385,14 @@ TEST(Training, TellsMalignantFromBenign) {
       EXPECT_GE(evaluate(spec, model, test_rows.examples(), *workers)->accuracy, 0.93)
           << deep << privately;
     }
+  }
+}
+
+TEST(Lines, BeginWithACacheLine) {
+  for (size_t count : {1u, 3u, 100u, 4096u, 235146u}) {
+    Lines<float> numbers(count), others = numbers;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(numbers.data()) % 64, 0u) << count;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(others.data()) % 64, 0u) << count;
   }
 }
 
