@@ -225,9 +225,9 @@ struct Blocks::Composed {
 };
 
 Extent::Extent(double deviation, double c) {
-  for (double deviations : {1.5, 4.0, 6.5}) reaches_.push_back(deviations / deviation);
+  for (double deviations : {0.3, 1.5, 4.0, 6.5}) reaches_.push_back(deviations / deviation);
   for (double share : {0.15, 0.4, 1.0, 2.5, 6.0, 15.0, 40.0, 100.0}) {
-    if (share * c < reaches_[2]) reaches_.push_back(share * c);
+    if (share * c < reaches_[3]) reaches_.push_back(share * c);
   }
   for (Logs* logs : {&upper_, &lower_}) {
     logs->above.resize(reaches_.size());
@@ -288,7 +288,7 @@ Unit Blocks::direct(size_t kind, double grid, double c) const {
   for (size_t k = 0; k < step.at.size(); ++k)
     out.loss_scale += step.upper.mass[k] * std::abs(step.upper.loss[k]);
   out.relative = 16 * kUnit;
-  forget(out);
+  if (!cut_) forget(out);
   return out;
 }
 
@@ -331,7 +331,7 @@ std::optional<Blocks::Composed> Blocks::composed(const std::vector<Part>& parts,
   Circle circle(transform(n), parts.size() == 1);
   double shifts[2] = {0, 0};
   for (const auto& [unit, count] : parts) {
-    circle.multiply(unit.step, count, Circle::Powers::kLessOne);
+    circle.multiply(unit.step, count, powers_);
     shifts[0] += count * unit.upper.offset;
     shifts[1] += count * unit.lower.offset;
     out.upper.log_moment += count * unit.upper.log_moment;
@@ -381,7 +381,7 @@ double origin_of(const std::vector<double>& mass, double start, double grid, dou
   return loss < 0 && loss > -0.5 * coarse ? loss : 0;
 }
 
-std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) {
+std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) const {
   const double coarse = static_cast<double>(ratio) * block.grid;
   if (!(c * coarse <= kMostTilted)) return std::nullopt;
   const auto many = static_cast<size_t>(ratio);
@@ -416,7 +416,7 @@ std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) {
   out.relative = block.relative + 2 * rounding_of(many);
   out.error = block.error;
   out.shrink = block.shrink + std::max({0.0, -std::log(upper.sum), -std::log(lower.sum)});
-  forget(out);
+  if (!cut_) forget(out);
   return out;
 }
 

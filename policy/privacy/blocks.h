@@ -61,10 +61,17 @@ class Blocks {
     double spread = 0;  // deviation of a step's loss, about
   };
   // make(kind, grid): a step of that kind on that grid. The finest is `fineness` of a spread.
-  Blocks(std::vector<Kind> kinds, std::function<StepLoss(size_t, double)> make, double fineness)
-      : kinds_(std::move(kinds)), make_(std::move(make)), fineness_(fineness) {}
+  // `cut`: outcomes of some are left out, so that a step does not stand for less than none.
+  Blocks(std::vector<Kind> kinds, std::function<StepLoss(size_t, double)> make, double fineness,
+         Circle::Powers powers = Circle::Powers::kLessOne, bool cut = false)
+      : kinds_(std::move(kinds)),
+        make_(std::move(make)),
+        fineness_(fineness),
+        powers_(powers),
+        cut_(cut) {}
 
   size_t size() const { return kinds_.size(); }
+  Circle::Powers powers() const { return powers_; }
   const Transform& transform(size_t n);
 
   struct Part {
@@ -90,12 +97,14 @@ class Blocks {
   std::optional<Composed> composed(const std::vector<Part>& parts, double grid, double c,
                                    double log_tail);
   static std::optional<Composed> stretched(const Unit& unit, double grid);
-  static std::optional<Unit> moved(Composed&& block, int64_t ratio, double c);
+  std::optional<Unit> moved(Composed&& block, int64_t ratio, double c) const;
   Unit direct(size_t kind, double grid, double c) const;
 
   std::vector<Kind> kinds_;
   std::function<StepLoss(size_t, double)> make_;
   double fineness_;
+  Circle::Powers powers_;
+  bool cut_;
   bool loose_ = false;
   std::map<size_t, std::unique_ptr<Transform>> transforms_;
 };

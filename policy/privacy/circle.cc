@@ -168,7 +168,9 @@ void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
   };
   size_t surviving = 0;
   if (count >= 16) for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
-  const double most = powers == Powers::kLessOne ? kMostAfresh : kMostAfreshWhole;
+  const double most = powers == Powers::kTransformed ? 0
+                      : powers == Powers::kLessOne   ? kMostAfresh
+                                                     : kMostAfreshWhole;
   const bool afresh =
       count >= 16 && static_cast<double>(surviving) * static_cast<double>(slots.size()) < most;
   const Afresh sums(transform_, step, slots, count, powers == Powers::kLessOne, least);

@@ -27,9 +27,10 @@ class Circle {
   // The transform outlives the circle.
   Circle(const Transform& transform, bool alone);
 
-  // How the powers of a spectrum are found that are summed afresh: as they are, or less 1, so that
-  // the error grows with the root of the count.
-  enum class Powers : uint8_t { kWhole, kLessOne };
+  // Of what the powers of a spectrum are taken: as the transform has it, so that its error grows
+  // with the count; or, of what survives the power, summed afresh; or this less 1, so that the
+  // error grows with the root of the count.
+  enum class Powers : uint8_t { kTransformed, kWhole, kLessOne };
   // `count` times that step.
   void multiply(const TiltedStep& step, double count, Powers powers);
 

@@ -256,7 +256,7 @@ std::optional<ComposedLoss> ComposedLoss::of_blocks(Blocks& blocks, const Steps&
     if (blocks.loose() && blocks.size() == 1) return std::nullopt;
     for (const auto& [unit, count] : parts) {
       extent.add(unit, out.grid_, count);
-      circle.multiply(unit.step, count, Circle::Powers::kLessOne);
+      circle.multiply(unit.step, count, blocks.powers());
       out.upper_.log_scale += count * unit.upper.log_moment;
       out.lower_.log_scale += count * unit.lower.log_moment;
       out.loss_error_ += count * unit.loss_error;

@@ -12,6 +12,7 @@ constexpr size_t kMostPointsOfAll = 1 << 25, kFewestPoints = 1 << 15;  // of the
 constexpr size_t kMostKept = 64;           // kinds of steps that are kept; of more only a few
 constexpr size_t kMostKeptTerms = 20'000;  // of their mixtures
 constexpr double kCoarsest = 8;            // of a grid, of what that of a usual kind would be
+constexpr double kLeastFine = 0.64;        // of its own deviations
 constexpr size_t kSpokesmen = 24;          // of many kinds, how many are picked for each reason
 
 // Losses of one step lie within this of zero. Beyond 10^10 they are cut off.
@@ -91,7 +92,8 @@ Run spokesmen_of(const Run& run) {
 namespace {
 
 // A step of that kind on that grid.
-StepLoss step_of(const Run& run, size_t kind, const Resolution& resolution) {
+StepLoss step_of(const Run& run, size_t kind, Resolution resolution) {
+  resolution.of.upto = run.cut(kind);
   return run.many() ? discretise(run.pair(kind), run.counts[kind], resolution)
                     : discretise(run.kept[kind], run.counts[kind], resolution);
 }
@@ -124,6 +126,7 @@ Steps finest(const Run& run, const Fineness& fineness) {
 
 Blocks blocks_of(const Run& run, const Fineness& fineness) {
   std::vector<Blocks::Kind> kinds;
+  const double coarsest = std::clamp(kLeastFine / fineness.fineness, 1.0, kCoarsest);
   double all = 0;
   for (size_t i = 0; i < run.mechanisms.size(); ++i)
     all += run.counts[i] * run.spreads[i] * run.spreads[i];
@@ -136,14 +139,14 @@ Blocks blocks_of(const Run& run, const Fineness& fineness) {
                  fair =
                      atoms ? 1 : 1 / std::sqrt(share * static_cast<double>(run.mechanisms.size()));
     kinds.push_back(
-        {run.counts[i], seen_spread(run, i, fineness.fineness) * std::clamp(fair, 1.0, kCoarsest)});
+        {run.counts[i], seen_spread(run, i, fineness.fineness) * std::clamp(fair, 1.0, coarsest)});
   }
   return Blocks(
       std::move(kinds),
       [&run, fineness](size_t kind, double grid) {
         return trimmed_step(run, kind, grid, fineness);
       },
-      fineness.fineness);
+      fineness.fineness, fineness.powers, !run.cuts.empty());
 }
 
 double spread_of(const Run& run) {

@@ -3,6 +3,7 @@
 // costs and how tight it is, never whether it holds. policy/SPEC.md, Privacy, Accountant.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "policy/privacy/compose.h"
@@ -20,11 +21,16 @@ struct Run {
   double highest = 0;          // no outcome of the whole run has a greater loss
   double extent = 0;           // losses of one step lie within this of zero, or are cut off
   double edge = 0;             // of the first atom, if there is one
+  // Of each kind: outcomes with greater losses are left out. Empty where none are.
+  std::vector<double> cuts = {};
 
   LossPair pair(size_t i) const {
     return kept.empty() ? dominating_pair(mechanisms[i], adjacency, direction) : kept[i];
   }
   bool many() const { return kept.empty(); }
+  double cut(size_t i) const {
+    return cuts.empty() ? std::numeric_limits<double>::infinity() : cuts[i];
+  }
 };
 
 // `counts`: how often each runs, where that is not its own number of steps.
@@ -42,6 +48,7 @@ Steps discretised(const Run& run, const Resolution& resolution);
 // losses of any step that are cut off are rarer than that: above, and below.
 struct Fineness {
   double fineness = 0, growth = 0.02, highest = 0, above = 0, below = 0;
+  Circle::Powers powers = Circle::Powers::kLessOne;
 };
 // Each kind on its finest grid.
 Steps finest(const Run& run, const Fineness& fineness);

@@ -33,17 +33,21 @@ double normal_rise(double a, double t) {
 
 }  // namespace
 
+TiltedPairs::TiltedPairs(const Run& run, double rare) : run_(run) {
+  for (size_t i = 0; i < run.mechanisms.size(); ++i) kept_.push_back(run.pair(i));
+  for (size_t i = 0; i < kept_.size(); ++i)
+    pairs_.emplace_back(kept_[i], rare_of(run, i, rare), run.cut(i));
+}
+
+double TiltedPairs::log_moment(double c) const {
+  double sum = 0;
+  for (size_t i = 0; i < pairs_.size(); ++i) sum += run_.counts[i] * pairs_[i].log_moment(c);
+  return sum;
+}
+
 Tilt tilt_for(const Run& run, std::optional<double> epsilon, double delta, double rare) {
-  std::vector<LossPair> kept;
-  std::vector<TiltedPair> pairs;
-  for (size_t i = 0; i < run.mechanisms.size(); ++i) kept.push_back(run.pair(i));
-  for (size_t i = 0; i < kept.size(); ++i) pairs.emplace_back(kept[i], rare_of(run, i, rare));
-  auto log_moment = [&](double c) {
-    double sum = 0;
-    for (size_t i = 0; i < pairs.size(); ++i) sum += run.counts[i] * pairs[i].log_moment(c);
-    return sum;
-  };
-  return {best_tilt(log_moment, epsilon, std::log(delta)), rare};
+  const TiltedPairs pairs(run, rare);
+  return {best_tilt([&](double c) { return pairs.log_moment(c); }, epsilon, std::log(delta)), rare};
 }
 
 std::optional<TiltedRun> TiltedRun::of(const Run& run, const Tilt& tilt) {
@@ -51,7 +55,7 @@ std::optional<TiltedRun> TiltedRun::of(const Run& run, const Tilt& tilt) {
   out.c_ = tilt.c;
   for (size_t i = 0; i < run.mechanisms.size(); ++i) {
     auto looked_at = [&](const LossPair& pair) {
-      return TiltedPair(pair, rare_of(run, i, tilt.rare)).loss(tilt.c);
+      return TiltedPair(pair, rare_of(run, i, tilt.rare), run.cut(i)).loss(tilt.c);
     };
     const auto loss = run.many() ? looked_at(run.pair(i)) : looked_at(run.kept[i]);
     if (!loss) return std::nullopt;

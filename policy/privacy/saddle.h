@@ -18,6 +18,18 @@ struct Tilt {
   double c = 0, rare = 0;
 };
 
+// The logarithm of the moment of all steps, by quadrature; few kinds. The run outlives this.
+class TiltedPairs {
+ public:
+  TiltedPairs(const Run& run, double rare);
+  double log_moment(double c) const;
+
+ private:
+  const Run& run_;
+  std::vector<LossPair> kept_;
+  std::vector<TiltedPair> pairs_;
+};
+
 // The tilt at which Chernoff's bound of these steps, of few kinds, is least: of delta at epsilon,
 // or else of epsilon at delta.
 Tilt tilt_for(const Run& run, std::optional<double> epsilon, double delta, double rare);
@@ -69,6 +81,7 @@ class SaddlePoint {
   double log_delta_most(double epsilon) const;
   double mean() const { return sum_.mean; }  // of the tilted sum
   double tilt() const { return c_; }
+  double deviation() const { return sum_.deviation; }
 
  private:
   double log_scale(double epsilon, double sign) const;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "policy/privacy/normal_limit.h"
+#include "policy/privacy/thinned.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {
@@ -22,6 +23,12 @@ constexpr double kTooWide = 3;
 constexpr double kManyKappa = 0.08;  // of blocks of many kinds
 constexpr size_t kFewestLast = size_t{1} << 12, kMostLast = size_t{1} << 17;  // of the last grid
 constexpr double kVeryMany = 1e6;  // steps, whose sum may be next to normal
+// How far above delta Chernoff's bound lies where rare losses decide, alone or beside usual ones;
+// logs.
+constexpr size_t kMostThinned = 256;    // kinds
+constexpr double kLeastDelta = 1e-280;  // of one rare loss
+constexpr double kMostErrors = -9;      // of delta, their logarithm
+constexpr double kLoose = 8, kLooseBeside = 12;
 constexpr double kRareRun = 1e-6;  // runs in which one loss is so low that it is cut off
 
 // How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
@@ -56,6 +63,9 @@ class Search {
   bool take(Bounds found);
   // By what the tilted sum of very many losses comes to. True as of take().
   bool by_normal_limit();
+  // Whether rare losses decide; if so, by what they come to. True as of take(), about.
+  void look_for_rare();
+  bool by_thinning();
   // Where errors are too much of delta: what they may be. False where they are not.
   bool less_pad(const ComposedLoss& loss);
   void plan(double too_wide);
@@ -75,6 +85,11 @@ class Search {
   double epsilon_ = 0, fall_ = 0, rare_ = kInfinity, highest_ = 0;
   double grid_ = 0, growth_ = 0.02, most_grid_ = 0;
   double gap_ = 0, allowed_ = 0;  // between the bounds
+  struct {
+    double about = 0, delta = 0;  // epsilon, about, and its delta, where one of them is asked
+    double loose = 0;             // how far above Chernoff's bound lies, its logarithm, if far
+    double fineness = 0;
+  } rare_losses_;
 };
 
 std::optional<ComposedLoss> Search::on_one_grid(double spacing, double* too_wide,
@@ -127,6 +142,51 @@ bool Search::by_normal_limit() {
     about = found.lower > 0 ? found.lower : 1e-4 * about;
   }
   return false;
+}
+
+void Search::look_for_rare() {
+  if (run_.mechanisms.size() > kMostThinned) return;
+  // Where one rare loss alone brings the run, and where usual ones do.
+  const double delta = target_.delta ? *target_.delta : one_loss_delta(coarse_, epsilon_);
+  const double one = target_.delta ? one_loss_epsilon(coarse_, delta) : epsilon_;
+  if (!(one > 0 && delta > kLeastDelta)) return;
+  const Run cut = cut_at(run_, one / 8, 1);
+  const Steps usual = discretised(cut, {snapped(0.3 * spread_, run_), 0.02, 1e9});
+  const double others = target_.delta ? ComposedLoss::epsilon_estimate(usual, delta)
+                                      : ComposedLoss::log_delta_estimate(usual, epsilon_);
+  const bool beside = others > (target_.delta ? one : std::log(delta));
+  const double about = target_.delta ? std::max(one, others) : epsilon_,
+               log_delta = target_.delta ? std::log(delta) : std::max(std::log(delta), others);
+  rare_losses_ = {about, delta, ComposedLoss::log_delta_estimate(coarse_, about) - log_delta};
+  if (!(rare_losses_.loose > (beside ? kLooseBeside : kLoose))) rare_losses_.loose = 0;
+  // The square of a spacing goes into the variance of the sum, whose half moves delta so steeply.
+  const double slope =
+      std::log(one_loss_delta(coarse_, about) / one_loss_delta(coarse_, 1.02 * about)) /
+      (0.02 * about);
+  double square = 0;
+  for (size_t i = 0; i < cut.counts.size(); ++i)
+    square += cut.counts[i] * cut.spreads[i] * cut.spreads[i];
+  const double allowed = allowed_gap(target_, about) / (target_.delta ? 1 : slope);
+  rare_losses_.fineness = std::clamp(std::sqrt(allowed / (slope * square)), 0.03, 0.3);
+}
+
+bool Search::by_thinning() {
+  auto [about, delta, loose, fineness] = rare_losses_;
+  rare_losses_.loose = 0;  // once
+  double before = kInfinity;
+  for (int round = 0; round < 4; ++round) {
+    const auto thinned = Thinned::make(run_, about, delta, fineness);
+    if (!thinned) return false;
+    const Bounds found = target_.delta ? thinned->epsilon(delta, about) : thinned->delta(epsilon_);
+    if (take(found)) return true;
+    if (!std::isfinite(found.upper) || (round > 0 && gap_ > 0.8 * before)) break;
+    before = gap_;
+    // Looked at for what was found, or else more finely.
+    double& guess = target_.delta ? about : delta;
+    if (std::abs(found.upper - guess) < 0.3 * guess) fineness *= 0.4;
+    guess = found.upper;
+  }
+  return std::isfinite(out_.upper) && gap_ <= 2 * allowed_;
 }
 
 bool Search::less_pad(const ComposedLoss& loss) {
@@ -203,13 +263,22 @@ void Search::answer() {
   // Of many kinds each has its own.
   if (target_.delta && !run_.many()) rare_ = rare_loss(coarse_, 1e-5 * *target_.delta);
   highest_ = reach();
+  look_for_rare();
   const double steps = std::accumulate(run_.counts.begin(), run_.counts.end(), 0.0);
+  bool settled = false;
+  auto thinned = [&] {
+    WorkBudget::within(question_units(run_.mechanisms.size()) / 2,
+                       [&] { settled = rare_losses_.loose > 0 && by_thinning(); });
+    return settled;
+  };
   if (steps >= kVeryMany || run_.many()) {
-    bool settled = false;
     WorkBudget::within(question_units(run_.mechanisms.size()) / 3,
                        [&] { settled = by_normal_limit(); });
     if (settled) return;
   }
+  // Where the errors of a transform, which grow with the steps, would be too much of delta.
+  const double log_errors = std::log(3e-13 + std::min(steps * 5e-15, 2e-7));
+  if (rare_losses_.loose + log_errors > kMostErrors && thinned()) return;
   if (run_.many() && target_.delta && epsilon_ <= enough_) {
     const Resolution rough{snapped(0.3 * spread_, run_), 0.05, highest_};
     out_.upper = std::min(out_.upper,
@@ -234,6 +303,7 @@ void Search::answer() {
       planning = false;
       most_points = max_points;
       if (epsilon_ <= enough_) continue;  // nothing hangs on it
+      if (thinned()) break;
       if ((run_.many() || too_wide > kTooWide) && by_blocks()) break;
       plan(too_wide);
       if (target_.delta && !run_.many() && out_.upper <= enough_) break;

@@ -49,11 +49,17 @@ struct Cell {
 };
 
 constexpr double kAtomError = 2e-15;
+constexpr double kOverlap = 1e-9;  // of a loss: no place is found less exactly
 
 // Outcomes of one part of a pair, by their loss.
 class GaussianOutcomes {
  public:
-  GaussianOutcomes(double weight, const GaussianPart& part) : weight_(weight), part_(part) {
+  // Those of a stretch that is wider by `overlap`.
+  GaussianOutcomes(double weight, const GaussianPart& part, const Stretch& of, double overlap)
+      : weight_(weight), part_(part) {
+    near_.x = part.lowest_outcome();
+    if (std::isfinite(of.above)) first_ = place(of.above * (1 - overlap));
+    if (std::isfinite(of.upto)) last_ = place(of.upto * (1 + overlap));
     near_.x = part.lowest_outcome();
   }
 
@@ -62,6 +68,7 @@ class GaussianOutcomes {
   // Places of losses asked for in ascending order are found fastest.
   double place(double loss) { return part_.where_loss_is(loss, near_); }
   Cell between(double from, double to) const {
+    from = std::max(from, first_), to = std::min(to, last_);
     if (!(from < to) || from > part_.highest_outcome() || to < part_.lowest_outcome()) return {};
     Masses masses = part_.between(from, to);
     return {weight_ * masses.p, weight_ * masses.q, masses.error};
@@ -71,6 +78,7 @@ class GaussianOutcomes {
   double weight_;
   const GaussianPart& part_;
   Mixture::Place near_;
+  double first_ = -kInfinity, last_ = kInfinity;
 };
 
 class LaplaceOutcomes {
@@ -120,18 +128,22 @@ double root(F&& f, double low, double high, double enough) {
 
 class Gridding {
  public:
-  Gridding(const LossPair& pair, double grid, StepLoss& step)
-      : grid_(grid), step_(step), n_(step.at.size()), last_(n_ - 1) {
-    align(pair);
+  Gridding(const LossPair& pair, const Resolution& resolution, StepLoss& step)
+      : grid_(resolution.grid), of_(resolution.of), step_(step), n_(step.at.size()), last_(n_ - 1) {
+    if (std::isfinite(of_.above)) {
+      step_.upper.offset = -resolution.lowered;
+    } else {
+      align(pair);
+    }
     for (auto* side : {&step.upper, &step.lower}) {
       side->loss.resize(n_);
       side->mass.assign(n_, 0.0);
       for (size_t i = 0; i < n_; ++i)
-        side->loss[i] = static_cast<double>(step.at[i]) * grid + side->offset;
+        side->loss[i] = static_cast<double>(step.at[i]) * grid_ + side->offset;
     }
     for (const auto& [weight, part] : pair.gaussians) {
-      spread(GaussianOutcomes(weight, part));
-      merge(GaussianOutcomes(weight, part));
+      spread(GaussianOutcomes(weight, part, of_, kOverlap));
+      merge(GaussianOutcomes(weight, part, of_, -kOverlap));
       // Only the first part was aligned.
       first_ = 0, last_ = n_ - 1, downwards_ = false;
     }
@@ -156,7 +168,7 @@ class Gridding {
   void align(const LossPair& pair) {
     if (pair.gaussians.empty() || !pair.atoms.empty()) return;
     const auto& [weight, part] = pair.gaussians[0];
-    GaussianOutcomes outcomes(weight, part);
+    GaussianOutcomes outcomes(weight, part, of_, -kOverlap);
     double low = outcomes.lowest_loss(), high = outcomes.highest_loss();
     if (std::isfinite(low)) {
       step_.upper.offset = low - std::floor(low / grid_) * grid_;
@@ -316,6 +328,7 @@ class Gridding {
   }
 
   double grid_;
+  Stretch of_;
   StepLoss& step_;
   size_t n_;
   size_t first_ = 0, last_;  // points that have a cell of the lower distribution
@@ -338,7 +351,8 @@ StepLoss discretise(const LossPair& pair, double count, const Resolution& resolu
     low = std::min(low, -laplace.edge), high = std::max(high, laplace.edge);
   for (const auto& atom : pair.atoms)
     low = std::min(low, atom.loss), high = std::max(high, atom.loss);
-  high = std::max(std::min(high, highest), grid);
+  low = std::max(low, resolution.of.above);
+  high = std::max(std::min({high, highest, resolution.of.upto}), grid);
   // Far below zero a loss costs nothing, wherever it is put.
   low = std::max(low, -1e3 - 10 * std::max(1.0, highest));
   double fine = std::clamp(std::max(pair.reach / grid + 40, 3 * pair.spread / grid), 40.0, 5000.0);
@@ -358,7 +372,7 @@ StepLoss discretise(const LossPair& pair, double count, const Resolution& resolu
       if (*next != point) step.at.insert(next, point);
     }
   }
-  Gridding(pair, grid, step);
+  Gridding(pair, resolution, step);
   return step;
 }
 

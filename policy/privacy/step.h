@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "policy/privacy/pair.h"
@@ -27,10 +28,20 @@ struct StepLoss {
   double loss_error = 0;  // of one step: losses of the lower one may be this much too high
 };
 
+// Outcomes of a Gaussian pair whose losses lie above the one and not above the other, which are not
+// negative. The upper side takes a little more at these ends and the lower side a little less: what
+// lies on either side of one loss is in the upper sides in full, and in the lower ones but once.
+struct Stretch {
+  double above = -std::numeric_limits<double>::infinity();
+  double upto = std::numeric_limits<double>::infinity();
+};
+
 // Points of the grid: 1 apart within the usual losses of a step, further apart by `growth` of
 // the loss beyond. Losses above `highest` count as infinite (upper) or as `highest` (lower).
 struct Resolution {
   double grid = 0, growth = 0.02, highest = 0;
+  Stretch of = {};     // of others nothing is counted
+  double lowered = 0;  // with of.above: how far the points of the upper side lie below the grid's
 };
 StepLoss discretise(const LossPair& pair, double count, const Resolution& resolution);
 

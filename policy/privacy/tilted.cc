@@ -122,8 +122,13 @@ double log_sum(const std::vector<double>& logs) {
 
 }  // namespace
 
-TiltedPair::TiltedPair(const LossPair& pair, double rare) : pair_(pair) {
+TiltedPair::TiltedPair(const LossPair& pair, double rare, double highest)
+    : pair_(pair), left_out_(std::isfinite(highest)) {
   for (const auto& [weight, part] : pair_.gaussians) {
+    if (left_out_) {
+      ends_.push_back(part.where_loss_is(highest));
+      continue;
+    }
     double low = part.lowest_outcome(), high = part.highest_outcome();
     if (rare > 0) {
       const double above = part.highest_outcome() - kFarthest * part.sigma();
@@ -142,6 +147,7 @@ TiltedPair::TiltedPair(const LossPair& pair, double rare) : pair_(pair) {
 // Where a tilt lifts what is rare so far that it would decide, it is cut off. A Gaussian's loss is
 // normal only as a whole.
 double TiltedPair::cut(size_t i, double c) const {
+  if (left_out_) return ends_[i];
   if (normal(pair_)) return kInfinity;
   const GaussianPart& part = pair_.gaussians[i].part;
   const double s = part.sigma(), high = part.highest_outcome() - kFarthest * s;
@@ -165,7 +171,7 @@ TiltedPair::Places TiltedPair::places(double c) const {
     } else if (end < kInfinity) {
       const Masses rest = part.between(end, kInfinity);
       out.missing += weight * ((1 + c) * rest.p - c * rest.q);
-      out.cut_off += weight * rest.p * (1 + kTailError);
+      if (!left_out_) out.cut_off += weight * rest.p * (1 + kTailError);
     }
   }
   for (const auto& laplace : pair_.laplaces)
@@ -238,7 +244,7 @@ std::optional<TiltedLoss> TiltedPair::loss(double c) const {
   out.variance /= all, fourth /= all;
   // A Gaussian's loss is normal. Else by Cauchy and Schwarz: of smooth functions alone, for which
   // the rules are good.
-  out.third = normal(pair_) ? 0 : std::sqrt(fourth * out.variance) * (1 + 1e-9);
+  out.third = normal(pair_) && !left_out_ ? 0 : std::sqrt(fourth * out.variance) * (1 + 1e-9);
   if (!(std::isfinite(out.log_moment) && out.variance > 0 && std::isfinite(out.third)))
     return std::nullopt;
   return out;

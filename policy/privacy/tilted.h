@@ -2,6 +2,7 @@
 // itself and not of a grid. policy/SPEC.md, Privacy, Accountant.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -23,8 +24,10 @@ inline constexpr double kTiltedError = 1e-13;
 class TiltedPair {
  public:
   // Outcomes above, which have less than `rare` of P, may be cut off: where a tilt lifts them so
-  // far that they would decide. The pair outlives this.
-  explicit TiltedPair(const LossPair& pair, double rare = 0);
+  // far that they would decide. Those of a loss above `highest` are left out, and not counted as
+  // cut off. The pair outlives this.
+  explicit TiltedPair(const LossPair& pair, double rare = 0,
+                      double highest = std::numeric_limits<double>::infinity());
 
   // log E_P[e^{c L}], c > 0, to a relative 1e-10; infinity or NaN where it is more than a double
   // holds. With next to no noise a bound from above.
@@ -46,7 +49,8 @@ class TiltedPair {
   double log_moment(const Places& places, double c) const;
 
   const LossPair& pair_;
-  std::vector<double> ends_;  // of each Gaussian part: above, outcomes are that rare
+  std::vector<double> ends_;  // of each Gaussian part: above, outcomes are that rare, or left out
+  bool left_out_;
 };
 
 // Renyi divergence of order alpha > 1 of one step: log E_P[e^{(alpha - 1) L}] / (alpha - 1).

@@ -89,6 +89,26 @@ TEST(TiltedPair, HasTheMomentsOfAPlainSumAlsoWhereItIsCutOff) {
   }
 }
 
+TEST(TiltedPair, LeavesOutWhatIsGreaterAndDoesNotCountIt) {
+  for (const char* text : {"psg:q=1e-4,sigma=0.6,T=1", "psgu:q=0.001,sigma=2,T=1,k=7"}) {
+    const LossPair pair = dominating_pair(list_of(text)[0], kAddRemove, Direction::kRemove);
+    const GaussianPart& part = pair.gaussians[0].part;
+    for (const double highest : {0.001, 0.02, 0.3}) {
+      for (const double c : {0.3, 20.0}) {
+        const auto tilted = TiltedPair(pair, 0, highest).loss(c);
+        ASSERT_TRUE(tilted) << text << c;
+        EXPECT_EQ(tilted->cut_off, 0);
+        const Plain plain = plain_moments(part, c, part.where_loss_is(highest));
+        EXPECT_NEAR(tilted->log_moment, plain.log_moment, 1e-4 * std::abs(plain.log_moment) + 1e-12)
+            << text << " " << c << " " << highest;
+        EXPECT_NEAR(tilted->mean, plain.mean, 1e-4 * tilted->size);
+        EXPECT_NEAR(tilted->variance, plain.variance, 1e-4 * plain.variance);
+        EXPECT_GE(tilted->third, plain.third * (1 - 1e-4));
+      }
+    }
+  }
+}
+
 // Both rules, of the whole line and of pieces, see the same where what is cut off is nothing.
 TEST(TiltedPair, IsTheSameByBothRules) {
   for (const char* text : {"psg:q=0.001,sigma=0.4,T=1", "psg:q=1e-8,sigma=1,T=1",

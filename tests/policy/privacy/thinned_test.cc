@@ -1,0 +1,252 @@
+// Runs in which rare losses decide: outcomes told apart by their loss, what the rare ones add up
+// to, and the bounds of both together.
+#include "policy/privacy/thinned.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "policy/privacy/moments.h"
+
+namespace souk::policy {
+namespace {
+
+constexpr auto kAddRemove = Adjacency::kAddRemove, kReplaceOne = Adjacency::kReplaceOne;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+std::vector<Mechanism> list_of(const char* text) {
+  return normalised(parse_mechanisms(text)->all);
+}
+
+policy::Run run_of(const char* text, Adjacency adjacency = kAddRemove) {
+  return policy::run_of(list_of(text), adjacency, Direction::kRemove);
+}
+
+double sum_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+TEST(Stretch, HasAllOutcomesInTheUpperSidesAndEachOnceInTheLowerOnes) {
+  for (const char* text :
+       {"psg:q=1e-5,sigma=0.7,T=1", "psg:q=0.01,sigma=0.5,T=1", "psgu:q=0.001,sigma=2,T=1,k=5",
+        "tpsg:N=9000,q=0.01,B=120,sigma=1,T=1"}) {
+    for (const Adjacency adjacency : {kAddRemove, kReplaceOne}) {
+      const LossPair pair = dominating_pair(list_of(text)[0], adjacency, Direction::kRemove);
+      const double cut = 0.07, grid = 0.1 * std::min(pair.spread, cut);
+      const StepLoss below = discretise(pair, 1, {grid, 0.02, 50, {.upto = cut}}),
+                     above = discretise(pair, 1, {grid, 0.02, 50, {.above = cut}});
+      const double upper = sum_of(below.upper.mass) + sum_of(above.upper.mass) + below.infinite +
+                           above.infinite,
+                   lower = sum_of(below.lower.mass) + sum_of(above.lower.mass);
+      EXPECT_GE(upper, 1 - 1e-13) << text;
+      EXPECT_LE(upper, 1 + 1e-9) << text;
+      EXPECT_GE(upper, lower) << text;
+      EXPECT_NEAR(lower, 1, 1e-3) << text;
+      EXPECT_EQ(below.infinite, 0) << text;
+      for (size_t k = 0; k < above.at.size(); ++k) {
+        EXPECT_TRUE(above.upper.mass[k] == 0 || above.upper.loss[k] >= 0.85 * cut) << text;
+      }
+      // What outcomes above the cut are worth.
+      for (const double epsilon : {0.1, 0.5, 2.0}) {
+        const double exact = hockey_stick(pair, epsilon);
+        double high = above.infinite, low = 0;
+        for (size_t k = 0; k < above.at.size(); ++k) {
+          high += above.upper.mass[k] * std::max(0.0, -std::expm1(epsilon - above.upper.loss[k]));
+          low += above.lower.mass[k] * std::max(0.0, -std::expm1(epsilon - above.lower.loss[k]));
+        }
+        EXPECT_GE(high, exact * (1 - 1e-11)) << text << " " << epsilon;
+        EXPECT_LE(low, exact * (1 + 1e-11)) << text << " " << epsilon;
+        EXPECT_LE(high, 1.2 * exact + 1e-200) << text << " " << epsilon;
+      }
+    }
+  }
+}
+
+// sum over j of C(count, j) mass^{*j}, term by term.
+std::vector<long double> sums_by_terms(const StepLoss& step, const std::vector<double>& mass,
+                                       double count, size_t points, int most) {
+  std::vector<long double> term(points), out(points);
+  term[0] = out[0] = 1;
+  for (int j = 1; j <= most; ++j) {
+    std::vector<long double> next(points);
+    for (size_t k = 0; k < mass.size(); ++k) {
+      const auto at = static_cast<size_t>(step.at[k]);
+      for (size_t i = 0; i + at < points; ++i) next[i + at] += term[i] * mass[k];
+    }
+    for (size_t i = 0; i < points; ++i) {
+      term[i] = next[i] * (static_cast<long double>(count) - j + 1) / j;
+      out[i] += term[i];
+    }
+  }
+  return out;
+}
+
+TEST(RareLosses, AreTheSumOfTheirTermsAndNotMoreThanThemBelow) {
+  const policy::Run run = run_of("psg:q=1e-4,sigma=0.6,T=3000"), cut = cut_at(run, 0.05, 100);
+  ASSERT_TRUE(std::isfinite(cut.cut(0)));
+  const double grid = 0.002, highest = 1;
+  constexpr size_t kPoints = 900;
+  const RareLosses rare(cut, grid, kPoints, highest);
+  EXPECT_LT(rare.inflation(), 1e-9);
+  // The same step, as it is taken by either side.
+  const GaussianPart& part = run.kept[0].gaussians[0].part;
+  const Masses rest = part.between(part.where_loss_is(0.05), kInfinity);
+  const double above = rest.p, below = rest.q;
+  const StepLoss step = discretise(
+      run.kept[0], 1, {grid, 4e-3, highest, {.above = 0.05}, (above - below) / (1 - above)});
+  std::vector<double> upper = step.upper.mass;
+  for (double& mass : upper) mass /= 1 - above;
+  const auto high = sums_by_terms(step, upper, 3000, kPoints, 40),
+             low = sums_by_terms(step, step.lower.mass, 3000, kPoints, 40);
+  ASSERT_EQ(rare.upper().size(), kPoints);
+  double missing = 0, all = 0;
+  for (size_t k = 0; k < kPoints; ++k) {
+    const auto h = static_cast<double>(high[k]), l = static_cast<double>(low[k]);
+    EXPECT_NEAR(rare.upper()[k], h, 1e-6 * h) << k;
+    EXPECT_LE(rare.lower()[k], l * (1 + 1e-12)) << k;
+    missing += l - rare.lower()[k], all += l;
+  }
+  EXPECT_LT(missing, 1e-5 * (all - 1));
+  // Sums that leave the grid, and single losses that do: as infinite.
+  EXPECT_GT(rare.infinite(), 3000 * step.infinite);
+  EXPECT_LT(rare.infinite(), 3000 * step.infinite + 1e-9);
+}
+
+TEST(RareLosses, OfTwoKindsAreTheConvolutionOfBoth) {
+  const policy::Run two = cut_at(run_of("psg:q=1e-4,sigma=0.6,T=3000;psg:q=3e-5,sigma=0.5,T=900"),
+                                 0.05, 100),
+                    one = cut_at(run_of("psg:q=1e-4,sigma=0.6,T=3000"), 0.05, 100),
+                    other = cut_at(run_of("psg:q=3e-5,sigma=0.5,T=900"), 0.05, 100);
+  const RareLosses both(two, 0.002, 600, 1), first(one, 0.002, 600, 1),
+      second(other, 0.002, 600, 1);
+  for (size_t k = 0; k < 600; k += 7) {
+    double sum = 0;
+    for (size_t i = 0; i <= k; ++i) sum += first.upper()[i] * second.upper()[k - i];
+    EXPECT_NEAR(both.upper()[k], sum, 1e-12 * sum) << k;
+  }
+  EXPECT_GE(both.log_left(), -both.most_rare() * 1e-3);
+}
+
+TEST(Cut, IsMadeWhereLossesAreRareAndNowhereElse) {
+  // Too many of them, atoms, too few steps, none so great.
+  for (const char* text : {"psg:q=0.1,sigma=1,T=1000", "lap:b=2,T=1000", "pure:eps=0.4,T=1000",
+                           "psg:q=1e-5,sigma=0.7,T=99", "gauss:sigma=500,T=1"})
+    EXPECT_EQ(cut_at(run_of(text), 0.05, 100).cut(0), kInfinity) << text;
+  const policy::Run run = run_of("psg:q=1e-5,sigma=0.5,T=100"), cut = cut_at(run, 0.05, 100);
+  EXPECT_EQ(cut.cut(0), 0.05);
+  EXPECT_LT(cut.spreads[0], run.spreads[0]);
+}
+
+// A composition of steps of which outcomes are left out stands for less than none; its lower side
+// was once taken for none where it did.
+TEST(DeltaCurve, IsInOrderAtAllTilts) {
+  const policy::Run run = run_of("psg:q=1e-5,sigma=0.5,T=10000"), cut = cut_at(run, 0.025, 100);
+  const Fineness fine{0.3, 0.02, 2.5, 1e-11, 1e-6, Circle::Powers::kTransformed};
+  Blocks blocks = blocks_of(cut, fine);
+  const Steps steps = finest(cut, fine);
+  for (const double c : {270.0, 67.0, 17.0, 4.0}) {
+    Target target;
+    target.tilt = c, target.near = 0.2;
+    auto loss = ComposedLoss::of_blocks(blocks, steps, target, 1 << 12);
+    ASSERT_TRUE(loss) << c;
+    const ComposedLoss kept = *loss;
+    const DeltaCurve curve(std::move(*loss));
+    for (const double epsilon : {-0.3, -0.1, -0.01, 0.0, 0.001, 0.01, 0.02, 0.05, 0.1}) {
+      EXPECT_LE(curve.delta_lower(epsilon), curve.delta_upper(epsilon)) << c << " " << epsilon;
+      EXPECT_NEAR(curve.delta_upper(epsilon), kept.delta_upper(epsilon),
+                  1e-9 * kept.delta_upper(epsilon))
+          << c << " " << epsilon;
+      EXPECT_NEAR(curve.delta_lower(epsilon), kept.delta_lower(epsilon),
+                  1e-9 * kept.delta_upper(epsilon))
+          << c << " " << epsilon;
+    }
+  }
+}
+
+// delta by one transform in extended precision, hardly tilted, on grids of q/4 and q/8; right to a
+// few 1e-5.
+struct Known {
+  const char* text;
+  Adjacency adjacency;
+  double epsilon, delta;
+};
+constexpr Known kKnown[] = {
+    {"psg:q=1e-5,sigma=0.7,T=10000", kAddRemove, 0.05, 1.46489e-9},
+    {"psg:q=1e-5,sigma=0.7,T=10000", kAddRemove, 0.125, 2.78677e-11},
+    {"psg:q=1e-5,sigma=0.7,T=10000", kAddRemove, 0.2, 2.85714e-12},
+    {"psg:q=1e-5,sigma=0.7,T=10000", kReplaceOne, 0.05, 1.51673e-9},
+    {"psg:q=1e-5,sigma=0.7,T=10000", kReplaceOne, 0.125, 2.80731e-11},
+    {"psg:q=1e-5,sigma=0.5,T=3000", kAddRemove, 0.1, 1.41605e-6},
+    {"psg:q=1e-5,sigma=0.5,T=3000", kAddRemove, 0.4, 4.77779e-8},
+    {"psg:q=1e-5,sigma=0.5,T=3000", kReplaceOne, 0.1, 1.42304e-6},
+    {"psg:q=1e-5,sigma=0.5,T=3000", kReplaceOne, 0.4, 4.78080e-8},
+    {"psg:q=1e-4,sigma=0.7,T=20000", kAddRemove, 0.6, 4.59499e-9},
+    {"psg:q=1e-4,sigma=0.7,T=20000", kReplaceOne, 0.6, 5.02622e-9},
+};
+
+TEST(Thinned, HoldsWhatAnotherTransformFinds) {
+  for (const auto& [text, adjacency, epsilon, delta] : kKnown) {
+    const policy::Run run = run_of(text, adjacency);
+    const auto thinned = Thinned::make(run, epsilon, delta, 0.03);
+    ASSERT_TRUE(thinned) << text;
+    const Bounds found = thinned->delta(epsilon), there = thinned->epsilon(delta, 1.3 * epsilon);
+    EXPECT_LE(found.lower, delta * (1 + 5e-5)) << text << " " << epsilon;
+    EXPECT_GE(found.upper, delta * (1 - 5e-5)) << text << " " << epsilon;
+    EXPECT_LE(found.upper, 1.02 * found.lower) << text << " " << epsilon;
+    EXPECT_LE(there.lower, epsilon * (1 + 1e-5)) << text << " " << epsilon;
+    EXPECT_GE(there.upper, epsilon * (1 - 1e-5)) << text << " " << epsilon;
+    EXPECT_LE(there.upper, 1.004 * there.lower) << text << " " << epsilon;
+    // And as they are asked.
+    const Bounds asked = delta_bounds(list_of(text), adjacency, epsilon)->worst();
+    EXPECT_LE(asked.lower, delta * (1 + 5e-5)) << text << " " << epsilon;
+    EXPECT_GE(asked.upper, delta * (1 - 5e-5)) << text << " " << epsilon;
+    EXPECT_LE(asked.upper, 1.02 * asked.lower) << text << " " << epsilon;
+  }
+}
+
+// Of very many steps the usual ones are next to normal: both ways agree.
+TEST(Thinned, OfVeryManyStepsIsTheSameByTheirNormalLimit) {
+  const policy::Run few = run_of("psg:q=1e-6,sigma=0.7,T=29000000"),
+                    many = run_of("psg:q=1e-6,sigma=0.7,T=31000000");
+  const auto composed = Thinned::make(few, 0.1, 1e-12, 0.1),
+             limit = Thinned::make(many, 0.1, 1e-12, 0.1);
+  ASSERT_TRUE(composed && limit);
+  const Bounds less = composed->epsilon(1e-12, 0.1), more = limit->epsilon(1e-12, 0.1);
+  EXPECT_LE(less.lower, less.upper);
+  EXPECT_LE(more.lower, more.upper);
+  EXPECT_LE(less.upper, 1.002 * less.lower);
+  EXPECT_LE(more.upper, 1.02 * more.lower);
+  EXPECT_LT(less.lower, more.upper);
+  EXPECT_LT(more.lower, 1.07 * less.upper);
+}
+
+TEST(Thinned, IsTightWhereNoTiltIs) {
+  struct Asked {
+    const char* text;
+    Adjacency adjacency;
+    double delta, wide;
+  };
+  for (const auto& [text, adjacency, delta, wide] : std::initializer_list<Asked>{
+           {"psg:q=1e-5,sigma=0.7,T=10000", kAddRemove, 1e-14, 1e-3},
+           {"psg:q=1e-5,sigma=0.7,T=1000000", kAddRemove, 2.8e-11, 1e-3},
+           {"psg:q=1e-5,sigma=0.7,T=1000000", kReplaceOne, 1e-14, 1e-3},
+           {"psg:q=3.75e-7,sigma=0.64,T=1000000", kAddRemove, 2.8e-11, 1e-2},
+           {"psg:q=3.75e-7,sigma=0.64,T=760000000", kReplaceOne, 2.8e-11, 3e-3},
+           {"psg:q=1e-5,sigma=0.64,T=100000;psg:q=3e-6,sigma=0.6,T=40000;gauss:sigma=90,T=3",
+            kAddRemove, 1e-12, 2e-3}}) {
+    const Bounds bounds = epsilon_bounds(list_of(text), adjacency, delta)->worst();
+    EXPECT_LE(bounds.lower, bounds.upper) << text;
+    EXPECT_LE(bounds.upper - bounds.lower, wide * bounds.upper) << text;
+  }
+}
+
+TEST(Thinned, IsNotMadeWhereNothingIsRare) {
+  EXPECT_FALSE(Thinned::make(run_of("gauss:sigma=5,T=1"), 0.5, 1e-6, 0.1));
+  EXPECT_FALSE(Thinned::make(run_of("pure:eps=0.1,T=100"), 0.5, 1e-6, 0.1));
+  EXPECT_FALSE(Thinned::make(run_of("psg:q=0.5,sigma=1,T=100"), 0.5, 1e-6, 0.1));
+}
+
+}  // namespace
+}  // namespace souk::policy
