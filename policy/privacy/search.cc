@@ -272,8 +272,8 @@ void Search::answer() {
     return settled;
   };
   if (steps >= kVeryMany || run_.many()) {
-    WorkBudget::within(question_units(run_.mechanisms.size()) / 3,
-                       [&] { settled = by_normal_limit(); });
+    const uint64_t units = question_units(run_.mechanisms.size());
+    WorkBudget::within(run_.many() ? units / 2 : units / 3, [&] { settled = by_normal_limit(); });
     if (settled) return;
   }
   // Where the errors of a transform, which grow with the steps, would be too much of delta.
