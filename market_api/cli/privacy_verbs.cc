@@ -235,6 +235,7 @@ Result<Answer> plan(Session&, const PlanOptions& options) {
   uint64_t rows = TRY(count_of(options.rows, "--rows"));
   uint64_t batch = TRY(count_of(options.batch, "--batch"));
   double epochs = TRY(positive(options.epochs, "--epochs"));
+  if (rows < 1) return usage("--rows: expected at least 1");
   if (batch < 1 || batch > rows)
     return usage("--batch: expected a number from 1 to the number of rows");
   double rate = static_cast<double>(batch) / static_cast<double>(rows),

@@ -91,7 +91,7 @@ RareLosses::RareLosses(const Run& cut, double grid, size_t points, double highes
   // Sums of more losses than that are at most z^-(most + 1) of those in which each counts z times.
   most_rare_ = std::ceil(kMostSums + 4 * losses);
   const double z = std::clamp(0.5 * most_rare_ / losses, 1.5, kMostWeight);
-  const auto more = sums_of(kinds, &Kind::upper, z);
+  const auto more = sums_of(kinds, &Kind::lower, z);
   const double share = std::pow(z, -most_rare_ - 1) * (1 + inflation_) * (1 + 1e-12);
   for (size_t k = 0; k < points; ++k)
     lower_[k] = std::max(0.0, lower_[k] * (1 - inflation_) - share * more[k]);
@@ -108,10 +108,11 @@ RareLosses::Kind RareLosses::look_at(const Run& cut, size_t i, double highest) {
   Kind kind{cut.counts[i], {}, {}, {}};
   for (size_t k = 0; k < step.at.size(); ++k) {
     if (!(step.upper.mass[k] > 0) && !(step.lower.mass[k] > 0)) continue;
+    // Upper losses may be raised to the first place, lower ones are nothing below it.
     const auto at = static_cast<size_t>(std::max<int64_t>(step.at[k], 1));
     kind.at.push_back(at);
     kind.upper.push_back(step.upper.mass[k] / (1 - above) * (1 + 4 * kUnit));
-    kind.lower.push_back(step.lower.mass[k]);
+    kind.lower.push_back(step.at[k] < 1 ? 0 : step.lower.mass[k]);
     if (least_ == 0 || at < least_) least_ = at;
   }
   infinite_ += cut.counts[i] * step.infinite / (1 - above);

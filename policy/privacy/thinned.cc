@@ -180,7 +180,8 @@ std::optional<Thinned> Thinned::make(const Run& run, double epsilon, double delt
       std::min(kGreatestLoss * epsilon,
                std::max({rare_from(coarse, kMostInStep, many ? kLossesOfMany : kLosses),
                          kLeastLoss * epsilon, kPlaces * least}));
-  if (!(highest > 1.2 * start)) return std::nullopt;
+  // Where they could not be told from nothing, no grid is fine enough.
+  if (!(highest > 1.2 * start) || start < kPlaces * least) return std::nullopt;
   const double grid = std::max(least, std::min(kSpacing * epsilon, start / kPlaces));
   // As the sums of rare losses ask for.
   Run cut = cut_at(run, start, 1.2 * kReach * highest / start);

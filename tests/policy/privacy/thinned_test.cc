@@ -129,6 +129,21 @@ TEST(RareLosses, OfTwoKindsAreTheConvolutionOfBoth) {
   EXPECT_GE(both.log_left(), -both.most_rare() * 1e-3);
 }
 
+// Losses below the first place of a grid count for nothing in the lower side, which once raised
+// them.
+TEST(RareLosses, AreNotRaisedBelow) {
+  const policy::Run cut = cut_at(run_of("psg:q=1e-6,sigma=0.6,T=3000"), 0.001, 100);
+  ASSERT_TRUE(std::isfinite(cut.cut(0)));
+  const RareLosses rare(cut, 0.01, 200, 1);
+  const StepLoss step = discretise(cut.kept[0], 1, {0.01, 4e-3, 1, {.above = 0.001}});
+  double most = 0, found = 0;  // the mean of one loss, and of those of a run
+  for (size_t k = 0; k < step.at.size(); ++k)
+    most += 3000 * step.lower.mass[k] * std::max(0.0, step.lower.loss[k]);
+  for (size_t k = 0; k < rare.lower().size(); ++k)
+    found += rare.lower()[k] * 0.01 * static_cast<double>(k);
+  EXPECT_LE(found, most * sum_of(rare.lower()) * (1 + 1e-9));
+}
+
 TEST(Cut, IsMadeWhereLossesAreRareAndNowhereElse) {
   // Too many of them, atoms, too few steps, none so great.
   for (const char* text : {"psg:q=0.1,sigma=1,T=1000", "lap:b=2,T=1000", "pure:eps=0.4,T=1000",
@@ -239,6 +254,19 @@ TEST(Thinned, IsTightWhereNoTiltIs) {
     const Bounds bounds = epsilon_bounds(list_of(text), adjacency, delta)->worst();
     EXPECT_LE(bounds.lower, bounds.upper) << text;
     EXPECT_LE(bounds.upper - bounds.lower, wide * bounds.upper) << text;
+  }
+}
+
+// A loud kind asks for a grid on which the rare losses of a quieter one are nothing: exactly
+// 3.446e-9 by a transform in extended precision, of the first kind alone; the other adds less than
+// 3e-10.
+TEST(Thinned, IsSoundWhereTheGridIsTooCoarse) {
+  for (const char* text : {"psg:q=1e-07,sigma=0.62,T=900000;psg:q=2e-15,sigma=0.08,T=99999"}) {
+    const Bounds bounds = delta_bounds(list_of(text), kAddRemove, 0.0016)->worst();
+    EXPECT_LE(bounds.lower, 3.71e-9);
+    EXPECT_GE(bounds.upper, 3.44e-9);
+    const Bounds there = epsilon_bounds(list_of(text), kAddRemove, 1e-7)->worst();
+    EXPECT_LE(there.lower, 0.0011);
   }
 }
 
