@@ -71,12 +71,6 @@ Result<std::vector<Part>> parts_of(const TrainingSpec& spec, const Examples& dat
   return parts;
 }
 
-bool asks_for(const Graph& graph, Node::Op op) {
-  return std::any_of(graph.layers.begin() + 1, graph.layers.end(), [op](const Layer& layer) {
-    return layer.node.op == op && (op != Node::Op::kDropout || layer.node.rate > 0);
-  });
-}
-
 }  // namespace
 
 struct TrainingRun::State {

@@ -210,4 +210,10 @@ Status check_model(const contracts::TrainingSpec& spec, const Model& model) {
   return Done{};
 }
 
+bool asks_for(const Graph& graph, Node::Op op) {
+  return std::any_of(graph.layers.begin() + 1, graph.layers.end(), [op](const Layer& layer) {
+    return layer.node.op == op && (op != Node::Op::kDropout || layer.node.rate > 0);
+  });
+}
+
 }  // namespace souk::trainer

@@ -58,6 +58,9 @@ Model named(const Graph& graph, std::span<const float> parameters);
 std::vector<float> flatten(const Graph& graph, const Model& model);
 std::vector<float> initial_parameters(const Graph& graph, uint64_t seed);
 
+// Whether a layer asks for it, and does something.
+bool asks_for(const Graph& graph, Node::Op op);
+
 inline bool is_group_norm(Node::Op op) {
   return op == Node::Op::kGroupNorm || op == Node::Op::kLayerNorm;
 }
