@@ -17,7 +17,7 @@ TEST_F(KeeperFlow, AContractThatIsTooCostlyToJudgeIsDeniedByItsCode) {
   // A pool, of which each part is judged for itself.
   std::vector<DatasetId> ten;
   for (int64_t cap = 7; cap <= 16; ++cap)
-    ten.push_back(market.publish(market.providers[cap % 2], {.user_cap = cap}).id);
+    ten.push_back(market.publish(market.providers[cap % 2 == 0 ? 0 : 1], {.user_cap = cap}).id);
   market.deposit(market.lab.account(), 1000);
   constexpr int64_t kMostClaimed = 1'000'000'000'000;
   struct Costly {

@@ -409,8 +409,8 @@ double whole_hockey_stick(const LossPair& pair, double at) {
       const double steep = 1 + part.steepness(x, x + 0.5 * part.sigma(), at);
       double next = x + std::min(0.5, 2 / steep) * part.sigma();
       if (!(next > x)) next = std::nextafter(x, std::numeric_limits<double>::infinity());
-      sum += integral(kRule8, x, std::min(high, next), [&](double place) {
-        return -std::expm1(std::min(0.0, at - part.loss(place))) * part.p_density(place);
+      sum += integral(kRule8, x, std::min(high, next), [&, &gaussian = part](double place) {
+        return -std::expm1(std::min(0.0, at - gaussian.loss(place))) * gaussian.p_density(place);
       });
       x = next;
     }

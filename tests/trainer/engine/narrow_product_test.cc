@@ -57,9 +57,11 @@ TEST(NarrowProduct, IsTheLibrarysToTheBit) {
   stay_on_this_thread();
   std::mt19937 random(7);
   uint64_t taken = 0;
-  for (uint64_t rows : {1, 2, 7, 15, 16, 17, 64, 100, 101, 385, 510, 511, 769}) {
-    for (uint64_t in : {1, 2, 16, 33, 84, 384, 385, 767, 768, 769, 1024, 1152}) {
-      for (uint64_t out : {1, 2, 5, 10, 16, 17, 61, 62}) {
+  for (const uint64_t rows :
+       std::initializer_list<uint64_t>{1, 2, 7, 15, 16, 17, 64, 100, 101, 385, 510, 511, 769}) {
+    for (const uint64_t in :
+         std::initializer_list<uint64_t>{1, 2, 16, 33, 84, 384, 385, 767, 768, 769, 1024, 1152}) {
+      for (const uint64_t out : std::initializer_list<uint64_t>{1, 2, 5, 10, 16, 17, 61, 62}) {
         for (const Shape& s : products_of(rows, in, out)) {
           for (auto onto : {kernels::Onto::kWrite, kernels::Onto::kAdd}) {
             const Outcome outcome = compare(s, onto, random);

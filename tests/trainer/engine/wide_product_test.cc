@@ -36,9 +36,12 @@ TEST(WideProduct, IsTheLibrarysToTheBit) {
   const Floats x = normals(kMostRows * kMostIn, 1), weights = normals(kMostOut * kMostIn, 2),
                bias = normals(kMostOut, 3);
   Floats y(kMostRows * kMostOut), wanted(kMostRows * kMostOut), room(room_of_wide_product());
-  for (uint64_t rows : {32, 33, 47, 64, 128, 129, 199, 200, 257, 511, 600}) {
-    for (uint64_t in : {64, 65, 100, 384, 385, 500, 767, 768, 784, 900, 1199, 1200, 1280, 1792}) {
-      for (uint64_t out : {64, 67, 100, 101, 128, 256, 300, 512, 1199, 1300}) {
+  for (const uint64_t rows :
+       std::initializer_list<uint64_t>{32, 33, 47, 64, 128, 129, 199, 200, 257, 511, 600}) {
+    for (const uint64_t in : std::initializer_list<uint64_t>{64, 65, 100, 384, 385, 500, 767, 768,
+                                                             784, 900, 1199, 1200, 1280, 1792}) {
+      for (const uint64_t out :
+           std::initializer_list<uint64_t>{64, 67, 100, 101, 128, 256, 300, 512, 1199, 1300}) {
         ASSERT_TRUE(suits_wide_product(rows, in, out));
         for (bool biased : {false, true}) {
           if (biased && in != 784) continue;
@@ -64,8 +67,9 @@ TEST(Gemm, AddsASumAsAWholeWhereItSaysSo) {
   configure_libraries();
   stay_on_this_thread();
   uint64_t whole = 0;
-  for (uint64_t k : {1, 2, 16, 17, 100, 128, 300, 384, 385, 800}) {
-    for (uint64_t m : {1, 2, 10, 16, 17, 128, 256, 600}) {
+  for (const uint64_t k :
+       std::initializer_list<uint64_t>{1, 2, 16, 17, 100, 128, 300, 384, 385, 800}) {
+    for (const uint64_t m : std::initializer_list<uint64_t>{1, 2, 10, 16, 17, 128, 256, 600}) {
       for (uint64_t n : {1, 2, 3, 16, 48, 100, 256, 784}) {
         if (!adds_as_a_whole(m, n, k)) continue;
         ++whole;
