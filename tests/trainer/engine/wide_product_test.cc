@@ -70,7 +70,7 @@ TEST(Gemm, AddsASumAsAWholeWhereItSaysSo) {
   for (const uint64_t k :
        std::initializer_list<uint64_t>{1, 2, 16, 17, 100, 128, 300, 384, 385, 800}) {
     for (const uint64_t m : std::initializer_list<uint64_t>{1, 2, 10, 16, 17, 128, 256, 600}) {
-      for (uint64_t n : {1, 2, 3, 16, 48, 100, 256, 784}) {
+      for (const uint64_t n : std::initializer_list<uint64_t>{1, 2, 3, 16, 48, 100, 256, 784}) {
         if (!adds_as_a_whole(m, n, k)) continue;
         ++whole;
         const Floats a = normals(m * k, 1), b = normals(n * k, 2), before = normals(m * n, 3);
