@@ -13,13 +13,18 @@ namespace {
 constexpr double kUnit = 0x1p-53;
 constexpr double kMostAfresh = 2e7, kMostAfreshWhole = 1e6;  // terms
 
-// Kahan's compensated sum.
-struct Sum {
-  double value = 0, rest = 0;
-  void add(double term) {
-    double y = term - rest, t = value + y;
-    rest = (t - value) - y;
-    value = t;
+constexpr size_t kAtOnce = 4;  // places whose sums are made side by side
+
+// Kahan's compensated sums, side by side.
+template <size_t kMany>
+struct Sums {
+  double value[kMany] = {}, rest[kMany] = {};
+  void add(const double (&terms)[kMany]) {
+    for (size_t j = 0; j < kMany; ++j) {
+      const double y = terms[j] - rest[j], t = value[j] + y;
+      rest[j] = (t - value[j]) - y;
+      value[j] = t;
+    }
   }
 };
 
@@ -37,50 +42,74 @@ class Afresh {
         slots_(slots),
         count_(count),
         less_(less),
-        least_(least) {
+        least_(least),
+        roots_(transform.size()) {
     // By how much the masses add up to more than 1. Its rounding is a factor of all values alike,
     // but for what they differ from 1: of the inflation.
-    Sum beyond_upper, beyond_lower;
-    beyond_upper.add(-1);
-    beyond_lower.add(-1);
-    for (size_t k = 0; k < slots.size(); ++k) {
-      beyond_upper.add(step.upper[k]);
-      beyond_lower.add(step.lower[k]);
+    Sums<2> beyond;
+    beyond.add({-1, -1});
+    for (size_t k = 0; k < slots.size(); ++k) beyond.add({step.upper[k], step.lower[k]});
+    beyond_upper_ = beyond.value[0];
+    beyond_lower_ = beyond.value[1];
+    for (size_t turn = 0; turn < roots_.size(); ++turn) {
+      auto& [re, im] = roots_[turn];
+      // Less 1 by the angle next to zero, where the sine is right relatively.
+      const bool back = less && turn > roots_.size() / 2;
+      transform.root(back ? roots_.size() - turn : turn, &re, &im);
+      if (back) im = -im;
+      if (less) re = re > 0 ? -im * im / (1 + re) : re - 1;  // cos - 1
     }
-    beyond_upper_ = beyond_upper.value;
-    beyond_lower_ = beyond_lower.value;
   }
 
-  // Their powers at one place of the transform.
-  void powers(size_t place, Power& upper, Power& lower) const {
-    Sum sums[4];
-    double sizes[2] = {0, 0};
-    const size_t frequency = transform_.frequency(place), n = transform_.size();
-    for (size_t k = 0; k < slots_.size(); ++k) {
-      double root_re = 0, root_im = 0;
-      size_t turn = (frequency * slots_[k]) & (n - 1);
-      if (less_) {
-        // By the angle next to zero, where the sine is right relatively.
-        const bool back = turn > n / 2;
-        transform_.root(back ? n - turn : turn, &root_re, &root_im);
-        if (back) root_im = -root_im;
-        root_re = root_re > 0 ? -root_im * root_im / (1 + root_re) : root_re - 1;  // cos - 1
-        const double size = std::abs(root_re) + std::abs(root_im);
-        sizes[0] += step_.upper[k] * size;
-        sizes[1] += step_.lower[k] * size;
-      } else {
-        transform_.root(turn, &root_re, &root_im);
-      }
-      sums[0].add(step_.upper[k] * root_re);
-      sums[1].add(step_.upper[k] * root_im);
-      sums[2].add(step_.lower[k] * root_re);
-      sums[3].add(step_.lower[k] * root_im);
+  struct Pair {
+    Power upper, lower;
+  };
+  // Their powers at these places of the transform.
+  std::vector<Pair> powers(const std::vector<size_t>& places) const {
+    std::vector<Pair> out;
+    out.reserve(places.size());
+    for (size_t first = 0; first < places.size(); first += kAtOnce) {
+      const size_t many = std::min(kAtOnce, places.size() - first);
+      size_t frequencies[kAtOnce] = {};
+      for (size_t j = 0; j < many; ++j) frequencies[j] = transform_.frequency(places[first + j]);
+      add_powers(frequencies, many, out);
     }
-    upper = raised(sums[0].value, sums[1].value, beyond_upper_, sizes[0]);
-    lower = raised(sums[2].value, sums[3].value, beyond_lower_, sizes[1]);
+    return out;
   }
 
  private:
+  void add_powers(const size_t (&frequencies)[kAtOnce], size_t many, std::vector<Pair>& out) const {
+    Sums<kAtOnce> sums[4];
+    double sizes[2][kAtOnce] = {};
+    const size_t n = transform_.size();
+    for (size_t k = 0; k < slots_.size(); ++k) {
+      double re[kAtOnce], im[kAtOnce];
+      for (size_t j = 0; j < kAtOnce; ++j) {
+        const Root& root = roots_[(frequencies[j] * slots_[k]) & (n - 1)];
+        re[j] = root.re, im[j] = root.im;
+      }
+      const double upper = step_.upper[k], lower = step_.lower[k];
+      if (less_) {
+        for (size_t j = 0; j < kAtOnce; ++j) {
+          const double size = std::abs(re[j]) + std::abs(im[j]);
+          sizes[0][j] += upper * size;
+          sizes[1][j] += lower * size;
+        }
+      }
+      double terms[4][kAtOnce];
+      for (size_t j = 0; j < kAtOnce; ++j) {
+        terms[0][j] = upper * re[j];
+        terms[1][j] = upper * im[j];
+        terms[2][j] = lower * re[j];
+        terms[3][j] = lower * im[j];
+      }
+      for (size_t i = 0; i < 4; ++i) sums[i].add(terms[i]);
+    }
+    for (size_t j = 0; j < many; ++j)
+      out.push_back({raised(sums[0].value[j], sums[1].value[j], beyond_upper_, sizes[0][j]),
+                     raised(sums[2].value[j], sums[3].value[j], beyond_lower_, sizes[1][j])});
+  }
+
   // Roots, products and compensated sums, both parts.
   Power raised(double x, double y, double beyond, double size) const {
     return less_ ? power_near_one(beyond + x, y, count_, 17 * kUnit * size, least_)
@@ -93,6 +122,10 @@ class Afresh {
   const double count_;
   const bool less_;
   const double least_;
+  struct Root {
+    double re, im;
+  };
+  std::vector<Root> roots_;  // of each turn
   double beyond_upper_ = 0, beyond_lower_ = 0;
 };
 
@@ -166,6 +199,12 @@ void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
     double a = re_[p] + re_[m], b = im_[p] - im_[m], x = im_[p] + im_[m], y = re_[m] - re_[p];
     return 0.25 * std::max(a * a + b * b, x * x + y * y) > 0.5 * faint;
   };
+  auto before_at = [&](size_t at) {
+    auto size = [at](const Half& x) {
+      return std::sqrt(x.re[at] * x.re[at] + x.im[at] * x.im[at]);
+    };
+    return half_ != 0 ? std::max(size(upper_), size(lower_)) : 1;
+  };
   size_t surviving = 0;
   if (count >= 16) for_each_pair([&](size_t p, size_t m, size_t) { surviving += survives(p, m); });
   const double most = powers == Powers::kTransformed ? 0
@@ -173,28 +212,31 @@ void Circle::multiply(const TiltedStep& step, double count, Powers powers) {
                                                      : kMostAfreshWhole;
   const bool afresh =
       count >= 16 && static_cast<double>(surviving) * static_cast<double>(slots.size()) < most;
-  const Afresh sums(transform_, step, slots, count, powers == Powers::kLessOne, least);
+  std::vector<Afresh::Pair> sums;
+  if (afresh) {
+    std::vector<size_t> places;
+    for_each_pair([&](size_t p, size_t m, size_t at) {
+      if (survives(p, m) && !(before_at(at) < kNegligible)) places.push_back(p);
+    });
+    WorkBudget::pay((powers == Powers::kLessOne ? 1 : 4) * slots.size() * places.size());
+    sums = Afresh(transform_, step, slots, count, powers == Powers::kLessOne, least).powers(places);
+  }
+  auto next = sums.begin();
   for_each_pair([&](size_t p, size_t m, size_t at) {
-    double before = 0;
-    if (half_ != 0) {
-      auto size = [at](const Half& x) {
-        return std::sqrt(x.re[at] * x.re[at] + x.im[at] * x.im[at]);
-      };
-      before = std::max(size(upper_), size(lower_));
-      if (before < kNegligible) {
-        // Never mind what it still loses: factors are at most 1 but for roundings.
-        upper_.re[at] = upper_.im[at] = 0;
-        lower_.re[at] = lower_.im[at] = 0;
-        error_[at] += 2 * kNegligible;
-        return;
-      }
+    const double before = before_at(at);
+    if (half_ != 0 && before < kNegligible) {
+      // Never mind what it still loses: factors are at most 1 but for roundings.
+      upper_.re[at] = upper_.im[at] = 0;
+      lower_.re[at] = lower_.im[at] = 0;
+      error_[at] += 2 * kNegligible;
+      return;
     }
     Power u, v;
     // What has not come to nothing before: powers of two, each of a sum if that is made afresh.
     if (count > kMostMultiplied) WorkBudget::pay(24);
     if (afresh && survives(p, m)) {
-      WorkBudget::pay((powers == Powers::kLessOne ? 1 : 4) * slots.size());
-      sums.powers(p, u, v);
+      u = next->upper, v = next->lower;
+      ++next;
     } else {
       // U = (Z[k] + conj Z[-k]) / 2, V = (Z[k] - conj Z[-k]) / 2i.
       const double value_error = 2 * units_;

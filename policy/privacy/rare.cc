@@ -17,6 +17,7 @@ constexpr double kMostRare = 20;      // losses of a kind in a run
 constexpr double kMostOfStep = 1e-2;  // of a step's outcomes
 constexpr double kMostSums = 6;       // rare losses in a run that are looked at, of few
 constexpr double kMostWeight = 8;     // of each, where more of them are bounded
+constexpr size_t kAtOnce = 8;         // sums
 constexpr double kOutward = 1e-8;     // of a loss: places are found more exactly
 
 // P-mass of greater losses, and how much more it is than Q's: from above, both.
@@ -52,6 +53,31 @@ std::vector<double> convolved(const std::vector<double>& a, const std::vector<do
     for (size_t k = 0; i + k < out.size(); ++k) out[i + k] += a[i] * b[k];
   }
   return out;
+}
+
+// (1 + sum of mass[i] z^at[i])^count, its first coefficients, by the recurrence for powers of a
+// power series (Miller; as Panjer 1981 has it for a binomial number of claims): its terms are
+// positive while there are more steps than a sum can have of them. `kAtOnce` coefficients at a
+// time, which is no more than the least of `at`, do not stand on one another; each adds up its
+// terms in their order.
+template <size_t kAtOnce>
+std::vector<double> raised(const std::vector<size_t>& at, const std::vector<double>& mass,
+                           double count, size_t points) {
+  std::vector<double> rise(mass.size()), padded(2 * kAtOnce + points);
+  for (size_t i = 0; i < mass.size(); ++i)
+    rise[i] = (count + 1) * static_cast<double>(at[i]) * mass[i];
+  double* const sums = padded.data() + kAtOnce;  // before the first they are nothing
+  sums[0] = 1;
+  for (size_t s = 1; s < points; s += kAtOnce) {
+    double share[kAtOnce], sum[kAtOnce] = {};
+    for (size_t j = 0; j < kAtOnce; ++j) share[j] = 1 / static_cast<double>(s + j);
+    for (size_t i = 0; i < at.size() && at[i] < s + kAtOnce; ++i) {
+      const double* const before = sums + s - at[i];
+      for (size_t j = 0; j < kAtOnce; ++j) sum[j] += (rise[i] * share[j] - mass[i]) * before[j];
+    }
+    std::copy(sum, sum + kAtOnce, sums + s);
+  }
+  return {sums, sums + points};
 }
 
 }  // namespace
@@ -121,27 +147,17 @@ RareLosses::Kind RareLosses::look_at(const Run& cut, size_t i, double highest) {
   return kind;
 }
 
-// (1 + times sum of masses z^at)^count of all kinds, by the recurrence for powers of a power series
-// (Miller; as Panjer 1981 has it for a binomial number of claims): its terms are positive while
-// there are more steps than a sum can have rare losses.
+// (1 + times sum of masses z^at)^count of all kinds.
 std::vector<double> RareLosses::sums_of(const std::vector<Kind>& kinds,
                                         std::vector<double> Kind::*side, double times) const {
   std::vector<double> all;
   for (const Kind& kind : kinds) {
     WorkBudget::pay(points_ * kind.at.size() / 8);
-    std::vector<double> mass = kind.*side, rise, sums(points_);
-    for (size_t i = 0; i < mass.size(); ++i) {
-      mass[i] *= times;
-      rise.push_back((kind.count + 1) * static_cast<double>(kind.at[i]) * mass[i]);
-    }
-    sums[0] = 1;
-    for (size_t s = 1; s < points_; ++s) {
-      const double share = 1 / static_cast<double>(s);
-      double sum = 0;
-      for (size_t i = 0; i < mass.size() && kind.at[i] <= s; ++i)
-        sum += (rise[i] * share - mass[i]) * sums[s - kind.at[i]];
-      sums[s] = sum;
-    }
+    std::vector<double> mass = kind.*side;
+    for (double& one : mass) one *= times;
+    std::vector<double> sums = least_ >= kAtOnce
+                                   ? raised<kAtOnce>(kind.at, mass, kind.count, points_)
+                                   : raised<1>(kind.at, mass, kind.count, points_);
     all = all.empty() ? std::move(sums) : convolved(sums, all);
   }
   return all;
