@@ -13,6 +13,7 @@
 #include "trainer/engine/canaries.h"
 #include "trainer/engine/engine.h"
 #include "trainer/engine/noise.h"
+#include "trainer/engine/release.h"
 
 namespace souk::trainer {
 namespace {
@@ -87,8 +88,9 @@ int measure(const Case& own, int rounds) {
   if (!plain || !audited || !shape) return 1;
   const uint32_t canaries = canaries_for(own.rows, shape->trained, spec.batch);
   if (!audited->plant_canaries(canaries)) return 1;
-  auto grid = *NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, 1e7);
+  const FixedPoint fixed(*NoiseGrid::make(spec.privacy->noise_multiplier, spec.privacy->clip, 1e7));
   std::vector<int64_t> sums(shape->trained);
+  std::vector<float> out(sums.size());
   std::array<uint8_t, 32> key{};
   std::vector<double> without, with, ratios, noise;
   for (int round = -2; round < rounds; ++round) {
@@ -103,7 +105,7 @@ int measure(const Case& own, int rounds) {
     }
     const double start = cpu_seconds();
     ChaCha20 stream(key, static_cast<uint64_t>(round + 2));
-    add_noise(stream, grid, sums);
+    fixed.release(stream, sums, 1.0, out);
     const double drawn = cpu_seconds() - start;
     if (round < 0) continue;  // caches and kernels are made
     without.push_back(seconds[0]);

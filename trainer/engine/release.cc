@@ -23,11 +23,6 @@ FixedPoint::FixedPoint(const NoiseGrid& grid) : grid_(grid) {
   CHECK(shift_ >= 1 && shift_ <= 60);
 }
 
-double FixedPoint::rounding(uint64_t count) {
-  // Half a unit of at most 2^-30 C for each number, in each of the two.
-  return std::sqrt(static_cast<double>(count)) * std::ldexp(1.0, -kUnitBits);
-}
-
 void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) const {
   const float* from = values.data();
   int64_t* to = sums.data();

@@ -19,9 +19,6 @@ class FixedPoint {
   // out[i] = share * (sums[i] + noise), on the grid; sums are zero afterwards.
   void release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out) const;
 
-  // What rounding `count` sums can add to the L2 distance of two of them, as a part of C.
-  static double rounding(uint64_t count);
-
  private:
   NoiseGrid grid_;
   double to_units_ = 0;

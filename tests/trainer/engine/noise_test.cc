@@ -1,18 +1,16 @@
 #include "trainer/engine/noise.h"
-#include "ledger/crypto/kdf.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
-#include <numeric>
 #include <random>
 #include <vector>
 
 #include "tests/trainer/engine/support.h"
 #include "trainer/engine/normal_lanes.h"
+#include "trainer/engine/release.h"
 #include "trainer/engine/sampling.h"
 
 namespace souk::trainer {
@@ -24,20 +22,20 @@ std::array<uint8_t, 32> key_of(uint8_t byte) {
   return key;
 }
 
-int64_t square(const std::vector<int32_t>& units) {
-  int64_t sum = 0;
-  for (int32_t z : units) sum += int64_t{z} * z;
-  return sum;
+// Sums through the release, as integers of the noise grid.
+std::vector<int64_t> released(ChaCha20& random, const NoiseGrid& grid, std::vector<int64_t> sums) {
+  std::vector<float> noisy(sums.size());
+  FixedPoint(grid).release(random, sums, 1 / grid.step, noisy);
+  std::vector<int64_t> out;
+  for (float x : noisy) out.push_back(std::llround(x));  // below 2^24: exact
+  return out;
 }
 
 TEST(NoiseGrid, StepIsThePowerOfTwoTheSpecSays) {
   auto grid = NoiseGrid::make(1.5, 1.0, 1000);
   ASSERT_TRUE(grid);
   EXPECT_EQ(grid->step, 0x1p-16);
-  EXPECT_EQ(grid->clip_units, 65536);
   EXPECT_GE(grid->deviation_units, 1.5 * 65536);
-  EXPECT_LE(grid->square_bound, int64_t{65536} * 65536);
-  EXPECT_GE(grid->square_bound, int64_t{65536} * 65536 - 1);
   EXPECT_EQ(NoiseGrid::make(0.7, 0.3, 1000)->step, 0x1p-19);
 }
 
@@ -46,51 +44,6 @@ TEST(NoiseGrid, MoreDrawsMeanACoarserGridAndTooManyNone) {
   EXPECT_EQ(NoiseGrid::make(1, 1, 1.3e8)->step, 0x1p-12);
   EXPECT_TRUE(NoiseGrid::make(1, 1, 3e10));
   EXPECT_FALSE(NoiseGrid::make(1, 1, 3.1e10));
-}
-
-TEST(Clip, NeverExceedsTheBoundWhateverTheGradient) {
-  std::mt19937 random(1);
-  for (double sigma : {0.5, 1.0, 7.3, 400.0}) {
-    auto grid = *NoiseGrid::make(sigma, 0.9, 1000);
-    for (int round = 0; round < 200; ++round) {
-      std::vector<float> gradient(1 + random() % 3000);
-      std::normal_distribution<float> normal(
-          0, static_cast<float>(std::pow(10.0, static_cast<double>(random() % 12) - 6)));
-      for (float& v : gradient) v = normal(random);
-      std::vector<int32_t> units(gradient.size());
-      clip_to_grid(gradient, grid, units);
-      EXPECT_LE(square(units), grid.square_bound);
-    }
-  }
-}
-
-TEST(Clip, KeepsShortGradientsAndShortensLongOnesToTheBound) {
-  auto grid = *NoiseGrid::make(1, 1, 1000);
-  std::vector<float> gradient = {0.25F, -0.5F, 0.125F};
-  std::vector<int32_t> units(3);
-  clip_to_grid(gradient, grid, units);
-  EXPECT_EQ(units, (std::vector<int32_t>{16384, -32768, 8192}));
-  for (float& v : gradient) v *= 1e6F;
-  clip_to_grid(gradient, grid, units);
-  EXPECT_NEAR(std::sqrt(static_cast<double>(square(units))), 65536, 2);
-  EXPECT_NEAR(units[1], -65536 * 0.5 / std::sqrt(0.0625 + 0.25 + 0.015625), 2);
-}
-
-TEST(Clip, RowsThatAreNotNumbersBecomeZero) {
-  auto grid = *NoiseGrid::make(1, 1, 1000);
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-                    -std::numeric_limits<float>::infinity()}) {
-    std::vector<float> gradient(100, 0.01F);
-    gradient[57] = bad;
-    std::vector<int32_t> units(100, 9);
-    clip_to_grid(gradient, grid, units);
-    EXPECT_EQ(square(units), 0);
-  }
-  std::vector<float> largest(100, std::numeric_limits<float>::max());
-  std::vector<int32_t> units(100);
-  clip_to_grid(largest, grid, units);
-  EXPECT_GT(square(units), 0);
-  EXPECT_LE(square(units), grid.square_bound);
 }
 
 TEST(Noise, HasTheVarianceAndTheKurtosisOfAGaussian) {
@@ -155,9 +108,8 @@ TEST(Noise, NeighboursAndPairsAreUncorrelated) {
 TEST(Noise, IntegersHaveTheDeviationAndUniformResidues) {
   auto grid = *NoiseGrid::make(1.3, 0.7, 1000);
   constexpr size_t kCount = 1'000'000;
-  std::vector<int64_t> sums(kCount, 0);
   ChaCha20 random(key_of(7), 0);
-  add_noise(random, grid, sums);
+  const auto sums = released(random, grid, std::vector<int64_t>(kCount, 0));
   double second = 0;
   for (int64_t z : sums) second += static_cast<double>(z) * static_cast<double>(z);
   double expected = grid.deviation_units * grid.deviation_units;
@@ -174,13 +126,32 @@ TEST(Noise, IntegersHaveTheDeviationAndUniformResidues) {
 
 TEST(Noise, IsAddedToTheSumAndIsOneStreamForOneKey) {
   auto grid = *NoiseGrid::make(1, 1, 1000);
-  std::vector<int64_t> zero(1000, 0), shifted(1000, 123456), other(1000, 0);
+  // One step of the grid is 2^14 units of the sums: 2^-16 against 2^-30.
+  constexpr int64_t kStep = 1 << 14, kShift = 123'456;
   ChaCha20 a(key_of(8), 5), b(key_of(8), 5), c(key_of(8), 6);
-  add_noise(a, grid, zero);
-  add_noise(b, grid, shifted);
-  add_noise(c, grid, other);
-  for (size_t i = 0; i < zero.size(); ++i) EXPECT_EQ(shifted[i] - zero[i], 123456);
-  EXPECT_NE(zero, other);
+  const auto zero = released(a, grid, std::vector<int64_t>(1000, 0));
+  const auto shifted = released(b, grid, std::vector<int64_t>(1000, kShift * kStep));
+  for (size_t i = 0; i < zero.size(); ++i) EXPECT_EQ(shifted[i] - zero[i], kShift);
+  EXPECT_NE(zero, released(c, grid, std::vector<int64_t>(1000, 0)));
+}
+
+TEST(Noise, IsRoundedTogetherWithWhatTheSumIsPastAGridStep) {
+  // round(S / g + noise) in long double; halves are no matter of 64 random bits.
+  auto grid = *NoiseGrid::make(1.3, 0.7, 1000);
+  constexpr size_t kCount = 20'000;
+  const double unit = std::ldexp(1.0, std::ilogb(grid.clip) - 30);
+  std::vector<int64_t> sums(kCount);
+  std::mt19937_64 words(12);
+  for (auto& sum : sums) sum = static_cast<int64_t>(words()) >> 28;
+  std::vector<double> normals(kCount);
+  ChaCha20 a(key_of(12), 0), b(key_of(12), 0);
+  standard_normals(a, normals);
+  const auto out = released(b, grid, sums);
+  for (size_t i = 0; i < kCount; ++i) {
+    const long double exact = static_cast<long double>(sums[i]) * unit / grid.step +
+                              static_cast<long double>(normals[i]) * grid.deviation_units;
+    EXPECT_LT(std::abs(static_cast<long double>(out[i]) - exact), 0.5L + 1e-9L) << i;
+  }
 }
 
 // The words of one piece, from the plain key stream: word w of sixteen blocks, side by side.
@@ -265,78 +236,6 @@ TEST(Noise, PassesTheTestOfAndersonAndDarling) {
   }
   // For a known distribution 6.0 is exceeded with probability 0.001.
   EXPECT_LT(-static_cast<double>(kCount) - sum / static_cast<double>(kCount), 6.0);
-}
-
-TEST(Sampling, BatchSizesAreBinomial) {
-  auto root = testing::root_of(1);
-  constexpr uint64_t kRows = 1000, kSteps = 4000;
-  const double q = 0.05;
-  auto threshold = static_cast<uint64_t>(std::ldexp(q, 64));
-  std::vector<double> hits(kRows, 0);
-  double sum = 0, squares = 0;
-  std::vector<uint64_t> batch;
-  for (uint64_t step = 0; step < kSteps; ++step) {
-    poisson_batch(derive_key(root, "sample", step), kRows, threshold, batch);
-    EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
-    for (uint64_t row : batch) ++hits[row];
-    auto size = static_cast<double>(batch.size());
-    sum += size;
-    squares += size * size;
-  }
-  double mean = sum / kSteps, variance = squares / kSteps - mean * mean,
-         expected = kRows * q * (1 - q);
-  EXPECT_LT(std::abs(mean - kRows * q), 5 * std::sqrt(expected / kSteps));
-  EXPECT_LT(std::abs(variance / expected - 1), 5 * std::sqrt(2.0 / kSteps));
-  double chi = 0;
-  for (double count : hits)
-    chi += (count - kSteps * q) * (count - kSteps * q) / (kSteps * q * (1 - q));
-  EXPECT_LT(std::abs(chi - kRows), 5 * std::sqrt(2.0 * kRows));
-}
-
-TEST(Sampling, StepsPurposesAndRootsGiveOtherKeys) {
-  auto root = testing::root_of(1);
-  auto key = derive_key(root, "sample", 1);
-  EXPECT_TRUE(key == derive_key(root, "sample", 1));
-  EXPECT_FALSE(key == derive_key(root, "sample", 2));
-  EXPECT_FALSE(key == derive_key(root, "noise", 1));
-  EXPECT_FALSE(key == derive_key(testing::root_of(2), "sample", 1));
-}
-
-TEST(Sampling, KeysAreThoseOfTheSpecification) {
-  auto root = testing::root_of(3);
-  KeySchedule keys(root);
-  for (uint64_t step : {uint64_t{0}, uint64_t{7}, UINT64_MAX - 1}) {
-    Bytes info = to_bytes("noise/");
-    for (int i = 0; i < 8; ++i) info.push_back(static_cast<uint8_t>(step >> (8 * i)));
-    const Bytes plain =
-        ledger::hkdf(root.bytes(SecretAccess()), as_bytes("souk/engine/v1"), info, 32);
-    const auto key = Secret<32>::copy_of(std::span<const uint8_t, 32>(plain.data(), 32));
-    EXPECT_TRUE(keys.derive("noise", step) == key);
-    EXPECT_TRUE(derive_key(root, "noise", step) == key);
-  }
-}
-
-TEST(Sampling, NoBatchOutgrowsItsCapacity) {
-  EXPECT_EQ(poisson_capacity(10, UINT64_MAX), 10u);
-  EXPECT_EQ(poisson_capacity(1'000'000, 0), 64u);
-  const uint64_t tenth = UINT64_MAX / 10;
-  EXPECT_GT(poisson_capacity(1'000'000, tenth), 103'000u);
-  EXPECT_LT(poisson_capacity(1'000'000, tenth), 105'000u);
-}
-
-TEST(Sampling, ShuffledEpochsShowEveryRowOnce) {
-  ShuffledRows rows(testing::root_of(1), 10);
-  std::vector<uint64_t> first, second, batch;
-  for (uint64_t step = 0; step < 5; ++step) {
-    rows.batch(step, 4, batch);
-    ASSERT_EQ(batch.size(), 4u);
-    for (uint64_t row : batch) (first.size() < 10 ? first : second).push_back(row);
-  }
-  EXPECT_NE(first, second);
-  for (auto* epoch : {&first, &second}) {
-    std::sort(epoch->begin(), epoch->end());
-    for (uint64_t i = 0; i < 10; ++i) EXPECT_EQ((*epoch)[i], i);
-  }
 }
 
 }  // namespace
