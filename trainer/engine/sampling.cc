@@ -62,7 +62,7 @@ void poisson_batch(const Secret<32>& key, std::span<const Part> parts,
                    std::vector<uint64_t>& batch) {
   ChaCha20 random(key.bytes(SecretAccess()), 0);
   batch.clear();
-  std::array<uint64_t, 512> words;
+  std::array<uint64_t, 512> words, rows;
   uint64_t row = 0, rest = 0;  // words drawn and not looked at yet
   for (const Part& part : parts) {
     for (uint64_t left = part.rows; left > 0;) {
@@ -72,13 +72,19 @@ void poisson_batch(const Secret<32>& key, std::span<const Part> parts,
       }
       const uint64_t n = std::min(left, rest);
       const uint64_t* word = words.data() + (words.size() - rest);
+      // Each row is written down, and the next in its place where it is not drawn: no branch tells
+      // who is.
+      size_t drawn = 0;
       for (uint64_t i = 0; i < n; ++i) {
-        if (word[i] < part.threshold) batch.push_back(row + i);
+        rows[drawn] = row + i;
+        drawn += word[i] < part.threshold ? 1 : 0;
       }
+      batch.insert(batch.end(), rows.begin(), rows.begin() + static_cast<ptrdiff_t>(drawn));
       row += n, left -= n, rest -= n;
     }
   }
   wipe(words.data(), sizeof(words));
+  wipe(rows.data(), sizeof(rows));
 }
 
 void poisson_batch(const Secret<32>& key, uint64_t rows, uint64_t threshold,

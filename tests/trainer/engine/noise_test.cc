@@ -46,84 +46,6 @@ TEST(NoiseGrid, MoreDrawsMeanACoarserGridAndTooManyNone) {
   EXPECT_FALSE(NoiseGrid::make(1, 1, 3.1e10));
 }
 
-TEST(Noise, HasTheVarianceAndTheKurtosisOfAGaussian) {
-  constexpr size_t kCount = 2'000'000;
-  std::vector<double> normals(kCount);
-  ChaCha20 random(key_of(3), 0);
-  standard_normals(random, normals);
-  double mean = 0, second = 0, fourth = 0;
-  for (double x : normals) {
-    mean += x;
-    second += x * x;
-    fourth += x * x * x * x;
-  }
-  const double n = kCount;
-  EXPECT_LT(std::abs(mean / n), 5 / std::sqrt(n));
-  EXPECT_LT(std::abs(second / n - 1), 5 * std::sqrt(2 / n));
-  EXPECT_LT(std::abs(fourth / n - 3), 5 * std::sqrt(96 / n));
-}
-
-TEST(Noise, FillsAThousandEquallyLikelyCellsEvenly) {
-  constexpr size_t kCells = 1000, kCount = 2'000'000;
-  std::vector<double> normals(kCount);
-  ChaCha20 random(key_of(4), 0);
-  standard_normals(random, normals);
-  std::vector<double> cells(kCells, 0);
-  for (double x : normals) {
-    double below = 0.5 * std::erfc(-x / std::sqrt(2.0));
-    ++cells[std::min(kCells - 1, static_cast<size_t>(below * kCells))];
-  }
-  double chi = 0, expected = double{kCount} / kCells;
-  for (double count : cells) chi += (count - expected) * (count - expected) / expected;
-  // 999 degrees of freedom: 5 deviations of sqrt(2 * 999).
-  EXPECT_LT(std::abs(chi - 999), 5 * std::sqrt(2 * 999.0));
-}
-
-TEST(Noise, TailsBeyondFourDeviationsAreAsFullAsTheyShould) {
-  constexpr size_t kCount = 4'000'000;
-  std::vector<double> normals(kCount);
-  ChaCha20 random(key_of(5), 0);
-  standard_normals(random, normals);
-  for (double limit : {3.0, 4.0, 4.5}) {
-    double expected = std::erfc(limit / std::sqrt(2.0)) * kCount;
-    auto count = static_cast<double>(std::count_if(normals.begin(), normals.end(),
-                                                   [&](double x) { return std::abs(x) > limit; }));
-    EXPECT_LT(std::abs(count - expected), 5 * std::sqrt(expected)) << limit;
-  }
-}
-
-TEST(Noise, NeighboursAndPairsAreUncorrelated) {
-  constexpr size_t kCount = 1'000'000;
-  std::vector<double> normals(kCount + 128);
-  ChaCha20 random(key_of(6), 0);
-  standard_normals(random, normals);
-  for (size_t lag : {size_t{1}, size_t{2}, size_t{8}, size_t{63}, size_t{64},
-                     size_t{128}}) {  // 128: cosine and sine of one pair
-    double sum = 0;
-    for (size_t i = 0; i < kCount; ++i) sum += normals[i] * normals[i + lag];
-    EXPECT_LT(std::abs(sum), 5 * std::sqrt(double{kCount})) << lag;
-  }
-}
-
-TEST(Noise, IntegersHaveTheDeviationAndUniformResidues) {
-  auto grid = *NoiseGrid::make(1.3, 0.7, 1000);
-  constexpr size_t kCount = 1'000'000;
-  ChaCha20 random(key_of(7), 0);
-  const auto sums = released(random, grid, std::vector<int64_t>(kCount, 0));
-  double second = 0;
-  for (int64_t z : sums) second += static_cast<double>(z) * static_cast<double>(z);
-  double expected = grid.deviation_units * grid.deviation_units;
-  EXPECT_LT(std::abs(second / kCount / expected - 1), 5 * std::sqrt(2.0 / kCount));
-  for (int64_t modulus : {2, 3, 8, 1024}) {
-    std::vector<double> counts(static_cast<size_t>(modulus), 0);
-    for (int64_t z : sums) ++counts[static_cast<size_t>((z % modulus + modulus) % modulus)];
-    double chi = 0, each = double{kCount} / static_cast<double>(modulus);
-    for (double count : counts) chi += (count - each) * (count - each) / each;
-    double freedom = static_cast<double>(modulus - 1);
-    EXPECT_LT(chi, freedom + 5 * std::sqrt(2 * freedom) + 5) << modulus;
-  }
-}
-
 TEST(Noise, IsAddedToTheSumAndIsOneStreamForOneKey) {
   auto grid = *NoiseGrid::make(1, 1, 1000);
   // One step of the grid is 2^14 units of the sums: 2^-16 against 2^-30.
@@ -220,22 +142,6 @@ TEST(Noise, NoValueIsEverUsedForTwoSteps) {
   }
   std::sort(seen.begin(), seen.end());
   EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end());
-}
-
-TEST(Noise, PassesTheTestOfAndersonAndDarling) {
-  constexpr size_t kCount = 200'000;
-  std::vector<double> x(kCount);
-  ChaCha20 random(key_of(11), 0);
-  standard_normals(random, x);
-  std::sort(x.begin(), x.end());
-  auto below = [](double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); };
-  double sum = 0;
-  for (size_t i = 0; i < kCount; ++i) {
-    double weight = 2 * static_cast<double>(i) + 1;
-    sum += weight * (std::log(below(x[i])) + std::log(below(-x[kCount - 1 - i])));
-  }
-  // For a known distribution 6.0 is exceeded with probability 0.001.
-  EXPECT_LT(-static_cast<double>(kCount) - sum / static_cast<double>(kCount), 6.0);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "ledger/crypto/kdf.h"
 #include "tests/trainer/engine/support.h"
+#include "trainer/engine/chacha.h"
 
 namespace souk::trainer {
 namespace {
@@ -36,6 +37,63 @@ TEST(Sampling, BatchSizesAreBinomial) {
   for (double count : hits)
     chi += (count - kSteps * q) * (count - kSteps * q) / (kSteps * q * (1 - q));
   EXPECT_LT(std::abs(chi - kRows), 5 * std::sqrt(2.0 * kRows));
+}
+
+TEST(Sampling, WhoIsDrawnSaysNothingAboutAnyoneElseInThisStepOrTheNext) {
+  // Rows at the beginning, around the end of the first 512 words, at the end of the first part
+  // and in another, of another rate.
+  constexpr uint64_t kSteps = 20'000;
+  const double rates[] = {0.3, 0.0625};
+  const Part parts[] = {{600, static_cast<uint64_t>(std::ldexp(rates[0], 64))},
+                        {40, static_cast<uint64_t>(std::ldexp(rates[1], 64))}};
+  std::vector<uint64_t> watched;
+  for (uint64_t first : {uint64_t{0}, uint64_t{508}, uint64_t{596}, uint64_t{632}}) {
+    for (uint64_t i = 0; i < 8; ++i) watched.push_back(first + i);
+  }
+  // deviations[row][step]: 1 - q or -q, over the root of q (1 - q).
+  std::vector<std::vector<double>> deviations(watched.size(), std::vector<double>(kSteps));
+  KeySchedule keys(testing::root_of(2));
+  std::vector<uint64_t> batch;
+  for (uint64_t step = 0; step < kSteps; ++step) {
+    poisson_batch(keys.derive("sample", step), parts, batch);
+    for (size_t r = 0; r < watched.size(); ++r) {
+      const double q = rates[watched[r] < 600 ? 0 : 1];
+      const bool drawn = std::binary_search(batch.begin(), batch.end(), watched[r]);
+      deviations[r][step] = ((drawn ? 1 : 0) - q) / std::sqrt(q * (1 - q));
+    }
+  }
+  for (uint64_t lag : {0, 1, 2}) {
+    double chi = 0, pairs = 0;
+    for (size_t a = 0; a < watched.size(); ++a) {
+      for (size_t b = lag == 0 ? a + 1 : 0; b < watched.size(); ++b) {
+        double sum = 0;
+        for (uint64_t step = 0; step + lag < kSteps; ++step)
+          sum += deviations[a][step] * deviations[b][step + lag];
+        const double off = sum / std::sqrt(static_cast<double>(kSteps - lag));
+        EXPECT_LT(std::abs(off), 5) << watched[a] << ", " << lag << " later " << watched[b];
+        chi += off * off;
+        ++pairs;
+      }
+    }
+    EXPECT_LT(std::abs(chi - pairs), 5 * std::sqrt(2 * pairs)) << lag;
+  }
+}
+
+TEST(Sampling, ADrawIsTheWordsOfTheStreamBelowTheThreshold) {
+  const auto key = derive_key(testing::root_of(6), "sample", 9);
+  const Part parts[] = {
+      {700, uint64_t{1} << 62}, {1, UINT64_MAX}, {0, 5}, {900, 0}, {513, 1ULL << 63}};
+  std::vector<uint64_t> words(700 + 1 + 900 + 513), expected, batch{77};
+  ChaCha20 random(key.bytes(SecretAccess()), 0);
+  random.fill(std::span<uint64_t>(words));
+  uint64_t row = 0;
+  for (const Part& part : parts) {
+    for (uint64_t i = 0; i < part.rows; ++i, ++row) {
+      if (words[row] < part.threshold) expected.push_back(row);
+    }
+  }
+  poisson_batch(key, parts, batch);
+  EXPECT_EQ(batch, expected);
 }
 
 TEST(Sampling, StepsPurposesAndRootsGiveOtherKeys) {
