@@ -292,6 +292,25 @@ TEST(TrainingSpec, EveryMemberIsNeededAndNoOtherIsTaken) {
   }
 }
 
+TEST(TrainingSpec, HasNoRoomForANoiseRootOfItsAuthors) {
+  // `seed` is that of the initial weights, which are public; noise comes from the run's own root.
+  TrainingSpec spec = sample_spec();
+  spec.shuffle = false;
+  spec.sampling_threshold = uint64_t{1} << 60;
+  spec.privacy = PrivacySpec{1, 1, 1'000'000, 10'000'000};
+  const Json whole = to_json(spec);
+  ASSERT_TRUE(training_spec_from_json(whole));
+  for (const char* name : {"noise_root", "noise_seed", "root", "random", "seed"}) {
+    Json inside = whole;
+    (*(*inside.object())["privacy"].object())[name] = std::string(64, '0');
+    EXPECT_FALSE(training_spec_from_json(inside)) << name;
+    if (std::string_view(name) == "seed") continue;
+    Json beside = whole;
+    (*beside.object())[name] = std::string(64, '0');
+    EXPECT_FALSE(training_spec_from_json(beside)) << name;
+  }
+}
+
 TEST(TrainingSpec, InitialWeightsAreNamedByDigestOrNotAtAll) {
   TrainingSpec spec = sample_spec();
   EXPECT_EQ(to_json(spec).find("initial"), nullptr);

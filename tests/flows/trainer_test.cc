@@ -75,6 +75,64 @@ TEST_F(TrainerFlow, AuditsItselfWhereItIsObligedTo) {
   }
 }
 
+// ---- whose noise it is --------------------------------------------------------------
+
+TEST_F(TrainerFlow, NobodyOutsideAPrivateRunChoosesOrRepeatsItsNoise) {
+  // One specification, seed and all, on the same rows, twice: the weights begin alike and the noise
+  // does not, so the models differ.
+  auto ready = [&](const ContractId& id) {
+    auto trainer = started(id);
+    EXPECT_EQ(market.show(*trainer, market.history())->kind, Kind::kConfirmed);
+    EXPECT_EQ(market.send_dataset(*trainer, north.id, north.file)->kind, Kind::kDone);
+    return trainer;
+  };
+  std::vector<std::vector<Bytes>> models;
+  std::vector<Digest> specs;
+  for (int run = 0; run < 2; ++run) {
+    ContractId id = market.escrowed({north.id});
+    auto delivery = market.train(*ready(id));
+    ASSERT_TRUE(delivery) << delivery.error().expected();
+    EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
+    market.follow();
+    auto header = market.keeper().about(Kind::kRelease, id);
+    ASSERT_EQ(header.kind, Kind::kBytes) << kind_and_body(header);
+    Bytes file = header.body;
+    append(file, delivery->payload);
+    auto model = trainer::decrypt_file(file, market.lab.age);
+    ASSERT_TRUE(model);
+    auto tensors = trainer::SafeTensors::read(*model);
+    ASSERT_TRUE(tensors);
+    models.emplace_back();
+    for (const auto& tensor : tensors->tensors())
+      models.back().emplace_back(tensor.bytes.begin(), tensor.bytes.end());
+    specs.push_back(market.state().contract(id)->spec_hash);
+  }
+  EXPECT_EQ(specs[0], specs[1]);
+  ASSERT_EQ(models[0].size(), 2U);
+  EXPECT_NE(models[0], models[1]);
+  // No frame has room for a root, and no contract: training_test.cc has the specification's.
+  for (const char* name : {"noise_root", "root", "seed"}) {
+    const std::string zeros(64, '0');
+    auto trainer = ready(market.escrowed({north.id}));
+    ASSERT_TRUE(trainer->send(trainer::frame(Kind::kTrain, Json::Object{{name, zeros}})));
+    auto answer = trainer->receive();
+    EXPECT_TRUE(!answer || refused(*answer)) << name;
+    EXPECT_FALSE(trainer->finish());
+    for (const auto& heard : trainer->heard()) EXPECT_NE(heard.kind, Kind::kProgress);
+
+    // The same question is answered without it.
+    const ContractId id = market.escrowed({north.id});
+    for (bool asked : {true, false}) {
+      TrainerThread early(market.self());
+      Json::Object prepare{
+          {"genesis", to_base64(market.history().leaves[0])}, {"contract", id}, {"nonce", zeros}};
+      if (asked) prepare[name] = zeros;
+      auto evidence = early.ask(trainer::frame(Kind::kPrepare, prepare));
+      EXPECT_EQ(evidence && !refused(*evidence), !asked) << name;
+    }
+  }
+}
+
 // ---- no step twice ------------------------------------------------------------------
 
 TEST_F(TrainerFlow, AStepThatWasTakenIsNeverTakenAgainAndItsJobCommitsItsReservedMaximum) {

@@ -63,7 +63,9 @@ class Session {
       TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
     }
     auto message = TRY(channel_.receive());
-    TRY(expect(message, Kind::kTrain));
+    auto body = TRY(expect(message, Kind::kTrain));
+    auto fields = TRY(Fields::of(body, "train"));
+    TRY(fields.done());  // a run takes nothing from its host: its randomness least of all
     auto trained = train(*work);
     if (!trained) return refuse(std::move(trained).take_error());
     return Done{};
