@@ -8,6 +8,7 @@
 #include "market_api/client/dataset_file.h"
 #include "market_api/client/evaluate.h"
 #include "market_api/client/local_rows.h"
+#include "market_api/client/model_layout.h"
 #include "market_api/client/onnx_model.h"
 #include "market_api/client/receipt.h"
 #include "market_api/client/receipt_beside.h"
@@ -22,7 +23,7 @@ struct FetchOptions {
   std::string job, out;
 };
 struct EvaluateOptions {
-  std::string model, data, labels, label;
+  std::string model, data, labels, csv, label;
   std::vector<std::string> drop;
 };
 struct PredictOptions {
@@ -55,54 +56,54 @@ Result<Answer> fetch(Session& session, const FetchOptions& options) {
   return answer;
 }
 
-// How a CSV becomes rows of the model: its columns are found by name, in any order. Those of a
-// model of the market without categories are numbers.
-std::optional<trainer::CsvLayout> layout_for(const ModelNotes& notes) {
-  if (notes.csv || notes.feature_names.empty()) return notes.csv;
-  trainer::CsvLayout layout;
-  for (const auto& name : notes.feature_names)
-    layout.columns.push_back({name, trainer::CsvColumn::Role::kNumber, {}, {}});
-  layout.columns.push_back({notes.label, trainer::CsvColumn::Role::kLabel, notes.classes, {}});
-  return layout;
+// What a CSV is read with: the model's own layout, or that of the file `csv`.
+Result<std::optional<trainer::CsvLayout>> layout_of_rows(const ModelNotes& notes,
+                                                         const std::string& csv) {
+  if (csv.empty()) return layout_of_model(notes);
+  auto bytes = TRY(load_argument(csv, size_t{16} << 20));
+  auto json = TRY(about_file(parse_json(as_text(bytes)), csv));
+  auto given = TRY(trainer::csv_layout_from_json(json, csv));
+  auto layout = TRY(layout_for_model(std::move(given), notes, csv));
+  return std::optional(std::move(layout));
 }
 
 // Rows as the model was trained on them; labels only if they are there.
 Result<Rows> rows_for(const ModelNotes& notes, const std::vector<std::string>& paths,
-                      const std::string& csv, const std::string& label) {
+                      const std::string& label, const std::optional<trainer::CsvLayout>& layout) {
   RowFiles files;
   files.paths = paths;
   files.classes = notes.classes;
   files.label = label;
-  files.csv = layout_for(notes);
+  files.csv = layout;
   files.labels = trainer::Labels::kIfThere;
   files.unlisted = trainer::Unlisted::kMissing;
-  if (!csv.empty()) {
-    auto bytes = TRY(load_argument(csv, size_t{16} << 20));
-    auto json = TRY(about_file(parse_json(as_text(bytes)), csv));
-    files.csv = TRY(trainer::csv_layout_from_json(json, csv));
-  }
   return load_rows(files);
 }
 
-// A receipt is no word for everything beside it.
-void say_what_is_proven(const ProvenModel& model, Answer& answer) {
-  answer.json["receipt_covers"] = Json::Array(model.covered.begin(), model.covered.end());
-  answer.json["receipt_leaves_out"] =
-      Json::Array(model.not_covered.begin(), model.not_covered.end());
+// A receipt is no word for everything beside it, nor for a layout that is not the model's.
+void say_what_is_proven(const ProvenModel& model, const std::optional<trainer::CsvLayout>& layout,
+                        Answer& answer) {
+  auto covered = model.covered, not_covered = model.not_covered;
+  if (layout != layout_of_model(model.stored.notes) && std::erase(covered, "csv") > 0)
+    not_covered.insert(not_covered.begin(), "csv");
+  answer.json["receipt_covers"] = Json::Array(covered.begin(), covered.end());
+  answer.json["receipt_leaves_out"] = Json::Array(not_covered.begin(), not_covered.end());
 }
 
 Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
   auto model = TRY(load_proven_model(options.model));
   const StoredModel& stored = model.stored;
   const ModelNotes& notes = stored.notes;
+  auto layout = TRY(layout_of_rows(notes, options.csv));
   DatasetFile file;
   file.path = options.data;
   if (!options.labels.empty()) file.labels = options.labels;
-  file.label = options.label.empty() ? notes.label : options.label;
+  // A layout that is given names its own label.
+  file.label = options.label.empty() && options.csv.empty() ? notes.label : options.label;
   file.drop = options.drop;
   file.classes = notes.classes;
   file.features = notes.feature_names;
-  file.csv = layout_for(notes);
+  file.csv = layout;
   std::vector<std::string> warnings;
   auto rows = TRY(load_dataset(file, &warnings));
   warn_of(warnings);
@@ -120,7 +121,7 @@ Result<Answer> evaluate(Session&, const EvaluateOptions& options) {
                  {"right", right},
                  {"accuracy", Json::real(accuracy)},
                  {"receipt", model.receipt}};
-  say_what_is_proven(model, answer);
+  say_what_is_proven(model, layout, answer);
   answer.text = std::to_string(right) + " of " + std::to_string(rows.rows()) +
                 " rows right, accuracy " + real_text(accuracy).substr(0, 6);
   return answer;
@@ -130,7 +131,8 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
   auto model = TRY(load_proven_model(options.model));
   const StoredModel& stored = model.stored;
   const ModelNotes& notes = stored.notes;
-  auto rows = TRY(rows_for(notes, options.data, options.csv, options.label));
+  auto layout = TRY(layout_of_rows(notes, options.csv));
+  auto rows = TRY(rows_for(notes, options.data, options.label, layout));
   const auto& names = rows.data.schema.feature_names;
   if (!notes.feature_names.empty() && !names.empty()) {
     if (auto other = contracts::different_column(notes.feature_names, names)) {
@@ -157,9 +159,7 @@ Result<Answer> predict(Session&, const PredictOptions& options) {
                  {"labels", std::move(labels)},
                  {predictions.are_probabilities ? "probabilities" : "outputs", std::move(numbers)},
                  {"classes", Json::Array(notes.classes.begin(), notes.classes.end())}};
-  if (!options.csv.empty() && std::erase(model.covered, "csv") > 0)
-    model.not_covered.insert(model.not_covered.begin(), "csv");
-  say_what_is_proven(model, answer);
+  say_what_is_proven(model, layout, answer);
   auto name = [&](int64_t label) {
     auto i = static_cast<size_t>(label);
     return i < notes.classes.size() ? notes.classes[i] : std::to_string(label);
@@ -294,12 +294,16 @@ void add_model_verbs(CLI::App& app, Session& session) {
                   evaluating, evaluate);
   verb->footer(
       "Columns of a CSV are found by name, in any order; others are left out. A category that the "
-      "model does not\nlist is refused (souk model predict answers, and counts it as missing).");
+      "model does not\nlist is refused (souk model predict answers, and counts it as missing).\n"
+      "A file that is laid out in another way (no header, other marks, spellings, label) is read "
+      "with --csv: the\nlayout's features, values and classes are the model's, in its order.");
   verb->add_option("MODEL_DIR", evaluating->model, "folder that 'model fetch' wrote")->required();
   verb->add_option("--data", evaluating->data,
                    "rows with labels: CSV, IDX, NPY, safetensors or image folder")
       ->required();
   verb->add_option("--labels", evaluating->labels, "file with the labels (IDX, NPY)");
+  verb->add_option("--csv", evaluating->csv,
+                   "file with the CSV layout of --data (default: the model's)");
   verb->add_option("--label", evaluating->label, "the label's column (default: as in training)");
   verb->add_option("--drop", evaluating->drop, "CSV columns to leave out")
       ->delimiter(',')
@@ -313,7 +317,8 @@ void add_model_verbs(CLI::App& app, Session& session) {
       "Columns of a CSV are found by name, in any order; others are left out. A category that the "
       "model does not\nlist counts as missing: a warning on stderr names column, an example and "
       "the "
-      "rows; \"unlisted\" of --json\nhas the rows of each such column.");
+      "rows; \"unlisted\" of --json\nhas the rows of each such column. --csv as for souk model "
+      "evaluate.");
   verb->add_option("MODEL", predicting->model,
                    "folder, .safetensors with its specification, or .onnx")
       ->required();
@@ -321,7 +326,8 @@ void add_model_verbs(CLI::App& app, Session& session) {
           "--data", predicting->data,
           "rows: CSV, IDX, NPY, safetensors, CIFAR-10 .bin or image folder; labels after them")
       ->required();
-  verb->add_option("--csv", predicting->csv, "file with a CSV layout (default: the model's)");
+  verb->add_option("--csv", predicting->csv,
+                   "file with the CSV layout of --data (default: the model's)");
   verb->add_option("--label", predicting->label, "the label's column (default: as in training)");
   verb->add_option("--threads", predicting->threads, "threads (default: one for each processor)")
       ->check(whole_number(1, 1024));

@@ -103,7 +103,7 @@ sed 's/"towns" }, payment/"turned" }, payment/' head.lua > turned.lua
 refused 'column 1 is \"town\" in this model and is \"age\" in turned' souk job submit turned.lua --as lab --json
 refused 'column 1 is \"town\" in this model and is \"age\" in the rows' \
   souk train-local turned.lua --data turned.csv --csv turned.json --json
-refused 'column 1 is \"town\" in the model and is \"age\" in the rows' \
+refused 'column 1 is \"town\" in the model and is \"age\" in the layout' \
   souk model predict towns --data turned.csv --csv turned.json --json
 [ "$(souk ledger audit --as lab --json | json entries)" = "$before" ] || fail "expected nothing on the ledger"
 souk model predict towns --data turned.csv --json > predicted.json || fail "expected columns to be found by name" predicted.json

@@ -106,6 +106,7 @@ each model/model.onnx "model predict @ --data rows.csv"
 each rows.csv "model predict model --data @"
 each layout.json "model predict model --data rows.csv --csv @"
 each rows.csv "model evaluate model --data @"
+each layout.json "model evaluate model --data rows.csv --csv @"
 each labels.idx "model evaluate model --data images.idx --labels @" "missing folder"
 for format in onnx cfg json; do
   case $format in onnx) valid=model/model.onnx ;; cfg) valid=$source/examples/architectures/plinius_mnist.cfg ;; json) valid=model/spec.json ;; esac
@@ -358,6 +359,31 @@ for verb in evaluate predict; do
   cp junk other/receipt.json
   wrong "model $verb other --data rows.csv" expected other/receipt.json
 done
+
+echo "-- a file that is laid out in another way has a layout of its own, and the model's meaning"
+awk -F, 'NR > 1 {print ($3 == "yes" ? "Y" : "N") "," $1 "," $2 ",x"}' rows.csv > elsewhere.csv
+layout() { echo '{"columns":[{"name":"state","role":"label","values":['"$1"']},'"$2"',{"name":"note","role":"dropped"}]}' > elsewhere.json; }
+for verb in evaluate predict; do
+  for of in model fetched; do
+    right=$(souk model $verb $of --data rows.csv --json | json right)
+    layout '"N","Y"' '"a","b"'
+    called "model $verb $of --data elsewhere.csv --csv elsewhere.json --json"
+    [ "$status" = 0 ] && [ "$right" -gt 40 ] && [ "$(json right < out)" = "$right" ] || fail "model $verb $of: expected $right right" out err
+    case $of in
+      model) grep -q '"receipt_covers":\[\],"receipt_leaves_out":\[\]' out ;;
+      fetched) grep -q '"receipt_covers":\["classes","feature_names","label","model","spec"\],"receipt_leaves_out":\["csv","lineage"\]' out ;;
+    esac || fail "model $verb $of: expected no word of the receipt for this layout" out
+    layout '"no","yes"' '"b","a"'
+    wrong "model $verb $of --data elsewhere.csv --csv elsewhere.json" 'in their order; column 1 is' elsewhere.json
+    layout '"yes","no"' '"a","b"'
+    wrong "model $verb $of --data elsewhere.csv --csv elsewhere.json" 'another place' elsewhere.json
+    layout '"N","Y","?"' '"a","b"'
+    wrong "model $verb $of --data elsewhere.csv --csv elsewhere.json" "expected the model's 2 values" elsewhere.json
+  done
+done
+echo '{"columns":["a","b",{"name":"sick","role":"label"}]}' > own.json
+souk model evaluate fetched --data rows.csv --csv own.json --json | grep -q '"receipt_leaves_out":\["lineage"\]' ||
+  fail "expected the receipt to speak for a layout that is the model's"
 
 echo "-- what is without effect is said in words"
 called "dataset revoke $ds --as clinic"

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "market_api/client/local_files.h"
+#include "market_api/client/model_layout.h"
 #include "tests/market_api/client/models_support.h"
 #include "tests/support/market_fixture.h"
 #include "trainer/weights/initial_weights.h"
@@ -159,6 +160,59 @@ TEST_F(StoredModelTest, ProbabilitiesOfARowAddUpToOne) {
     EXPECT_NEAR(sum, 1, 1e-12);
   }
   EXPECT_EQ(predictions.right(predictions.labels), 4u);
+}
+
+// ---- layouts of files that a model is asked about -------------------------------------
+
+trainer::CsvLayout layout(const std::string& columns) {
+  return trainer::csv_layout_from_json(parse_json("{\"columns\":[" + columns + "]}").take(), "csv")
+      .take();
+}
+
+TEST(ModelLayout, OfAFileMeansWhatTheModelMeans) {
+  ModelNotes notes;
+  notes.classes = {"no", "yes"};
+  notes.feature_names = {"age", "work"};
+  notes.label = "sick";
+  const std::string work = R"({"name":"work","values":["state","private"]})";
+  notes.csv =
+      layout("\"age\"," + work + R"(,{"name":"sick","role":"label","values":["no","yes"]})");
+  auto refused = [&](const std::string& columns) {
+    auto found = layout_for_model(layout(columns), notes, "file.json");
+    return found ? "" : found.error().expected();
+  };
+  EXPECT_EQ(layout_for_model(*notes.csv, notes, "file.json").take(), *notes.csv);
+  // Other spellings, other columns between, the label elsewhere and without its classes.
+  auto found = layout_for_model(
+      layout(R"({"name":"out","role":"label"},"age",{"name":"id","role":"dropped"},)"
+             R"({"name":"work","values":["STATE","private"]})"),
+      notes, "file.json");
+  ASSERT_TRUE(found) << found.error().expected();
+  EXPECT_EQ(found->label()->values, notes.classes);
+  EXPECT_EQ(found->categories().at("work"), (std::vector<std::string>{"STATE", "private"}));
+  // Numbers of the categories themselves.
+  EXPECT_EQ(refused(R"("age","work")"), "");
+
+  EXPECT_EQ(
+      refused(R"("age",{"name":"work","values":["private","state"]})"),
+      "file.json: column \"work\": expected the model's 2 values, in their order; value 1 has "
+      "another place in the model");
+  EXPECT_EQ(
+      refused(R"("age",{"name":"work","values":["STATE","state"]})"),
+      "file.json: column \"work\": expected the model's 2 values, in their order; value 2 has "
+      "another place in the model");
+  EXPECT_EQ(refused(R"("age",{"name":"work","values":["state"]})"),
+            "file.json: column \"work\": expected the model's 2 values, in their order, found 1");
+  EXPECT_EQ(refused("\"age\"," + work + R"(,{"name":"x","role":"label","values":["yes","no"]})"),
+            "file.json: column \"x\": expected the model's 2 values, in their order; value 1 has "
+            "another place in the model");
+  for (const char* columns : {R"("work","age")", R"("age")", R"("age","work","more")"})
+    EXPECT_EQ(refused(columns).find("file.json: expected the model's columns, in their order"), 0U);
+
+  // Of a model that says nothing of it, nothing is asked.
+  notes = {};
+  EXPECT_EQ(layout_of_model(notes), std::nullopt);
+  EXPECT_EQ(refused(R"("x",{"name":"y","role":"label","values":["b","a"]})"), "");
 }
 
 }  // namespace
