@@ -5,6 +5,7 @@
 
 #include "market_api/cli/privacy_audit_verb.h"
 #include "market_api/cli/session.h"
+#include "market_api/client/privacy_card.h"
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/bounds.h"
 #include "policy/privacy/budget.h"
@@ -291,8 +292,8 @@ Result<Answer> plan(Session&, const PlanOptions& options) {
 }
 
 std::string percent(double share) {
-  double value = 100 * share;
-  return digits(value, value > 99 && value < 100 ? 5 : 3) + " %";
+  const double value = 100 * share;
+  return digits_up(value, value > 99 && value < 100 ? 5 : 3) + " %";
 }
 
 Result<Answer> explain(Session&, const ExplainOptions& options) {
@@ -319,17 +320,30 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
             " of those whose record was not used, it recognises at most " + percent(recognised) +
             " of those whose record was\n";
   }
+  // With delta, odds that grow e^epsilon-fold are passed now and then: twice as much is rare.
+  const double excess = delta > 0 ? std::log(2.0) : 0,
+               rarely = delta > 0 ? policy::rarely_passed(delta, excess) : 0;
   for (double prior : {0.01, 0.1, 0.5, 0.9}) {
-    double certainty = policy::most_certainty(epsilon, prior);
-    beliefs.push_back(
-        Json::Object{{"prior", Json::real(prior)}, {"posterior_at_most", Json::real(certainty)}});
-    text += "- where it held " + percent(prior) +
-            " likely before that a record was used, it is at most " + percent(certainty) +
-            " sure after\n";
+    const double certainty = policy::certainty_after(epsilon + excess, prior);
+    beliefs.push_back(Json::Object{
+        {"prior", Json::real(prior)},
+        {"posterior_at_most", delta > 0 ? Json(nullptr) : Json::real(certainty)},
+        {"posterior_rarely_above", rarely < 1 ? Json::real(certainty) : Json(nullptr)}});
+    if (rarely >= 1) continue;
+    text += "- where it held " + percent(prior) + " likely before that a record was used" +
+            (delta > 0 ? ", it is more than " + percent(certainty) +
+                             " sure after with probability " + digits_up(rarely) + " at most\n"
+                       : ", it is at most " + percent(certainty) + " sure after\n");
   }
-  text += delta > 0 ? "The sentences on certainty may fail for a record with probability " +
-                          digits(delta) + "; the others hold as they stand."
-                    : "They hold without exception.";
+  if (delta == 0) {
+    text += "They hold without exception.";
+  } else if (rarely < 1) {
+    text +=
+        "Its odds grow more than 2 e^epsilon-fold with probability 2 delta at most; how often more "
+        "than e^epsilon-fold,\nepsilon and delta do not say. The first four hold as they stand.";
+  } else {
+    text += "They hold as they stand; at this delta nothing limits how sure it can become.";
+  }
   if (epsilon > 10) text += "\nAt this epsilon the guarantee says next to nothing.";
   answer.json = {{"epsilon", number(epsilon)},
                  {"delta", number(delta)},
@@ -337,6 +351,7 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
                  {"advantage", Json::real(2 * advantage)},
                  {"tests", tests},
                  {"beliefs", beliefs},
+                 {"rarely", Json::real(rarely)},
                  {"text", text}};
   answer.text = text;
   return answer;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <sstream>
 
 #include "policy/privacy/accountant.h"
@@ -15,11 +16,6 @@ std::string digits(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
   return text;
-}
-
-// Never less than it is.
-std::string digits_up(double value) {
-  return digits(value * (1 + 6e-4));
 }
 
 // What the trainer measured of itself, if it was asked to.
@@ -54,6 +50,17 @@ std::string about_rows(const contracts::TrainingSpec& spec, uint32_t steps) {
   return words + "; `user_cap` in a contract protects persons with at most so many";
 }
 
+// How sure of a record somebody can become who thought even odds. With delta no limit holds always.
+std::string certainty(const PrivacyClaim& claim) {
+  if (claim.delta <= 0)
+    return "at most " + digits_up(100 * policy::certainty_after(claim.epsilon, 0.5)) +
+           " % sure after seeing the model";
+  const double excess = std::log(2.0);
+  return "more than " + digits_up(100 * policy::certainty_after(claim.epsilon + excess, 0.5)) +
+         " % sure after seeing the model with a probability of " +
+         digits_up(policy::rarely_passed(claim.delta, excess)) + " at most";
+}
+
 // How the datasets of a pool took part, where they did not all alike.
 std::string pool_rows(const contracts::TrainingSpec& spec) {
   std::string rows;
@@ -85,6 +92,16 @@ std::string assumptions(const contracts::TrainingSpec& spec, const PrivacyClaim&
 }
 
 }  // namespace
+
+std::string digits_up(double value, int significant) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*g", significant, value);
+  const double shown = std::strtod(text, nullptr);
+  if (!(shown < value * (1 - 1e-14))) return text;
+  const double unit = std::pow(10, std::floor(std::log10(value)) + 1 - significant);
+  std::snprintf(text, sizeof text, "%.*g", significant, shown + unit);
+  return text;
+}
 
 PrivacyClaim claim_of(const contracts::JobResult& result, const std::string& evidence_kind) {
   return {static_cast<double>(result.epsilon_micro) / 1e6,
@@ -127,10 +144,9 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const PrivacyClaim
        << "What it means: whatever somebody knows besides, a test that wrongly accuses 1 % of the "
           "units that were not used "
           "recognises at most "
-       << digits(100 * policy::most_recognised(claim.epsilon, claim.delta, 0.01))
-       << " % of those that were, and who thinks even odds that one was used is at most "
-       << digits(100 * policy::most_certainty(claim.epsilon, 0.5))
-       << " % sure after seeing the model.\n";
+       << digits_up(100 * policy::most_recognised(claim.epsilon, claim.delta, 0.01))
+       << " % of those that were, and who thinks even odds that one was used is "
+       << certainty(claim) << ".\n";
   return card.str();
 }
 

@@ -14,10 +14,15 @@ double most_recognised(double epsilon, double delta, double false_alarms) {
   return std::clamp(std::min(by_removal, by_addition), false_alarms, 1.0);
 }
 
-double most_certainty(double epsilon, double prior) {
-  CHECK(epsilon >= 0 && prior >= 0 && prior <= 1);
+double certainty_after(double loss, double prior) {
+  CHECK(loss >= 0 && prior >= 0 && prior <= 1);
   if (prior == 0) return 0;
-  return 1 / (1 + (1 - prior) / prior * std::exp(-epsilon));
+  return 1 / (1 + (1 - prior) / prior * std::exp(-loss));
+}
+
+double rarely_passed(double delta, double excess) {
+  CHECK(delta >= 0 && delta < 1 && excess > 0);
+  return std::min(1.0, delta / -std::expm1(-excess));
 }
 
 double most_advantage(double epsilon, double delta) {

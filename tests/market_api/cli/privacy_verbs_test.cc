@@ -188,5 +188,34 @@ TEST_F(PrivacyVerbs, ADeltaBelowWhatADoubleHoldsIsNotNothing) {
             0);
 }
 
+TEST_F(PrivacyVerbs, WhatDeltaMeansIsNotTheProbabilityThatEpsilonIsPassed) {
+  auto has = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  const std::string pure = souk("explain --epsilon 1");
+  EXPECT_TRUE(has(pure,
+                  "\"posterior_at_most\":0.7310585786300049,\"posterior_rarely_above\":"
+                  "0.7310585786300049,\"prior\":0.5"))
+      << pure;
+  EXPECT_EQ(number(pure, "rarely"), 0) << pure;
+  EXPECT_TRUE(has(pure, "it is at most 73.2 % sure after")) << pure;
+  EXPECT_TRUE(has(pure, "They hold without exception.")) << pure;
+
+  const std::string some = souk("explain --epsilon 1 --delta 1e-5");
+  EXPECT_EQ(exit_, 0);
+  EXPECT_TRUE(has(some, "\"posterior_at_most\":null,\"posterior_rarely_above\":0.8446")) << some;
+  EXPECT_DOUBLE_EQ(number(some, "rarely"), 2e-5) << some;
+  EXPECT_DOUBLE_EQ(number(some, "success_at_most"), (std::exp(1.0) + 1e-5) / (1 + std::exp(1.0)));
+  EXPECT_TRUE(has(some, "it is more than 84.5 % sure after with probability 2e-05 at most"))
+      << some;
+  EXPECT_FALSE(has(some, "73.1 %")) << some;
+  EXPECT_FALSE(has(some, "may fail")) << some;
+
+  const std::string vain = souk("explain --epsilon 1 --delta 0.5");
+  EXPECT_TRUE(has(vain, "\"posterior_at_most\":null,\"posterior_rarely_above\":null")) << vain;
+  EXPECT_EQ(number(vain, "rarely"), 1) << vain;
+  EXPECT_TRUE(has(vain, "nothing limits how sure it can become")) << vain;
+}
+
 }  // namespace
 }  // namespace souk::market

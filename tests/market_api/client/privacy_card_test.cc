@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 
+#include "policy/privacy/meaning.h"
 #include "policy/privacy/run.h"
 
 namespace souk::market {
@@ -67,6 +69,38 @@ TEST(PrivacyCard, WarnsWhereTheAuditLooksWorseThanTheClaim) {
   EXPECT_EQ(privacy_card(spec, claim_of(result, "none")).find("WARNING"), std::string::npos);
   ++result.audit->epsilon_gdp_micro;
   EXPECT_NE(privacy_card(spec, claim_of(result, "none")).find("WARNING"), std::string::npos);
+}
+
+TEST(PrivacyCard, ALimitOnCertaintyComesWithTheProbabilityThatItIsPassed) {
+  const auto spec = private_spec(1);
+  auto claim = claim_of(result_of(spec), "none");
+  claim.epsilon = 1;
+  const std::string card = privacy_card(spec, claim);
+  // 2 e^epsilon against 1, and 2 delta.
+  EXPECT_NE(
+      card.find("is more than 84.47 % sure after seeing the model with a probability of 2e-05 "
+                "at most.\n"),
+      std::string::npos)
+      << card;
+  EXPECT_LT(100 * policy::certainty_after(1 + std::log(2.0), 0.5), 84.47);
+  EXPECT_EQ(card.find("73.1"), std::string::npos) << card;
+  EXPECT_NE(card.find("recognises at most 2.72 % of those that were"), std::string::npos) << card;
+}
+
+TEST(PrivacyCard, WhatSomethingIsAtMostIsRoundedUp) {
+  EXPECT_EQ(digits_up(2e-5), "2e-05");
+  EXPECT_EQ(digits_up(0.1 * 3), "0.3");
+  EXPECT_EQ(digits_up(1.0001), "1.001");
+  EXPECT_EQ(digits_up(9.9991), "10");
+  EXPECT_EQ(digits_up(99.9991, 3), "100");
+  EXPECT_EQ(digits_up(0), "0");
+  for (double value : {1e-300, 1.23456e-7, 0.0999991, 3.14159, 84.4646, 123456.7, 9.99999e299}) {
+    for (int digits : {1, 3, 5}) {
+      const double shown = std::strtod(digits_up(value, digits).c_str(), nullptr);
+      EXPECT_GE(shown, value * (1 - 1e-14)) << value << " " << digits;
+      EXPECT_LE(shown, value * (1 + 1.01 * std::pow(10, 1 - digits))) << value << " " << digits;
+    }
+  }
 }
 
 }  // namespace
