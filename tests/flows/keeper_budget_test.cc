@@ -1,5 +1,6 @@
 // What the keeper allows: what every budget can bear, and what judging a contract may cost.
 #include <chrono>
+#include <cstdlib>
 
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/budget.h"
@@ -130,7 +131,8 @@ TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
                       std::to_string(dataset.offer.manifest.budget_epsilon_micro) + " are left"),
             std::string::npos)
       << said;
-  EXPECT_NE(said.find("composed exactly"), std::string::npos) << said;
+  EXPECT_NE(said.find("(composed exactly, the dataset's runs so far cost "), std::string::npos)
+      << said;
   // And how much noise would still be let in.
   EXPECT_EQ(*reasons[1].find("code")->string(), "more_noise");
   const std::string need = *reasons[1].find("need")->string();
@@ -159,6 +161,60 @@ TEST_F(KeeperFlow, ABudgetIsSpentByReservationsAlready) {
 }
 
 // ---- a pool ---------------------------------------------------------------------------
+
+TEST_F(KeeperFlow, ARefusalTellsOfTheRunsThatCountAgainstTheBudgetItNames) {
+  const int64_t one_run = market.contract({}).spec.privacy->epsilon_micro;
+  const std::string own = std::to_string(one_run * 3 / 2);
+  Party rival{"rival"};
+  // Of so many equal runs, composed exactly, in millionths.
+  auto cost = [&](uint64_t runs) {
+    const auto spec = market.contract({}).spec;
+    policy::Event event{policy::rate_from_threshold(spec.sampling_threshold),
+                        spec.privacy->noise_multiplier, spec.steps * runs};
+    return policy::epsilon_upper(event, 1e-5).take() * 1e6;
+  };
+  // Runs until one is refused, whose refusal names `code` and, after `words`, what they cost.
+  auto expect_told = [&](const DatasetId& dataset, const std::string& purpose,
+                         const std::string& code, const std::string& words) {
+    uint64_t runs = 0;
+    auto submit = market.contract({dataset});
+    submit.purpose = purpose;
+    ContractId last = market.submit(submit);
+    ASSERT_TRUE(market.record(Kind::kDecide, last));
+    while (market.phase(last) == Phase::kEscrowed) {
+      ASSERT_LT(++runs, 20U);
+      last = market.submit(submit);
+      ASSERT_TRUE(market.record(Kind::kDecide, last));
+    }
+    ASSERT_GT(runs, 0U);
+    const Json reason = market.state().contract(last)->decision->reasons.array()->front();
+    EXPECT_EQ(*reason.find("code")->string(), code);
+    const std::string said = *reason.find("message")->string();
+    const size_t at = said.find(words);
+    ASSERT_NE(at, std::string::npos) << said;
+    const double told = std::strtod(said.c_str() + at + words.size(), nullptr);
+    EXPECT_NEAR(told, cost(runs), 0.01 * cost(runs)) << runs << " runs: " << said;
+  };
+  auto publish = [&](const std::string& obligation) {
+    return market
+        .publish(market.providers[0], {.policy = "return {allow = true, obligations = {" +
+                                                 obligation + " = " + own + "}}"})
+        .id;
+  };
+  for (const auto* party : {&market.lab, &rival}) market.deposit(party->account(), 100'000);
+  // Others, whose runs are none of the second's, spend first.
+  const DatasetId by_consumer = publish("consumer_epsilon_micro");
+  for (int i = 0; i < 2; ++i) {
+    expect_told(by_consumer, "research", "consumer_budget_exhausted",
+                "(composed exactly, this consumer's runs so far cost ");
+    std::swap(market.lab, rival);
+  }
+  const DatasetId by_purpose = publish("purpose_epsilon_micro");
+  for (const char* purpose : {"triage", "research"}) {
+    expect_told(by_purpose, purpose, "purpose_budget_exhausted",
+                "(composed exactly, this purpose's runs so far cost ");
+  }
+}
 
 TEST_F(KeeperFlow, APoolChargesEachProviderItsOwnRateAndNoise) {
   auto north = market.publish(market.providers[0]), east = market.publish(market.providers[1]);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -81,18 +82,20 @@ class Judge {
   // spending.cc
   bool has_room(const contracts::Dataset& dataset, size_t index,
                 const policy::Obligations& obligations, contracts::Grant& grant);
-  // A budget that the policy names beside the dataset's own: its caps go into the grant.
-  struct FurtherBudget {
+  // One of the budgets of a dataset, as a refusal tells of it.
+  struct Budget {
     const char* code;
     const char* message;
-    std::optional<contracts::Charges>* caps;
+    const char* whose;  // are the runs that it counts
+    std::function<bool(const contracts::Contract&)> counts;
   };
+  // A budget that the policy names beside the dataset's own: its caps go into the grant.
   bool within(const contracts::Dataset& dataset, std::optional<int64_t> epsilon_micro,
-              FurtherBudget budget, const contracts::Spending& spent,
-              const contracts::Grant& grant);
-  void no_room(const contracts::Dataset& dataset, const char* code, const std::string& message,
-               int64_t total_micro, const policy::Charges& spent, const policy::Charges& charges);
-  std::string exactly(const contracts::Dataset& dataset);
+              const Budget& budget, const contracts::Spending& spent, const contracts::Grant& grant,
+              std::optional<contracts::Charges>& caps);
+  void no_room(const contracts::Dataset& dataset, const Budget& budget, int64_t total_micro,
+               const policy::Charges& spent, const policy::Charges& charges);
+  std::string exactly(const contracts::Dataset& dataset, const Budget& budget);
   // Which of the kinds of members a dataset is, what it is charged for, and how much that is.
   size_t kind_of(size_t index) const { return std::min(index, epsilon_micro_.size() - 1); }
   policy::Event event_on(const contracts::Dataset& dataset, size_t index) const;

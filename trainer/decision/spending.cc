@@ -7,6 +7,7 @@
 namespace souk::trainer {
 namespace {
 
+using contracts::Contract;
 using contracts::Dataset;
 using contracts::Grant;
 using policy::Reason;
@@ -120,7 +121,9 @@ bool Judge::has_room(const Dataset& dataset, size_t index, const policy::Obligat
       fits = epsilon_that_fits(caps, spent, event_on(dataset, index),
                                static_cast<double>(submit_.spec.privacy->delta_pico) * 1e-12);
     });
-    no_room(dataset, "budget_exhausted", "the dataset's privacy budget has no room for this run",
+    no_room(dataset,
+            {"budget_exhausted", "the dataset's privacy budget has no room for this run",
+             "the dataset's", [](const Contract&) { return true; }},
             dataset.manifest.budget_epsilon_micro, spent, grant.charges);
     if (fits > 0) {
       reason({"more_noise", "a run of this length with more noise would have room",
@@ -129,31 +132,33 @@ bool Judge::has_room(const Dataset& dataset, size_t index, const policy::Obligat
     }
     return false;
   }
-  return within(dataset, obligations.consumer_epsilon_micro,
-                {"consumer_budget_exhausted", "this consumer's budget of the dataset has no room",
-                 &grant.consumer_caps},
-                spent_in(dataset.consumers, consumer_), grant) &&
+  return within(
+             dataset, obligations.consumer_epsilon_micro,
+             {"consumer_budget_exhausted", "this consumer's budget of the dataset has no room",
+              "this consumer's", [&](const Contract& past) { return past.consumer == consumer_; }},
+             spent_in(dataset.consumers, consumer_), grant, grant.consumer_caps) &&
          within(dataset, obligations.purpose_epsilon_micro,
                 {"purpose_budget_exhausted", "this purpose's budget of the dataset has no room",
-                 &grant.purpose_caps},
-                spent_in(dataset.purposes, submit_.purpose), grant);
+                 "this purpose's",
+                 [&](const Contract& past) { return past.submit.purpose == submit_.purpose; }},
+                spent_in(dataset.purposes, submit_.purpose), grant, grant.purpose_caps);
 }
 
 bool Judge::within(const Dataset& dataset, std::optional<int64_t> epsilon_micro,
-                   FurtherBudget budget, const contracts::Spending& spent, const Grant& grant) {
+                   const Budget& budget, const contracts::Spending& spent, const Grant& grant,
+                   std::optional<contracts::Charges>& caps) {
   if (!epsilon_micro) return true;
-  *budget.caps = policy::caps_for(*epsilon_micro, dataset.manifest.budget_delta_pico);
+  caps = policy::caps_for(*epsilon_micro, dataset.manifest.budget_delta_pico);
   auto sum = policy::add(spent.committed, spent.reserved);
-  if (policy::admits(**budget.caps, sum, grant.charges)) return true;
-  no_room(dataset, budget.code, budget.message, *epsilon_micro, sum, grant.charges);
+  if (policy::admits(*caps, sum, grant.charges)) return true;
+  no_room(dataset, budget, *epsilon_micro, sum, grant.charges);
   return false;
 }
 
 // What a run asks of a budget, what is left of it and what it was, all in the epsilon that the
 // filter certifies: a run has room if and only if it asks for no more than is left.
-void Judge::no_room(const Dataset& dataset, const char* code, const std::string& message,
-                    int64_t total_micro, const policy::Charges& spent,
-                    const policy::Charges& charges) {
+void Judge::no_room(const Dataset& dataset, const Budget& budget, int64_t total_micro,
+                    const policy::Charges& spent, const policy::Charges& charges) {
   const int64_t delta = dataset.manifest.budget_delta_pico;
   int64_t before = certified_micro(spent, delta);
   int64_t after = certified_micro(policy::add(spent, charges), delta);
@@ -161,22 +166,23 @@ void Judge::no_room(const Dataset& dataset, const char* code, const std::string&
   bool known = after < kMaxJsonInteger;
   std::string asked = known ? std::to_string(std::max(after - before, left + 1)) : "more than any";
   refuse("budget_exhausted",
-         {code,
-          message + ": it asks for " + asked + " millionths of certified epsilon, " +
-              std::to_string(left) + " of " + std::to_string(total_micro) + " are left" +
-              exactly(dataset),
+         {budget.code,
+          std::string(budget.message) + ": it asks for " + asked +
+              " millionths of certified epsilon, " + std::to_string(left) + " of " +
+              std::to_string(total_micro) + " are left" + exactly(dataset, budget),
           dataset.manifest.provider_name, dataset.manifest.name, "request.dp.epsilon_micro", asked,
           "at most " + std::to_string(left)});
 }
 
-// For people: what ran or may still run on the dataset costs less if composed exactly, which
-// holds only had all of it been chosen beforehand, and so admits nothing.
-std::string Judge::exactly(const Dataset& dataset) {
+// For people: what ran or may still run on the dataset against this budget costs less if composed
+// exactly, which holds only had all of it been chosen beforehand, and so admits nothing.
+std::string Judge::exactly(const Dataset& dataset, const Budget& budget) {
   std::vector<policy::Event> runs;
   for (const auto& [id, past] : state_.contracts()) {
     bool holds = dataset.budget.holders.count(id) != 0;
     const auto& spec = past.submit.spec;
     if (!spec.privacy || (!holds && !past.start) || runs.size() > kMaxComposed) continue;
+    if (!budget.counts(past)) continue;
     const auto& wanted = past.submit.datasets;
     auto it = std::find(wanted.begin(), wanted.end(), dataset.id);
     if (it == wanted.end()) continue;
@@ -189,7 +195,7 @@ std::string Judge::exactly(const Dataset& dataset) {
   bool read = explaining_.run(
       [&] { reading = policy::odometer(runs, {}, dataset.manifest.budget_delta_pico); });
   if (!read || !reading || !std::isfinite(reading->exact)) return "";
-  return " (composed exactly, its runs so far cost " +
+  return std::string(" (composed exactly, ") + budget.whose + " runs so far cost " +
          std::to_string(policy::epsilon_micro_up(reading->exact)) + ")";
 }
 
