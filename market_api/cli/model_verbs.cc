@@ -292,7 +292,8 @@ void add_model_verbs(CLI::App& app, Session& session) {
   auto evaluating = std::make_shared<EvaluateOptions>();
   verb = add_verb(*group, session, "evaluate", "Accuracy of a received model on rows of your own",
                   evaluating, evaluate);
-  verb->footer(
+  add_footer(
+      verb,
       "Columns of a CSV are found by name, in any order; others are left out. A category that the "
       "model does not\nlist is refused (souk model predict answers, and counts it as missing).\n"
       "A file that is laid out in another way (no header, other marks, spellings, label) is read "
@@ -313,7 +314,8 @@ void add_model_verbs(CLI::App& app, Session& session) {
   verb = add_verb(*group, session, "predict",
                   "Labels and probabilities of rows, and accuracy where labels are known",
                   predicting, predict);
-  verb->footer(
+  add_footer(
+      verb,
       "Columns of a CSV are found by name, in any order; others are left out. A category that the "
       "model does not\nlist counts as missing: a warning on stderr names column, an example and "
       "the "

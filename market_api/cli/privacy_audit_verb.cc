@@ -129,7 +129,8 @@ void add_privacy_audit_verb(CLI::App& group, Session& session) {
   CLI::App* verb =
       add_verb(group, session, "audit",
                "Try to refute a specification's epsilon with this build's trainer", options, audit);
-  verb->footer(
+  add_footer(
+      verb,
       "Runs the self-test of the engine, one training run with canaries, and membership inference\n"
       "(likelihood ratios, few shadow models) on rows of your own. Exit 1: the claim is refuted.");
   verb->add_option("SPEC", request.spec, "contract.lua, or elaborated specification .json")

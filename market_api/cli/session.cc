@@ -181,4 +181,8 @@ CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& h
   return group;
 }
 
+void add_footer(CLI::App* verb, const std::string& words) {
+  verb->footer(words + "\n\n" + verb->get_footer());
+}
+
 }  // namespace souk::market

@@ -120,6 +120,9 @@ void add_privacy_verbs(CLI::App& app, Session& session);  // privacy epsilon|del
 // A group of verbs that asks for one of them.
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help);
 
+// What the help of `verb` says above the words that all helps end with.
+void add_footer(CLI::App* verb, const std::string& words);
+
 // Options live as long as the App that fills them.
 template <class Options>
 CLI::App* add_verb(CLI::App& group, Session& session, const std::string& name,

@@ -109,7 +109,8 @@ void add_train_verbs(CLI::App& app, Session& session) {
   CLI::App* verb =
       add_verb(app, session, "train-local",
                "Train on your own rows, on this machine, with the market's engine", options, train);
-  verb->footer(
+  add_footer(
+      verb,
       "Insecure convenience: no enclave, no policy, no ledger and no receipt; whoever runs it sees "
       "the rows.\n"
       "SPEC is a contract.lua (its datasets become the rows given here), an elaborated "

@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "ledger/codec/json.h"
 #include "market_api/client/identity.h"
@@ -179,6 +182,28 @@ TEST_F(UsageTest, HelpSaysNumbersAndListsInWords) {
   EXPECT_EQ(out.find("INT"), std::string::npos) << out;
   EXPECT_NE(call("model import --help").out.find("--norm batch|group"), std::string::npos);
   EXPECT_NE(call("ledger log --help").out.find("default 20"), std::string::npos);
+}
+
+// Also where a verb says more below its options.
+TEST_F(UsageTest, EveryHelpEndsWithWhatIsTrueOfEveryVerb) {
+  const std::string all = call("--help").out, begin = "\n\nEvery verb takes --json";
+  ASSERT_NE(all.find(begin), std::string::npos) << all;
+  const std::string end = all.substr(all.find(begin));
+  std::vector<std::string> asked{""};
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const std::string help = call(asked[i] + " --help").out;
+    EXPECT_TRUE(help.ends_with(end)) << asked[i] << "\n" << help;
+    size_t at = help.find("\nSubcommands:\n");
+    if (at == std::string::npos) continue;
+    std::istringstream lines(help.substr(at + std::strlen("\nSubcommands:\n")));
+    for (std::string line; std::getline(lines, line) && !line.empty();) {
+      if (line.size() > 2 && line[2] != ' ')
+        asked.push_back(asked[i] + " " + line.substr(2, line.find(' ', 2) - 2));
+    }
+  }
+  EXPECT_GT(asked.size(), 60U);
+  for (const char* verb : {" model evaluate", " privacy audit", " train-local"})
+    EXPECT_EQ(std::count(asked.begin(), asked.end(), verb), 1) << verb;
 }
 
 TEST_F(UsageTest, BadHex) {
