@@ -344,6 +344,9 @@ Result<Answer> explain(Session&, const ExplainOptions& options) {
   } else {
     text += "They hold as they stand; at this delta nothing limits how sure it can become.";
   }
+  text +=
+      "\nA record that was not used counts as nothing in its place: how many rows there are is "
+      "public, and not protected.";
   if (epsilon > 10) text += "\nAt this epsilon the guarantee says next to nothing.";
   answer.json = {{"epsilon", number(epsilon)},
                  {"delta", number(delta)},
@@ -373,7 +376,9 @@ void add_run_options(CLI::App* verb, std::shared_ptr<Options> options, bool asks
       "psgu:q=,sigma=,T=,k= tpsg:N=,q=,B=,sigma=,T= joined by ';' (spaces do not matter)");
   verb->add_option("--user-cap", options->user_cap,
                    "rows of one person at most (default 1: the unit is a row)");
-  verb->add_option("--adjacency", options->adjacency, "add-remove (default) or replace-one");
+  verb->add_option("--adjacency", options->adjacency,
+                   "add-remove (default; one record is there or counts as nothing in its place) or "
+                   "replace-one");
 }
 
 }  // namespace
@@ -424,7 +429,8 @@ void add_privacy_verbs(CLI::App& app, Session& session) {
                   plan_options, plan);
   verb->add_option("--epsilon", plan_options->epsilon, "epsilon of the run")->required();
   verb->add_option("--delta", plan_options->delta, "delta of the run")->required();
-  verb->add_option("--rows", plan_options->rows, "rows of the dataset")->required();
+  verb->add_option("--rows", plan_options->rows, "rows of the dataset, a public number")
+      ->required();
   verb->add_option("--batch", plan_options->batch, "expected batch")->required();
   verb->add_option("--epochs", plan_options->epochs, "passes over the data")->required();
   verb->add_option("--user-cap", plan_options->user_cap,

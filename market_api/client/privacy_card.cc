@@ -131,7 +131,8 @@ std::string privacy_card(const contracts::TrainingSpec& spec, const PrivacyClaim
        << "| delta | " << real_text(claim.delta) << " |\n"
        << "| unit | " << unit << " |\n"
        << "| adjacency | add or remove " << unit
-       << "; rates, steps, clipping norms and denominator are public constants of the "
+       << ": what is removed counts as nothing in its place, and the number of rows is public; "
+          "rates, steps, clipping norms and denominator are public constants of the "
           "specification |\n"
        << "| mechanism | DP-SGD: Poisson rate " << digits(rate) << ", noise multiplier "
        << digits(spec.privacy->noise_multiplier) << ", clipping norm " << digits(spec.privacy->clip)

@@ -211,6 +211,9 @@ TEST_F(PrivacyVerbs, WhatDeltaMeansIsNotTheProbabilityThatEpsilonIsPassed) {
   EXPECT_FALSE(has(some, "73.1 %")) << some;
   EXPECT_FALSE(has(some, "may fail")) << some;
 
+  for (const auto& said : {pure, some})
+    EXPECT_TRUE(has(said, "how many rows there are is public, and not protected.")) << said;
+
   const std::string vain = souk("explain --epsilon 1 --delta 0.5");
   EXPECT_TRUE(has(vain, "\"posterior_at_most\":null,\"posterior_rarely_above\":null")) << vain;
   EXPECT_EQ(number(vain, "rarely"), 1) << vain;

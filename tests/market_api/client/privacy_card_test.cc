@@ -40,6 +40,13 @@ TEST(PrivacyCard, OfAMarketNamesItsEvidenceAndOfAnOwnersMachineThatNothingAttest
   const std::string local = privacy_card(spec, claim);
   EXPECT_EQ(local.find("evidence"), std::string::npos) << local;
   EXPECT_EQ(local.find("providers"), std::string::npos) << local;
+  claim.evidence_kind = "sev-snp";
+  for (const auto& card : {privacy_card(spec, claim), local}) {
+    EXPECT_NE(card.find("| adjacency | add or remove one record (row): what is removed counts as "
+                        "nothing in its place, and the number of rows is public; "),
+              std::string::npos)
+        << card;
+  }
 }
 
 // Groups are composed by the accountant: for Poisson batches two records are not twice epsilon.
