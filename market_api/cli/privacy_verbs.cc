@@ -285,8 +285,9 @@ Result<Answer> plan(Session&, const PlanOptions& options) {
     }
     answer.json["jobs"] = jobs;
     answer.json["budget_share"] = number(share);
-    answer.text += "\nthe budget admits " + std::to_string(jobs) + " such jobs, each " +
-                   digits(100 * share, 3) + " % of it";
+    answer.text += "\nthe budget admits " + std::to_string(jobs) + " such jobs, " +
+                   (std::isfinite(share) ? "each " + digits(100 * share, 3) + " % of it"
+                                         : "and none of any kind: it is too small");
   }
   return answer;
 }

@@ -188,6 +188,22 @@ TEST_F(PrivacyVerbs, ADeltaBelowWhatADoubleHoldsIsNotNothing) {
             0);
 }
 
+TEST_F(PrivacyVerbs, ABudgetThatAdmitsNothingHasNoShares) {
+  const std::string asked =
+      "plan --epsilon 1 --delta 1e-5 --rows 100 --batch 10 --epochs 2 --budget-epsilon 0.001 "
+      "--budget-delta 1e-10";
+  const std::string json = souk(asked);
+  EXPECT_EQ(exit_, 0);
+  EXPECT_NE(json.find("\"budget_share\":null"), std::string::npos) << json;
+  EXPECT_EQ(number(json, "jobs"), 0) << json;
+  const char* bin = std::getenv("SOUK_BIN");
+  FILE* pipe = popen((std::string(bin ? bin : ".") + "/souk privacy " + asked).c_str(), "r");
+  char text[4096];
+  const std::string said(text, std::fread(text, 1, sizeof text, pipe));
+  EXPECT_EQ(pclose(pipe), 0);
+  EXPECT_NE(said.find("none of any kind: it is too small"), std::string::npos) << said;
+}
+
 TEST_F(PrivacyVerbs, WhatDeltaMeansIsNotTheProbabilityThatEpsilonIsPassed) {
   auto has = [](const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
