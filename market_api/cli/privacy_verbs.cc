@@ -150,9 +150,9 @@ Result<Answer> epsilon(Session&, const EpsilonOptions& options) {
                  {"rdp_epsilon", number(renyi)},
                  {"delta", number(delta)},
                  {"adjacency", options.adjacency}};
-  answer.text = "epsilon " + digits(worst.upper) + " at delta " + digits(delta) +
-                " (proven; at least " + digits(worst.lower) +
-                "; Renyi accounting alone would say " + digits(renyi) + ")";
+  answer.text = "epsilon " + digits_up(worst.upper, 6) + " at delta " + digits(delta) +
+                " (proven; at least " + digits_down(worst.lower, 6) +
+                "; Renyi accounting alone would say " + digits_up(renyi, 6) + ")";
   return answer;
 }
 
@@ -171,8 +171,8 @@ Result<Answer> delta(Session&, const DeltaOptions& options) {
                  {"accountant", "pld"},
                  {"epsilon", number(epsilon)},
                  {"adjacency", options.adjacency}};
-  answer.text = "delta " + digits(worst.upper) + " at epsilon " + digits(epsilon) +
-                " (proven; at least " + digits(worst.lower) + ")";
+  answer.text = "delta " + digits_up(worst.upper, 6) + " at epsilon " + digits(epsilon) +
+                " (proven; at least " + digits_down(worst.lower, 6) + ")";
   return answer;
 }
 
@@ -193,7 +193,7 @@ Result<Answer> noise(Session&, const NoiseOptions& options) {
     return answer;
   }
   answer.json["noise_multiplier"] = number(*least);
-  answer.text = "noise multiplier " + digits(*least, 8);
+  answer.text = "noise multiplier " + digits_up(*least, 8);
   return answer;
 }
 
@@ -258,8 +258,8 @@ Result<Answer> plan(Session&, const PlanOptions& options) {
                  // Of one coordinate of the mean gradient, in units of the clipping norm.
                  {"noise_of_mean", number(*sigma / static_cast<double>(batch))},
                  {"expected_examples", number(steps * static_cast<double>(batch))}};
-  answer.text = "noise multiplier " + digits(*sigma) + ", " + digits(steps, 12) +
-                " steps at sampling rate " + digits(rate) + "\nepsilon " + digits(spent) +
+  answer.text = "noise multiplier " + digits_up(*sigma, 6) + ", " + digits(steps, 12) +
+                " steps at sampling rate " + digits(rate) + "\nepsilon " + digits_up(spent, 6) +
                 " at delta " + digits(delta) + "; " +
                 digits(steps * static_cast<double>(batch), 12) +
                 " examples are visited, and each coordinate of a mean gradient gets noise of " +

@@ -12,10 +12,15 @@
 namespace souk::market {
 namespace {
 
-std::string digits(double value) {
+std::string digits(double value, int significant = 4) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
+  std::snprintf(text, sizeof text, "%.*g", significant, value);
   return text;
+}
+
+// What one unit of the last of so many digits of a positive number is worth.
+double last_place(double value, int significant) {
+  return std::pow(10, std::floor(std::log10(value)) + 1 - significant);
 }
 
 // What the trainer measured of itself, if it was asked to.
@@ -27,7 +32,7 @@ std::string audit_row(const PrivacyClaim& claim) {
   const auto& audit = *claim.audit;
   std::string row = "one run with " + std::to_string(audit.canaries) +
                     " canaries: epsilon is at least " +
-                    digits(static_cast<double>(audit.epsilon_lower_micro) * 1e-6) +
+                    digits_down(static_cast<double>(audit.epsilon_lower_micro) * 1e-6) +
                     " (proven, wrong in 1 run of 100 at most) and looks like ";
   const double looks = static_cast<double>(audit.epsilon_gdp_micro) / 1e6;
   row += audit.epsilon_gdp_micro < kMaxJsonInteger ? digits(looks) : "no finite number";
@@ -69,7 +74,7 @@ std::string pool_rows(const contracts::TrainingSpec& spec) {
     rows += "| its dataset " + std::to_string(i + 1) + " | Poisson rate " +
             digits(policy::rate_from_threshold(member.sampling_threshold)) + ", clipping norm " +
             digits(member.clip) + ", so noise multiplier " + digits(contracts::noise_on(spec, i)) +
-            "; epsilon at most " + digits(static_cast<double>(member.epsilon_micro) * 1e-6) +
+            "; epsilon at most " + digits_up(static_cast<double>(member.epsilon_micro) * 1e-6) +
             " |\n";
   }
   return rows;
@@ -94,13 +99,17 @@ std::string assumptions(const contracts::TrainingSpec& spec, const PrivacyClaim&
 }  // namespace
 
 std::string digits_up(double value, int significant) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*g", significant, value);
-  const double shown = std::strtod(text, nullptr);
+  std::string text = digits(value, significant);
+  const double shown = std::strtod(text.c_str(), nullptr);
   if (!(shown < value * (1 - 1e-14))) return text;
-  const double unit = std::pow(10, std::floor(std::log10(value)) + 1 - significant);
-  std::snprintf(text, sizeof text, "%.*g", significant, shown + unit);
-  return text;
+  return digits(shown + last_place(value, significant), significant);
+}
+
+std::string digits_down(double value, int significant) {
+  std::string text = digits(value, significant);
+  const double shown = std::strtod(text.c_str(), nullptr);
+  if (!(shown > value * (1 + 1e-14))) return text;
+  return digits(shown - last_place(value, significant), significant);
 }
 
 PrivacyClaim claim_of(const contracts::JobResult& result, const std::string& evidence_kind) {
