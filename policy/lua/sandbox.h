@@ -35,7 +35,7 @@ inline constexpr size_t kMaxAbsentMembers = 256;  // different ones that one run
 
 // The name of what a program means here and what it costs, and of the accounting that gives a
 // decision its epsilon and its charges: any change of one of them changes it.
-inline constexpr std::string_view kEngineSemantics = "souk-policy/7 Lua 5.4.4 costs/3";
+inline constexpr std::string_view kEngineSemantics = "souk-policy/8 Lua 5.4.4 costs/3";
 // Those before it, whose decisions are on ledgers.
 inline constexpr std::string_view kEarlierSemantics[] = {
     "souk-policy/5 Lua 5.4.4 costs/3", "souk-policy/4 Lua 5.4.4 costs/3",

@@ -202,8 +202,15 @@ Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjac
   if (!(epsilon >= 0 && std::isfinite(epsilon))) {
     return Error(Code::kMalformed, "epsilon: expected a number that is not negative");
   }
-  return in_both_directions(mechanisms, adjacency, effort,
-                            [&](const Question& question) { return delta_of(question, epsilon); });
+  auto out =
+      in_both_directions(mechanisms, adjacency, effort,
+                         [&](const Question& question) { return delta_of(question, epsilon); });
+  if (epsilon == 0) {
+    // The total variation, which is the same in either direction.
+    tighten(out.remove, out.add);
+    out.add = out.remove;
+  }
+  return out;
 }
 
 }  // namespace souk::policy

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "policy/privacy/compensated.h"
 #include "policy/privacy/power.h"
 #include "policy/privacy/work.h"
 
@@ -13,20 +14,8 @@ namespace {
 constexpr double kUnit = 0x1p-53;
 constexpr double kMostAfresh = 2e7, kMostAfreshWhole = 1e6;  // terms
 
+constexpr size_t kMostRoots = 1 << 16;
 constexpr size_t kAtOnce = 4;  // places whose sums are made side by side
-
-// Kahan's compensated sums, side by side.
-template <size_t kMany>
-struct Sums {
-  double value[kMany] = {}, rest[kMany] = {};
-  void add(const double (&terms)[kMany]) {
-    for (size_t j = 0; j < kMany; ++j) {
-      const double y = terms[j] - rest[j], t = value[j] + y;
-      rest[j] = (t - value[j]) - y;
-      value[j] = t;
-    }
-  }
-};
 
 int64_t wrapped(int64_t at, int64_t modulus) {
   return ((at % modulus) + modulus) % modulus;
@@ -43,22 +32,15 @@ class Afresh {
         count_(count),
         less_(less),
         least_(least),
-        roots_(transform.size()) {
+        roots_(transform.size() <= kMostRoots ? transform.size() : 0) {
     // By how much the masses add up to more than 1. Its rounding is a factor of all values alike,
     // but for what they differ from 1: of the inflation.
-    Sums<2> beyond;
+    CompensatedSums<2> beyond;
     beyond.add({-1, -1});
     for (size_t k = 0; k < slots.size(); ++k) beyond.add({step.upper[k], step.lower[k]});
     beyond_upper_ = beyond.value[0];
     beyond_lower_ = beyond.value[1];
-    for (size_t turn = 0; turn < roots_.size(); ++turn) {
-      auto& [re, im] = roots_[turn];
-      // Less 1 by the angle next to zero, where the sine is right relatively.
-      const bool back = less && turn > roots_.size() / 2;
-      transform.root(back ? roots_.size() - turn : turn, &re, &im);
-      if (back) im = -im;
-      if (less) re = re > 0 ? -im * im / (1 + re) : re - 1;  // cos - 1
-    }
+    for (size_t turn = 0; turn < roots_.size(); ++turn) roots_[turn] = root_of(turn);
   }
 
   struct Pair {
@@ -79,13 +61,14 @@ class Afresh {
 
  private:
   void add_powers(const size_t (&frequencies)[kAtOnce], size_t many, std::vector<Pair>& out) const {
-    Sums<kAtOnce> sums[4];
+    CompensatedSums<kAtOnce> sums[4];
     double sizes[2][kAtOnce] = {};
     const size_t n = transform_.size();
     for (size_t k = 0; k < slots_.size(); ++k) {
       double re[kAtOnce], im[kAtOnce];
       for (size_t j = 0; j < kAtOnce; ++j) {
-        const Root& root = roots_[(frequencies[j] * slots_[k]) & (n - 1)];
+        const size_t turn = (frequencies[j] * slots_[k]) & (n - 1);
+        const Root root = roots_.empty() ? root_of(turn) : roots_[turn];
         re[j] = root.re, im[j] = root.im;
       }
       const double upper = step_.upper[k], lower = step_.lower[k];
@@ -116,16 +99,28 @@ class Afresh {
                  : power(x, y, count_, 9 * kUnit, least_);
   }
 
+  struct Root {
+    double re, im;
+  };
+  // That many places of a turn further, less 1 if that is asked.
+  Root root_of(size_t turn) const {
+    const size_t n = transform_.size();
+    Root root{};
+    // By the angle next to zero, where the sine is right relatively.
+    const bool back = less_ && turn > n / 2;
+    transform_.root(back ? n - turn : turn, &root.re, &root.im);
+    if (back) root.im = -root.im;
+    if (less_) root.re = root.re > 0 ? -root.im * root.im / (1 + root.re) : root.re - 1;  // cos - 1
+    return root;
+  }
+
   const Transform& transform_;
   const TiltedStep& step_;
   const std::vector<size_t>& slots_;
   const double count_;
   const bool less_;
   const double least_;
-  struct Root {
-    double re, im;
-  };
-  std::vector<Root> roots_;  // of each turn
+  std::vector<Root> roots_;  // of each turn, where they are not too many
   double beyond_upper_ = 0, beyond_lower_ = 0;
 };
 

@@ -152,7 +152,7 @@ std::vector<double> RareLosses::sums_of(const std::vector<Kind>& kinds,
                                         std::vector<double> Kind::*side, double times) const {
   std::vector<double> all;
   for (const Kind& kind : kinds) {
-    WorkBudget::pay(points_ * kind.at.size() / 8);
+    WorkBudget::pay(points_ * kind.at.size() / 16);
     std::vector<double> mass = kind.*side;
     for (double& one : mass) one *= times;
     std::vector<double> sums = least_ >= kAtOnce

@@ -29,6 +29,11 @@ constexpr size_t kMostThinned = 256;    // kinds
 constexpr double kLeastDelta = 1e-280;  // of one rare loss
 constexpr double kMostErrors = -9;      // of delta, their logarithm
 constexpr double kLoose = 8, kLooseBeside = 12;
+constexpr double kLooseAtAll = 3, kWide = 1.3;  // where nothing else has helped
+constexpr double kSpacing = 1.0 / 300;          // of rare losses, in epsilon, at first
+// Usual steps beside rare ones are taken to their normal limits, to which they are the nearer, the
+// less they see; of more than so many they cannot be composed.
+constexpr double kManySteps = 3e7, kVeryManySteps = 1e8;
 constexpr double kRareRun = 1e-6;  // runs in which one loss is so low that it is cut off
 
 // How far apart bounds may be: then the upper one is within 0.1 % of epsilon, 2 % of delta.
@@ -48,6 +53,7 @@ class Search {
         enough_(enough),
         decide_(decide),
         out_(out),
+        steps_(std::accumulate(run.counts.begin(), run.counts.end(), 0.0)),
         spread_(spread_of(run)),
         coarse_(discretised(guide_, {snapped(0.3 * spread_, run), 0.02, 1e9})) {}
 
@@ -66,6 +72,7 @@ class Search {
   // Whether rare losses decide; if so, by what they come to. True as of take(), about.
   void look_for_rare();
   bool by_thinning();
+  bool by_thinning(Thinned::Usually usually);
   // Where errors are too much of delta: what they may be. False where they are not.
   bool less_pad(const ComposedLoss& loss);
   void plan(double too_wide);
@@ -80,7 +87,7 @@ class Search {
   const double enough_;
   const std::optional<double> decide_;
   Bounds& out_;
-  const double spread_;
+  const double steps_, spread_;
   const Steps coarse_;
   double epsilon_ = 0, fall_ = 0, rare_ = kInfinity, highest_ = 0;
   double grid_ = 0, growth_ = 0.02, most_grid_ = 0;
@@ -88,7 +95,8 @@ class Search {
   struct {
     double about = 0, delta = 0;  // epsilon, about, and its delta, where one of them is asked
     double loose = 0;             // how far above Chernoff's bound lies, its logarithm, if far
-    double fineness = 0;
+    bool decide = false;          // so far that nothing else is worth while
+    Thinned::Detail detail = {};
   } rare_losses_;
 };
 
@@ -157,8 +165,10 @@ void Search::look_for_rare() {
   const bool beside = others > (target_.delta ? one : std::log(delta));
   const double about = target_.delta ? std::max(one, others) : epsilon_,
                log_delta = target_.delta ? std::log(delta) : std::max(std::log(delta), others);
-  rare_losses_ = {about, delta, ComposedLoss::log_delta_estimate(coarse_, about) - log_delta};
-  if (!(rare_losses_.loose > (beside ? kLooseBeside : kLoose))) rare_losses_.loose = 0;
+  rare_losses_.about = about, rare_losses_.delta = delta;
+  rare_losses_.loose = ComposedLoss::log_delta_estimate(coarse_, about) - log_delta;
+  rare_losses_.decide = rare_losses_.loose > (beside ? kLooseBeside : kLoose);
+  if (!(rare_losses_.loose > kLooseAtAll)) rare_losses_.loose = 0;
   // The square of a spacing goes into the variance of the sum, whose half moves delta so steeply.
   const double slope =
       std::log(one_loss_delta(coarse_, about) / one_loss_delta(coarse_, 1.02 * about)) /
@@ -167,15 +177,27 @@ void Search::look_for_rare() {
   for (size_t i = 0; i < cut.counts.size(); ++i)
     square += cut.counts[i] * cut.spreads[i] * cut.spreads[i];
   const double allowed = allowed_gap(target_, about) / (target_.delta ? 1 : slope);
-  rare_losses_.fineness = std::clamp(std::sqrt(allowed / (slope * square)), 0.03, 0.3);
+  rare_losses_.detail = {std::clamp(std::sqrt(allowed / (slope * square)), 0.03, 0.1), kSpacing};
 }
 
 bool Search::by_thinning() {
-  auto [about, delta, loose, fineness] = rare_losses_;
   rare_losses_.loose = 0;  // once
+  const bool many = steps_ > kManySteps;
+  // Near where one way gives place to the other, either may be the better.
+  const bool both = many ? steps_ <= kVeryManySteps : steps_ > kVeryMany;
+  gap_ = kInfinity;
+  for (const bool limits : {many, !many}) {
+    if (limits != many && (!both || gap_ <= kWide * allowed_)) break;
+    if (by_thinning(limits ? Thinned::Usually::kLimits : Thinned::Usually::kComposed)) return true;
+  }
+  return std::isfinite(out_.upper) && gap_ <= 2 * allowed_;
+}
+
+bool Search::by_thinning(Thinned::Usually usually) {
+  auto [about, delta, loose, decide, detail] = rare_losses_;
   double before = kInfinity;
   for (int round = 0; round < 4; ++round) {
-    const auto thinned = Thinned::make(run_, about, delta, fineness);
+    const auto thinned = Thinned::make(run_, about, delta, usually, detail);
     if (!thinned) return false;
     const Bounds found = target_.delta ? thinned->epsilon(delta, about) : thinned->delta(epsilon_);
     if (take(found)) return true;
@@ -183,10 +205,10 @@ bool Search::by_thinning() {
     before = gap_;
     // Looked at for what was found, or else more finely.
     double& guess = target_.delta ? about : delta;
-    if (std::abs(found.upper - guess) < 0.3 * guess) fineness *= 0.4;
+    if (std::abs(found.upper - guess) < 0.3 * guess) detail.fineness *= 0.4, detail.spacing *= 0.4;
     guess = found.upper;
   }
-  return std::isfinite(out_.upper) && gap_ <= 2 * allowed_;
+  return false;
 }
 
 bool Search::less_pad(const ComposedLoss& loss) {
@@ -198,7 +220,10 @@ bool Search::less_pad(const ComposedLoss& loss) {
   if (!(wanted < -1 && target_.log_pad > kLeastPad)) return false;
   target_.log_pad = std::max(kLeastPad, target_.log_pad + wanted);
   // Now that delta is known, about, so is which losses are too rare to matter.
-  if (!run_.many()) highest_ = std::min(highest_, rare_loss(coarse_, 1e-5 * rest));
+  // Errors may be more than Chernoff's bound, and say nothing then.
+  const double chernoff = std::exp(ComposedLoss::log_delta_estimate(coarse_, epsilon_));
+  if (!run_.many())
+    highest_ = std::min(highest_, rare_loss(coarse_, 1e-5 * std::min(rest, 1e-3 * chernoff)));
   return true;
 }
 
@@ -264,21 +289,20 @@ void Search::answer() {
   if (target_.delta && !run_.many()) rare_ = rare_loss(coarse_, 1e-5 * *target_.delta);
   highest_ = reach();
   look_for_rare();
-  const double steps = std::accumulate(run_.counts.begin(), run_.counts.end(), 0.0);
   bool settled = false;
   auto thinned = [&] {
     WorkBudget::within(question_units(run_.mechanisms.size()) / 2,
                        [&] { settled = rare_losses_.loose > 0 && by_thinning(); });
     return settled;
   };
-  if (steps >= kVeryMany || run_.many()) {
+  if (steps_ >= kVeryMany || run_.many()) {
     const uint64_t units = question_units(run_.mechanisms.size());
     WorkBudget::within(run_.many() ? units / 2 : units / 3, [&] { settled = by_normal_limit(); });
     if (settled) return;
   }
   // Where the errors of a transform, which grow with the steps, would be too much of delta.
-  const double log_errors = std::log(3e-13 + std::min(steps * 5e-15, 2e-7));
-  if (rare_losses_.loose + log_errors > kMostErrors && thinned()) return;
+  const double log_errors = std::log(3e-13 + std::min(steps_ * 5e-15, 2e-7));
+  if (rare_losses_.decide && rare_losses_.loose + log_errors > kMostErrors && thinned()) return;
   if (run_.many() && target_.delta && epsilon_ <= enough_) {
     const Resolution rough{snapped(0.3 * spread_, run_), 0.05, highest_};
     out_.upper = std::min(out_.upper,
@@ -303,7 +327,7 @@ void Search::answer() {
       planning = false;
       most_points = max_points;
       if (epsilon_ <= enough_) continue;  // nothing hangs on it
-      if (thinned()) break;
+      if (rare_losses_.decide && thinned()) break;
       if ((run_.many() || too_wide > kTooWide) && by_blocks()) break;
       plan(too_wide);
       if (target_.delta && !run_.many() && out_.upper <= enough_) break;
@@ -337,6 +361,7 @@ void Search::answer() {
     growth_ = sparser;
     if (round > 1) target_.log_pad -= 2;
   }
+  if (refine_ && !decide_ && out_.upper > enough_ && gap_ > kWide * allowed_) thinned();
   // Each on its own side of the exact value, but for roundings.
   if (out_.lower > out_.upper) std::swap(out_.lower, out_.upper);
 }

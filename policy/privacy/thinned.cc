@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "policy/privacy/moments.h"
 #include "policy/privacy/work.h"
@@ -16,36 +15,34 @@ constexpr double kUnit = 0x1p-53;
 // How rare losses are to be in a step, since that much of the lower side is lost for each of them;
 // of epsilon, where they begin at least, and at most.
 constexpr double kMostInStep = 1e-4, kLeastLoss = 1.0 / 1000, kGreatestLoss = 1.0 / 3;
-constexpr double kLosses = 0.3;         // of a run
-constexpr double kSpacing = 1.0 / 300;  // of epsilon
+constexpr double kLosses = 0.3;   // of a run
 constexpr double kCutOff = 1e-4;  // of delta: losses of a step that are rarer count as infinite
-constexpr double kReach = 2;      // of the grid, in the greatest losses of a step
-constexpr double kMostPoints = 1 << 13;  // of the grid
-constexpr size_t kPoints = 1 << 12;      // of what usual steps are composed on
-constexpr double kRareRun = 1e-3;        // runs in which one loss is so low that it is cut off
-constexpr double kRareHigh = 1e-5;       // of delta: or so high
-constexpr double kLittle = 1e-3;         // of delta: what usual ones have left is told down to that
-constexpr double kNextTilt = 0.25;       // of theirs, over the one before
-constexpr double kNextLimit = 0.6;       // the same of normal limits
+constexpr double kReaches[] = {1.1, 1.25, 1.5, 2};  // of the grid, in the greatest losses of a step
+constexpr double kMostPoints = 1 << 13, kMostPointsAlone = 1 << 15;  // of the grid; of one kind
+constexpr double kMoreSteps = 1.2;   // than a sum can have rare losses
+constexpr size_t kPoints = 1 << 12;  // of what usual steps are composed on
+constexpr double kRareRun = 1e-3;    // runs in which one loss is so low that it is cut off
+constexpr double kRareHigh = 1e-5;   // of delta: or so high
+constexpr double kLittle = 1e-3;     // of delta: what usual ones have left is told down to that
+constexpr double kNextTilt = 0.12;   // of theirs, over the one before
+constexpr double kNextLimit = 0.6;   // the same of normal limits
 constexpr int kMostTilts = 40;
-constexpr double kLeastTilt = 0.1;  // times their deviation
-// More steps are taken to their normal limits, to which they are the nearer, the less they see.
-constexpr double kManySteps = 3e7, kLossesOfMany = 10;
-constexpr double kPlaces = 12;  // of the grid, in the least of the rare losses
+constexpr double kLeastTilt = 0.1;    // times their deviation
+constexpr double kLossesOfMany = 3;  // of a run whose usual steps are taken to their normal limits
+constexpr double kPlaces = 12;        // of the grid, in the least of the rare losses
 constexpr double kMostPointsOfMany = 1 << 14;
 constexpr double kLeastFar = 6;    // a tilt times how far below zero usual steps are asked
 constexpr double kExactly = 1e-6;  // relatively
 
 // Calls add(c), which says what deviation there is then, for tilts from that on at which usual
-// steps have but a little of delta left at epsilon, down to that at which they can be told that far
-// below.
+// steps have but a little of delta left at epsilon. The last of them.
 template <class LogMoment, class Asked, class Add>
-void at_tilts(LogMoment&& log_moment, const Asked& asked, double next, Add&& add) {
+double at_tilts(LogMoment&& log_moment, const Asked& asked, double next, Add&& add) {
   const double far = best_tilt(log_moment, std::nullopt, std::log(kLittle * asked.delta)),
                near = best_tilt(log_moment, asked.epsilon, 0);
   double c = std::min(far, near);
   for (int i = 0; i < kMostTilts && c * add(c) > kLeastTilt; ++i) c *= next;
-  if (c * asked.below > kLeastFar) add(kLeastFar / asked.below);
+  return c;
 }
 
 // Where losses begin that a step sees more rarely than that, and of which a run sees no more.
@@ -60,6 +57,31 @@ double rare_from(const Steps& steps, double in_step, double in_run) {
     out = std::max(out, loss[k - 1]);
   });
   return out;
+}
+
+// How far sums of losses reach that are not rarer than that, none of them being above `highest`.
+double reach_of(const Steps& steps, double highest, double log_chance) {
+  const Moments moments(steps, true);
+  for (const double reach : kReaches) {
+    auto log_beyond = [&](double log_c) {
+      const double c = std::exp(log_c);
+      return moments(c) - c * reach * highest;
+    };
+    if (log_beyond(argmin(log_beyond, -2.0, 14.0, 0.1)) < log_chance) return reach * highest;
+  }
+  return std::end(kReaches)[-1] * highest;
+}
+
+// How many steps there are of the kind that has the most losses above `loss` in a run.
+double loudest_count(const Steps& steps, double loss) {
+  double most = -1, count = 1;
+  steps.for_each([&](size_t, const StepLoss& step) {
+    double above = step.infinite;
+    for (size_t k = step.at.size(); k-- > 0 && step.upper.loss[k] > loss;)
+      above += step.upper.mass[k];
+    if (step.count * above > most) most = step.count * above, count = step.count;
+  });
+  return count;
 }
 
 }  // namespace
@@ -140,7 +162,7 @@ double one_loss_epsilon(const Steps& steps, double delta) {
   return high;
 }
 
-Thinned::Curves Thinned::composed(const Run& run, const Fineness& fineness, const Asked& asked) {
+Thinned::Usual Thinned::composed(const Run& run, const Fineness& fineness, const Asked& asked) {
   std::vector<DeltaCurve> out;
   const Steps steps = finest(run, fineness);
   const Moments moments(steps, true);
@@ -152,48 +174,60 @@ Thinned::Curves Thinned::composed(const Run& run, const Fineness& fineness, cons
     if (loss) out.emplace_back(std::move(*loss));
     return 1.5 / reaches_of(moments, c, moments(c), 0)[0];
   });
-  return out;
+  Usual usual{std::move(out)};
+  if (asked.below > 0) usual.far.emplace(steps, asked.below);
+  return usual;
 }
 
-Thinned::Curves Thinned::limits(const Run& run, const Asked& asked) {
+Thinned::Usual Thinned::limits(const Run& run, const Asked& asked) {
   std::vector<SaddlePoint> out;
   const double rare = kRareHigh * asked.delta;
   const TiltedPairs pairs(run, rare);
-  at_tilts([&](double c) { return pairs.log_moment(c); }, asked, kNextLimit,
-           [&](double c) {
-             const auto tilted = TiltedRun::of(run, {c, rare});
-             if (!tilted) return kInfinity;
-             out.emplace_back(*tilted);
-             return out.back().deviation();
-           });
-  return out;
+  auto add = [&](double c) {
+    const auto tilted = TiltedRun::of(run, {c, rare});
+    if (!tilted) return kInfinity;
+    out.emplace_back(*tilted);
+    return out.back().deviation();
+  };
+  const double c =
+      at_tilts([&](double tilt) { return pairs.log_moment(tilt); }, asked, kNextLimit, add);
+  if (c * asked.below > kLeastFar) add(kLeastFar / asked.below);
+  return {std::move(out)};
 }
 
-std::optional<Thinned> Thinned::make(const Run& run, double epsilon, double delta,
-                                     double fineness) {
-  // About: of one step's losses, how far they reach that are not too rare.
-  const Steps coarse = discretised(run, {snapped(0.3 * spread_of(run), run), 0.02, 1e9});
-  const double highest = std::min(rare_loss(coarse, kCutOff * delta), epsilon + 10);
-  const bool many = std::accumulate(run.counts.begin(), run.counts.end(), 0.0) > kManySteps;
-  const double least = kReach * highest / (many ? kMostPointsOfMany : kMostPoints);  // of a grid
+std::optional<Thinned> Thinned::make(const Run& run, double epsilon, double delta, Usually usually,
+                                     const Detail& detail) {
+  // About: of one step's losses, how far they reach that are not too rare, and then their sums.
+  const Resolution rough{snapped(0.3 * spread_of(run), run), 0.02, 1e9};
+  const Steps coarse = discretised(run, rough);
+  const double highest = std::min(rare_loss(coarse, kCutOff * delta), epsilon + 10),
+               reach = reach_of(discretised(run, {rough.grid, rough.growth, highest}), highest,
+                                std::log(kCutOff * delta));
+  const bool many = usually == Usually::kLimits;
+  const double points = many                     ? kMostPointsOfMany
+                        : run.counts.size() == 1 ? kMostPointsAlone
+                                                 : kMostPoints,
+               least = reach / points;  // of a grid
+  // The sums of rare losses ask for so many steps.
+  const double told = (1 + 1e-9) * kMoreSteps * reach / loudest_count(coarse, kLeastLoss * epsilon);
   const double start =
       std::min(kGreatestLoss * epsilon,
                std::max({rare_from(coarse, kMostInStep, many ? kLossesOfMany : kLosses),
-                         kLeastLoss * epsilon, kPlaces * least}));
+                         kLeastLoss * epsilon, kPlaces * least, told}));
   // Where they could not be told from nothing, no grid is fine enough.
   if (!(highest > 1.2 * start) || start < kPlaces * least) return std::nullopt;
-  const double grid = std::max(least, std::min(kSpacing * epsilon, start / kPlaces));
-  // As the sums of rare losses ask for.
-  Run cut = cut_at(run, start, 1.2 * kReach * highest / start);
+  const double grid = std::max(least, std::min(detail.spacing * epsilon, start / kPlaces));
+  Run cut = cut_at(run, start, kMoreSteps * reach / start);
   if (std::none_of(cut.cuts.begin(), cut.cuts.end(), [](double at) { return std::isfinite(at); }))
     return std::nullopt;
-  Thinned out(RareLosses(cut, grid, static_cast<size_t>(kReach * highest / grid) + 2, highest));
-  const Fineness fine{fineness,          0.02,     highest,
+  Thinned out(RareLosses(cut, grid, static_cast<size_t>(reach / grid) + 2, highest));
+  const Fineness fine{detail.fineness,   0.02,     highest,
                       kRareHigh * delta, kRareRun, Circle::Powers::kTransformed};
-  const Asked asked{epsilon, delta, kReach * highest - epsilon};
+  const Asked asked{epsilon, delta, reach - epsilon};
   auto usual = [&] { return many ? limits(cut, asked) : composed(cut, fine, asked); };
   out.all_ = usual();
-  if (std::visit([](const auto& curves) { return curves.empty(); }, out.all_)) return std::nullopt;
+  if (std::visit([](const auto& curves) { return curves.empty(); }, out.all_.curves))
+    return std::nullopt;
   double fewest = kInfinity;
   for (size_t i = 0; i < cut.counts.size(); ++i) {
     if (std::isfinite(cut.cut(i)))
@@ -206,7 +240,7 @@ std::optional<Thinned> Thinned::make(const Run& run, double epsilon, double delt
 // The sum over the masses of the rare ones of what `left` says of each curve at `epsilon` less
 // their loss, at the place's best curve, or one next to it: the greatest.
 template <class Left>
-double Thinned::mean(const std::vector<double>& mass, const Curves& all, double epsilon,
+double Thinned::mean(const std::vector<double>& mass, const Usual& usual, double epsilon,
                      Left&& left) const {
   WorkBudget::pay(10 * mass.size());
   return std::visit(
@@ -223,16 +257,17 @@ double Thinned::mean(const std::vector<double>& mass, const Curves& all, double 
             if (next < most) break;
             most = next, ++best;
           }
+          if (rest < 0 && usual.far) most = std::max(most, left(*usual.far, rest));
           sum += mass[k] * most;
         }
         return sum * (1 + 4 * kUnit * static_cast<double>(mass.size()));
       },
-      all);
+      usual.curves);
 }
 
 double Thinned::upper(double epsilon) const {
   double cut_off = 0;
-  if (const auto* limits = std::get_if<std::vector<SaddlePoint>>(&all_)) {
+  if (const auto* limits = std::get_if<std::vector<SaddlePoint>>(&all_.curves)) {
     for (const auto& limit : *limits) cut_off = std::max(cut_off, limit.cut_off());
   }
   const double sum = -mean(rare_.upper(), all_, epsilon, [](const auto& curve, double rest) {

@@ -4,6 +4,7 @@
 // epsilon less the loss of the rare ones. policy/SPEC.md, Privacy, Accountant.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "policy/privacy/bounds.h"
 #include "policy/privacy/compose.h"
 #include "policy/privacy/composition.h"
+#include "policy/privacy/far_below.h"
 #include "policy/privacy/rare.h"
 #include "policy/privacy/saddle.h"
 
@@ -45,8 +47,15 @@ class Thinned {
  public:
   // A run whose kinds are kept, asked for delta at about `epsilon` or the other way round. Nothing
   // where there are no such losses, or the usual ones cannot be composed. The run outlives this.
-  // `fineness`: of the finest grid of the usual ones, in deviations of a step.
-  static std::optional<Thinned> make(const Run& run, double epsilon, double delta, double fineness);
+  // Usual steps are composed block by block, or taken to their normal limits.
+  // `fineness`: of the finest grid of the usual ones, in deviations of a step; `spacing`: of that
+  // of the rare ones, in epsilon.
+  enum class Usually : uint8_t { kComposed, kLimits };
+  struct Detail {
+    double fineness = 0, spacing = 0;
+  };
+  static std::optional<Thinned> make(const Run& run, double epsilon, double delta, Usually usually,
+                                     const Detail& detail);
 
   Bounds delta(double epsilon) const { return {lower(epsilon), upper(epsilon)}; }
   // epsilon at delta; `near`: about where it is. Infinite where no finite one is proven.
@@ -62,14 +71,19 @@ class Thinned {
   struct Asked {
     double epsilon, delta, below;
   };
-  static Curves composed(const Run& run, const Fineness& fineness, const Asked& asked);
-  static Curves limits(const Run& run, const Asked& asked);
+  // Usual steps, as they are asked.
+  struct Usual {
+    Curves curves;
+    std::optional<FarBelow> far = std::nullopt;
+  };
+  static Usual composed(const Run& run, const Fineness& fineness, const Asked& asked);
+  static Usual limits(const Run& run, const Asked& asked);
   template <class Left>
-  double mean(const std::vector<double>& mass, const Curves& curves, double epsilon,
+  double mean(const std::vector<double>& mass, const Usual& usual, double epsilon,
               Left&& left) const;
 
   RareLosses rare_;
-  Curves all_, fewer_;  // of the usual steps: all, and fewer by most_rare()
+  Usual all_, fewer_;  // of the usual steps: all, and fewer by most_rare()
 };
 
 }  // namespace souk::policy

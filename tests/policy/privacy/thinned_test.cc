@@ -16,6 +16,8 @@ namespace {
 constexpr auto kAddRemove = Adjacency::kAddRemove, kReplaceOne = Adjacency::kReplaceOne;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+constexpr auto kComposed = Thinned::Usually::kComposed, kLimits = Thinned::Usually::kLimits;
+
 std::vector<Mechanism> list_of(const char* text) {
   return normalised(parse_mechanisms(text)->all);
 }
@@ -180,6 +182,50 @@ TEST(DeltaCurve, IsInOrderAtAllTilts) {
   }
 }
 
+// Two Gaussians: delta(-y) = 1 - e^{-y} + e^{-y} delta'(y), which is closed.
+TEST(FarBelow, HoldsTheClosedForm) {
+  for (const double count : {1.0, 40.0}) {
+    const policy::Run run =
+        policy::run_of(list_of("gauss:sigma=50,T=1"), kAddRemove, Direction::kRemove, {count});
+    const Steps steps = finest(run, {0.05, 0.02, 1, 1e-14, 1e-14});
+    const FarBelow far(steps, 3);
+    const double mu = std::sqrt(count) / 50;
+    EXPECT_EQ(far.delta_upper(0), 1);
+    EXPECT_EQ(far.delta_upper(0.1), 1);
+    EXPECT_EQ(far.delta_lower(0), 0);
+    EXPECT_EQ(far.delta_lower(0.1), 0);
+    for (const double y : {1e-3, 0.02, 0.1, 0.3, 1.0, 3.0}) {
+      auto normal = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2)); };
+      const double exact = normal(mu / 2 + y / mu) - std::exp(-y) * normal(-mu / 2 + y / mu);
+      EXPECT_LE(far.delta_lower(-y), exact * (1 + 1e-12)) << count << " " << y;
+      EXPECT_GE(far.delta_upper(-y), exact * (1 - 1e-12)) << count << " " << y;
+      if (y < 12 * mu) continue;
+      EXPECT_GE(far.delta_lower(-y), exact * (1 - 1e-5)) << count << " " << y;
+      EXPECT_LE(far.delta_upper(-y), exact * (1 + 1e-5)) << count << " " << y;
+    }
+  }
+}
+
+// What is composed at a low tilt says the same, as far down as it can.
+TEST(FarBelow, AgreesWithAComposition) {
+  const policy::Run run = run_of("psg:q=1e-4,sigma=0.7,T=5000"), cut = cut_at(run, 0.02, 100);
+  const Fineness fine{0.1, 0.02, 2.5, 1e-13, 1e-6, Circle::Powers::kTransformed};
+  const Steps steps = finest(cut, fine);
+  Blocks blocks = blocks_of(cut, fine);
+  Target target;
+  target.tilt = 3, target.near = 0.05;
+  const auto loss = ComposedLoss::of_blocks(blocks, steps, target, 1 << 13);
+  ASSERT_TRUE(loss);
+  const FarBelow far(steps, 2);
+  for (const double epsilon : {-0.001, -0.01, -0.05, -0.2, -1.0}) {
+    EXPECT_LE(far.delta_lower(epsilon), loss->delta_upper(epsilon)) << epsilon;
+    EXPECT_GE(far.delta_upper(epsilon), loss->delta_lower(epsilon)) << epsilon;
+    EXPECT_LE(far.delta_lower(epsilon), far.delta_upper(epsilon)) << epsilon;
+    if (epsilon > -0.1) continue;
+    EXPECT_LE(far.delta_upper(epsilon), 1.001 * far.delta_lower(epsilon)) << epsilon;
+  }
+}
+
 // delta by one transform in extended precision, hardly tilted, on grids of q/4 and q/8; right to a
 // few 1e-5.
 struct Known {
@@ -199,12 +245,17 @@ constexpr Known kKnown[] = {
     {"psg:q=1e-5,sigma=0.5,T=3000", kReplaceOne, 0.4, 4.78080e-8},
     {"psg:q=1e-4,sigma=0.7,T=20000", kAddRemove, 0.6, 4.59499e-9},
     {"psg:q=1e-4,sigma=0.7,T=20000", kReplaceOne, 0.6, 5.02622e-9},
+    {"psg:q=1e-6,sigma=0.5,T=20000", kAddRemove, 0.01, 1.06490e-6},
+    {"psg:q=1e-6,sigma=0.5,T=20000", kAddRemove, 0.05, 2.88869e-8},
+    {"psg:q=1e-6,sigma=0.5,T=20000", kAddRemove, 0.3, 1.91108e-10},
+    {"psg:q=3e-6,sigma=0.75,T=461", kAddRemove, 0.004, 3.23815e-10},
+    {"psg:q=3e-6,sigma=0.75,T=461", kAddRemove, 0.014, 1.75349e-12},
 };
 
 TEST(Thinned, HoldsWhatAnotherTransformFinds) {
   for (const auto& [text, adjacency, epsilon, delta] : kKnown) {
     const policy::Run run = run_of(text, adjacency);
-    const auto thinned = Thinned::make(run, epsilon, delta, 0.03);
+    const auto thinned = Thinned::make(run, epsilon, delta, kComposed, {0.03, 1.0 / 300});
     ASSERT_TRUE(thinned) << text;
     const Bounds found = thinned->delta(epsilon), there = thinned->epsilon(delta, 1.3 * epsilon);
     EXPECT_LE(found.lower, delta * (1 + 5e-5)) << text << " " << epsilon;
@@ -223,10 +274,10 @@ TEST(Thinned, HoldsWhatAnotherTransformFinds) {
 
 // Of very many steps the usual ones are next to normal: both ways agree.
 TEST(Thinned, OfVeryManyStepsIsTheSameByTheirNormalLimit) {
-  const policy::Run few = run_of("psg:q=1e-6,sigma=0.7,T=29000000"),
-                    many = run_of("psg:q=1e-6,sigma=0.7,T=31000000");
-  const auto composed = Thinned::make(few, 0.1, 1e-12, 0.1),
-             limit = Thinned::make(many, 0.1, 1e-12, 0.1);
+  const policy::Run run = run_of("psg:q=1e-6,sigma=0.7,T=30000000");
+  const Thinned::Detail detail{0.1, 1.0 / 300};
+  const auto composed = Thinned::make(run, 0.1, 1e-12, kComposed, detail),
+             limit = Thinned::make(run, 0.1, 1e-12, kLimits, detail);
   ASSERT_TRUE(composed && limit);
   const Bounds less = composed->epsilon(1e-12, 0.1), more = limit->epsilon(1e-12, 0.1);
   EXPECT_LE(less.lower, less.upper);
@@ -234,7 +285,7 @@ TEST(Thinned, OfVeryManyStepsIsTheSameByTheirNormalLimit) {
   EXPECT_LE(less.upper, 1.002 * less.lower);
   EXPECT_LE(more.upper, 1.02 * more.lower);
   EXPECT_LT(less.lower, more.upper);
-  EXPECT_LT(more.lower, 1.07 * less.upper);
+  EXPECT_LT(more.lower, less.upper);
 }
 
 TEST(Thinned, IsTightWhereNoTiltIs) {
@@ -249,6 +300,15 @@ TEST(Thinned, IsTightWhereNoTiltIs) {
            {"psg:q=1e-5,sigma=0.7,T=1000000", kReplaceOne, 1e-14, 1e-3},
            {"psg:q=3.75e-7,sigma=0.64,T=1000000", kAddRemove, 2.8e-11, 1e-2},
            {"psg:q=3.75e-7,sigma=0.64,T=760000000", kReplaceOne, 2.8e-11, 3e-3},
+           // Rare losses far above epsilon; few steps; and such that are told apart only since
+           // nothing else helps.
+           {"psg:q=1.07e-7,sigma=0.5,T=131000", kAddRemove, 1.9e-10, 1e-3},
+           {"psg:q=1.55e-7,sigma=0.525,T=704000", kReplaceOne, 2.54e-11, 1e-3},
+           {"psg:q=2.64e-6,sigma=0.516,T=223", kReplaceOne, 7e-11, 1e-3},
+           {"psg:q=1.37e-7,sigma=0.493,T=331", kReplaceOne, 7.2e-11, 1e-3},
+           {"psg:q=2.34e-6,sigma=0.451,T=339000", kReplaceOne, 1.73e-13, 1e-3},
+           // Both ways are tried.
+           {"psg:q=1e-6,sigma=0.6,T=100000000", kAddRemove, 1e-12, 1e-3},
            {"psg:q=1e-5,sigma=0.64,T=100000;psg:q=3e-6,sigma=0.6,T=40000;gauss:sigma=90,T=3",
             kAddRemove, 1e-12, 2e-3}}) {
     const Bounds bounds = epsilon_bounds(list_of(text), adjacency, delta)->worst();
@@ -270,10 +330,26 @@ TEST(Thinned, IsSoundWhereTheGridIsTooCoarse) {
   }
 }
 
+// One loss alone brings 3.438e-15 (closed form); a question that is given up must not be taken for
+// answered.
+TEST(Thinned, GoesOnWhereRareLossesCannotBeToldApart) {
+  const Bounds few =
+      delta_bounds(list_of("psg:q=3e-6,sigma=0.75,T=461"), kAddRemove, 0.05)->worst();
+  EXPECT_LE(few.lower, 3.46e-15);
+  EXPECT_GE(few.upper, 3.438e-15);
+  EXPECT_LE(few.upper, 1.02 * few.lower);
+  // Of three steps nothing is told apart.
+  const auto three = list_of("psg:q=3e-6,sigma=0.75,T=3");
+  EXPECT_FALSE(Thinned::make(policy::run_of(three, kAddRemove, Direction::kRemove), 0.05, 2e-17,
+                             kComposed, {0.1, 1.0 / 300}));
+  EXPECT_LE(delta_bounds(three, kAddRemove, 0.05)->worst().upper, 1e-13);
+}
+
 TEST(Thinned, IsNotMadeWhereNothingIsRare) {
-  EXPECT_FALSE(Thinned::make(run_of("gauss:sigma=5,T=1"), 0.5, 1e-6, 0.1));
-  EXPECT_FALSE(Thinned::make(run_of("pure:eps=0.1,T=100"), 0.5, 1e-6, 0.1));
-  EXPECT_FALSE(Thinned::make(run_of("psg:q=0.5,sigma=1,T=100"), 0.5, 1e-6, 0.1));
+  EXPECT_FALSE(Thinned::make(run_of("gauss:sigma=5,T=1"), 0.5, 1e-6, kComposed, {0.1, 1.0 / 300}));
+  EXPECT_FALSE(Thinned::make(run_of("pure:eps=0.1,T=100"), 0.5, 1e-6, kComposed, {0.1, 1.0 / 300}));
+  EXPECT_FALSE(
+      Thinned::make(run_of("psg:q=0.5,sigma=1,T=100"), 0.5, 1e-6, kComposed, {0.1, 1.0 / 300}));
 }
 
 }  // namespace
