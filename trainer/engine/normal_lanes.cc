@@ -13,10 +13,13 @@ namespace souk::trainer {
 namespace {
 
 using Words = uint32_t __attribute__((vector_size(64)));
-using Longs = uint64_t __attribute__((vector_size(64)));
-using Reals = double __attribute__((vector_size(64)));
+// Twice as wide as the widest registers: of what has long to wait for itself, two go on in turn.
+constexpr size_t kWidth = 16;
+using Longs = uint64_t __attribute__((vector_size(8 * kWidth)));
+using Reals = double __attribute__((vector_size(8 * kWidth)));
 
 #define SOUK_INLINE [[gnu::always_inline]] inline
+#define SOUK_INLINE_LAMBDA __attribute__((always_inline))
 
 constexpr size_t kPairs = kNormalsPerPiece / 2;
 
@@ -84,8 +87,11 @@ SOUK_INLINE Reals uniform(const Longs& high, const Longs& low) {
 }
 
 // Natural logarithm of a positive normal number: exponent and an atanh series on
-// [sqrt(1/2), sqrt(2)). Relative error below 4e-16 where it is not near zero.
-SOUK_INLINE Reals log_of(const Reals& x) {
+// [sqrt(1/2), sqrt(2)). Relative error below 4e-16 where it is not near zero. while_dividing() and
+// between() stand where the series would wait.
+template <class WhileDividing, class Between>
+SOUK_INLINE Reals log_of(const Reals& x, const WhileDividing& while_dividing,
+                         const Between& between) {
   auto bits = reinterpret_cast<Longs>(x);
   Longs fraction = bits & 0x000fffffffffffffULL;
   // 1 where the mantissa reaches sqrt(2): it is then halved.
@@ -93,11 +99,13 @@ SOUK_INLINE Reals log_of(const Reals& x) {
   Reals exponent = exactly((bits >> 52) + upper) - 1023.0;
   auto m = reinterpret_cast<Reals>(fraction | (0x3ff0000000000000ULL - (upper << 52)));
   Reals f = (m - 1.0) / (m + 1.0), s = f * f;
+  while_dividing();
   Reals p = s * (1.0 / 21) + 1.0 / 19;
   p = p * s + 1.0 / 17;
   p = p * s + 1.0 / 15;
   p = p * s + 1.0 / 13;
   p = p * s + 1.0 / 11;
+  between();
   p = p * s + 1.0 / 9;
   p = p * s + 1.0 / 7;
   p = p * s + 1.0 / 5;
@@ -106,7 +114,9 @@ SOUK_INLINE Reals log_of(const Reals& x) {
 }
 
 // sine and cosine of 2 pi turn / 2^64, absolute error below 3e-16.
-SOUK_INLINE void sine_cosine(const Longs& turn, Reals& sine, Reals& cosine) {
+template <class Between>
+SOUK_INLINE void sine_cosine(const Longs& turn, Reals& sine, Reals& cosine,
+                             const Between& between) {
   Longs eighth = turn + (uint64_t{1} << 61);
   Longs quadrant = eighth >> 62, rest = eighth & 0x3fffffffffffffffULL;  // rest - 2^61 of it
   // Exact high and low halves, one rounding: within an eighth of a turn either way.
@@ -117,6 +127,7 @@ SOUK_INLINE void sine_cosine(const Longs& turn, Reals& sine, Reals& cosine) {
   s = s * z - 1.0 / 39916800.0;
   s = s * z + 1.0 / 362880.0;
   s = s * z - 1.0 / 5040.0;
+  between();
   s = s * z + 1.0 / 120.0;
   s = s * z - 1.0 / 6.0;
   s = t + t * z * s;
@@ -139,35 +150,42 @@ SOUK_INLINE void sine_cosine(const Longs& turn, Reals& sine, Reals& cosine) {
 
 // IEEE square roots, lane by lane: compilers make the vector instruction of it.
 SOUK_INLINE void square_roots(Reals& x) {
-  for (int i = 0; i < 8; ++i) x[i] = __builtin_sqrt(x[i]);
+  for (size_t i = 0; i < kWidth; ++i) x[i] = __builtin_sqrt(x[i]);
 }
 
-// Pairs [i, i + 8) of a piece, from its words.
-SOUK_INLINE void eight_pairs(const uint64_t* words, size_t i, double* out) {
+// Pairs [i, i + kWidth) of a piece, from its words; between() is called four times, where its own
+// work fills what these would wait.
+template <class Between>
+SOUK_INLINE void some_pairs(const uint64_t* words, size_t i, double* out, const Between& between) {
   Longs high, low, turn;
-  std::memcpy(&high, words + i, 64);
-  std::memcpy(&low, words + kPairs + i, 64);
-  std::memcpy(&turn, words + 2 * kPairs + i, 64);
-  Reals square = -2.0 * log_of(uniform(high, low)), sine, cosine;
+  std::memcpy(&high, words + i, sizeof(high));
+  std::memcpy(&low, words + kPairs + i, sizeof(low));
+  std::memcpy(&turn, words + 2 * kPairs + i, sizeof(turn));
+  Reals sine, cosine;
+  auto angles = [&]() SOUK_INLINE_LAMBDA {
+    between();
+    sine_cosine(turn, sine, cosine, between);
+  };
+  Reals square = -2.0 * log_of(uniform(high, low), angles, between);
   square_roots(square);
-  sine_cosine(turn, sine, cosine);
+  between();
   sine *= square;
   cosine *= square;
-  std::memcpy(out + i, &cosine, 64);
-  std::memcpy(out + kPairs + i, &sine, 64);
+  std::memcpy(out + i, &cosine, sizeof(cosine));
+  std::memcpy(out + kPairs + i, &sine, sizeof(sine));
 }
 
 // While a piece is made of its words, the words of the next one are: integers here, fractions
 // there, so that neither waits for the other.
 SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out, size_t pieces) {
-  constexpr size_t kBatches = kBlocksPerPiece / 16, kGroups = kPairs / 8, kSlots = 5;
-  static_assert(kBatches * kSlots < kGroups);
+  constexpr size_t kBatches = kBlocksPerPiece / 16, kGroups = kPairs / kWidth, kBeside = 2;
+  static_assert(kBatches * kBeside <= kGroups);
   alignas(64) uint64_t words[2][3 * kPairs];
   SixteenBlocks blocks(state);
   for (size_t b = 0; b < kBatches; ++b) {
     const auto at = static_cast<uint32_t>(counter + 16 * b);
     blocks.begin(at);
-    for (size_t i = 0; i < 2 * kSlots; ++i) blocks.rounds();
+    for (size_t i = 0; i < 10; ++i) blocks.rounds();
     blocks.end(words[0] + 128 * b);
   }
   for (size_t piece = 0; piece < pieces; ++piece, out += kNormalsPerPiece) {
@@ -177,15 +195,16 @@ SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out
       for (size_t b = 0; b < kBatches; ++b) {
         const auto at = static_cast<uint32_t>(counter + kBlocksPerPiece * (piece + 1) + 16 * b);
         blocks.begin(at);
-        for (size_t slot = 0; slot < kSlots; ++slot) {
-          blocks.rounds();
-          eight_pairs(own, 8 * group++, out);
+        // Ten times two rounds: four and one beside each group.
+        for (size_t i = 0; i < kBeside; ++i) {
+          some_pairs(own, kWidth * group++, out, [&]() SOUK_INLINE_LAMBDA { blocks.rounds(); });
           blocks.rounds();
         }
         blocks.end(words[1 - piece % 2] + 128 * b);
       }
     }
-    for (; group < kGroups; ++group) eight_pairs(own, 8 * group, out);
+    for (; group < kGroups; ++group)
+      some_pairs(own, kWidth * group, out, []() SOUK_INLINE_LAMBDA {});
   }
   wipe(words, sizeof(words));
   blocks.forget();
