@@ -24,7 +24,8 @@ uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch) {
   return static_cast<uint32_t>(std::clamp(0.02 * step / 10, 32.0, double{kMostCanaries}));
 }
 
-Canaries::Canaries(const Secret<32>& coins, uint32_t count, float length) : length_(length) {
+Canaries::Canaries(const Secret<32>& coins, const Secret<32>& draws, uint32_t count, float length)
+    : length_(length), draws_(draws.bytes(SecretAccess()), 0) {
   CHECK(count > 0 && count <= kMostCanaries);
   scores_.assign(count, 0.0);
   inside_.assign(count, 0);
@@ -37,7 +38,7 @@ Canaries::Canaries(const Secret<32>& coins, uint32_t count, float length) : leng
     inside_[i] = 1;
     members_.push_back(static_cast<uint32_t>(i));
   }
-  drawn_.reserve(members_.size());
+  words_.resize(members_.size());
 }
 
 float Canaries::clipped_length(const Clip& rule, size_t layers, uint32_t shard, double clip) {
@@ -55,12 +56,12 @@ float Canaries::clipped_length(const Clip& rule, size_t layers, uint32_t shard, 
   return static_cast<float>(std::sqrt(square) * (1 - 0x1p-22));
 }
 
-void Canaries::step(const Secret<32>& sampling, uint64_t threshold, const Secret<32>& noise,
-                    uint64_t first_stream, const FixedPoint& fixed) {
-  poisson_batch(sampling, members_.size(), threshold, drawn_);
-  for (uint64_t i : drawn_) gradient_[members_[i]] = length_;
+void Canaries::step(uint64_t threshold, const Secret<32>& noise, uint64_t first_stream,
+                    const FixedPoint& fixed) {
+  draws_.fill(std::span<uint64_t>(words_));
+  for (size_t i = 0; i < members_.size(); ++i)
+    gradient_[members_[i]] = words_[i] < threshold ? length_ : 0;
   fixed.add(gradient_, sums_);
-  for (uint64_t i : drawn_) gradient_[members_[i]] = 0;
   ChaCha20 random(noise.bytes(SecretAccess()), first_stream);
   fixed.release(random, sums_, 1.0, released_);
   for (size_t i = 0; i < scores_.size(); ++i) scores_[i] += static_cast<double>(released_[i]);

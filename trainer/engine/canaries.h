@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ledger/base/secret.h"
+#include "trainer/engine/chacha.h"
 #include "trainer/engine/release.h"
 #include "trainer/engine/strategy.h"
 
@@ -21,24 +22,26 @@ namespace souk::trainer {
 
 inline constexpr uint32_t kMostCanaries = 4096;
 
-// How many a run of this size can carry for about 2 % of its time; 32 ... kMostCanaries.
+// How many a run of this size can carry for about 2 % of its time; 32 ... kMostCanaries. That there
+// are any costs 1.5 us a step beside.
 uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch);
 
 class Canaries {
  public:
-  // Coins are tossed with a key of their own. `length` is that of a clipped canary,
+  // Coins are tossed with a key of their own, and with another it is drawn who is in a step, one
+  // word after the other for the whole run. `length` is that of a clipped canary,
   // clipped_length().
-  Canaries(const Secret<32>& coins, uint32_t count, float length);
+  Canaries(const Secret<32>& coins, const Secret<32>& draws, uint32_t count, float length);
 
   // What the run's rule leaves of a canary's gradient of 16 C, spread evenly over all layers.
   using Clip = std::function<void(const ExampleNorms& norms, std::span<float> factors,
                                   std::span<uint8_t> present)>;  // of one example
   static float clipped_length(const Clip& rule, size_t layers, uint32_t shard, double clip);
 
-  // One step: who is drawn (key: the step's own, purpose "canaries"), and the release of the
-  // audit coordinates with the step's noise, streams from first_stream on.
-  void step(const Secret<32>& sampling, uint64_t threshold, const Secret<32>& noise,
-            uint64_t first_stream, const FixedPoint& fixed);
+  // One step: who is drawn, and the release of the audit coordinates with the step's noise, streams
+  // from first_stream on.
+  void step(uint64_t threshold, const Secret<32>& noise, uint64_t first_stream,
+            const FixedPoint& fixed);
 
   // The sum of canary i's coordinate over all steps so far, and whether it was in.
   std::span<const double> scores() const { return scores_; }
@@ -46,10 +49,11 @@ class Canaries {
 
  private:
   float length_;
+  ChaCha20 draws_;
   std::vector<double> scores_;
   std::vector<uint8_t> inside_;
   std::vector<uint32_t> members_;  // those that are in
-  std::vector<uint64_t> drawn_;    // of them, in a step
+  std::vector<uint64_t> words_;    // of a step, one for each of them
   std::vector<float> gradient_, released_;
   std::vector<int64_t> sums_;
 };

@@ -262,8 +262,7 @@ struct TrainingRun::State {
   Status private_gradient(const Keys& keys_of_step) {
     const Secret<32>& key = schedules[kNoise].derive("noise", seam::noise_step(steps_done));
     if (canaries) {
-      canaries->step(schedules[kCanaries].derive("canaries", steps_done),
-                     parts[canary_member].threshold, key, (graph.trained + kPiece - 1) / kPiece,
+      canaries->step(parts[canary_member].threshold, key, (graph.trained + kPiece - 1) / kPiece,
                      *fixed);
     }
     return run_batch(
@@ -435,7 +434,8 @@ Status TrainingRun::plant_canaries(uint32_t count) {
     s.clip->factors(norms, 1, of, factors, present);
     seam::factors(norms, layers, s.spec.shard, 1, s.spec.privacy->clip, factors);
   };
-  s.canaries.emplace(s.schedules[State::kCanaries].derive("canary-coins", 0), count,
+  const auto coins = s.schedules[State::kCanaries].derive("canary-coins", 0).clone(SecretAccess());
+  s.canaries.emplace(coins, s.schedules[State::kCanaries].derive("canaries", 0), count,
                      Canaries::clipped_length(rule, layers, s.spec.shard, s.spec.privacy->clip));
   return Done{};
 }

@@ -177,7 +177,8 @@ SOUK_INLINE void some_pairs(const uint64_t* words, size_t i, double* out, const 
 
 // While a piece is made of its words, the words of the next one are: integers here, fractions
 // there, so that neither waits for the other.
-SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out, size_t pieces) {
+SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out, size_t pieces,
+                            size_t last) {
   constexpr size_t kBatches = kBlocksPerPiece / 16, kGroups = kPairs / kWidth, kBeside = 2;
   static_assert(kBatches * kBeside <= kGroups);
   alignas(64) uint64_t words[2][3 * kPairs];
@@ -188,35 +189,37 @@ SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out
     for (size_t i = 0; i < 10; ++i) blocks.rounds();
     blocks.end(words[0] + 128 * b);
   }
-  for (size_t piece = 0; piece < pieces; ++piece, out += kNormalsPerPiece) {
+  auto alone = []() SOUK_INLINE_LAMBDA {};
+  for (size_t piece = 0; piece + 1 < pieces; ++piece, out += kNormalsPerPiece) {
     const uint64_t* own = words[piece % 2];
     size_t group = 0;
-    if (piece + 1 < pieces) {
-      for (size_t b = 0; b < kBatches; ++b) {
-        const auto at = static_cast<uint32_t>(counter + kBlocksPerPiece * (piece + 1) + 16 * b);
-        blocks.begin(at);
-        // Ten times two rounds: four and one beside each group.
-        for (size_t i = 0; i < kBeside; ++i) {
-          some_pairs(own, kWidth * group++, out, [&]() SOUK_INLINE_LAMBDA { blocks.rounds(); });
-          blocks.rounds();
-        }
-        blocks.end(words[1 - piece % 2] + 128 * b);
+    for (size_t b = 0; b < kBatches; ++b) {
+      const auto at = static_cast<uint32_t>(counter + kBlocksPerPiece * (piece + 1) + 16 * b);
+      blocks.begin(at);
+      // Ten times two rounds: four and one beside each group.
+      for (size_t i = 0; i < kBeside; ++i) {
+        some_pairs(own, kWidth * group++, out, [&]() SOUK_INLINE_LAMBDA { blocks.rounds(); });
+        blocks.rounds();
       }
+      blocks.end(words[1 - piece % 2] + 128 * b);
     }
-    for (; group < kGroups; ++group)
-      some_pairs(own, kWidth * group, out, []() SOUK_INLINE_LAMBDA {});
+    for (; group < kGroups; ++group) some_pairs(own, kWidth * group, out, alone);
   }
-  wipe(words, sizeof(words));
+  // Cosines of all pairs come before the sines.
+  const size_t groups = last < kPairs ? (last + kWidth - 1) / kWidth : kGroups;
+  for (size_t group = 0; pieces > 0 && group < groups; ++group)
+    some_pairs(words[(pieces - 1) % 2], kWidth * group, out, alone);
+  wipe(words, pieces > 1 ? sizeof(words) : sizeof(words[0]));
   blocks.forget();
 }
 
 [[gnu::target("avx512f,avx512dq,avx512bw,avx512vl"), gnu::noinline]] void on_avx512(
-    const uint32_t* state, uint64_t counter, double* out, size_t pieces) {
-  all_pieces(state, counter, out, pieces);
+    const uint32_t* state, uint64_t counter, double* out, size_t pieces, size_t last) {
+  all_pieces(state, counter, out, pieces, last);
 }
 [[gnu::target("avx2"), gnu::noinline]] void on_avx2(const uint32_t* state, uint64_t counter,
-                                                    double* out, size_t pieces) {
-  all_pieces(state, counter, out, pieces);
+                                                    double* out, size_t pieces, size_t last) {
+  all_pieces(state, counter, out, pieces, last);
 }
 
 }  // namespace
@@ -234,17 +237,17 @@ Lanes lanes_of_this_cpu() {
 }
 
 void normal_pieces(std::span<const uint32_t, 16> key_and_nonce, uint64_t counter,
-                   std::span<double> out, Lanes lanes) {
-  CHECK(out.size() % kNormalsPerPiece == 0);
+                   std::span<double> out, Lanes lanes, size_t last) {
+  CHECK(last <= kNormalsPerPiece && out.size() % kNormalsPerPiece == 0);
   const size_t pieces = out.size() / kNormalsPerPiece;
   CHECK(counter + kBlocksPerPiece * pieces <= (uint64_t{1} << 32));
   switch (lanes) {
     case Lanes::kAvx512:
-      return on_avx512(key_and_nonce.data(), counter, out.data(), pieces);
+      return on_avx512(key_and_nonce.data(), counter, out.data(), pieces, last);
     case Lanes::kAvx2:
-      return on_avx2(key_and_nonce.data(), counter, out.data(), pieces);
+      return on_avx2(key_and_nonce.data(), counter, out.data(), pieces, last);
     case Lanes::kPlain:
-      return all_pieces(key_and_nonce.data(), counter, out.data(), pieces);
+      return all_pieces(key_and_nonce.data(), counter, out.data(), pieces, last);
   }
 }
 

@@ -19,7 +19,8 @@ Lanes lanes_of_this_cpu();
 
 // `key_and_nonce`: the initial state of RFC 8439 (section 2.3), its counter ignored. Box-Muller:
 // radius from 128 bits, angle from 64; in constant time. CHECKs that the counter does not wrap.
+// Of the last piece only the first `last` normals are sure to be made.
 void normal_pieces(std::span<const uint32_t, 16> key_and_nonce, uint64_t counter,
-                   std::span<double> out, Lanes lanes);
+                   std::span<double> out, Lanes lanes, size_t last = kNormalsPerPiece);
 
 }  // namespace souk::trainer

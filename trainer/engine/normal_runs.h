@@ -21,7 +21,8 @@ void for_each_normal_run(ChaCha20& random, size_t count, const Use& use) {
     const size_t wanted = std::min(kRun, count - first);
     const size_t pieces = (wanted + kNormalsPerPiece - 1) / kNormalsPerPiece;
     std::span<double> made(normals.data(), pieces * kNormalsPerPiece);
-    normal_pieces(random.state(), random.take_blocks(kBlocksPerPiece * pieces), made, lanes);
+    normal_pieces(random.state(), random.take_blocks(kBlocksPerPiece * pieces), made, lanes,
+                  wanted - (pieces - 1) * kNormalsPerPiece);
     use(first, std::span<const double>(normals.data(), wanted));
   }
   const size_t used = (count + kNormalsPerPiece - 1) / kNormalsPerPiece * kNormalsPerPiece;

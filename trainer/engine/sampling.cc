@@ -64,11 +64,14 @@ void poisson_batch(const Secret<32>& key, std::span<const Part> parts,
   batch.clear();
   std::array<uint64_t, 512> words, rows;
   uint64_t row = 0, rest = 0;  // words drawn and not looked at yet
+  uint64_t ahead = 0;          // rows whose words are not drawn yet
+  for (const Part& part : parts) ahead += part.rows;
   for (const Part& part : parts) {
     for (uint64_t left = part.rows; left > 0;) {
       if (rest == 0) {
-        random.fill(std::span<uint64_t>(words));
-        rest = words.size();
+        rest = std::min<uint64_t>(ahead, words.size());
+        ahead -= rest;
+        random.fill(std::span<uint64_t>(words).last(rest));
       }
       const uint64_t n = std::min(left, rest);
       const uint64_t* word = words.data() + (words.size() - rest);

@@ -129,6 +129,18 @@ TEST(Noise, IsTheSameToTheBitOnEveryCpu) {
   }
 }
 
+TEST(Noise, FewNormalsAreTheFirstOfMany) {
+  ChaCha20 random(key_of(22), 1);
+  std::vector<double> many(6 * kNormalsPerPiece);
+  normal_pieces(random.state(), 0, many, Lanes::kPlain);
+  for (size_t count = 1; count < many.size(); ++count) {
+    ChaCha20 own(key_of(22), 1);
+    std::vector<double> few(count);
+    standard_normals(own, few);
+    ASSERT_EQ(std::memcmp(few.data(), many.data(), count * sizeof(double)), 0) << count;
+  }
+}
+
 TEST(Noise, NoValueIsEverUsedForTwoSteps) {
   // The noise of a step comes from a key of its own: steps share no value, whatever their order.
   auto root = testing::root_of(4);

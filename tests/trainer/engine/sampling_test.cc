@@ -62,7 +62,7 @@ TEST(Sampling, WhoIsDrawnSaysNothingAboutAnyoneElseInThisStepOrTheNext) {
       deviations[r][step] = ((drawn ? 1 : 0) - q) / std::sqrt(q * (1 - q));
     }
   }
-  for (uint64_t lag : {0, 1, 2}) {
+  for (uint64_t lag = 0; lag <= 2; ++lag) {
     double chi = 0, pairs = 0;
     for (size_t a = 0; a < watched.size(); ++a) {
       for (size_t b = lag == 0 ? a + 1 : 0; b < watched.size(); ++b) {
