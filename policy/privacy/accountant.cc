@@ -17,7 +17,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr uint64_t kMaxSteps = uint64_t{1} << 32;
 constexpr size_t kMaxEvents = 4096;
-constexpr uint64_t kMostUnits = 80'000'000;  // of one calibration (work.h)
+constexpr uint64_t kMostUnits = 240'000'000;  // of one calibration (work.h)
 
 Status check(const Event& event) {
   bool fits = event.q >= 0 && event.q <= 1 && event.sigma > 0 && std::isfinite(event.sigma) &&

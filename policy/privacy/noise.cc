@@ -11,7 +11,7 @@ namespace {
 
 // Of one search (work.h).
 uint64_t search_units(size_t kinds) {
-  return 180'000'000 + 4'000'000 * uint64_t{kinds - 1};
+  return 360'000'000 + 4'000'000 * uint64_t{kinds - 1};
 }
 
 // Where to look first: with this much noise the central limit of the sampled steps alone (Bu, Dong,
@@ -39,7 +39,7 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
   CHECK(unknown < mechanisms.size());
   if (!(epsilon > 0 && std::isfinite(epsilon)))
     return Error(Code::kMalformed, "epsilon: expected a positive number");
-  constexpr double kLeast = 1e-6, kMost = 1e7, kClose = 1e-4;
+  constexpr double kLeast = 1e-6, kMost = 1e7, kClose = 1e-4, kLittleNoise = 1;
   const auto no_noise = [] {
     return Error(Code::kRefused, "no noise multiplier up to 1e7 reaches this epsilon");
   };
@@ -58,8 +58,14 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
     auto bounds = epsilon_bounds(mechanisms, adjacency, delta, Effort::kUsual);
     return std::clamp(std::log(bounds->worst().upper / epsilon), -30.0, 30.0);
   };
+  // How far to go. Epsilon falls at least as 1 / scale; of little noise on samples, which is seen
+  // in rare outcomes, as e^{1 / scale^2}.
+  const bool sampled = mechanisms[unknown].q < 1;
+  auto step = [&](double scale, double by) {
+    return std::clamp(std::exp(1.1 * by), 1.01, sampled && scale < kLittleNoise ? 1.3 : 16.0);
+  };
   double kept = 0;  // keeps the promise
-  bool refused = false;
+  bool refused = false, asked_rest = false;
   const bool done = WorkBudget::within(search_units(mechanisms.size()), [&] {
     double high = first_guess(mechanisms[unknown], adjacency, epsilon, delta);
     double high_excess = excess(high), low = high, low_excess = high_excess;
@@ -69,14 +75,21 @@ Result<double> least_noise(std::vector<Mechanism> mechanisms, size_t unknown, Ad
         refused = true;
         return;
       }
-      high = std::min(kMost, high * std::clamp(std::exp(1.1 * high_excess), 1.01, 16.0));
+      high = std::min(kMost, high * step(high, high_excess));
       high_excess = excess(high);
+      if (high_excess > 0 && !rest.empty() && !asked_rest) {
+        asked_rest = true;
+        if (epsilon_bounds(rest, adjacency, delta, Effort::kUsual)->worst().lower > epsilon) {
+          refused = true;
+          return;
+        }
+      }
     }
     kept = high;
     while (low_excess <= 0) {
       kept = high = low, high_excess = low_excess;
       if (low <= kLeast) return;
-      low = std::max(kLeast, low / std::clamp(std::exp(-1.1 * low_excess), 1.01, 16.0));
+      low = std::max(kLeast, low / step(low, -low_excess));
       low_excess = excess(low);
     }
     // Regula falsi (Illinois) on logarithms; `high` always keeps the promise.
