@@ -73,6 +73,10 @@ class Places {
   // Of mass k: its point, counted from that one, and its place by that.
   size_t point(size_t k) const { return (k + shift()) / static_cast<size_t>(ratio_); }
   size_t place(size_t k) const { return (k + shift()) % static_cast<size_t>(ratio_); }
+  // Places are looked at once each, or once for each of so many masses where these are fewer.
+  size_t different(size_t masses) const { return std::min(ratio(), masses); }
+  size_t place_of(size_t i, size_t masses) const { return ratio() <= masses ? i : place(i); }
+  size_t index(size_t k, size_t masses) const { return ratio() <= masses ? place(k) : k; }
   // How far above its point a place lies.
   double off(size_t place) const {
     return static_cast<double>(static_cast<int64_t>(place) - below_) * grid_ + rest_;
@@ -99,16 +103,17 @@ struct Moved {
 Moved split(const std::vector<double>& mass, const Places& places, double c) {
   const double coarse = places.coarse();
   // What goes down, what goes up, tilted where it arrives.
-  std::vector<double> down(places.ratio()), up(places.ratio());
-  for (size_t i = 0; i < places.ratio(); ++i) {
-    const double off = places.off(i), rest = std::max(0.0, coarse - off);
+  std::vector<double> down(places.different(mass.size())), up(down.size());
+  for (size_t i = 0; i < down.size(); ++i) {
+    const double off = places.off(places.place_of(i, mass.size())),
+                 rest = std::max(0.0, coarse - off);
     up[i] = std::expm1(-off) / std::expm1(-coarse) * std::exp(c * rest);
     down[i] = std::exp(-off) * std::expm1(-rest) / std::expm1(-coarse) * std::exp(-c * off);
   }
   Moved out;
   out.mass.assign(places.point(mass.size() - 1) + 2, 0.0);
   for (size_t k = 0; k < mass.size(); ++k) {
-    const size_t point = places.point(k), place = places.place(k);
+    const size_t point = places.point(k), place = places.index(k, mass.size());
     out.mass[point] += mass[k] * down[place];
     out.mass[point + 1] += mass[k] * up[place];
   }
@@ -133,15 +138,16 @@ struct Cell {
 // still falls between is rounded down. As StepLoss::lower.
 Moved merge(const std::vector<double>& mass, const Places& places, double c) {
   const double coarse = places.coarse(), certain = rounding_of(places.ratio());
-  std::vector<double> own(places.ratio()), over(places.ratio());
-  for (size_t i = 0; i < places.ratio(); ++i) {
-    own[i] = std::exp(-c * places.off(i));
-    over[i] = own[i] * -std::expm1(-places.off(i));
+  std::vector<double> own(places.different(mass.size())), over(own.size());
+  for (size_t i = 0; i < own.size(); ++i) {
+    const double off = places.off(places.place_of(i, mass.size()));
+    own[i] = std::exp(-c * off);
+    over[i] = own[i] * -std::expm1(-off);
   }
   std::vector<Cell> cells(places.point(mass.size() - 1) + 1);
   for (size_t k = 0; k < mass.size(); ++k) {
     Cell& cell = cells[places.point(k)];
-    const size_t i = places.place(k);
+    const size_t i = places.index(k, mass.size());
     cell.p += mass[k] * own[i];
     cell.over += mass[k] * over[i];
     cell.wrong += certain * mass[k] * std::abs(over[i]);
@@ -385,7 +391,8 @@ std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) con
   const double coarse = static_cast<double>(ratio) * block.grid;
   if (!(c * coarse <= kMostTilted)) return std::nullopt;
   const auto many = static_cast<size_t>(ratio);
-  WorkBudget::pay(4 * many + (block.upper.mass.size() + block.lower.mass.size()) / 4);
+  const size_t masses = block.upper.mass.size() + block.lower.mass.size();
+  WorkBudget::pay(4 * std::min(many, masses) + masses / 4);
   const double origin = origin_of(block.lower.mass, block.lower.start, block.grid, coarse, c);
   const Places above(block.upper.start, block.grid, many, 0),
       around(block.lower.start - origin, block.grid, many, (many - 1) / 2);
