@@ -24,6 +24,9 @@ namespace {
 
 constexpr double kFar = 10;  // deviations
 
+// One of each class, side by side: what is picked says nothing by where in memory it was.
+using Pair = std::array<uint64_t, 2>;
+
 struct Measured {
   std::function<void(size_t which, uint64_t random)> prepare;  // not timed
   std::function<void()> run;
@@ -104,19 +107,17 @@ class Normals {
       sizes.emplace_back(largest, kBlocksPerPiece * i);
     }
     std::sort(sizes.begin(), sizes.end());
-    for (size_t i = 0; i < 500; ++i) {
-      classes_[0].push_back(sizes[i].second);
-      classes_[1].push_back(sizes[sizes.size() - 1 - i].second);
-    }
+    for (size_t i = 0; i < 500; ++i)
+      pairs_.push_back({sizes[i].second, sizes[sizes.size() - 1 - i].second});
   }
-  void prepare(size_t which, uint64_t random) { counter_ = classes_[which][random % 500]; }
+  void prepare(size_t which, uint64_t random) { counter_ = pairs_[random % 500][which]; }
   void run() { normal_pieces(source_.state(), counter_, normals_, lanes_of_this_cpu()); }
   std::span<const double> normals() const { return normals_; }
 
  private:
   ChaCha20 source_;
   std::vector<double> normals_ = std::vector<double>(kNormalsPerPiece);
-  std::array<std::vector<uint64_t>, 2> classes_;
+  std::vector<Pair> pairs_;
   uint64_t counter_ = 0;
 };
 
@@ -144,12 +145,12 @@ class Releases {
  public:
   explicit Releases(const std::array<uint8_t, 32>& key) : key_(key) {
     std::mt19937_64 random(2);
-    for (auto& sums : many_) {
-      for (int64_t& sum : sums) sum = static_cast<int64_t>(random()) >> 26;
-    }
+    for (int64_t& sum : many_) sum = static_cast<int64_t>(random()) >> 26;
   }
+  // Of the same memory for both classes, so that neither is nearer in the cache.
   void prepare(size_t which, uint64_t random) {
-    sums_ = which == 0 ? none_[random % 64] : many_[random % 64];
+    const int64_t mask = -static_cast<int64_t>(which);
+    for (size_t i = 0; i < kCount; ++i) sums_[i] = many_[(i + random) % kCount] & mask;
   }
   void run() {
     ChaCha20 stream(key_, 1);
@@ -161,9 +162,7 @@ class Releases {
   static constexpr size_t kCount = 512;
   std::array<uint8_t, 32> key_;
   FixedPoint fixed_{*NoiseGrid::make(1.1, 1, 1e6)};
-  // As many of either, so that neither is nearer in the cache.
-  std::vector<std::vector<int64_t>> none_{64, std::vector<int64_t>(kCount, 0)}, many_ = none_;
-  std::vector<int64_t> sums_ = none_[0];
+  std::vector<int64_t> many_ = std::vector<int64_t>(kCount), sums_ = many_;
   std::vector<float> out_ = std::vector<float>(kCount);
 };
 
@@ -197,33 +196,33 @@ TEST_F(Timing, OfTheReleaseDoesNotTellLargeNoiseFromSmallNoise) {
     sizes.emplace_back(largest, stream);
   }
   std::sort(sizes.begin(), sizes.end());
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < 500; ++i)
+    pairs.push_back({sizes[i].second, sizes[sizes.size() - 1 - i].second});
   const FixedPoint fixed(*NoiseGrid::make(1.1, 1, 1e6));
   std::vector<int64_t> sums(kCount);
   std::vector<float> out(kCount);
   uint64_t stream = 0;
-  EXPECT_FALSE(told_apart({[&](size_t which, uint64_t random) {
-                             const size_t i = random % 500;
-                             stream = sizes[which == 0 ? i : sizes.size() - 1 - i].second;
-                           },
-                           [&] {
-                             ChaCha20 noise(key_, stream);
-                             fixed.release(noise, sums, 1.0 / 64, out);
-                           }}));
+  EXPECT_FALSE(
+      told_apart({[&](size_t which, uint64_t random) { stream = pairs[random % 500][which]; },
+                  [&] {
+                    ChaCha20 noise(key_, stream);
+                    fixed.release(noise, sums, 1.0 / 64, out);
+                  }}));
 }
 
 TEST_F(Timing, OfRoundingToUnitsDoesNotTellGradientsOfNothingFromLargeOnes) {
   constexpr size_t kCount = 4096;
   const FixedPoint fixed(*NoiseGrid::make(1.1, 1, 1e6));
-  std::vector<std::vector<float>> none(16, std::vector<float>(kCount, 0.0F)), large = none;
+  std::vector<float> large(kCount), values(kCount);
   std::mt19937 random(3);
-  std::normal_distribution<float> normal;
-  for (auto& values : large) {
-    for (float& x : values) x = 30 * normal(random);
-  }
+  std::normal_distribution<float> normal(0, 30);
+  for (float& x : large) x = normal(random);
   std::vector<int64_t> sums(kCount);
-  std::vector<float> values(kCount);
   EXPECT_FALSE(told_apart({[&](size_t which, uint64_t word) {
-                             values = which == 0 ? none[word % 16] : large[word % 16];
+                             const auto factor = static_cast<float>(which);
+                             for (size_t i = 0; i < kCount; ++i)
+                               values[i] = large[(i + word) % kCount] * factor;
                            },
                            [&] { fixed.add(values, sums); }}));
 }
@@ -236,14 +235,16 @@ class Draws {
  public:
   static constexpr uint64_t kRows = 512, kRow = 100, kSize = kRows / 4;
   Draws() {
-    while (classes_[0].size() < 200 || classes_[1].size() < 200) {
-      key_ = &keys_.derive("sample", ++step_);
+    std::array<std::vector<uint64_t>, 2> steps;
+    for (uint64_t step = 0; steps[0].size() < 200 || steps[1].size() < 200; ++step) {
+      key_ = &keys_.derive("sample", step);
       run();
-      if (batch_.size() == kSize) classes_[drawn()].push_back(step_);
+      if (batch_.size() == kSize) steps[drawn() ? 1 : 0].push_back(step);
     }
+    for (size_t i = 0; i < 200; ++i) pairs_.push_back({steps[0][i], steps[1][i]});
   }
   void prepare(size_t which, uint64_t random) {
-    key_ = &keys_.derive("sample", classes_[which][random % 200]);
+    key_ = &keys_.derive("sample", pairs_[random % 200][which]);
   }
   void run() { poisson_batch(*key_, kRows, uint64_t{1} << 62, batch_); }
   bool drawn() const { return std::binary_search(batch_.begin(), batch_.end(), kRow); }
@@ -251,9 +252,8 @@ class Draws {
  private:
   KeySchedule keys_{testing::root_of(5)};
   const Secret<32>* key_ = nullptr;
-  uint64_t step_ = 0;
   std::vector<uint64_t> batch_;
-  std::array<std::vector<uint64_t>, 2> classes_;
+  std::vector<Pair> pairs_;
 };
 
 TEST_F(Timing, OfADrawDoesNotTellWhoIsDrawn) {
