@@ -104,6 +104,8 @@ Bounds solved(DeltaAt&& delta_at, double delta) {
           least([&](double epsilon) { return delta_at(epsilon).upper > delta; }, true)};
 }
 
+constexpr double kNextToZero = 1e-4;  // of delta there
+
 // How far apart bounds may be before those without a grid are asked as well.
 bool rough(const Bounds& bounds) {
   return !std::isfinite(bounds.upper) ||
@@ -202,12 +204,21 @@ Result<DirectedBounds> delta_bounds(std::span<const Mechanism> mechanisms, Adjac
   if (!(epsilon >= 0 && std::isfinite(epsilon))) {
     return Error(Code::kMalformed, "epsilon: expected a number that is not negative");
   }
-  auto out =
-      in_both_directions(mechanisms, adjacency, effort,
-                         [&](const Question& question) { return delta_of(question, epsilon); });
+  auto out = in_both_directions(mechanisms, adjacency, effort, [&](const Question& question) {
+    return delta_of(question, epsilon);
+  });
   if (epsilon == 0) {
-    // The total variation, which is the same in either direction.
+    // The total variation, which is the same in either direction. Next to zero, where rare losses
+    // are told apart, delta is less than that by e^epsilon - 1 at most.
     tighten(out.remove, out.add);
+    if (rough(out.remove) && out.remove.upper > 0) {
+      const double near = kNextToZero * out.remove.upper;
+      const auto there =
+          in_both_directions(mechanisms, adjacency, effort,
+                             [&](const Question& question) { return delta_of(question, near); });
+      for (const Bounds& bounds : {there.remove, there.add})
+        tighten(out.remove, {bounds.lower, bounds.upper + std::expm1(near) * (1 + 1e-12)});
+    }
     out.add = out.remove;
   }
   return out;

@@ -176,6 +176,9 @@ void Search::look_for_rare() {
   double square = 0;
   for (size_t i = 0; i < cut.counts.size(); ++i)
     square += cut.counts[i] * cut.spreads[i] * cut.spreads[i];
+  // Nothing is rare enough above that.
+  if (!(slope > 0 && std::isfinite(slope) && square > 0)) rare_losses_.loose = 0;
+  if (rare_losses_.loose == 0) return;
   const double allowed = allowed_gap(target_, about) / (target_.delta ? 1 : slope);
   rare_losses_.detail = {std::clamp(std::sqrt(allowed / (slope * square)), 0.03, 0.1), kSpacing};
 }
@@ -184,7 +187,7 @@ bool Search::by_thinning() {
   rare_losses_.loose = 0;  // once
   const bool many = steps_ > kManySteps;
   // Near where one way gives place to the other, either may be the better.
-  const bool both = many ? steps_ <= kVeryManySteps : steps_ > kVeryMany;
+  const bool both = many ? steps_ < kVeryManySteps : steps_ > kVeryMany;
   gap_ = kInfinity;
   for (const bool limits : {many, !many}) {
     if (limits != many && (!both || gap_ <= kWide * allowed_)) break;

@@ -345,6 +345,31 @@ TEST(Thinned, GoesOnWhereRareLossesCannotBeToldApart) {
   EXPECT_LE(delta_bounds(three, kAddRemove, 0.05)->worst().upper, 1e-13);
 }
 
+// Far above all losses of a sampled step, at a loud one's: nothing there says how finely to look.
+TEST(Thinned, IsNotAskedWhereNoLossOfAStepReaches) {
+  const auto loud = list_of("pure:eps=40,T=1;psg:q=1e-6,sigma=1,T=100000");
+  const Bounds bounds = epsilon_bounds(loud, kAddRemove, 1e-12)->worst();
+  EXPECT_LE(bounds.lower, bounds.upper);
+  EXPECT_GE(bounds.upper, 39.9999);
+  EXPECT_LE(bounds.upper, 40.4);
+}
+
+// At zero rare losses are not told apart; next to it they are. Exact: contour integrals.
+TEST(Thinned, SaysWhatIsLeftAtZero) {
+  struct Asked {
+    const char* text;
+    double delta;
+  };
+  for (const auto& [text, delta] :
+       std::initializer_list<Asked>{{"psg:q=1.15e-6,sigma=0.973,T=8300", 9.396e-5},
+                                    {"psg:q=1.11e-6,sigma=1.17,T=460", 1.694e-5}}) {
+    const auto bounds = *delta_bounds(list_of(text), kReplaceOne, 0);
+    EXPECT_LE(bounds.worst().lower, delta * (1 + 1e-3)) << text;
+    EXPECT_GE(bounds.worst().upper, delta * (1 - 1e-3)) << text;
+    EXPECT_LE(bounds.worst().upper, 1.02 * bounds.worst().lower) << text;
+  }
+}
+
 TEST(Thinned, IsNotMadeWhereNothingIsRare) {
   EXPECT_FALSE(Thinned::make(run_of("gauss:sigma=5,T=1"), 0.5, 1e-6, kComposed, {0.1, 1.0 / 300}));
   EXPECT_FALSE(Thinned::make(run_of("pure:eps=0.1,T=100"), 0.5, 1e-6, kComposed, {0.1, 1.0 / 300}));
