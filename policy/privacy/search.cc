@@ -199,16 +199,18 @@ bool Search::by_thinning() {
 bool Search::by_thinning(Thinned::Usually usually) {
   auto [about, delta, loose, decide, detail] = rare_losses_;
   double before = kInfinity;
-  for (int round = 0; round < 4; ++round) {
+  bool finer = false;
+  for (int round = 0; round < 5; ++round) {
     const auto thinned = Thinned::make(run_, about, delta, usually, detail);
     if (!thinned) return false;
     const Bounds found = target_.delta ? thinned->epsilon(delta, about) : thinned->delta(epsilon_);
     if (take(found)) return true;
-    if (!std::isfinite(found.upper) || (round > 0 && gap_ > 0.8 * before)) break;
+    if (!std::isfinite(found.upper) || (finer && gap_ > 0.8 * before)) break;
     before = gap_;
     // Looked at for what was found, or else more finely.
     double& guess = target_.delta ? about : delta;
-    if (std::abs(found.upper - guess) < 0.3 * guess) detail.fineness *= 0.4, detail.spacing *= 0.4;
+    finer = std::abs(found.upper - guess) < 0.3 * guess;
+    if (finer) detail.fineness *= 0.4, detail.spacing *= 0.4;
     guess = found.upper;
   }
   return false;
