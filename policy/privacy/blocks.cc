@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "policy/privacy/coarser.h"
 #include "policy/privacy/work.h"
 
 namespace souk::policy {
@@ -22,11 +23,6 @@ constexpr double kMostRest = 4;                  // steps that are left over and
 constexpr int kMostDepth = 12;                   // of blocks within blocks
 constexpr double kMostTilted =
     1;  // what a tilt may be between points: beyond, they lie too far apart
-
-// What a sum of so many terms may round, relatively.
-double rounding_of(size_t terms) {
-  return 1e-14 + 2 * kUnit * static_cast<double>(terms);
-}
 
 // So many blocks, or up to a quarter more, that hardly any of `count` steps are left over: alone on
 // a coarse grid these are dear.
@@ -50,152 +46,6 @@ double variance_of(const Unit& unit, double grid) {
     square += upper[k] * off * off;
   }
   return square * grid * grid;
-}
-
-// A fine grid over a coarse one, whose points are the multiples of its spacing: what is hardly
-// wider than that stays where it is, at zero. Mass k of the fine one lies point(k) * coarse +
-// off(k).
-class Places {
- public:
-  // below: how many places of the fine grid below a point belong to it.
-  Places(double start, double grid, size_t ratio, size_t below)
-      : grid_(grid), ratio_(static_cast<int64_t>(ratio)), below_(static_cast<int64_t>(below)) {
-    // The place next to zero, above it where none below belongs to a point.
-    const double zero = below > 0 ? std::round(-start / grid) : std::ceil(-start / grid);
-    counted_ = std::abs(zero) < 0x1p52;
-    zero_ = counted_ ? static_cast<int64_t>(zero) : 0;
-    rest_ = std::max(start + zero * grid, below > 0 ? -grid : 0.0);
-    first_ = below_ - zero_ >= 0 ? (below_ - zero_) / ratio_
-                                 : -((ratio_ - 1 - (below_ - zero_)) / ratio_);
-  }
-  bool counted() const { return counted_; }
-  int64_t first() const { return first_; }  // the point of mass 0
-  // Of mass k: its point, counted from that one, and its place by that.
-  size_t point(size_t k) const { return (k + shift()) / static_cast<size_t>(ratio_); }
-  size_t place(size_t k) const { return (k + shift()) % static_cast<size_t>(ratio_); }
-  // Places are looked at once each, or once for each of so many masses where these are fewer.
-  size_t different(size_t masses) const { return std::min(ratio(), masses); }
-  size_t place_of(size_t i, size_t masses) const { return ratio() <= masses ? i : place(i); }
-  size_t index(size_t k, size_t masses) const { return ratio() <= masses ? place(k) : k; }
-  // How far above its point a place lies.
-  double off(size_t place) const {
-    return static_cast<double>(static_cast<int64_t>(place) - below_) * grid_ + rest_;
-  }
-  size_t ratio() const { return static_cast<size_t>(ratio_); }
-  double coarse() const { return static_cast<double>(ratio_) * grid_; }
-
- private:
-  size_t shift() const { return static_cast<size_t>(below_ - zero_ - first_ * ratio_); }
-
-  double grid_;
-  int64_t ratio_, below_, zero_ = 0, first_ = 0;
-  double rest_ = 0;
-  bool counted_ = false;
-};
-
-struct Moved {
-  std::vector<double> mass;  // tilted, at the points of the coarse grid from the first one on
-  double sum = 0;
-};
-
-// Connect-the-dots of the masses of a block: each goes to the two points around it so that its P-
-// and its Q-mass are kept.
-Moved split(const std::vector<double>& mass, const Places& places, double c) {
-  const double coarse = places.coarse();
-  // What goes down, what goes up, tilted where it arrives.
-  std::vector<double> down(places.different(mass.size())), up(down.size());
-  for (size_t i = 0; i < down.size(); ++i) {
-    const double off = places.off(places.place_of(i, mass.size())),
-                 rest = std::max(0.0, coarse - off);
-    up[i] = std::expm1(-off) / std::expm1(-coarse) * std::exp(c * rest);
-    down[i] = std::exp(-off) * std::expm1(-rest) / std::expm1(-coarse) * std::exp(-c * off);
-  }
-  Moved out;
-  out.mass.assign(places.point(mass.size() - 1) + 2, 0.0);
-  for (size_t k = 0; k < mass.size(); ++k) {
-    const size_t point = places.point(k), place = places.index(k, mass.size());
-    out.mass[point] += mass[k] * down[place];
-    out.mass[point + 1] += mass[k] * up[place];
-  }
-  for (double value : out.mass) out.sum += value;
-  return out;
-}
-
-// Outcomes that are merged: all as if tilted at the cell's point y. `over`: P - e^y Q, negative
-// where the cell's loss lies below its point; what that may be wrong by.
-struct Cell {
-  double p = 0, over = 0, wrong = 0;
-  double least_over() const { return over - wrong; }
-  Cell part(double share) const { return {share * p, share * over, share * wrong}; }
-  void add(const Cell& other) {
-    p += other.p;
-    over += other.over;
-    wrong += other.wrong;
-  }
-};
-
-// Cells around the points, neighbours exchanging what brings each one's loss to its point; what
-// still falls between is rounded down. As StepLoss::lower.
-Moved merge(const std::vector<double>& mass, const Places& places, double c) {
-  const double coarse = places.coarse(), certain = rounding_of(places.ratio());
-  std::vector<double> own(places.different(mass.size())), over(own.size());
-  for (size_t i = 0; i < own.size(); ++i) {
-    const double off = places.off(places.place_of(i, mass.size()));
-    own[i] = std::exp(-c * off);
-    over[i] = own[i] * -std::expm1(-off);
-  }
-  std::vector<Cell> cells(places.point(mass.size() - 1) + 1);
-  for (size_t k = 0; k < mass.size(); ++k) {
-    Cell& cell = cells[places.point(k)];
-    const size_t i = places.index(k, mass.size());
-    cell.p += mass[k] * own[i];
-    cell.over += mass[k] * over[i];
-    cell.wrong += certain * mass[k] * std::abs(over[i]);
-  }
-  // What a cell `points` above this one is to it.
-  auto seen = [&](const Cell& cell, int points) {
-    const double off = points * coarse, factor = std::exp(-c * off), less = std::exp(-off);
-    Cell out{factor * cell.p, factor * (cell.p * -std::expm1(-off) + less * cell.over),
-             factor * less * cell.wrong};
-    out.wrong += certain * std::abs(out.over);
-    return out;
-  };
-  Moved out;
-  out.mass.assign(cells.size() + 1, 0.0);  // the first for what is rounded down from cell 0
-  for (size_t j = 0; j < cells.size(); ++j) {
-    Cell& cell = cells[j];
-    if (!(cell.p > 0)) continue;
-    bool settled = cell.least_over() >= 0 && !(cell.over > 0);
-    for (const bool above : {true, false}) {
-      if (settled || (above ? j + 1 == cells.size() : j == 0)) continue;
-      Cell& other = cells[above ? j + 1 : j - 1];
-      if (!(other.p > 0)) continue;
-      const Cell theirs = seen(other, above ? 1 : -1);
-      const double needed = cell.least_over();
-      if (needed < 0) {
-        // Some of what lies above, so that it is not below its point.
-        const double share = -needed / theirs.least_over() * (1 + certain);
-        if (!above || !(theirs.least_over() > 0) || !(share > 0 && share <= 0.95)) continue;
-        cell.add(theirs.part(share));
-        other = other.part(1 - share);
-      } else {
-        // Some of what lies below, so that less is rounded down.
-        const double share = needed / (theirs.wrong - theirs.over) * (1 - certain);
-        if (above || !(theirs.over < 0) || !(share > 0 && share <= 0.5)) continue;
-        cell.add(theirs.part(share));
-        other = other.part(1 - share);
-      }
-      settled = true;
-    }
-    if (!settled && cell.least_over() < 0) {
-      // Rounded down by a whole point, out of the way of the others.
-      out.mass[j] += cell.p * std::exp(-c * coarse);
-      cell = {};
-    }
-  }
-  for (size_t j = 0; j < cells.size(); ++j) out.mass[j + 1] += cells[j].p;
-  for (double value : out.mass) out.sum += value;
-  return out;
 }
 
 // What is so far rounded down that it counts for less than nothing counts for nothing: a
@@ -367,24 +217,6 @@ std::optional<Blocks::Composed> Blocks::composed(const std::vector<Part>& parts,
       !cut(masses.lower, lower.low, shifts[1], out.lower))
     return std::nullopt;
   return out;
-}
-
-// Where the coarse grid is to have a point for the lower masses: all of them together have a loss
-// of a little less than 0 by what was rounded down, and a cell that holds them all must not lie
-// below its point.
-double origin_of(const std::vector<double>& mass, double start, double grid, double coarse,
-                 double c) {
-  double p = 0, over = 0;
-  for (size_t k = 0; k < mass.size(); ++k) {
-    const double loss = start + static_cast<double>(k) * grid;
-    if (!(mass[k] > 0) || std::abs(loss) > 0.5 * coarse) continue;
-    const double own = mass[k] * std::exp(-c * loss);
-    p += own;
-    over += own * -std::expm1(-loss);
-  }
-  if (!(p > 0)) return 0;
-  const double loss = -std::log1p(-over / p) - 1e-12 * coarse;
-  return loss < 0 && loss > -0.5 * coarse ? loss : 0;
 }
 
 std::optional<Unit> Blocks::moved(Composed&& block, int64_t ratio, double c) const {

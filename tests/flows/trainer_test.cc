@@ -7,6 +7,17 @@
 namespace souk::flows {
 namespace {
 
+// What the recipient of a settled contract gets; empty where the keeper gives no header.
+Bytes encrypted_model(auto& market, const ContractId& id, const Bytes& payload) {
+  market.follow();
+  auto header = market.keeper().about(Kind::kRelease, id);
+  EXPECT_EQ(header.kind, Kind::kBytes) << kind_and_body(header);
+  if (header.kind != Kind::kBytes) return {};
+  Bytes file = header.body;
+  append(file, payload);
+  return file;
+}
+
 TEST_F(TrainerFlow, TheHonestJobTrainsSettlesAndOpensForItsRecipient) {
   ContractId id = market.escrowed({north.id, east.id});
   auto trainer = started(id);
@@ -29,11 +40,7 @@ TEST_F(TrainerFlow, TheHonestJobTrainsSettlesAndOpensForItsRecipient) {
   EXPECT_LE(result.epsilon_micro, market.spec().privacy->epsilon_micro);
   EXPECT_GT(result.epsilon_micro, 0);
 
-  market.follow();
-  auto header = market.keeper().about(Kind::kRelease, id);
-  ASSERT_EQ(header.kind, Kind::kBytes) << kind_and_body(header);
-  Bytes file = header.body;
-  append(file, delivery->payload);
+  const Bytes file = encrypted_model(market, id, delivery->payload);
   auto model = trainer::decrypt_file(file, market.lab.age);
   ASSERT_TRUE(model);
   EXPECT_EQ(ledger::sha256(*model), result.model);
@@ -93,12 +100,8 @@ TEST_F(TrainerFlow, NobodyOutsideAPrivateRunChoosesOrRepeatsItsNoise) {
     auto delivery = market.train(*ready(id));
     ASSERT_TRUE(delivery) << delivery.error().expected();
     EXPECT_EQ(market.void_of(market.append(delivery->result)), "");
-    market.follow();
-    auto header = market.keeper().about(Kind::kRelease, id);
-    ASSERT_EQ(header.kind, Kind::kBytes) << kind_and_body(header);
-    Bytes file = header.body;
-    append(file, delivery->payload);
-    auto model = trainer::decrypt_file(file, market.lab.age);
+    auto model =
+        trainer::decrypt_file(encrypted_model(market, id, delivery->payload), market.lab.age);
     ASSERT_TRUE(model);
     auto tensors = trainer::SafeTensors::read(*model);
     ASSERT_TRUE(tensors);
