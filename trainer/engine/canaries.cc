@@ -6,13 +6,6 @@
 #include "trainer/engine/sampling.h"
 
 namespace souk::trainer {
-namespace {
-
-// The unit of noise streams (trainer/SPEC.md, Randomness).
-constexpr size_t kPiece = 4096;
-static_assert(kMostCanaries <= kPiece);
-
-}  // namespace
 
 uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch) {
   // Nanoseconds, from below: 3 for each row that is drawn or not, 4 for each parameter's noise
@@ -56,14 +49,14 @@ float Canaries::clipped_length(const Clip& rule, size_t layers, uint32_t shard, 
   return static_cast<float>(std::sqrt(square) * (1 - 0x1p-22));
 }
 
-void Canaries::step(uint64_t threshold, const Secret<32>& noise, uint64_t first_stream,
-                    const FixedPoint& fixed) {
+void Canaries::draw(uint64_t threshold, const FixedPoint& fixed) {
   draws_.fill(std::span<uint64_t>(words_));
   for (size_t i = 0; i < members_.size(); ++i)
     gradient_[members_[i]] = words_[i] < threshold ? length_ : 0;
   fixed.add(gradient_, sums_);
-  ChaCha20 random(noise.bytes(SecretAccess()), first_stream);
-  fixed.release(random, sums_, 1.0, released_);
+}
+
+void Canaries::score() {
   for (size_t i = 0; i < scores_.size(); ++i) scores_[i] += static_cast<double>(released_[i]);
 }
 

@@ -4,8 +4,9 @@
 // The run's sum of gradients gets `count` more coordinates behind the model's. Canary i is an
 // example whose gradient is zero but on coordinate i of them, and far too long; whether it is in
 // the dataset is a fair coin. Those that are in are drawn at the run's sampling rate, clipped by
-// its rule, rounded, summed, and noised with the step's noise like everything else. Real examples
-// are zero there, canaries are zero in the model: the model is the same to the bit without them.
+// its rule, rounded, summed, and noised with the step's noise like everything else, by normals that
+// the model leaves over. Real examples are zero there, canaries are zero in the model: the model is
+// the same to the bit without them.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ namespace souk::trainer {
 inline constexpr uint32_t kMostCanaries = 4096;
 
 // How many a run of this size can carry for about 2 % of its time; 32 ... kMostCanaries. That there
-// are any costs 1.5 us a step beside.
+// are any costs 0.5 us a step beside.
 uint32_t canaries_for(uint64_t rows, uint64_t parameters, uint64_t batch);
 
 class Canaries {
@@ -38,10 +39,11 @@ class Canaries {
                                   std::span<uint8_t> present)>;  // of one example
   static float clipped_length(const Clip& rule, size_t layers, uint32_t shard, double clip);
 
-  // One step: who is drawn, and the release of the audit coordinates with the step's noise, streams
-  // from first_stream on.
-  void step(uint64_t threshold, const Secret<32>& noise, uint64_t first_stream,
-            const FixedPoint& fixed);
+  // One step: who is drawn; the audit coordinates, to be released behind the model's last; and what
+  // came of it.
+  void draw(uint64_t threshold, const FixedPoint& fixed);
+  FixedPoint::Behind coordinates() { return {sums_, released_}; }
+  void score();
 
   // The sum of canary i's coordinate over all steps so far, and whether it was in.
   std::span<const double> scores() const { return scores_; }

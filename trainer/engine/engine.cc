@@ -261,11 +261,8 @@ struct TrainingRun::State {
   // the batch is empty: a step without noise would say so.
   Status private_gradient(const Keys& keys_of_step) {
     const Secret<32>& key = schedules[kNoise].derive("noise", seam::noise_step(steps_done));
-    if (canaries) {
-      canaries->step(parts[canary_member].threshold, key, (graph.trained + kPiece - 1) / kPiece,
-                     *fixed);
-    }
-    return run_batch(
+    if (canaries) canaries->draw(parts[canary_member].threshold, *fixed);
+    TRY(run_batch(
         keys_of_step, [&](uint64_t first, uint64_t count, const Wave& wave, Piece& piece) {
           const bool one_wave = wave.first && wave.last;
           std::span<int64_t> sum(one_wave ? piece.total.data() : total.data() + first, count);
@@ -274,10 +271,14 @@ struct TrainingRun::State {
           if (!wave.last) return;
           ChaCha20 random(key.bytes(SecretAccess()), first / kPiece);
           std::span<float> g(piece.mean.data(), count);
-          fixed->release(random, sum, 1.0 / spec.batch, g);
+          const bool audited = canaries && first + count == graph.trained;
+          fixed->release(random, sum, 1.0 / spec.batch, g,
+                         audited ? canaries->coordinates() : FixedPoint::Behind{});
           if (watch) watch(first, g);
           update(first, g, 1);
-        });
+        }));
+    if (canaries) canaries->score();
+    return Done{};
   }
 
   Status plain_gradient(const Keys& keys_of_step) {

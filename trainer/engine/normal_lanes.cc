@@ -21,19 +21,29 @@ using Reals = double __attribute__((vector_size(8 * kWidth)));
 #define SOUK_INLINE [[gnu::always_inline]] inline
 #define SOUK_INLINE_LAMBDA __attribute__((always_inline))
 
-constexpr size_t kPairs = kNormalsPerPiece / 2;
+constexpr size_t kPairs = kPairsPerPiece;
 
-// Sixteen blocks of ChaCha20 at once, in steps that other work can stand between.
+// Sixteen blocks of ChaCha20 at once, in steps that other work can stand between. Where a register
+// holds a word of all of them, so many have room for the state, and it is spread out anew for each
+// sixteen; else it lies spread out in memory.
+template <Lanes lanes>
 class SixteenBlocks {
  public:
-  SOUK_INLINE explicit SixteenBlocks(const uint32_t* state) {
-    for (size_t i = 0; i < 16; ++i) {
-      for (size_t block = 0; block < 16; ++block) start_[i][block] = state[i];
+  SOUK_INLINE explicit SixteenBlocks(const uint32_t* state) : state_(state) {
+    if constexpr (!kWide) {
+      for (size_t i = 0; i < 16; ++i) {
+        for (size_t block = 0; block < 16; ++block) start_[i][block] = state[i];
+      }
     }
   }
   SOUK_INLINE void begin(uint32_t counter) {
-    for (uint32_t block = 0; block < 16; ++block) start_[12][block] = counter + block;
-    for (size_t i = 0; i < 16; ++i) std::memcpy(&x_[i], start_[i], 64);
+    if constexpr (kWide) {
+      counter_ = counter;
+      for (size_t i = 0; i < 16; ++i) x_[i] = start(i);
+    } else {
+      for (uint32_t block = 0; block < 16; ++block) start_[12][block] = counter + block;
+      for (size_t i = 0; i < 16; ++i) std::memcpy(&x_[i], start_[i], 64);
+    }
   }
   // Two of the twenty rounds.
   SOUK_INLINE void rounds() {
@@ -57,20 +67,32 @@ class SixteenBlocks {
   // The key stream in the order word 0 of all blocks, word 1 of all, ...
   SOUK_INLINE void end(void* out) {
     for (size_t i = 0; i < 16; ++i) {
-      Words first;
-      std::memcpy(&first, start_[i], 64);
-      x_[i] += first;
+      x_[i] += start(i);
       std::memcpy(static_cast<uint32_t*>(out) + 16 * i, &x_[i], 64);
     }
   }
   void forget() {
-    wipe(start_, sizeof(start_));
+    if constexpr (!kWide) wipe(start_, sizeof(start_));
     wipe(x_, sizeof(x_));
   }
 
  private:
-  alignas(64) uint32_t start_[16][16];
-  Words x_[16] = {};
+  static constexpr bool kWide = lanes == Lanes::kAvx512;
+  SOUK_INLINE Words start(size_t i) const {
+    if constexpr (kWide) {
+      constexpr Words kBlock = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+      return i == 12 ? kBlock + counter_ : Words{} + state_[i];
+    } else {
+      Words first;
+      std::memcpy(&first, start_[i], 64);
+      return first;
+    }
+  }
+
+  const uint32_t* state_;
+  uint32_t counter_ = 0;
+  alignas(64) uint32_t start_[kWide ? 1 : 16][16];
+  Words x_[16];
 };
 
 // An integer below 2^52 as a double, exactly: its bits under the exponent of 2^52.
@@ -177,12 +199,13 @@ SOUK_INLINE void some_pairs(const uint64_t* words, size_t i, double* out, const 
 
 // While a piece is made of its words, the words of the next one are: integers here, fractions
 // there, so that neither waits for the other.
+template <Lanes lanes>
 SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out, size_t pieces,
-                            size_t last) {
+                            size_t pairs) {
   constexpr size_t kBatches = kBlocksPerPiece / 16, kGroups = kPairs / kWidth, kBeside = 2;
   static_assert(kBatches * kBeside <= kGroups);
   alignas(64) uint64_t words[2][3 * kPairs];
-  SixteenBlocks blocks(state);
+  SixteenBlocks<lanes> blocks(state);
   for (size_t b = 0; b < kBatches; ++b) {
     const auto at = static_cast<uint32_t>(counter + 16 * b);
     blocks.begin(at);
@@ -205,8 +228,7 @@ SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out
     }
     for (; group < kGroups; ++group) some_pairs(own, kWidth * group, out, alone);
   }
-  // Cosines of all pairs come before the sines.
-  const size_t groups = last < kPairs ? (last + kWidth - 1) / kWidth : kGroups;
+  const size_t groups = (pairs + kWidth - 1) / kWidth;
   for (size_t group = 0; pieces > 0 && group < groups; ++group)
     some_pairs(words[(pieces - 1) % 2], kWidth * group, out, alone);
   wipe(words, pieces > 1 ? sizeof(words) : sizeof(words[0]));
@@ -214,12 +236,12 @@ SOUK_INLINE void all_pieces(const uint32_t* state, uint64_t counter, double* out
 }
 
 [[gnu::target("avx512f,avx512dq,avx512bw,avx512vl"), gnu::noinline]] void on_avx512(
-    const uint32_t* state, uint64_t counter, double* out, size_t pieces, size_t last) {
-  all_pieces(state, counter, out, pieces, last);
+    const uint32_t* state, uint64_t counter, double* out, size_t pieces, size_t pairs) {
+  all_pieces<Lanes::kAvx512>(state, counter, out, pieces, pairs);
 }
 [[gnu::target("avx2"), gnu::noinline]] void on_avx2(const uint32_t* state, uint64_t counter,
-                                                    double* out, size_t pieces, size_t last) {
-  all_pieces(state, counter, out, pieces, last);
+                                                    double* out, size_t pieces, size_t pairs) {
+  all_pieces<Lanes::kAvx2>(state, counter, out, pieces, pairs);
 }
 
 }  // namespace
@@ -237,17 +259,17 @@ Lanes lanes_of_this_cpu() {
 }
 
 void normal_pieces(std::span<const uint32_t, 16> key_and_nonce, uint64_t counter,
-                   std::span<double> out, Lanes lanes, size_t last) {
-  CHECK(last <= kNormalsPerPiece && out.size() % kNormalsPerPiece == 0);
+                   std::span<double> out, Lanes lanes, size_t pairs) {
+  CHECK(pairs <= kPairs && out.size() % kNormalsPerPiece == 0);
   const size_t pieces = out.size() / kNormalsPerPiece;
   CHECK(counter + kBlocksPerPiece * pieces <= (uint64_t{1} << 32));
   switch (lanes) {
     case Lanes::kAvx512:
-      return on_avx512(key_and_nonce.data(), counter, out.data(), pieces, last);
+      return on_avx512(key_and_nonce.data(), counter, out.data(), pieces, pairs);
     case Lanes::kAvx2:
-      return on_avx2(key_and_nonce.data(), counter, out.data(), pieces, last);
+      return on_avx2(key_and_nonce.data(), counter, out.data(), pieces, pairs);
     case Lanes::kPlain:
-      return all_pieces(key_and_nonce.data(), counter, out.data(), pieces, last);
+      return all_pieces<Lanes::kPlain>(key_and_nonce.data(), counter, out.data(), pieces, pairs);
   }
 }
 

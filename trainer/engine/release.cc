@@ -40,14 +40,11 @@ void FixedPoint::add(std::span<const float> values, std::span<int64_t> sums) con
 }
 
 void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share,
-                         std::span<float> out) const {
-  const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units,
-               scale = grid_.step * share;
+                         std::span<float> out, const Behind& behind) const {
+  const double unit = std::ldexp(1.0, -shift_), deviation = grid_.deviation_units;
   const int shift = shift_;
   const int64_t mask = (int64_t{1} << shift) - 1;
-  for_each_normal_run(random, sums.size(), [&](size_t first, std::span<const double> normals) {
-    int64_t* sum = sums.data() + first;
-    float* to = out.data() + first;
+  auto add_noise = [&](int64_t* sum, std::span<const double> normals, double scale, float* to) {
     const double* normal = normals.data();
     const size_t n = normals.size();
     wide([=] {
@@ -63,7 +60,16 @@ void FixedPoint::release(ChaCha20& random, std::span<int64_t> sums, double share
         sum[i] = 0;
       }
     });
-  });
+  };
+  for_each_normal_run(
+      random, sums.size(),
+      [&](size_t first, std::span<const double> normals) {
+        add_noise(sums.data() + first, normals, grid_.step * share, out.data() + first);
+      },
+      behind.sums.size(),
+      [&](size_t first, std::span<const double> normals) {
+        add_noise(behind.sums.data() + first, normals, grid_.step, behind.out.data() + first);
+      });
 }
 
 }  // namespace souk::trainer

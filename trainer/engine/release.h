@@ -16,8 +16,15 @@ class FixedPoint {
 
   // sums[i] += values[i], rounded to units. |values[i]| < 2^20 C.
   void add(std::span<const float> values, std::span<int64_t> sums) const;
-  // out[i] = share * (sums[i] + noise), on the grid; sums are zero afterwards.
-  void release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out) const;
+  // Coordinates behind the others of a release, as many sums as there is room in `out`.
+  struct Behind {
+    std::span<int64_t> sums;
+    std::span<float> out;
+  };
+  // out[i] = share * (sums[i] + noise), on the grid; sums are zero afterwards. So are those behind,
+  // of share 1, with normals of the same stream that no other takes (normal_runs.h).
+  void release(ChaCha20& random, std::span<int64_t> sums, double share, std::span<float> out,
+               const Behind& behind = {}) const;
 
  private:
   NoiseGrid grid_;

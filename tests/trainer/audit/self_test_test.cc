@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -12,6 +13,8 @@
 #include "tests/trainer/engine/support.h"
 #include "trainer/audit/one_run.h"
 #include "trainer/audit/privacy_audit.h"
+#include "trainer/engine/noise.h"
+#include "trainer/engine/sampling.h"
 
 namespace souk::trainer {
 namespace {
@@ -211,22 +214,60 @@ TEST(Audit, AClaimBelowTheAccountantsIsRefuted) {
   EXPECT_GT(found.accountant, found.claimed);
 }
 
+// Ten numbers, of one stream of noise; 6,302, of two.
+contracts::TrainingSpec audited_spec(bool wide, double q, uint32_t steps) {
+  auto spec = spec_of(q, 1, steps);
+  if (wide) {
+    spec.model.insert(spec.model.begin(), testing::linear(900));
+    EXPECT_TRUE(contracts::check_spec(spec));
+  }
+  return spec;
+}
+
 TEST(Canaries, DoNotMoveABitOfTheModel) {
   OwnRows rows;
-  auto spec = spec_of(0.2, 1, 30);
-  auto workers = std::move(*Workers::start(1));
-  std::vector<Model> models;
-  for (uint32_t canaries : {0U, 32U, kMostCanaries}) {
-    auto run = TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
-    ASSERT_TRUE(run);
-    if (canaries > 0) {
-      ASSERT_TRUE(run->plant_canaries(canaries));
+  for (bool wide : {false, true}) {
+    auto spec = audited_spec(wide, 0.2, wide ? 10 : 30);
+    std::vector<Model> models;
+    for (unsigned threads : {1, 3}) {
+      auto workers = std::move(*Workers::start(threads));
+      for (uint32_t canaries : {0U, 32U, kMostCanaries}) {
+        auto run = TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);
+        ASSERT_TRUE(run);
+        if (canaries > 0) {
+          ASSERT_TRUE(run->plant_canaries(canaries));
+        }
+        ASSERT_TRUE(run->run_to_end());
+        models.push_back(*run->finish());
+        EXPECT_EQ(models[0], models.back()) << wide << " " << threads << " " << canaries;
+      }
     }
-    ASSERT_TRUE(run->run_to_end());
-    models.push_back(*run->finish());
   }
-  EXPECT_EQ(models[0], models[1]);
-  EXPECT_EQ(models[0], models[2]);
+}
+
+TEST(Canaries, AreHiddenByNormalsOfTheModelsLastStreamThatItDoesNotTake) {
+  OwnRows rows;
+  auto workers = std::move(*Workers::start(2));
+  for (bool wide : {false, true}) {
+    // Nobody is drawn: what is released is noise.
+    auto spec = audited_spec(wide, 1e-12, 1);
+    auto run =
+        std::move(*TrainingRun::create(spec, rows.examples(), testing::root_of(7), *workers));
+    ASSERT_TRUE(run.plant_canaries(300));
+    ASSERT_TRUE(run.run_to_end());
+    const uint64_t trained = wide ? 6302 : 10, stream = wide ? 1 : 0,
+                   taken = trained - 4096 * stream,
+                   first = std::max(taken, (taken + 255) / 256 * 256 - 128);
+    const auto grid = *NoiseGrid::make(1, 0.7, static_cast<double>(trained));
+    ChaCha20 random(derive_key(testing::root_of(7), "noise", 0).bytes(SecretAccess()), stream);
+    std::vector<double> normals(first + 300);
+    standard_normals(random, normals);
+    for (size_t i = 0; i < 300; ++i) {
+      EXPECT_EQ(run.canaries()->scores()[i],
+                grid.step * std::nearbyint(normals[first + i] * grid.deviation_units))
+          << wide << " " << i;
+    }
+  }
 }
 
 TEST(Canaries, AreForPrivateRunsThatHaveNotBegun) {

@@ -141,6 +141,46 @@ TEST(Noise, FewNormalsAreTheFirstOfMany) {
   }
 }
 
+TEST(Noise, WhatStandsBehindTakesTheFirstSinesLeftOverAndNoNormalTwice) {
+  auto grid = *NoiseGrid::make(1.3, 0.7, 1000);
+  const FixedPoint fixed(grid);
+  ChaCha20 source(key_of(23), 1);
+  const auto all = released(source, grid, std::vector<int64_t>(10'000, 0));
+  for (size_t count : {1, 40, 62, 127, 128, 129, 200, 255, 256, 257, 300, 4000, 4095, 4096}) {
+    // The second half of the last piece, or what is left of it.
+    const size_t pieces = (count + 255) / 256, first = std::max(count, 256 * pieces - 128);
+    for (size_t behind : {0, 1, 17, 43, 62, 128, 129, 256, 300, 4096}) {
+      ChaCha20 random(key_of(23), 1);
+      std::vector<int64_t> sums(count), more(behind);
+      std::vector<float> out(count), out_behind(behind);
+      fixed.release(random, sums, 0.5 / grid.step, out, {more, out_behind});
+      for (size_t i = 0; i < count; ++i)
+        ASSERT_EQ(std::llround(2 * out[i]), all[i]) << count << " " << behind << " " << i;
+      for (size_t i = 0; i < behind; ++i)
+        ASSERT_EQ(std::llround(out_behind[i] / grid.step), all[first + i])
+            << count << " " << behind << " " << i;
+    }
+  }
+}
+
+TEST(Noise, WhatStandsBehindKeepsItsSums) {
+  auto grid = *NoiseGrid::make(1, 1, 1000);
+  const FixedPoint fixed(grid);
+  constexpr int64_t kStep = 1 << 14;  // units to a step of the grid
+  std::vector<float> out[2] = {std::vector<float>(62), std::vector<float>(62)},
+                     more[2] = {std::vector<float>(200), std::vector<float>(200)};
+  for (int64_t moved : {0, 1}) {
+    ChaCha20 random(key_of(24), 2);
+    std::vector<int64_t> sums(62), behind(200);
+    for (int64_t i = 0; i < 200; ++i) behind[static_cast<size_t>(i)] = moved * kStep * 1000 * i;
+    fixed.release(random, sums, 1, out[moved], {behind, more[moved]});
+    EXPECT_EQ(behind, std::vector<int64_t>(200, 0));
+  }
+  EXPECT_EQ(out[0], out[1]);
+  for (size_t i = 0; i < 200; ++i)
+    EXPECT_EQ(std::llround((more[1][i] - more[0][i]) / grid.step), 1000 * static_cast<int64_t>(i));
+}
+
 TEST(Noise, NoValueIsEverUsedForTwoSteps) {
   // The noise of a step comes from a key of its own: steps share no value, whatever their order.
   auto root = testing::root_of(4);

@@ -141,7 +141,7 @@ TEST_F(Timing, SeesABranchThatIsTakenForLargeNormalsOnly) {
 
 // ---- the release --------------------------------------------------------------------
 
-// Class 0 are sums of nothing, class 1 sums of many clipped gradients.
+// Class 0 are sums of nothing, class 1 sums of many clipped gradients; so are those behind.
 class Releases {
  public:
   explicit Releases(const std::array<uint8_t, 32>& key) : key_(key) {
@@ -152,19 +152,22 @@ class Releases {
   void prepare(size_t which, uint64_t random) {
     const int64_t mask = -static_cast<int64_t>(which);
     for (size_t i = 0; i < kCount; ++i) sums_[i] = many_[(i + random) % kCount] & mask;
+    for (size_t i = 0; i < kBehind; ++i) behind_[i] = sums_[i];
   }
   void run() {
     ChaCha20 stream(key_, 1);
-    fixed_.release(stream, sums_, 1.0 / 64, out_);
+    fixed_.release(stream, sums_, 1.0 / 64, out_, {behind_, out_behind_});
   }
   const std::vector<int64_t>& sums() const { return sums_; }
 
  private:
-  static constexpr size_t kCount = 512;
+  static constexpr size_t kCount = 512, kBehind = 100;
   std::array<uint8_t, 32> key_;
   FixedPoint fixed_{*NoiseGrid::make(1.1, 1, 1e6)};
   std::vector<int64_t> many_ = std::vector<int64_t>(kCount), sums_ = many_;
   std::vector<float> out_ = std::vector<float>(kCount);
+  std::vector<int64_t> behind_ = std::vector<int64_t>(kBehind);
+  std::vector<float> out_behind_ = std::vector<float>(kBehind);
 };
 
 TEST_F(Timing, OfTheReleaseDoesNotTellSumsOfNothingFromLargeOnes) {
