@@ -49,6 +49,7 @@ class Folding {
   Void on(ContractDecision& decision);
   Void on(JobStart& start);
   Void on(JobResult& result);
+  Void on(JobResume& resume);
   Void on(JobStop& stop);
   Void on(JobAbort& abort);
   Void head_void(const Contract& contract, const ContractDecision& decision) const;

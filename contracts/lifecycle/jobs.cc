@@ -78,8 +78,24 @@ Folding::Void Folding::on(JobStart& start) {
   contract->start_hash = entry_.payload_hash();
   contract->start_seq = seq_;
   contract->start_time = state_.time_;
+  contract->keeper_kem = state_.keeper_->kem;
   contract->start = std::move(start);
   contract->phase = Phase::kRunning;
+  return kEffect;
+}
+
+// Of one state only one process goes on, and none from before where an earlier one went on.
+Folding::Void Folding::on(JobResume& resume) {
+  Contract* contract = find(resume.contract);
+  if (!contract) return "unknown_contract";
+  if (contract->phase != Phase::kRunning) return "not_running";
+  if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
+  if (resume.job_start != contract->start_hash) return "wrong_start";
+  const uint32_t before = contract->resume ? contract->resume->attempt : 0;
+  if (resume.attempt - 1 != before) return "taken_up";
+  if (resume.steps > contract->submit.spec.steps) return "too_many_steps";
+  if (contract->resume && resume.steps < contract->resume->steps) return "went_back";
+  contract->resume = std::move(resume);
   return kEffect;
 }
 
@@ -103,7 +119,8 @@ Folding::Void Folding::on(JobResult& result) {
 }
 
 // The steps that were never begun are given back: the moment of stopping came from the
-// ledger, the trainer counts what it has begun, and nothing of the run outlives it.
+// ledger, and the trainer counts what it has begun. One that took the run up cannot know what was
+// begun before it, so then nothing is given back.
 Folding::Void Folding::on(JobStop& stop) {
   Contract* contract = find(stop.contract);
   if (!contract) return "unknown_contract";
@@ -111,6 +128,7 @@ Folding::Void Folding::on(JobStop& stop) {
   if (contract->phase != Phase::kStopping && !unbegun) return "not_stopping";
   if (entry_.author() != contract->start->receipt_key) return "not_the_trainer";
   if (stop.job_start != contract->start_hash) return "wrong_start";
+  if (contract->resume) return "taken_up";
   if (stop.steps > contract->submit.spec.steps) return "too_many_steps";
   if (stop.missing) {
     if (!names(*contract, *stop.missing)) return "wrong_dataset";

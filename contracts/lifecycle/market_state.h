@@ -110,6 +110,8 @@ struct Contract {
   Digest decision_hash{};        // payload hash
   std::optional<JobStart> start;
   Digest start_hash{};
+  SealingKey keeper_kem;            // of the keeper that signed the start
+  std::optional<JobResume> resume;  // the newest
   std::optional<JobResult> result;
   std::optional<JobStop> stop;
   std::string ended_because;  // status of a refusal, reason of an abort, or "deadline"

@@ -76,6 +76,10 @@ const char* name_of<JobStart>() {
   return "job.start";
 }
 template <>
+const char* name_of<JobResume>() {
+  return "job.resume";
+}
+template <>
 const char* name_of<JobResult>() {
   return "job.result";
 }
@@ -119,6 +123,25 @@ Result<JobStart> read(Fields& fields, Of<JobStart>) {
   record.inputs =
       TRY(list_member<JobStart::Input>(fields, "inputs", 1, kMaxDatasets, input_from_json));
   record.wraps = TRY(list_member<Wrap>(fields, "wraps", 1, kMaxDatasets, wrap_from_json));
+  return record;
+}
+
+Json::Object members(const JobResume& record) {
+  return {{"contract", record.contract},
+          {"job_start", record.job_start},
+          {"attempt", record.attempt},
+          {"steps", record.steps},
+          {"boot", record.boot}};
+}
+
+Result<JobResume> read(Fields& fields, Of<JobResume>) {
+  constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
+  JobResume record;
+  record.contract = TRY(fields.named<ContractId>("contract"));
+  record.job_start = TRY(fields.digest("job_start"));
+  record.attempt = static_cast<uint32_t>(TRY(fields.integer("attempt", 1, kMost)));
+  record.steps = static_cast<uint32_t>(TRY(fields.integer("steps", 0, kMost)));
+  record.boot = TRY(hex_text(fields, "boot", 32));
   return record;
 }
 

@@ -296,6 +296,18 @@ struct JobResult {
 };
 std::string header_wrap_info(const MarketId& market, const ContractId& contract);
 
+// Authored by the trainer's receipt key: a process of the same program has opened the run's sealed
+// state and goes on with it. The ledger counts them, so that of one state only one goes on.
+struct JobResume {
+  static constexpr const char* kType = "application/vnd.souk.job-resume+json";
+  ContractId contract;
+  Digest job_start{};    // payload hash
+  uint32_t attempt = 1;  // of taking it up, from 1
+  uint32_t steps = 0;    // done in the state it goes on from
+  std::string boot;      // 32 hex, random: this process and no other
+  friend bool operator==(const JobResume&, const JobResume&) = default;
+};
+
 // Authored by the trainer's receipt key, when the ledger it was shown ended its run: what the
 // steps it has taken cost. Neither a model nor any state of the run outlives it.
 struct JobStop {
@@ -332,7 +344,7 @@ struct Tick {
 
 using Record = std::variant<Genesis, KeeperBoot, Deposit, DatasetOffer, DatasetRevoke, DatasetErase,
                             PolicyPublish, PolicyChange, ContractSubmit, ContractDecision, JobStart,
-                            JobResult, JobStop, JobAbort, Tick>;
+                            JobResume, JobResult, JobStop, JobAbort, Tick>;
 
 // The record an authentic entry carries. kMalformed names the member.
 Result<Record> record_of(const ledger::AuthenticEntry& entry);

@@ -50,6 +50,10 @@ struct Summary {
            (r.allow ? ", price " + std::to_string(r.price) : "");
   }
   std::string operator()(const contracts::JobStart& r) const { return brief(r.contract); }
+  std::string operator()(const contracts::JobResume& r) const {
+    return brief(r.contract) + " taken up at step " + std::to_string(r.steps) + ", attempt " +
+           std::to_string(r.attempt);
+  }
   std::string operator()(const contracts::JobResult& r) const {
     return brief(r.contract) + " " + std::to_string(r.steps) + " steps, epsilon " +
            millionths_text(r.epsilon_micro);

@@ -223,6 +223,12 @@ JobStart World::start(const ContractId& id, const std::string& trainer) const {
   return start;
 }
 
+JobResume World::resume(const ContractId& id, uint32_t steps) const {
+  const Contract& contract = *state_.contract(id);
+  const uint32_t before = contract.resume ? contract.resume->attempt : 0;
+  return {id, contract.start_hash, before + 1, steps, std::string(32, 'b')};
+}
+
 JobResult World::result(const ContractId& id) const {
   const Contract& contract = *state_.contract(id);
   JobResult result;

@@ -67,6 +67,8 @@ class World {
   ContractDecision allow(const ContractId& contract) const;
   ContractDecision deny(const ContractId& contract) const;
   JobStart start(const ContractId& contract, const std::string& trainer = "trainer") const;
+  // The next one, after `steps` of its steps.
+  JobResume resume(const ContractId& contract, uint32_t steps) const;
   JobResult result(const ContractId& contract) const;
   // After `steps` of its steps, at that share of its charges.
   JobStop stop(const ContractId& contract, uint32_t steps) const;

@@ -224,6 +224,40 @@ TEST_F(Apply, AnErasedDatasetStopsItsRunAndNoResultSettlesAfterwards) {
   EXPECT_NE(budget(first).committed, Charges{});
 }
 
+// One process after another goes on with a run, none from before where the last one went on; and
+// what was begun in between is not given back.
+TEST_F(Apply, ARunIsTakenUpByOneProcessAtATimeAndNeverFromFurtherBack) {
+  run();
+  auto resume = world.resume(contract, 3);
+  EXPECT_EQ(world.record(resume, "keeper"), "not_the_trainer");
+  auto wrong = resume;
+  wrong.job_start[3] ^= 1;
+  EXPECT_EQ(world.record(wrong, "trainer"), "wrong_start");
+  wrong = resume;
+  wrong.attempt = 2;
+  EXPECT_EQ(world.record(wrong, "trainer"), "taken_up");
+  wrong = resume;
+  wrong.steps = world.contract(contract).submit.spec.steps + 1;
+  EXPECT_EQ(world.record(wrong, "trainer"), "too_many_steps");
+  EXPECT_FALSE(world.contract(contract).resume);
+  ASSERT_EQ(world.record(resume, "trainer"), "");
+  EXPECT_EQ(phase(), Phase::kRunning);
+  EXPECT_EQ(world.contract(contract).resume, resume);
+  EXPECT_EQ(world.record(resume, "trainer"), "taken_up");
+  EXPECT_EQ(world.record(world.resume(contract, 2), "trainer"), "went_back");
+  ASSERT_EQ(world.record(world.resume(contract, 3), "trainer"), "");
+  EXPECT_EQ(world.contract(contract).resume->attempt, 2U);
+  auto unbegun = world.stop(contract, 0);
+  unbegun.missing = second;
+  EXPECT_EQ(world.record(unbegun, "trainer"), "taken_up");
+  auto reserved = budget(first).reserved;
+  ASSERT_EQ(world.record(DatasetErase{second}, "clinic"), "");
+  EXPECT_EQ(world.record(world.resume(contract, 3), "trainer"), "not_running");
+  EXPECT_EQ(world.record(world.stop(contract, 3), "trainer"), "taken_up");
+  ASSERT_EQ(world.record(JobAbort{contract, "trainer_died"}, "keeper"), "");
+  EXPECT_EQ(budget(first).committed, reserved);
+}
+
 // A trainer that was not brought a ciphertext has begun no step: it can say that and no more.
 TEST_F(Apply, ARunWithoutACiphertextCostsNothingIfItsTrainerSaysSo) {
   run();

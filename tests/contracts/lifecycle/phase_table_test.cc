@@ -64,6 +64,7 @@ enum class Act {
   kAllow,
   kDeny,
   kStart,
+  kResume,
   kResult,
   kRevokeStop,
   kRevokeDataset,
@@ -93,6 +94,8 @@ Cell expected(Phase phase, Act act) {
     case Act::kStart:
       if (phase == Phase::kEscrowed) return {"", Phase::kRunning};
       return {"not_escrowed", phase};
+    case Act::kResume:
+      return {phase == Phase::kRunning ? "" : "not_running", phase};
     case Act::kResult:
       if (phase == Phase::kRunning) return {"", Phase::kSettled};
       return {"not_running", phase};
@@ -138,6 +141,8 @@ std::string perform(InPhase& at, Act act) {
       return world.record(world.deny(at.contract), "keeper");
     case Act::kStart:
       return world.record(world.start(at.contract), "keeper");
+    case Act::kResume:
+      return world.record(world.resume(at.contract, 1), "trainer");
     case Act::kResult:
       return world.record(world.result(at.contract), "trainer");
     case Act::kRevokeStop:
@@ -166,7 +171,7 @@ std::string perform(InPhase& at, Act act) {
 TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEveryOther) {
   for (Phase phase : kPhases) {
     for (Act act :
-         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResult, Act::kRevokeStop, Act::kRevokeDataset,
+         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResume, Act::kResult, Act::kRevokeStop, Act::kRevokeDataset,
           Act::kEraseDataset, Act::kStop, Act::kStopUnbegun, Act::kAbort, Act::kDeadline}) {
       SCOPED_TRACE(std::string(phase_name(phase)) + " act " +
                    std::to_string(static_cast<int>(act)));
@@ -197,7 +202,8 @@ TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEvery
           act == Act::kRevokeStop || act == Act::kRevokeDataset || act == Act::kEraseDataset;
       if (of_the_dataset && why.empty()) continue;  // and not of the contract
       EXPECT_EQ(at.world.state().datasets(), before.datasets());
-      if (act == Act::kDeny && why.empty()) continue;  // the one decision of an expired contract
+      // The one decision of an expired contract, and who goes on with a run.
+      if ((act == Act::kDeny || act == Act::kResume) && why.empty()) continue;
       EXPECT_EQ(at.world.state().contracts(), before.contracts());
     }
   }

@@ -45,6 +45,7 @@ std::vector<Sample> samples() {
       {"contract.submit", submit},
       {"contract.decision", decision},
       {"job.start", start},
+      {"job.resume", world.resume(contract, 2)},
       {"job.result", world.result(contract)},
       {"job.stop", world.stop(contract, 3)},
       {"job.abort", JobAbort{contract, "trainer_died"}},
