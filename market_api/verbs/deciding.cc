@@ -1,8 +1,8 @@
 // What the market does by itself, but for training. Each pass reads the recorded state and does the
 // one next thing it asks for, so a restart goes on where the ledger stands:
 //   submitted            -> ask the keeper to decide, in turns (verbs/order.h)
-//   running, nobody runs -> the trainer died with us: abort, the money returns
-//   a deadline passed    -> a tick, so that the state machine sees the time
+//   running, nobody runs -> the trainer died and left nothing to go on from: abort, the money
+//   returns a deadline passed    -> a tick, so that the state machine sees the time
 #include <cstdio>
 
 #include "contracts/lifecycle/void_words.h"
@@ -138,6 +138,7 @@ bool Market::decide_once() {
   for (const auto& [id, contract] : state.contracts()) {
     bool abandoned =
         (contract.phase == Phase::kRunning || contract.phase == Phase::kStopping) && training != id;
+    if (abandoned && contract.phase == Phase::kRunning && runs_.find(id)) abandoned = false;
     if (!too_late(contract) && !abandoned) continue;
     if (!may_try(contract)) continue;
     bool tick = too_late(contract);

@@ -26,12 +26,10 @@ Result<Fed> feed_ledger(const ledger::Sequencer& ledger, uint64_t from, const st
     TRY(trainer::expect(taken, Kind::kDone));
   }
   auto answer = TRY(ask(trainer::frame(Kind::kConfirm, Json::Object{{"checkpoint", note}})));
-  if (answer.kind == Kind::kStopped) {
-    auto stopped = TRY(trainer::expect(answer, Kind::kStopped));
-    return Fed{checkpoint.size, std::move(stopped), true};
-  }
-  auto confirmed = TRY(trainer::expect(answer, Kind::kConfirmed));
-  return Fed{checkpoint.size, std::move(confirmed)};
+  const bool other = answer.kind == Kind::kStopped || answer.kind == Kind::kResumed;
+  const Kind kind = other ? answer.kind : Kind::kConfirmed;
+  auto body = TRY(trainer::expect(answer, kind));
+  return Fed{checkpoint.size, std::move(body), kind};
 }
 
 }  // namespace souk::market

@@ -10,9 +10,10 @@
 namespace souk::market {
 
 struct Fed {
-  uint64_t size = 0;     // what the enclave has confirmed
-  Json confirmed;        // body of its kConfirmed, or
-  bool stopped = false;  // of the kStopped that a trainer gave instead
+  uint64_t size = 0;  // what the enclave has confirmed
+  Json body;          // of its answer
+  // or kStopped or kResumed, which a trainer may give instead
+  trainer::Kind kind = trainer::Kind::kConfirmed;
 };
 
 // Leaves from `from` in pieces, then `note`, a checkpoint that covers exactly them. `ask` is

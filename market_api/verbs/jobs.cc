@@ -21,6 +21,8 @@ using trainer::Kind;
 
 constexpr int kTrainerAnswerMs = 120'000;
 constexpr int kMaxStarts = 3;
+// Trainers that a run may lose one after another without coming further.
+constexpr int kMaxDeaths = 8;
 constexpr int kLookMs = 200;  // how often it is looked whether a run goes on
 constexpr std::chrono::milliseconds kFirstRetry{200}, kLastRetry{5'000};
 // How long a trainer has to sign how far it came, once its run is withdrawn: between two steps, or
@@ -43,13 +45,7 @@ Frame about(Kind kind, const ContractId& contract) {
 // The file of its model, at most: parameters and running statistics, names, the specification.
 uint64_t model_bytes(const contracts::TrainingSpec& spec) {
   constexpr uint64_t kBeside = uint64_t{512} << 10;
-  auto shape = contracts::check_spec(spec);
-  if (!shape) return kBeside;  // refused by the keeper
-  uint64_t numbers = shape->parameters;
-  for (size_t i = 0; i < spec.model.size(); ++i) {
-    if (spec.model[i].op == contracts::Node::Op::kBatchNorm)
-      numbers += 2 * uint64_t{shape->outputs[i + 1].channels};
-  }
+  const uint64_t numbers = numbers_of(spec);
   return 4 * numbers + numbers / 1024 + kBeside;  // age adds 16 bytes to 64 KiB
 }
 
@@ -105,6 +101,7 @@ struct Market::Run {
   Steady::time_point begun = Steady::now();
   std::optional<Steady::time_point> withdrawn = {};  // Owned by the guard.
   std::atomic<bool> trains = false;                  // it has all its data
+  bool reported = false;                             // it has come further
 };
 
 void Market::train_loop() {
@@ -123,6 +120,7 @@ void Market::train_loop() {
 
 bool Market::train_once() {
   contracts::MarketState state = this->state();
+  if (take_up(state)) return true;
   auto waiting = to_train(state, train_turns_);
   auto due = std::find_if(waiting.begin(), waiting.end(), [&](const Contract* contract) {
     return starting_.due(contract->id) && without_room_.due(contract->id);
@@ -144,24 +142,57 @@ bool Market::train_once() {
   }
   // Nothing is asked for, and no epsilon spent, before there is room for what comes of it; from
   // here to the end of the run uploads leave that room alone.
-  auto room = blobs_->hold(model_bytes(next->submit.spec));
+  auto room = blobs_->hold(model_bytes(next->submit.spec) + run_file_bytes(next->submit.spec));
   if (!room) {
     without_room_.failed(id);
     note_waiting(*next, "start waits: " + room.error().expected());
     return true;
   }
   without_room_.succeeded(id);
+  train_turns_.took(next->consumer, state.size());
+  return have_trainer(*next);
+}
+
+// A run that has lost its trainer goes on before another begins. One that loses them again and
+// again without coming further is left to decide_once().
+bool Market::take_up(const contracts::MarketState& state) {
+  for (const auto& id : runs_.all()) {
+    const Contract* contract = state.contract(id);
+    if (!contract || contract->phase != Phase::kRunning) continue;
+    if (taking_up_.failures(id) >= kMaxDeaths) {
+      note_end(id, progress(id).detail);
+      runs_.remove(id);
+      wake();
+      continue;
+    }
+    if (!taking_up_.due(id)) continue;
+    auto room = blobs_->hold(model_bytes(contract->submit.spec));
+    if (!room) {
+      note_running(id, {0, 0, "goes on later: " + room.error().expected()});
+      continue;
+    }
+    return have_trainer(*contract);
+  }
+  return false;
+}
+
+// The market's one trainer is this contract's. False when the market is closing.
+bool Market::have_trainer(const Contract& contract) {
+  const ContractId& id = contract.id;
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return false;
     training_ = id;
   }
-  train_turns_.took(next->consumer, state.size());
-  auto done = run_job(*next);
+  auto done = run_job(contract);
   if (!done) {
     std::string how = "job ended: " + done.error().expected();
     if (phase_of(id) == Phase::kEscrowed) {
-      note_waiting(*next, how);
+      note_waiting(contract, how);
+    } else if (runs_.find(id)) {
+      auto said = progress(id);
+      said.detail = "is taken up again: " + done.error().expected();
+      note_running(id, said);
     } else {
       note_end(id, how);
     }
@@ -172,32 +203,55 @@ bool Market::train_once() {
   }
   if (done) {
     starting_.succeeded(id);
+    taking_up_.succeeded(id);
     return true;
   }
-  // Past its start decide_once() aborts it; before, it is tried again.
+  // Past its start it is taken up, or decide_once() aborts it; before, it is tried again.
   starting_.failed(id);
   return true;
 }
 
-// One trainer process, one job. A crash before job.start is recorded leaves the
-// contract escrowed and it is tried again; after it, the job is aborted and refunded.
-// Deadlines, revocations and longest_run end the trainer, whatever it says or does not say.
+// Where its trainer keeps what it would take to go on; "" where there is no room for that, and the
+// run is as long as its process.
+Result<std::string> Market::state_file(const Contract& contract) const {
+  if (contract.phase == Phase::kRunning) {
+    auto left = runs_.find(contract.id);
+    if (!left) return Error(Code::kNotFound, "expected the state that the run left");
+    return *left;
+  }
+  auto made = runs_.make(contract.id, run_file_bytes(contract.submit.spec));
+  return made ? *made : std::string();
+}
+
+// One trainer process, one job. A crash before job.start is recorded leaves the contract escrowed
+// and it is tried again; after it, the next process takes the run up where the last one left it.
+// Deadlines, revocations and longest_run end the trainer, whatever it says or does not say, and
+// then the run: it is aborted and refunded.
 Status Market::run_job(const Contract& contract) {
+  const ContractId& id = contract.id;
+  auto state = TRY(state_file(contract));
   auto process = TRY(trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
-                                                    config_.directory + "/platform.key"));
+                                                    config_.directory + "/platform.key", state));
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return Error(Code::kTryAgain, "the market is closing");
     process_ = process.get();
   }
-  Run run{contract.id};
+  Run run{id};
   Guard guard(*process, [&] { return must_end(run); });
   auto done = converse(*process, contract, run);
   auto why = guard.dismiss();
+  bool closing = false;
   {
     std::lock_guard lock(mutex_);
     process_ = nullptr;
+    closing = stopping_;
   }
+  // What a trainer refuses it would refuse again; what is to end ends.
+  const bool died = !done && !why && (closing || done.error().code() == Code::kTryAgain);
+  if (!died) runs_.remove(id);
+  if (died && run.reported) taking_up_.succeeded(id);
+  if (died) taking_up_.failed(id);
   if (!done && why) return Error(Code::kRefused, *why);
   return done;
 }
@@ -254,8 +308,8 @@ Result<std::optional<Json>> Market::show_more(trainer::EnclaveProcess& process,
   };
   Fed fed = TRY(feed_ledger(*ledger_, size, note, ask));
   size = fed.size;
-  if (!fed.stopped) return std::optional<Json>();
-  return std::optional<Json>(std::move(fed.confirmed));
+  if (fed.kind != Kind::kStopped) return std::optional<Json>();
+  return std::optional<Json>(std::move(fed.body));
 }
 
 Status Market::note_report(const ContractId& id, const Frame& report) {
@@ -321,6 +375,32 @@ Result<bool> Market::bring_dataset(trainer::EnclaveProcess& process, const Contr
   return false;
 }
 
+// The newest checkpoint that a trainer would believe.
+Result<std::string> Market::witnessed_checkpoint() const {
+  if (!witnesses_) return ledger_->checkpoint();
+  auto witnessed = TRY(witnesses_->wait_for(ledger_->size(), -1, kWitnessWaitMs));
+  return witnessed.note;
+}
+
+// The keeper starts the job for this process, and that is recorded.
+Status Market::start_anew(trainer::EnclaveProcess& process, const ContractId& id) {
+  auto challenge = TRY(keeper_->ask(about(Kind::kChallenge, id)));
+  auto nonce_body = TRY(trainer::expect(challenge, Kind::kNonce));
+  auto nonce_fields = TRY(Fields::of(nonce_body, "nonce"));
+  auto nonce = TRY(nonce_fields.text("nonce", 64));
+  auto prepared = TRY(process.ask(
+      trainer::frame(Kind::kPrepare,
+                     Json::Object{{"genesis", genesis_leaf_}, {"contract", id}, {"nonce", nonce}}),
+      kTrainerAnswerMs));
+  auto evidence_body = TRY(trainer::expect(prepared, Kind::kEvidence));
+  const Json* evidence = evidence_body.find("evidence");
+  if (!evidence) return Error(Code::kMalformed, "expected evidence from the trainer");
+  TRY(keeper_->record(
+      trainer::frame(Kind::kStart, Json::Object{{"contract", id}, {"evidence", *evidence}})));
+  note_running(id, {0, 0, "started"});
+  return Done{};
+}
+
 Status Market::converse(trainer::EnclaveProcess& process, const Contract& contract, Run& run) {
   const ContractId& id = contract.id;
   auto ask = [&](const Frame& request, Kind answer_kind) -> Result<Json> {
@@ -332,32 +412,30 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   if (contract.submit.spec.initial && !blobs_->has(*contract.submit.spec.initial))
     return Error(Code::kNotFound, "expected the contract's initial weights");
 
-  auto challenge = TRY(keeper_->ask(about(Kind::kChallenge, id)));
-  auto nonce_body = TRY(trainer::expect(challenge, Kind::kNonce));
-  auto nonce_fields = TRY(Fields::of(nonce_body, "nonce"));
-  auto nonce = TRY(nonce_fields.text("nonce", 64));
-  auto evidence_body = TRY(ask(
-      trainer::frame(Kind::kPrepare,
-                     Json::Object{{"genesis", genesis_leaf_}, {"contract", id}, {"nonce", nonce}}),
-      Kind::kEvidence));
-  const Json* evidence = evidence_body.find("evidence");
-  if (!evidence) return Error(Code::kMalformed, "expected evidence from the trainer");
-  TRY(keeper_->record(
-      trainer::frame(Kind::kStart, Json::Object{{"contract", id}, {"evidence", *evidence}})));
-  note_running(id, {0, 0, "started"});
+  const bool taken_up = contract.phase == Phase::kRunning;
+  if (taken_up) {
+    TRY(ask(
+        trainer::frame(Kind::kTakeUp, Json::Object{{"genesis", genesis_leaf_}, {"contract", id}}),
+        Kind::kEvidence));
+    auto said = progress(id);
+    said.detail = "taken up again";
+    note_running(id, said);
+  } else {
+    TRY(start_anew(process, id));
+  }
 
   // The trainer reads the whole ledger, as the keeper does, and finds its own start in it.
-  std::string note = ledger_->checkpoint();
-  if (witnesses_) {
-    auto witnessed = TRY(witnesses_->wait_for(ledger_->size(), -1, kWitnessWaitMs));
-    note = witnessed.note;
+  auto show = [&](const Frame& request) { return process.ask(request, kTrainerAnswerMs); };
+  std::string note = TRY(witnessed_checkpoint());
+  Fed shown = TRY(feed_ledger(*ledger_, 0, note, show));
+  if (shown.kind == Kind::kResumed) {
+    TRY(keep_trying(contract, [&] { return append_from_trainer(shown.body); }));
+    note = TRY(witnessed_checkpoint());
+    shown = TRY(feed_ledger(*ledger_, shown.size, note, show));
   }
-  Fed shown = TRY(feed_ledger(*ledger_, 0, note, [&](const Frame& request) {
-    return process.ask(request, kTrainerAnswerMs);
-  }));
 
-  if (shown.stopped) {
-    TRY(keep_trying(contract, [&] { return append_from_trainer(shown.confirmed); }));
+  if (shown.kind == Kind::kStopped) {
+    TRY(keep_trying(contract, [&] { return append_from_trainer(shown.body); }));
     note_end(id, "stopped before its first step: withdrawn by a provider");
     return Done{};
   }
@@ -402,6 +480,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       if (phase != Phase::kRunning && phase != Phase::kStopping)
         return Error(Code::kRefused, "the job ended before its result");
       TRY(note_report(id, message));
+      run.reported = true;
       stop = TRY(show_more(process, id, shown.size, note));
     }
     if (!stop) continue;

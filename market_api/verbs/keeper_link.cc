@@ -87,7 +87,7 @@ Status KeeperLink::feed_once() {
   if (note == fed_note_) return Done{};
   auto fed =
       TRY(feed_ledger(ledger_, fed_, note, [&](const Frame& request) { return talk(request); }));
-  auto fields = TRY(Fields::of(fed.confirmed, "confirmed"));
+  auto fields = TRY(Fields::of(fed.body, "confirmed"));
   wants_boot_ = TRY(fields.boolean("boot"));
   fed_ = fed.size;
   fed_note_ = note;

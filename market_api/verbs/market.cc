@@ -85,11 +85,26 @@ class Start {
   }
 
  private:
-  static constexpr auto kMade = std::to_array<const char*>(
-      {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.new", "ledger.db.new-wal",
-       "ledger.db.new-shm", "ledger.db.new-journal", "ledger.db.index", "ledger.db.index-wal",
-       "ledger.db.index-shm", "blobs", "keeper.sealed", "keeper.sealed.new", "witnessed.state",
-       "witnessed.state.new", "platform.key", "platform.key.new", "ledger.key", "ledger.key.new"});
+  static constexpr auto kMade = std::to_array<const char*>({"ledger.db",
+                                                            "ledger.db-wal",
+                                                            "ledger.db-shm",
+                                                            "ledger.db.new",
+                                                            "ledger.db.new-wal",
+                                                            "ledger.db.new-shm",
+                                                            "ledger.db.new-journal",
+                                                            "ledger.db.index",
+                                                            "ledger.db.index-wal",
+                                                            "ledger.db.index-shm",
+                                                            "blobs",
+                                                            "keeper.sealed",
+                                                            "keeper.sealed.new",
+                                                            "witnessed.state",
+                                                            "witnessed.state.new",
+                                                            "platform.key",
+                                                            "platform.key.new",
+                                                            "ledger.key",
+                                                            "ledger.key.new",
+                                                            "runs"});
 
   // A new market is made in an empty folder, or where one was begun: not among other files.
   static Status check_ours(const std::string& directory) {
@@ -315,6 +330,7 @@ Status Market::open_parts(const ConnectWitness& connect) {
   TRY(follow());
   erase_all();
   sweep_blobs();
+  sweep_runs();
   decider_ = std::thread([this] { decide_loop(); });
   trainer_ = std::thread([this] { train_loop(); });
   return Done{};
@@ -324,12 +340,20 @@ Market::~Market() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
-    // A job under way ends here; the next start refunds it.
+    // A job under way ends here; the next start takes it up.
     if (process_) process_->stop();
   }
   changed_.notify_all();
   if (decider_.joinable()) decider_.join();
   if (trainer_.joinable()) trainer_.join();
+}
+
+// Those whose runs have ended without this host.
+void Market::sweep_runs() {
+  for (const auto& id : runs_.all()) {
+    const auto* contract = follower_->state().contract(id);
+    if (!contract || contract->phase != Phase::kRunning) runs_.remove(id);
+  }
 }
 
 Status Market::follow() {

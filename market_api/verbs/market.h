@@ -25,6 +25,7 @@
 #include "market_api/verbs/keeper_link.h"
 #include "market_api/verbs/order.h"
 #include "market_api/verbs/patience.h"
+#include "market_api/verbs/run_files.h"
 #include "market_api/verbs/turns.h"
 #include "trainer/host/process.h"
 
@@ -119,7 +120,8 @@ class Market {
   Status ledger_failure();
 
  private:
-  Market(MarketConfig config, Clock& clock) : config_(std::move(config)), clock_(clock) {}
+  Market(MarketConfig config, Clock& clock)
+      : config_(std::move(config)), clock_(clock), runs_(config_.directory + "/runs") {}
   Status open_parts(const ConnectWitness& connect);
   Status connect_witnesses(const ConnectWitness& connect);
   Result<ledger::Receipt> witnessed_receipt(uint64_t seq, int64_t wait_ms);
@@ -129,6 +131,7 @@ class Market {
   void erase_unneeded(const Digest& blob);
   BlobKind kind_of(const Digest& blob) const;
   void sweep_blobs();
+  void sweep_runs();
   Status room_for(const contracts::Record& record) const;
   Status check_ciphertext(const contracts::Manifest& manifest, const PublicKey& author);
   Status check_weights(const contracts::TrainingSpec& spec);
@@ -143,9 +146,14 @@ class Market {
             const char* waiting);
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Result<std::optional<std::string>> in_vain(const ledger::AuthenticEntry& entry);
+  bool take_up(const contracts::MarketState& state);
+  bool have_trainer(const contracts::Contract& contract);
+  Result<std::string> state_file(const contracts::Contract& contract) const;
   Status run_job(const contracts::Contract& contract);
   struct Run;
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract, Run& run);
+  Status start_anew(trainer::EnclaveProcess& process, const ContractId& id);
+  Result<std::string> witnessed_checkpoint() const;
   std::optional<std::string> must_end(Run& run);
   contracts::Phase phase_of(const ContractId& contract);
   Result<bool> bring_dataset(trainer::EnclaveProcess& process, const contracts::Contract& contract,
@@ -170,6 +178,7 @@ class Market {
 
   const MarketConfig config_;
   Clock& clock_;
+  const RunFiles runs_;
 
   // Set once in open().
   std::optional<FolderLock> lock_;
@@ -204,6 +213,7 @@ class Market {
   Patience deciding_;                           // Owned by the decide thread.
   Rota decide_turns_;                           // Owned by the decide thread.
   Rota train_turns_;                            // Owned by the train thread.
+  Patience taking_up_;                          // Owned by the train thread.
   Patience starting_;                           // Owned by the train thread.
   Patience without_room_;                       // Owned by the train thread.
 

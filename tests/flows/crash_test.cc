@@ -61,8 +61,13 @@ class CrashFlow : public ::testing::Test {
     }
     auto finished = story.finish();
     ASSERT_TRUE(finished) << finished.error().expected();
-    if (step == Step::kEnded) {
+    // Who was running goes on, and is paid; a trainer that dies before it has begun may not.
+    if (step == Step::kEnded || step == Step::kRunning) {
       EXPECT_EQ(story.phase(), Phase::kSettled);
+    }
+    if (step == Step::kRunning && victim != "keeper") {
+      EXPECT_GE(story.taken_up(), 1U)
+          << "the run was over before the death: the test shows nothing";
     }
     expect_whole(market, story);
   }
@@ -110,6 +115,41 @@ TEST_F(CrashFlow, AKeeperWithoutItsNurseryRefusesNothingAndTheNextOneDecides) {
 TEST_F(CrashFlow, TheTrainerMayDieWhileItTrains) {
   kill_at(Step::kDecided, "trainer", 20'000);
   kill_at(Step::kRunning, "trainer", 20'000);
+}
+
+// At moments nobody chose, host and trainer alike, as long as the run lasts.
+TEST_F(CrashFlow, ARunSurvivesOneDeathAfterAnotherAndIsChargedOnce) {
+  LiveMarket market;
+  LiveStory story(market, rows_file(400), 400, 2, 20'000);
+  ASSERT_TRUE(market.start());
+  for (Step next : kSteps) {
+    auto done = story.do_step(next);
+    ASSERT_TRUE(done) << LiveStory::name_of(next) << ": " << done.error().expected();
+    if (next == Step::kRunning) break;
+  }
+  std::mt19937 chance(20'261'122);
+  for (int death = 0; death < 12 && story.phase() == Phase::kRunning; ++death) {
+    auto wait = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, 400)(chance));
+    std::this_thread::sleep_for(wait);
+    if (death % 4 == 3) {
+      market.kill_host();
+      EXPECT_EQ(market.audit(), "");
+      auto again = market.start();
+      ASSERT_TRUE(again) << again.error().expected();
+    } else {
+      market.kill_enclave("trainer");
+    }
+    ASSERT_TRUE(market.sync());
+  }
+  auto finished = story.finish();
+  ASSERT_TRUE(finished) << finished.error().expected();
+  EXPECT_EQ(story.phase(), Phase::kSettled);
+  EXPECT_GE(story.taken_up(), 3U);
+  for (const auto& [id, dataset] : market.state().datasets()) {
+    EXPECT_EQ(dataset.budget.reserved, contracts::Charges{});
+    EXPECT_EQ(dataset.budget.committed, story.granted());
+  }
+  expect_whole(market, story);
 }
 
 TEST_F(CrashFlow, TheHostMayDieWhileItFoundsTheMarket) {

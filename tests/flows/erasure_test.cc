@@ -5,6 +5,7 @@
 #include "tests/flows/keeper_flow.h"
 #include "trainer/keeper/sealed_state.h"
 #include "trainer/keeper/vault.h"
+#include "trainer/session/sealing.h"
 #include "trainer/wire/pieces.h"
 
 namespace souk::flows {
@@ -87,7 +88,7 @@ class LargeStateFlow : public ErasureFlow {
  protected:
   // What the keeper sealed, with so much more in it that it takes a dozen pieces.
   Bytes enlarged(ByteView sealed) {
-    auto key = trainer::sealing_key(market.self());
+    auto key = trainer::sealing_key(market.self(), trainer::kKeeperSeal);
     std::string context = to_hex(market.market());
     auto plain = trainer::open_state(key, context, trainer::split_pieces(sealed).take()).take();
     auto json = parse_canonical(as_text(plain), 1 << 24).take();

@@ -44,8 +44,9 @@ std::string refusal_message(const Frame& frame) {
 }
 
 Result<ledger::Envelope> envelope_in(const Frame& frame) {
-  Kind kind =
-      frame.kind == Kind::kResult || frame.kind == Kind::kStopped ? frame.kind : Kind::kEnvelope;
+  const bool of_trainer =
+      frame.kind == Kind::kResult || frame.kind == Kind::kStopped || frame.kind == Kind::kResumed;
+  Kind kind = of_trainer ? frame.kind : Kind::kEnvelope;
   auto body = TRY(trainer::expect(frame, kind));
   auto fields = TRY(Fields::of(body, "envelope"));
   auto bytes = TRY(fields.base64("envelope"));
@@ -146,15 +147,17 @@ void TrainerLine::hang_up() {
   shutdown(channel_.fd(), SHUT_RDWR);
 }
 
-TrainerThread::TrainerThread(const trainer::EnclaveSelf& self) : TrainerThread(self, two_ends()) {}
+TrainerThread::TrainerThread(const trainer::EnclaveSelf& self, std::span<uint8_t> shared)
+    : TrainerThread(self, shared, two_ends()) {}
 
-TrainerThread::TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends)
+TrainerThread::TrainerThread(const trainer::EnclaveSelf& self, std::span<uint8_t> shared,
+                             std::array<int, 2> ends)
     : TrainerLine(trainer::Channel(ends[0])) {
-  thread_ = std::thread([this, &self, fd = ends[1]] {
+  thread_ = std::thread([this, &self, shared, fd = ends[1]] {
     trainer::Channel channel(fd);
     auto workers = trainer::Workers::start(1);
     CHECK(workers);
-    ended_.emplace(trainer::run_trainer(channel, self, **workers));
+    ended_.emplace(trainer::run_trainer(channel, self, **workers, shared));
   });
 }
 

@@ -85,7 +85,8 @@ class TrainerLine {
 // run_trainer in a thread behind a socket pair.
 class TrainerThread : public TrainerLine {
  public:
-  explicit TrainerThread(const trainer::EnclaveSelf& self);
+  // `shared`: where it keeps its sealed state; borrowed.
+  explicit TrainerThread(const trainer::EnclaveSelf& self, std::span<uint8_t> shared = {});
   ~TrainerThread();
   TrainerThread(const TrainerThread&) = delete;
   TrainerThread& operator=(const TrainerThread&) = delete;
@@ -94,7 +95,8 @@ class TrainerThread : public TrainerLine {
   Status finish();
 
  private:
-  TrainerThread(const trainer::EnclaveSelf& self, std::array<int, 2> ends);
+  TrainerThread(const trainer::EnclaveSelf& self, std::span<uint8_t> shared,
+                std::array<int, 2> ends);
 
   std::optional<Status> ended_;
   std::thread thread_;

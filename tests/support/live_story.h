@@ -39,6 +39,15 @@ class LiveStory {
   Party lab{"lab"};
   const Offered& offered() const { return *offered_; }
   const ContractId& contract() const { return contract_; }
+  // What the one dataset was asked for.
+  contracts::Charges granted() const {
+    return market_.state().contract(contract_)->decision->grants.front().charges;
+  }
+  // How often another process took the run up.
+  uint32_t taken_up() const {
+    const auto& resume = market_.state().contract(contract_)->resume;
+    return resume ? resume->attempt : 0;
+  }
   contracts::Phase phase() const { return market_.state().contract(contract_)->phase; }
 
  private:

@@ -7,6 +7,7 @@
 //   slow-decisions                                  a decision takes 0.3 s more
 // FOLDER/started gets one line with the process id of each relay, FOLDER/asked one with the
 // contract of each decision that is asked for.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -40,7 +41,9 @@ std::string contract_in(const Frame& request) {
 int relay(const std::string& role, const fs::path& folder) {
   std::ofstream(folder / "started", std::ios::app) << getpid() << "\n";
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "souk-enclave";
-  auto real = EnclaveProcess::start(program.string(), role, "/proc/self/fd/4");
+  const bool kept = fcntl(5, F_GETFD) >= 0;
+  auto real = EnclaveProcess::start(program.string(), role, "/proc/self/fd/4",
+                                    kept ? "/proc/self/fd/5" : "");
   if (!real) return 4;
   Channel host(3);
   std::thread answers([&] {

@@ -60,4 +60,10 @@ void Canaries::score() {
   for (size_t i = 0; i < scores_.size(); ++i) scores_[i] += static_cast<double>(released_[i]);
 }
 
+void Canaries::restore(uint32_t steps, std::span<const double> scores) {
+  CHECK(scores.size() == scores_.size());
+  std::copy(scores.begin(), scores.end(), scores_.begin());
+  draws_.seek(uint64_t{steps} * words_.size() * sizeof(uint64_t));
+}
+
 }  // namespace souk::trainer

@@ -45,6 +45,9 @@ class Canaries {
   FixedPoint::Behind coordinates() { return {sums_, released_}; }
   void score();
 
+  // As after so many steps, by which scores() had become `scores`. Before the first.
+  void restore(uint32_t steps, std::span<const double> scores);
+
   // The sum of canary i's coordinate over all steps so far, and whether it was in.
   std::span<const double> scores() const { return scores_; }
   std::span<const uint8_t> inside() const { return inside_; }

@@ -133,4 +133,10 @@ uint64_t ChaCha20::next() {
   return word;
 }
 
+void ChaCha20::seek(uint64_t byte) {
+  blocks_made_ = byte / 64;
+  refill();
+  used_ += byte % 64;
+}
+
 }  // namespace souk::trainer

@@ -24,6 +24,8 @@ class ChaCha20 {
   // The same, as little-endian words.
   void fill(std::span<uint64_t> out);
   uint64_t next();
+  // What comes next is byte `byte` of the key stream, counted from block 0.
+  void seek(uint64_t byte);
 
   // For those who make blocks of this stream themselves: the initial state, and the counter of
   // the first of `count` blocks that fill() will not use any more, nor has.

@@ -18,6 +18,7 @@
 #include "trainer/engine/network.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/release.h"
+#include "trainer/engine/run_state.h"
 #include "trainer/engine/sampling.h"
 #ifdef SOUK_TRAINER_SEAM
 #include SOUK_TRAINER_SEAM
@@ -118,6 +119,14 @@ struct TrainingRun::State {
   // Of all parameters, where a batch takes more than one wave of sums:
   Lines<int64_t> total;  // with privacy
   Lines<float> mean;     // without
+
+  // What steps move. Scores of canaries are the caller's to carry.
+  RunState kept(std::span<double> scores) {
+    return {steps_done,
+            {numbers, optimizer->first_moment(), optimizer->second_moment(), running->mean(),
+             accumulated},
+            scores};
+  }
 
   enum Purpose : size_t { kSample, kNoise, kDropout, kAugment, kCanaries, kPurposes };
   // Keys of this step; null where nothing asks for one.
@@ -465,6 +474,33 @@ Status TrainingRun::run_to_end(const std::function<void(uint32_t)>& after_step) 
     TRY(step());
     if (after_step) after_step(steps_done());
   }
+  return Done{};
+}
+
+Status TrainingRun::append_state(Bytes& out) const {
+  State& s = *state_;
+  if (s.broken) return Error(Code::kBroken, "training: this run has failed");
+  std::vector<double> scores;
+  if (s.canaries) scores.assign(s.canaries->scores().begin(), s.canaries->scores().end());
+  return guarded([&]() -> Status {
+    trainer::append_state(out, s.kept(scores));
+    return Done{};
+  });
+}
+
+Status TrainingRun::restore(ByteView state) {
+  State& s = *state_;
+  if (s.steps_done > 0 || s.broken)
+    return Error(Code::kConflict, "training: expected a run that has not begun");
+  std::vector<double> scores(s.canaries ? s.canaries->scores().size() : 0);
+  RunState kept = s.kept(scores);
+  s.broken = true;  // unless all of it is there
+  TRY(read_into(kept, state));
+  if (kept.steps > s.spec.steps)
+    return Error(Code::kMalformed, "training state: expected at most the run's steps");
+  s.steps_done = kept.steps;
+  if (s.canaries) s.canaries->restore(kept.steps, scores);
+  s.broken = false;
   return Done{};
 }
 

@@ -32,6 +32,10 @@ Status warm_up(Workers& workers);
 // Results in f32 are the same bits on CPUs where this is the same.
 std::string isa_name();
 
+// All of the machine that can decide about the bits of a step: longer than isa_name(), for who must
+// not repeat a step elsewhere (run_state.h).
+std::string machine_class();
+
 // For benchmarks: this process will do what a CPU without AVX-512 would. Before anything else here.
 void limit_to_avx2();
 
@@ -66,6 +70,14 @@ class TrainingRun {
   const Canaries* canaries() const;  // null where there are none
   // For audits: what a private run releases, step by step.
   void watch_releases(ReleaseWatch watch);
+
+  // The run between two steps (run_state.h): under the same specification, rows and root it goes on
+  // from there to the same bits. Goes behind what `out` holds. About the data: leaves an enclave
+  // under its seal only. kBroken when the run is over.
+  Status append_state(Bytes& out) const;
+  // Before the first step, and after plant_canaries() where the run had any. kConflict later;
+  // kMalformed, and the run is over, when this is no state of such a run.
+  Status restore(ByteView state);
 
   uint32_t steps_done() const;
   uint32_t steps_total() const;

@@ -19,6 +19,10 @@ class OptimizerState {
   void update(std::span<float> parameters, uint64_t first, std::span<const float> gradient,
               float factor, double rate, uint64_t step);
 
+  // All that update() moves beside the parameters; empty where the rule keeps nothing.
+  std::span<float> first_moment() { return first_moment_; }
+  std::span<float> second_moment() { return second_moment_; }
+
  private:
   contracts::Optimizer rule_;
   Lines<float> first_moment_;   // SGD: velocity, where there is momentum
@@ -34,6 +38,7 @@ class RunningMean {
   void update(std::span<const float> numbers, uint64_t first, uint64_t count, uint64_t update);
   bool kept() const { return !mean_.empty(); }
   const Lines<float>& mean() const { return mean_; }
+  std::span<float> mean() { return mean_; }
 
  private:
   double decay_;

@@ -8,22 +8,45 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace souk::trainer {
 
+namespace {
+
+// Closed with its owner.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
 Result<std::unique_ptr<EnclaveProcess>> EnclaveProcess::start(const std::string& program,
                                                               const std::string& role,
-                                                              const std::string& platform_key) {
+                                                              const std::string& platform_key,
+                                                              const std::string& state) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return Error(Code::kTryAgain, "expected room for another socket");
   }
-  int platform = open(platform_key.c_str(), O_RDONLY | O_CLOEXEC);
-  if (platform < 0) {
-    close(ends[0]);
-    close(ends[1]);
+  Descriptor ours(ends[0]), theirs(ends[1]);
+  Descriptor platform(open(platform_key.c_str(), O_RDONLY | O_CLOEXEC));
+  if (platform.get() < 0)
     return Error(Code::kBroken, "expected the platform key at " + platform_key);
-  }
+  Descriptor kept(state.empty() ? -1 : open(state.c_str(), O_RDWR | O_CLOEXEC));
+  if (!state.empty() && kept.get() < 0)
+    return Error(Code::kBroken, "expected a run's sealed state at " + state);
   const char* argv[] = {program.c_str(), role.c_str(), nullptr};
   const char* environment[] = {nullptr};
   pid_t parent = getpid();
@@ -32,20 +55,22 @@ Result<std::unique_ptr<EnclaveProcess>> EnclaveProcess::start(const std::string&
     // Only async-signal-safe calls from here to exec.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(126);
-    int channel = fcntl(ends[1], F_DUPFD, 10);
-    int key = fcntl(platform, F_DUPFD, 10);
-    if (channel < 0 || key < 0 || dup2(channel, 3) < 0 || dup2(key, 4) < 0) _exit(126);
-    close_range(5, ~0U, 0);
+    const int given[] = {theirs.get(), platform.get(), kept.get()};
+    const int count = kept.get() < 0 ? 2 : 3;
+    int high[3];
+    for (int i = 0; i < count; ++i) {
+      high[i] = fcntl(given[i], F_DUPFD, 10);
+      if (high[i] < 0) _exit(126);
+    }
+    for (int i = 0; i < count; ++i) {
+      if (dup2(high[i], 3 + i) < 0) _exit(126);
+    }
+    close_range(static_cast<unsigned>(3 + count), ~0U, 0);
     execve(argv[0], const_cast<char**>(argv), const_cast<char**>(environment));
     _exit(127);
   }
-  close(platform);
-  close(ends[1]);
-  if (pid < 0) {
-    close(ends[0]);
-    return Error(Code::kTryAgain, "expected room for another process");
-  }
-  return std::unique_ptr<EnclaveProcess>(new EnclaveProcess(pid, ends[0]));
+  if (pid < 0) return Error(Code::kTryAgain, "expected room for another process");
+  return std::unique_ptr<EnclaveProcess>(new EnclaveProcess(pid, ours.release()));
 }
 
 EnclaveProcess::~EnclaveProcess() {

@@ -1,6 +1,7 @@
 // Starts an enclave process and holds the other end of its channel. The child
-// inherits exactly two descriptors: 3, the channel; 4, the platform key of the
-// simulated enclave, read once before lock-down.
+// inherits exactly these descriptors: 3, the channel; 4, the platform key of the
+// simulated enclave, read once before lock-down; and 5, where one is named, the file of a run's
+// sealed state, mapped before it.
 #pragma once
 
 #include <sys/types.h>
@@ -15,10 +16,11 @@ namespace souk::trainer {
 class EnclaveProcess {
  public:
   // `program`: path of souk-enclave. `role`: "keeper" or "trainer". `platform_key`:
-  // path of the file with the platform seed.
+  // path of the file with the platform seed. `state`: path of a file with room, or empty.
   static Result<std::unique_ptr<EnclaveProcess>> start(const std::string& program,
                                                        const std::string& role,
-                                                       const std::string& platform_key);
+                                                       const std::string& platform_key,
+                                                       const std::string& state = "");
   // Kills the process if it still runs.
   ~EnclaveProcess();
   EnclaveProcess(const EnclaveProcess&) = delete;

@@ -12,6 +12,7 @@
 #include "trainer/keeper/permit.h"
 #include "trainer/keeper/sealed_state.h"
 #include "trainer/pipe/channel.h"
+#include "trainer/session/sealing.h"
 #include "trainer/wire/pieces.h"
 
 namespace souk::trainer {
@@ -443,7 +444,8 @@ Json::Object Keeper::sealed(Json::Object with) {
                                              {"root", memory_.root},
                                              {"starts", std::move(starts)},
                                              {"vault", vault_.to_json(SecretAccess{})}});
-  sealed_ = seal_state(sealing_key(self_), to_hex(follower_->market()), as_bytes(plain));
+  sealed_ =
+      seal_state(sealing_key(self_, kKeeperSeal), to_hex(follower_->market()), as_bytes(plain));
   if (sealed_.size() == 1) {
     with["sealed"] = to_base64(framed_piece(sealed_.front()));
   } else {
@@ -471,7 +473,8 @@ Result<Frame> Keeper::take_piece(const Bytes& piece) {
 }
 
 Status Keeper::unseal(const std::vector<Bytes>& pieces) {
-  auto plain = TRY(open_state(sealing_key(self_), to_hex(follower_->market()), pieces));
+  auto plain =
+      TRY(open_state(sealing_key(self_, kKeeperSeal), to_hex(follower_->market()), pieces));
   auto json = TRY(parse_canonical(as_text(plain), kSealedPieceBytes * kMaxSealedPieces));
   auto fields = TRY(Fields::of(json, "sealed"));
   auto key = TRY(fields.hex("key"));

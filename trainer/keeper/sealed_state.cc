@@ -3,14 +3,12 @@
 #include <algorithm>
 
 #include "ledger/crypto/aead.h"
-#include "ledger/crypto/kdf.h"
 #include "ledger/crypto/random.h"
 #include "trainer/wire/pieces.h"
 
 namespace souk::trainer {
 namespace {
 
-constexpr std::string_view kSealContext = "souk/keeper-seal/v2\n";
 constexpr size_t kSealing = 16, kNonce = 12, kTag = 16;
 constexpr size_t kHead = kSealing + kNonce;
 
@@ -26,12 +24,6 @@ Bytes place_of(ByteView sealing, size_t index, size_t count, std::string_view co
 }
 
 }  // namespace
-
-Bytes sealing_key(const EnclaveSelf& self) {
-  auto seed = self.platform.seed(SecretAccess{});
-  return ledger::hkdf(seed.bytes(SecretAccess{}), ByteView(self.measurement),
-                      as_bytes(kSealContext), 32);
-}
 
 std::vector<Bytes> seal_state(ByteView key, std::string_view context, ByteView plain) {
   size_t count = std::max<size_t>(1, (plain.size() + kSealedPieceBytes - 1) / kSealedPieceBytes);

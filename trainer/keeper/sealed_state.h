@@ -8,12 +8,11 @@
 
 #include "ledger/base/bytes.h"
 #include "ledger/base/result.h"
-#include "trainer/session/session.h"
 
 namespace souk::trainer {
 
-// Of this program on this platform, and of no other.
-Bytes sealing_key(const EnclaveSelf& self);
+// The purpose of the key (trainer/session/sealing.h).
+inline constexpr std::string_view kKeeperSeal = "souk/keeper-seal/v2\n";
 
 // `context` says what it is about: the market. At least one piece, of at most kSealedPieceBytes of
 // `plain` each. CHECKs that there are at most kMaxSealedPieces.

@@ -1,13 +1,14 @@
 // souk-enclave keeper | trainer: one measured program, two roles. Started by soukd
-// with descriptor 3, the channel, and descriptor 4, the key of the simulated
-// platform. It reads no environment variable and no argument but its role
-// (and --json, for those who start it by hand).
+// with descriptor 3, the channel, descriptor 4, the key of the simulated platform, and, for a
+// trainer, perhaps descriptor 5, the file that its run's sealed state is kept in. It reads no
+// environment variable and no argument but its role (and --json, for those who start it by hand).
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "policy/jail/worker.h"
 #include "trainer/engine/engine.h"
 #include "trainer/keeper/keeper.h"
+#include "trainer/pipe/shared_file.h"
 #include "trainer/session/session.h"
 
 namespace souk::trainer {
@@ -25,6 +27,7 @@ namespace {
 
 constexpr int kChannelFd = 3;
 constexpr int kPlatformFd = 4;
+constexpr int kStateFd = 5;
 
 // Calls piece(bytes) for what is left of the file, from first to last.
 template <class Piece>
@@ -108,10 +111,12 @@ Status run_one_job() {
   auto measurement = TRY(measure());
   auto workers = TRY(Workers::start(std::max(1u, std::thread::hardware_concurrency())));
   TRY(warm_up(*workers));
+  std::optional<SharedFile> state;  // mapped: lock-down closes the descriptor
+  if (fcntl(kStateFd, F_GETFD) >= 0) state.emplace(TRY(SharedFile::map(kStateFd)));
   auto sandbox = TRY(confine(policy::JailProfile::kTrainer, {0, 1, 2, kChannelFd}));
   EnclaveSelf self{std::move(platform), measurement, sandbox};
   Channel channel(kChannelFd);
-  return run_trainer(channel, self, *workers);
+  return run_trainer(channel, self, *workers, state ? state->bytes() : std::span<uint8_t>());
 }
 
 }  // namespace

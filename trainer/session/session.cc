@@ -1,56 +1,52 @@
 #include "trainer/session/session.h"
 
 #include <algorithm>
-#include <map>
+#include <chrono>
 #include <memory>
 
 #include "ledger/crypto/hash.h"
 #include "ledger/crypto/random.h"
 #include "policy/decide/obligations.h"
 #include "policy/privacy/budget.h"
-#include "policy/privacy/run.h"
 #include "trainer/audit/one_run.h"
 #include "trainer/data/age.h"
-#include "trainer/data/safetensors.h"
-#include "trainer/data/table.h"
 #include "trainer/engine/engine.h"
+#include "trainer/engine/wipe.h"
+#include "trainer/session/endings.h"
+#include "trainer/session/kept_run.h"
+#include "trainer/session/row_pool.h"
+#include "trainer/session/sealing.h"
+#include "trainer/session/two_slots.h"
 #include "trainer/weights/initial_weights.h"
 
 namespace souk::trainer {
 namespace {
 
-constexpr size_t kMaxEmbeddedSpec = 256 << 10;  // of the header's 1 MiB
 constexpr uint32_t kProgressReports = 20;
-
-// The rows of all datasets, one after another in the contract's order.
-struct Pool {
-  std::vector<float> floats;
-  std::vector<uint8_t> bytes;
-  bool of_bytes = false;
-  std::vector<int64_t> labels;
-  std::vector<std::string> classes;
-  std::vector<uint64_t> parts;  // rows of each
-};
+constexpr std::string_view kSealContext = "souk/training-seal/v1\n";
+constexpr std::chrono::milliseconds kKeptEvery{50};
 
 class Session {
+  using Steady = std::chrono::steady_clock;
+
  public:
-  Session(Channel& channel, const EnclaveSelf& self, Workers& workers)
-      : channel_(channel),
-        self_(self),
-        workers_(workers),
-        receipt_key_(ledger::SigningKey::generate()),
-        kem_(ledger::KemKey::generate()) {}
+  Session(Channel& channel, const EnclaveSelf& self, Workers& workers, std::span<uint8_t> shared)
+      : channel_(channel), self_(self), workers_(workers), shared_(shared) {}
 
   Status run() {
-    TRY(prepare());
+    TRY(begin());
     TRY(read_ledger());
     auto work = find_work();
-    // Withdrawn before its first step: the reservation is free again.
-    if (work && work->contract->phase == contracts::Phase::kStopping)
-      return sign_stop(stop_of(*work, 0));
-    TRY(channel_.send(frame(Kind::kConfirmed,
-                            Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}})));
-    if (!work) return refuse(std::move(work).take_error());
+    if (taken_up_) {
+      auto announced = work ? announce(*work) : Status(std::move(work).take_error());
+      if (!announced) return refuse(std::move(announced).take_error());
+    } else {
+      // Withdrawn before its first step: the reservation is free again.
+      if (work && work->contract->phase == contracts::Phase::kStopping)
+        return sign_stop(stop_after(follower_->state(), *work->contract, 0));
+      TRY(confirm());
+      if (!work) return refuse(std::move(work).take_error());
+    }
     if (work->contract->submit.spec.initial) {
       auto loaded = load_initial(*work);
       if (!loaded) return refuse(std::move(loaded).take_error());
@@ -59,7 +55,11 @@ class Session {
     for (const auto& input : work->start->inputs) {
       auto loaded = load(*work, input);
       if (!loaded) return refuse(std::move(loaded).take_error());
-      if (*loaded == Loaded::kMissing) return stop_unbegun(*work, input.dataset);
+      if (*loaded == Loaded::kMissing) {
+        // What was begun before this process nobody has counted: it cannot say that nothing was.
+        if (taken_up_) return refuse(Error(Code::kNotFound, "expected every dataset's bytes"));
+        return stop_unbegun(*work, input.dataset);
+      }
       TRY(channel_.send(frame(Kind::kDone, Json::Object{})));
     }
     auto message = TRY(channel_.receive());
@@ -78,7 +78,6 @@ class Session {
     const contracts::JobStart* start;                     // its
     bool audited;  // the obligations ask for it, and there is privacy to audit
     SealingKey recipient;
-    SealingKey keeper_kem;
   };
 
   // The host learns a code and nothing else.
@@ -88,29 +87,124 @@ class Session {
     return error;
   }
 
-  Status prepare() {
+  // A run of its own, or one that another process of this program has left.
+  Status begin() {
     auto message = TRY(channel_.receive());
-    auto body = TRY(expect(message, Kind::kPrepare));
-    auto fields = TRY(Fields::of(body, "prepare"));
+    taken_up_ = message.kind == Kind::kTakeUp;
+    auto body = TRY(expect(message, taken_up_ ? Kind::kTakeUp : Kind::kPrepare));
+    auto fields = TRY(Fields::of(body, taken_up_ ? "take up" : "prepare"));
     auto genesis = TRY(fields.base64("genesis"));
     contract_ = TRY(fields.named<ContractId>("contract"));
-    auto nonce = TRY(fields.text("nonce", 64));
+    std::string nonce;
+    if (!taken_up_) nonce = TRY(fields.text("nonce", 64));
     TRY(fields.done());
     follower_.emplace(TRY(contracts::Follower::pin(genesis, std::nullopt, &appraise_for_market)));
-
-    Claims claims;
-    claims.role = "trainer";
-    claims.signing = receipt_key_.public_key();
-    claims.kem = kem_.public_key();
-    claims.market = to_hex(follower_->market());
-    claims.contract = to_hex(contract_);
-    claims.nonce = nonce;
-    claims.boot = to_hex(ByteView(ledger::random_array<16>()));
-    claims.measurement = self_.measurement;
-    claims.sandbox = self_.sandbox;
-    evidence_ = simulate_evidence(self_.platform, claims);
+    const std::string market = to_hex(follower_->market()), contract = to_hex(contract_);
+    if (!shared_.empty()) {
+      slots_.emplace(shared_, sealing_key(self_, std::string(kSealContext) + contract),
+                     market + contract);
+    }
+    boot_ = to_hex(ByteView(ledger::random_array<16>()));
+    if (taken_up_) {
+      auto opened = open_kept();
+      if (!opened) return refuse(std::move(opened).take_error());
+    } else {
+      Claims claims;
+      claims.role = "trainer";
+      claims.signing = kept_.receipt_key.public_key();
+      claims.kem = kept_.kem.public_key();
+      claims.market = market;
+      claims.contract = contract;
+      claims.nonce = nonce;
+      claims.boot = boot_;
+      claims.measurement = self_.measurement;
+      claims.sandbox = self_.sandbox;
+      kept_.evidence = simulate_evidence(self_.platform, claims);
+      kept_.machine = machine_class();
+      TRY(keep());  // before anybody can start a job for these keys
+    }
     return channel_.send(
-        frame(Kind::kEvidence, Json::Object{{"evidence", contracts::to_json(evidence_)}}));
+        frame(Kind::kEvidence, Json::Object{{"evidence", contracts::to_json(kept_.evidence)}}));
+  }
+
+  // Another machine would come to other bits by the same noise, and their difference tells.
+  Status open_kept() {
+    if (!slots_) return Error(Code::kNotFound, "expected a sealed state");
+    Bytes plain = TRY(slots_->read());
+    auto kept = kept_run_from(plain);
+    wipe(plain.data(), plain.size());
+    kept_ = TRY(std::move(kept));
+    if (kept_.machine != machine_class())
+      return Error(Code::kRefused, "expected the kind of machine that the run began on");
+    auto json = TRY(parse_canonical(kept_.evidence.claims));
+    auto claims = TRY(claims_from_json(json));
+    if (claims.sandbox != self_.sandbox)
+      return Error(Code::kRefused, "expected the sandbox that the evidence speaks of");
+    least_ = {kept_.ledger_size, kept_.ledger_root};
+    return Done{};
+  }
+
+  // What would be needed to go on from here, to where it outlives this process. Not more often than
+  // costs two hundredths of the time.
+  Status keep(const TrainingRun* run = nullptr) {
+    if (!slots_) return Done{};
+    const auto began = Steady::now();
+    if (run) kept_.steps = run->steps_done();
+    kept_.ledger_size = follower_->confirmed_size();
+    kept_.ledger_root = follower_->confirmed_root();
+    Bytes plain = to_bytes(kept_, SecretAccess{});
+    if (run) TRY(run->append_state(plain));
+    if (slots_->holds(plain.size())) {
+      slots_->write(plain);
+    } else {
+      slots_.reset();  // a host that leaves no room has a run that ends with this process
+    }
+    wipe(plain.data(), plain.size());
+    const auto now = Steady::now();
+    keep_again_ = now + std::max<Steady::duration>(kKeptEvery, 50 * (now - began));
+    return Done{};
+  }
+
+  // Of one state one process goes on: the one that the ledger counts next.
+  Status announce(const Work& work) {
+    const auto& contract = *work.contract;
+    if (contract.phase != contracts::Phase::kRunning)
+      return Error(Code::kRefused, "expected a contract that is still running");
+    const uint32_t counted = contract.resume ? contract.resume->attempt : 0;
+    // It is sealed as the next one's before that is signed: a death in between leaves it so.
+    bool newest = kept_.attempt == counted || kept_.attempt == counted + 1;
+    if (contract.resume && kept_.steps < contract.resume->steps) newest = false;
+    if (!newest) return Error(Code::kConflict, "expected the newest state of the run");
+    kept_.attempt = counted + 1;
+    TRY(keep());
+    contracts::JobResume resume;
+    resume.contract = contract_;
+    resume.job_start = contract.start_hash;
+    resume.attempt = kept_.attempt;
+    resume.steps = kept_.steps;
+    resume.boot = boot_;
+    TRY(send_signed(Kind::kResumed, resume));
+    TRY(read_ledger());
+    const auto* now = follower_->state().contract(contract_);
+    if (!now || now->phase != contracts::Phase::kRunning || !is_mine(*now))
+      return Error(Code::kConflict, "expected the ledger to name this process");
+    return confirm();
+  }
+
+  // Whether the ledger has the run go on in this process.
+  bool is_mine(const contracts::Contract& contract) const {
+    return taken_up_ ? contract.resume && contract.resume->boot == boot_ : !contract.resume;
+  }
+
+  Status confirm() {
+    return channel_.send(frame(
+        Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}}));
+  }
+
+  Status send_signed(Kind kind, const contracts::Record& record) {
+    auto envelope = contracts::sign_record(record, kept_.receipt_key, follower_->market());
+    std::string text = canonical(ledger::to_json(envelope));
+    return channel_.send(frame(kind, Json::Object{{"envelope", to_base64(as_bytes(text))}}));
   }
 
   // Up to and with the host's kConfirm, which the caller answers.
@@ -131,6 +225,8 @@ class Session {
       if (!witnessed) return refuse(std::move(witnessed).take_error());
       auto confirmed = follower_->confirm(note);
       if (!confirmed) return refuse(std::move(confirmed).take_error());
+      if (follower_->confirmed_size() < least_.size)
+        return refuse(Error(Code::kUnauthentic, "expected the ledger that the run has seen"));
       return Done{};
     }
   }
@@ -140,60 +236,28 @@ class Session {
   Result<bool> goes_on(const Work& work, const TrainingRun& run) {
     TRY(read_ledger());
     const auto* contract = follower_->state().contract(contract_);
+    if (contract && !is_mine(*contract))
+      return Error(Code::kConflict, "expected a run that no other process goes on with");
     if (contract && contract->phase == contracts::Phase::kRunning) {
-      TRY(channel_.send(frame(
-          Kind::kConfirmed, Json::Object{{"size", follower_->confirmed_size()}, {"sealed", ""}})));
+      TRY(confirm());
       return true;
     }
-    if (!contract || contract->phase != contracts::Phase::kStopping) {
+    if (!contract || contract->phase != contracts::Phase::kStopping || taken_up_) {
       return Error(Code::kRefused, "expected a contract that is still running");
     }
-    TRY(sign_stop(stop_of(work, static_cast<uint32_t>(run.steps_done()))));
+    TRY(sign_stop(stop_after(follower_->state(), *work.contract, run.steps_done())));
     return false;
   }
 
   // No step was begun, nothing was made of the rows, and what ended the run is that the host's
   // bytes are not those that job.start names: neither says anything about a row.
   Status stop_unbegun(const Work& work, const DatasetId& missing) {
-    auto stop = stop_of(work, 0);
+    auto stop = stop_after(follower_->state(), *work.contract, 0);
     stop.missing = missing;
     return sign_stop(stop);
   }
 
-  Status sign_stop(const contracts::JobStop& stop) {
-    auto envelope = contracts::sign_record(stop, receipt_key_, follower_->market());
-    std::string text = canonical(ledger::to_json(envelope));
-    return channel_.send(
-        frame(Kind::kStopped, Json::Object{{"envelope", to_base64(as_bytes(text))}}));
-  }
-
-  // What `steps` of the run cost each dataset's people, by the keeper's own arithmetic.
-  contracts::JobStop stop_of(const Work& work, uint32_t steps) const {
-    const auto& spec = work.contract->submit.spec;
-    contracts::JobStop stop;
-    stop.contract = contract_;
-    stop.job_start = work.contract->start_hash;
-    stop.steps = steps;
-    const auto& grants = work.contract->decision->grants;
-    for (size_t i = 0; i < grants.size(); ++i) {
-      const auto& grant = grants[i];
-      contracts::JobStop::Spent spent{grant.dataset};
-      if (!grant.waived && steps > 0) {
-        const auto& manifest = follower_->state().dataset(grant.dataset)->manifest;
-        spent.charges = policy::charges_for(
-            policy::event_of_run(spec, i, steps, static_cast<uint32_t>(manifest.user_cap)));
-        auto epsilon = policy::epsilon_of_run(spec, i, steps);
-        spent.epsilon_micro =
-            epsilon ? std::min(policy::epsilon_micro_up(*epsilon), grant.epsilon_micro)
-                    : grant.epsilon_micro;
-        for (size_t order = 0; order < spent.charges.size(); ++order) {
-          spent.charges[order] = std::min(spent.charges[order], grant.charges[order]);
-        }
-      }
-      stop.spent.push_back(spent);
-    }
-    return stop;
-  }
+  Status sign_stop(const contracts::JobStop& stop) { return send_signed(Kind::kStopped, stop); }
 
   Status add_leaves(const Frame& message) {
     auto body = TRY(expect(message, Kind::kLeaves));
@@ -203,6 +267,8 @@ class Session {
       if (!item.string()) return Error(Code::kMalformed, "leaves: expected base64");
       auto leaf = TRY(from_base64(*item.string()));
       TRY(follower_->add(leaf));
+      if (follower_->size() == least_.size && follower_->root() != least_.root)
+        return Error(Code::kUnauthentic, "expected the ledger that the run has seen");
     }
     return Done{};
   }
@@ -218,8 +284,9 @@ class Session {
       return Error(Code::kRefused, "expected a running contract with its job.start recorded");
     }
     const auto& start = *contract->start;
-    if (start.receipt_key != receipt_key_.public_key() || start.trainer_kem != kem_.public_key() ||
-        contracts::evidence_digest(start.trainer) != contracts::evidence_digest(evidence_)) {
+    if (start.receipt_key != kept_.receipt_key.public_key() ||
+        start.trainer_kem != kept_.kem.public_key() ||
+        contracts::evidence_digest(start.trainer) != contracts::evidence_digest(kept_.evidence)) {
       return Error(Code::kRefused, "expected a job.start that names this process");
     }
     Digest spec = contracts::spec_hash(contract->submit.spec);
@@ -235,14 +302,13 @@ class Session {
       TRY(policy::check_obligations(contract->submit.spec, own, i));
     }
     auto recipient = TRY(recipient_from_text(start.recipient));
-    // The header goes to the keeper that signed the start, and to none that a host
-    // booted over it afterwards.
-    if (!state.keeper() || state.keeper()->seq > contract->start_seq) {
+    // The header goes to the keeper that signed the start, and to none that a host booted over it
+    // afterwards; whoever takes the run up comes after the boots of a host that began anew.
+    if (!taken_up_ && (!state.keeper() || state.keeper()->seq > contract->start_seq))
       return Error(Code::kRefused, "expected the keeper that signed job.start");
-    }
     const bool audited = obligations.audit.has_value() && contract->submit.spec.privacy.has_value();
     auto kept = std::make_shared<const contracts::Contract>(*contract);
-    return Work{kept, &*kept->start, audited, recipient, state.keeper()->kem};
+    return Work{kept, &*kept->start, audited, recipient};
   }
 
   // Public weights, before any row is opened: what is wrong with them says nothing about rows.
@@ -281,8 +347,8 @@ class Session {
     if (wrap == work.start->wraps.end())
       return Error(Code::kNotFound, "expected a wrap of this dataset");
     auto info = contracts::trainer_wrap_info(follower_->market(), contract_, id,
-                                             contracts::evidence_digest(evidence_));
-    auto key_bytes = TRY(ledger::hpke_open(kem_, as_bytes(info), {}, wrap->sealed));
+                                             contracts::evidence_digest(kept_.evidence));
+    auto key_bytes = TRY(ledger::hpke_open(kept_.kem, as_bytes(info), {}, wrap->sealed));
     auto key_array = TRY(fixed<16>(key_bytes));
     auto file_key = FileKey::copy_of(key_array);
 
@@ -328,7 +394,8 @@ class Session {
     auto dataset =
         TRY(dataset_from_safetensors(plain, privately ? Values::kClamped : Values::kChecked));
     sodium_wipe(plain);
-    TRY(add_to_pool(work, input, std::move(dataset)));
+    TRY(pool_.add(work.contract->submit.spec, input, follower_->state().dataset(input.dataset),
+                  std::move(dataset)));
     return Loaded::kWhole;
   }
 
@@ -348,60 +415,23 @@ class Session {
     bytes.clear();
   }
 
-  Status add_to_pool(const Work& work, const contracts::JobStart::Input& input, Dataset dataset) {
-    const auto& spec = work.contract->submit.spec;
-    if (dataset.rows() != static_cast<uint64_t>(input.rows)) {
-      return Error(Code::kMalformed, "expected as many rows as the offer says");
-    }
-    uint64_t features = 1;
-    for (uint32_t side : spec.input_shape) features *= side;
-    // Classes that the offer does not name are nobody's to learn from whether a private run
-    // settles: the contract says how many there are, and a label past them is the first class.
-    const auto* offered = follower_->state().dataset(input.dataset);
-    bool unnamed = spec.privacy && offered && offered->manifest.class_names.empty();
-    bool fits = unnamed || dataset.schema.classes.size() == spec.classes;
-    if (dataset.feature_count() != features || !fits) {
-      return Error(Code::kMalformed, "expected rows of the specification's shape and classes");
-    }
-    if (unnamed) {
-      for (auto& label : dataset.labels) {
-        if (label < 0 || label >= int64_t{spec.classes}) label = 0;
-      }
-    }
-    bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset.features);
-    if (pool_.labels.empty()) pool_.of_bytes = bytes;
-    if (pool_.classes.empty() && !unnamed) pool_.classes = dataset.schema.classes;
-    bool same = unnamed || pool_.classes == dataset.schema.classes;
-    if (pool_.of_bytes != bytes || !same) {
-      return Error(Code::kMalformed, "expected datasets of one kind with the same classes");
-    }
-    auto& f = dataset.features;
-    if (bytes) {
-      const auto& more = std::get<std::vector<uint8_t>>(f);
-      pool_.bytes.insert(pool_.bytes.end(), more.begin(), more.end());
-    } else {
-      const auto& more = std::get<std::vector<float>>(f);
-      pool_.floats.insert(pool_.floats.end(), more.begin(), more.end());
-    }
-    pool_.labels.insert(pool_.labels.end(), dataset.labels.begin(), dataset.labels.end());
-    pool_.parts.push_back(dataset.rows());
-    return Done{};
-  }
-
   Status train(const Work& work) {
     const auto& spec = work.contract->submit.spec;
-    Examples rows{pool_.of_bytes ? Features(std::span<const uint8_t>(pool_.bytes))
-                                 : Features(std::span<const float>(pool_.floats)),
-                  pool_.labels, pool_.parts};
-    auto run = TRY(TrainingRun::create(spec, rows, NoiseRoot::random(), workers_,
+    const Examples rows = pool_.examples();
+    auto run = TRY(TrainingRun::create(spec, rows, kept_.root.clone(SecretAccess{}), workers_,
                                        initial_ ? &*initial_ : nullptr));
     if (work.audited) {
       auto shape = TRY(contracts::check_spec(spec));
-      TRY(run.plant_canaries(canaries_for(pool_.labels.size(), shape.trained, spec.batch)));
+      TRY(run.plant_canaries(canaries_for(rows.labels.size(), shape.trained, spec.batch)));
     }
+    if (!kept_.state.empty()) TRY(run.restore(kept_.state));
+    wipe(kept_.state.data(), kept_.state.size());
+    Bytes().swap(kept_.state);  // from here on it is the run's
+    TRY(keep(&run));
     uint32_t every = std::max(1u, spec.steps / kProgressReports);
     while (run.steps_done() < spec.steps) {
       TRY(run.step());
+      if (slots_ && Steady::now() >= keep_again_) TRY(keep(&run));
       const bool due = run.steps_done() % every == 0;
       if (due) {
         int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
@@ -411,7 +441,7 @@ class Session {
       // A host that has a revocation to show need not wait for the next report.
       if (!due && !channel_.readable(0)) continue;
       bool on = TRY(goes_on(work, run));
-      if (!on) return Done{};  // no model, and nothing of the run outlives this process
+      if (!on) return Done{};  // no model, and nobody takes up what has ended
     }
     int64_t spent = spec.privacy ? policy::epsilon_micro_up(run.epsilon_spent()) : 0;
     auto model = TRY(run.finish());
@@ -427,69 +457,44 @@ class Session {
     return deliver(work, model, spent, audit);
   }
 
-  // The age payload to the host, its header sealed to the keeper, the receipt signed.
+  // The age payload to the host, then the receipt.
   Status deliver(const Work& work, const Model& model, int64_t spent,
                  const std::optional<contracts::JobAudit>& audit) {
-    std::vector<Tensor> tensors;
-    for (const auto& tensor : model.tensors) {
-      TensorShape shape;
-      for (int64_t side : tensor.shape) shape.push_back(static_cast<uint64_t>(side));
-      tensors.push_back({tensor.name, Dtype::kF32, shape,
-                         ByteView(reinterpret_cast<const uint8_t*>(tensor.values.data()),
-                                  tensor.values.size() * sizeof(float))});
-    }
-    TensorMetadata metadata{{"contract", to_hex(contract_)}};
-    // So that the file can be used alone. A specification of many constants stays outside.
-    std::string spec = canonical(contracts::to_json(work.contract->submit.spec));
-    if (spec.size() <= kMaxEmbeddedSpec) metadata.emplace("spec", std::move(spec));
-    auto plain = TRY(write_safetensors(tensors, metadata));
-    auto file_key = FileKey::random();
-    auto header = TRY(make_header(file_key, std::span(&work.recipient, 1)));
-    Bytes payload = encrypt_payload(file_key, plain);
-
-    contracts::JobResult result;
-    result.contract = contract_;
-    result.job_start = work.contract->start_hash;
-    result.model = ledger::sha256(plain);
-    result.payload = ledger::sha256(payload);
-    result.payload_size = static_cast<int64_t>(payload.size());
-    result.header = header_digest(header);
-    result.steps = work.contract->submit.spec.steps;
-    result.epsilon_micro = spent;
-    result.delta_pico =
-        work.contract->submit.spec.privacy ? work.contract->submit.spec.privacy->delta_pico : 0;
-    result.audit = audit;
-    result.spec = work.start->spec;
-    result.trainer_evidence = contracts::evidence_digest(evidence_);
-    auto info = contracts::header_wrap_info(follower_->market(), contract_);
-    result.sealed_header = TRY(ledger::hpke_seal(work.keeper_kem, as_bytes(info), {}, header));
-
+    auto package = TRY(
+        package_model(follower_->market(), *work.contract, work.recipient, model, spent, audit));
+    const ByteView payload(package.payload);
     for (size_t at = 0; at < payload.size(); at += kPieceBytes) {
-      TRY(channel_.send(frame_of_bytes(
-          ByteView(payload).subspan(at, std::min(kPieceBytes, payload.size() - at)))));
+      TRY(channel_.send(
+          frame_of_bytes(payload.subspan(at, std::min(kPieceBytes, payload.size() - at)))));
     }
-    auto envelope = contracts::sign_record(result, receipt_key_, follower_->market());
-    std::string text = canonical(ledger::to_json(envelope));
-    return channel_.send(
-        frame(Kind::kResult, Json::Object{{"envelope", to_base64(as_bytes(text))}}));
+    return send_signed(Kind::kResult, package.result);
   }
 
   Channel& channel_;
   const EnclaveSelf& self_;
   Workers& workers_;
-  ledger::SigningKey receipt_key_;
-  ledger::KemKey kem_;
   ContractId contract_;
-  contracts::Evidence evidence_;
+  std::span<uint8_t> shared_;
+  std::optional<TwoSlots> slots_;  // where the host keeps a state for this run
+  KeptRun kept_;
+  bool taken_up_ = false;
+  std::string boot_;  // of this process, 32 hex
+  struct Least {
+    uint64_t size = 0;
+    Digest root{};
+  };
+  Least least_;  // of the ledger, that the run has seen before
+  Steady::time_point keep_again_;
   std::optional<contracts::Follower> follower_;
   std::optional<Model> initial_;  // where the specification names weights
-  Pool pool_;
+  RowPool pool_;
 };
 
 }  // namespace
 
-Status run_trainer(Channel& channel, const EnclaveSelf& self, Workers& workers) {
-  return Session(channel, self, workers).run();
+Status run_trainer(Channel& channel, const EnclaveSelf& self, Workers& workers,
+                   std::span<uint8_t> shared) {
+  return Session(channel, self, workers, shared).run();
 }
 
 }  // namespace souk::trainer

@@ -4,7 +4,7 @@
 // the data but steps and epsilon. trainer/SPEC.md, Trainer session.
 #pragma once
 
-#include <optional>
+#include <span>
 #include <string>
 
 #include "contracts/lifecycle/follower.h"
@@ -24,7 +24,9 @@ struct EnclaveSelf {
 };
 
 // Speaks on `channel` until the job is done or refused. The answer is for the exit
-// status only; the host has been told a code.
-Status run_trainer(Channel& channel, const EnclaveSelf& self, Workers& workers);
+// status only; the host has been told a code. `shared`: where the run's sealed state outlives this
+// process, memory of the host's; empty where the host keeps none.
+Status run_trainer(Channel& channel, const EnclaveSelf& self, Workers& workers,
+                   std::span<uint8_t> shared = {});
 
 }  // namespace souk::trainer

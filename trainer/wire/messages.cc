@@ -4,7 +4,7 @@ namespace souk::trainer {
 namespace {
 
 bool known(uint8_t kind) {
-  return (kind >= 1 && kind <= 14) || (kind >= 32 && kind <= 36) || (kind >= 64 && kind <= 74) ||
+  return (kind >= 1 && kind <= 14) || (kind >= 32 && kind <= 37) || (kind >= 64 && kind <= 75) ||
          kind == 96;
 }
 

@@ -44,6 +44,9 @@ enum class Kind : uint8_t {
   kTrain = 34,    // {}                 -> kProgress ..., kBytes ..., kResult; after each
                   // kProgress, and whenever the host likes, the ledger as it stands: kLeaves ...,
                   // kConfirm, answered between two steps
+  kTakeUp = 37,   // {genesis, contract}: instead of kPrepare, for a run whose sealed state is in
+                  // the shared file -> kEvidence, that of its job.start. Its first kConfirm is
+                  // answered by kResumed, and the next one shows that recorded -> kConfirmed
   kInitial = 35,  // {}, where the spec names initial weights, before the first dataset; then
                   // kBytes frames; the last is empty                 -> kDone
   // enclave -> host
@@ -58,6 +61,7 @@ enum class Kind : uint8_t {
   kResult = 72,     // {envelope}
   kStopped = 74,    // {envelope}: job.stop, for the kConfirm that shows the run revoked, and for
                     // a ciphertext that is not there
+  kResumed = 75,    // {envelope}: job.resume
   kRefused = 73,    // {code, message}; a trainer's message is always ""
   // both ways
   kBytes = 96,

@@ -11,7 +11,8 @@ const std::vector<Kind> kKinds = {
     Kind::kRelease,  Kind::kChallenge, Kind::kPrepare,   Kind::kDataset,   Kind::kTrain,
     Kind::kInitial,  Kind::kReady,     Kind::kDone,      Kind::kConfirmed, Kind::kEvidence,
     Kind::kEnvelope, Kind::kDecision,  Kind::kNonce,     Kind::kProgress,  Kind::kResult,
-    Kind::kStopped,  Kind::kRefused,   Kind::kTryPolicy, Kind::kSealed,    Kind::kMissing};
+    Kind::kStopped,  Kind::kRefused,   Kind::kTryPolicy, Kind::kSealed,    Kind::kMissing,
+    Kind::kTakeUp,   Kind::kResumed};
 
 Bytes raw(uint32_t length, uint8_t kind, std::string_view body) {
   Bytes out;
