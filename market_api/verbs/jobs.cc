@@ -158,7 +158,7 @@ bool Market::train_once() {
 bool Market::take_up(const contracts::MarketState& state) {
   for (const auto& id : runs_.all()) {
     const Contract* contract = state.contract(id);
-    if (!contract || contract->phase != Phase::kRunning) continue;
+    if (!contract || contract->phase != Phase::kRunning || !runs_.find(id)) continue;
     if (taking_up_.failures(id) >= kMaxDeaths) {
       note_end(id, progress(id).detail);
       runs_.remove(id);
@@ -229,6 +229,7 @@ Result<std::string> Market::state_file(const Contract& contract) const {
 // then the run: it is aborted and refunded.
 Status Market::run_job(const Contract& contract) {
   const ContractId& id = contract.id;
+  if (contract.phase == Phase::kRunning) taking_up_.failed(id);  // until it has come further
   auto state = TRY(state_file(contract));
   auto process = TRY(trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
                                                     config_.directory + "/platform.key", state));
@@ -250,8 +251,7 @@ Status Market::run_job(const Contract& contract) {
   // What a trainer refuses it would refuse again; what is to end ends.
   const bool died = !done && !why && (closing || done.error().code() == Code::kTryAgain);
   if (!died) runs_.remove(id);
-  if (died && run.reported) taking_up_.succeeded(id);
-  if (died) taking_up_.failed(id);
+  if (run.reported) taking_up_.succeeded(id);
   if (!done && why) return Error(Code::kRefused, *why);
   return done;
 }

@@ -224,7 +224,7 @@ TEST_F(TakenUpFlow, NobodyGoesOnFromBeforeWhereTheLedgerSaysAnotherWentOn) {
     auto slot = slots(bent);
     auto kept = must(trainer::kept_run_from(must(slot.read())));
     kept.attempt = 1;
-    slot.write(trainer::to_bytes(kept, SecretAccess{}));
+    slot.write(trainer::to_bytes(kept, 0, SecretAccess{}));
     EXPECT_EQ(refusal(bent), Code::kConflict);
   }
   // Two copies of one state: the ledger takes one of them.
@@ -298,7 +298,7 @@ TEST_F(TakenUpFlow, WhatIsNotThisRunsStateHereIsRefused) {
     auto slot = slots(bytes);
     auto kept = must(trainer::kept_run_from(must(slot.read())));
     bend(kept);
-    slot.write(trainer::to_bytes(kept, SecretAccess{}));
+    slot.write(trainer::to_bytes(kept, 0, SecretAccess{}));
     return refusal(bytes);
   };
   EXPECT_EQ(bent([](trainer::KeptRun& run) { run.machine += "'"; }), Code::kRefused);

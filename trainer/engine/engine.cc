@@ -18,6 +18,7 @@
 #include "trainer/engine/network.h"
 #include "trainer/engine/optimizer.h"
 #include "trainer/engine/release.h"
+#include "trainer/engine/run_checks.h"
 #include "trainer/engine/run_state.h"
 #include "trainer/engine/sampling.h"
 #ifdef SOUK_TRAINER_SEAM
@@ -37,40 +38,6 @@ namespace {
 constexpr uint64_t kPiece = kNoiseStream;
 // Small models keep the sums of this many numbers until they are added: once a batch, in the cache.
 constexpr uint64_t kKept = uint64_t{1} << 20;
-
-Status check_privacy(const TrainingSpec& spec) {
-  if (spec.shuffle)
-    return Error(Code::kRefused, "privacy: expected Poisson sampling, not shuffled batches");
-  for (size_t i = 0; i < policy::kinds_of_members(spec); ++i) {
-    double epsilon = TRY(policy::epsilon_of_run(spec, i, spec.steps));
-    int64_t micro = policy::epsilon_micro_up(epsilon);
-    if (micro > contracts::member_of(spec, i).epsilon_micro) {
-      return Error(Code::kRefused, "privacy: expected a claimed epsilon of at least " +
-                                       std::to_string(micro) + " millionths");
-    }
-  }
-  return Done{};
-}
-
-// Rows and rates of the datasets, one after another.
-Result<std::vector<Part>> parts_of(const TrainingSpec& spec, const Examples& data) {
-  std::vector<Part> parts;
-  if (!spec.privacy || spec.privacy->pool.empty()) {
-    parts.push_back({data.labels.size(), spec.sampling_threshold});
-    return parts;
-  }
-  uint64_t rows = 0;
-  for (size_t i = 0; i < data.parts.size(); ++i) {
-    rows += data.parts[i];
-    if (i < spec.privacy->pool.size())
-      parts.push_back({data.parts[i], spec.privacy->pool[i].sampling_threshold});
-  }
-  if (data.parts.size() != spec.privacy->pool.size() || rows != data.labels.size()) {
-    return Error(Code::kMalformed, "dataset: expected the rows of each of the pool's " +
-                                       std::to_string(spec.privacy->pool.size()) + " datasets");
-  }
-  return parts;
-}
 
 }  // namespace
 
@@ -475,6 +442,12 @@ Status TrainingRun::run_to_end(const std::function<void(uint32_t)>& after_step) 
     if (after_step) after_step(steps_done());
   }
   return Done{};
+}
+
+uint64_t TrainingRun::state_bytes() const {
+  State& s = *state_;
+  std::vector<double> scores(s.canaries ? s.canaries->scores().size() : 0);
+  return length_of(s.kept(scores));
 }
 
 Status TrainingRun::append_state(Bytes& out) const {

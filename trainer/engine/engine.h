@@ -75,6 +75,7 @@ class TrainingRun {
   // from there to the same bits. Goes behind what `out` holds. About the data: leaves an enclave
   // under its seal only. kBroken when the run is over.
   Status append_state(Bytes& out) const;
+  uint64_t state_bytes() const;  // its length
   // Before the first step, and after plant_canaries() where the run had any. kConflict later;
   // kMalformed, and the run is over, when this is no state of such a run.
   Status restore(ByteView state);

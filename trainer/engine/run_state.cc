@@ -15,12 +15,6 @@ namespace {
 
 constexpr size_t kStepsBytes = 8;
 
-uint64_t length_of(const RunState& state) {
-  uint64_t length = kStepsBytes + state.scores.size_bytes();
-  for (const auto& list : state.numbers) length += list.size_bytes();
-  return length;
-}
-
 // The four words of a CPUID leaf, as 32 hex digits; empty where the CPU has none.
 std::string leaf(unsigned number, unsigned sub, unsigned keep_eax = ~0U, unsigned keep_ebx = ~0U) {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -44,6 +38,12 @@ std::string caches() {
 }
 
 }  // namespace
+
+uint64_t length_of(const RunState& state) {
+  uint64_t length = kStepsBytes + state.scores.size_bytes();
+  for (const auto& list : state.numbers) length += list.size_bytes();
+  return length;
+}
 
 void append_state(Bytes& out, const RunState& state) {
   const size_t before = out.size();

@@ -19,6 +19,7 @@ struct RunState {
   std::span<double> scores;               // of an audit's canaries; empty without
 };
 
+uint64_t length_of(const RunState& state);
 // Behind what `out` holds; the same length for every step of one specification.
 void append_state(Bytes& out, const RunState& state);
 // Writes steps and numbers from bytes that append_state() made of such lists. kMalformed, and nothing

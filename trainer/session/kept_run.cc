@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ledger/codec/json.h"
+#include "trainer/engine/wipe.h"
 
 namespace souk::trainer {
 namespace {
@@ -13,7 +14,7 @@ constexpr size_t kMaxText = size_t{64} << 10;
 
 }  // namespace
 
-Bytes to_bytes(const KeptRun& run, SecretAccess access) {
+Bytes to_bytes(const KeptRun& run, uint64_t more, SecretAccess access) {
   const std::string text = canonical(Json::Object{{"attempt", run.attempt},
                                                   {"evidence", contracts::to_json(run.evidence)},
                                                   {"ledger_root", run.ledger_root},
@@ -22,7 +23,7 @@ Bytes to_bytes(const KeptRun& run, SecretAccess access) {
                                                   {"steps", run.steps}});
   CHECK(text.size() <= kMaxText);
   Bytes out;
-  out.reserve(kLength + text.size() + kSecrets + run.state.size());
+  out.reserve(kLength + text.size() + kSecrets + run.state.size() + more);
   for (size_t i = 0; i < kLength; ++i) out.push_back(static_cast<uint8_t>(text.size() >> (8 * i)));
   append(out, as_bytes(text));
   append(out, run.receipt_key.seed(access).bytes(access));
@@ -55,6 +56,7 @@ Result<KeptRun> kept_run_from(ByteView bytes) {
   run.kem = TRY(ledger::KemKey::from_bytes(secrets.subspan(kSecret, kSecret)));
   auto root = TRY(fixed<kSecret>(secrets.subspan(2 * kSecret, kSecret)));
   run.root = NoiseRoot::copy_of(root);
+  wipe(root.data(), root.size());
   auto state = secrets.subspan(kSecrets);
   run.state.assign(state.begin(), state.end());
   return run;

@@ -26,7 +26,8 @@ struct KeptRun {
   Bytes state;         // TrainingRun::append_state(); empty before the first step
 };
 
-Bytes to_bytes(const KeptRun& run, SecretAccess access);
+// With room for `more` behind it, so that no secret stays behind where a vector grew.
+Bytes to_bytes(const KeptRun& run, uint64_t more, SecretAccess access);
 // kMalformed where to_bytes() has not made it.
 Result<KeptRun> kept_run_from(ByteView bytes);
 

@@ -152,7 +152,7 @@ class Session {
     if (run) kept_.steps = run->steps_done();
     kept_.ledger_size = follower_->confirmed_size();
     kept_.ledger_root = follower_->confirmed_root();
-    Bytes plain = to_bytes(kept_, SecretAccess{});
+    Bytes plain = to_bytes(kept_, run ? run->state_bytes() : 0, SecretAccess{});
     if (run) TRY(run->append_state(plain));
     if (slots_->holds(plain.size())) {
       slots_->write(plain);

@@ -68,6 +68,7 @@ struct Ended {
 Bytes state_of(const TrainingRun& run) {
   Bytes out;
   EXPECT_TRUE(run.append_state(out));
+  EXPECT_EQ(out.size(), run.state_bytes());
   return out;
 }
 
