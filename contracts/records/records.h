@@ -303,7 +303,7 @@ struct JobResume {
   ContractId contract;
   Digest job_start{};    // payload hash
   uint32_t attempt = 1;  // of taking it up, from 1
-  uint32_t steps = 0;    // done in the state it goes on from
+  uint32_t steps = 0;    // done in the state it goes on from, as far as a report tells
   std::string boot;      // 32 hex, random: this process and no other
   friend bool operator==(const JobResume&, const JobResume&) = default;
 };

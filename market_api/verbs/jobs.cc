@@ -98,10 +98,9 @@ class Guard {
 struct Market::Run {
   using Steady = std::chrono::steady_clock;
   ContractId id;
-  Steady::time_point begun = Steady::now();
+  Steady::time_point begun;                          // its first process here
   std::optional<Steady::time_point> withdrawn = {};  // Owned by the guard.
   std::atomic<bool> trains = false;                  // it has all its data
-  bool reported = false;                             // it has come further
 };
 
 void Market::train_loop() {
@@ -136,13 +135,17 @@ bool Market::train_once() {
   }
   if (starting_.failures(id) >= kMaxStarts) {  // given up: the money returns
     note_end(id, progress(id).detail);
+    runs_.remove(id);
     auto aborted = record_step(abort_of(id), *next);
     if (!aborted) starting_.failed(id);
     return true;
   }
   // Nothing is asked for, and no epsilon spent, before there is room for what comes of it; from
   // here to the end of the run uploads leave that room alone.
-  auto room = blobs_->hold(model_bytes(next->submit.spec) + run_file_bytes(next->submit.spec));
+  const uint64_t model = model_bytes(next->submit.spec);
+  auto ample = blobs_->hold(model + run_file_bytes(next->submit.spec));
+  const bool keeps = static_cast<bool>(ample);  // else the run is as long as its process
+  auto room = keeps ? std::move(ample) : blobs_->hold(model);
   if (!room) {
     without_room_.failed(id);
     note_waiting(*next, "start waits: " + room.error().expected());
@@ -150,7 +153,7 @@ bool Market::train_once() {
   }
   without_room_.succeeded(id);
   train_turns_.took(next->consumer, state.size());
-  return have_trainer(*next);
+  return have_trainer(*next, keeps);
 }
 
 // A run that has lost its trainer goes on before another begins. One that loses them again and
@@ -158,33 +161,43 @@ bool Market::train_once() {
 bool Market::take_up(const contracts::MarketState& state) {
   for (const auto& id : runs_.all()) {
     const Contract* contract = state.contract(id);
-    if (!contract || contract->phase != Phase::kRunning || !runs_.find(id)) continue;
+    if (!contract || contract->phase == Phase::kEscrowed) continue;
+    if (contract->phase != Phase::kRunning) {  // it has ended without a trainer
+      runs_.remove(id);
+      continue;
+    }
+    if (!runs_.find(id)) continue;
     if (taking_up_.failures(id) >= kMaxDeaths) {
       note_end(id, progress(id).detail);
       runs_.remove(id);
       wake();
       continue;
     }
-    if (!taking_up_.due(id)) continue;
+    if (!taking_up_.due(id) || !without_room_.due(id)) continue;
     auto room = blobs_->hold(model_bytes(contract->submit.spec));
-    if (!room) {
-      note_running(id, {0, 0, "goes on later: " + room.error().expected()});
+    // What the host itself cannot do now is no trainer's death.
+    auto ready = room ? witnessed_checkpoint() : Result<std::string>(room.error());
+    if (!ready) {
+      without_room_.failed(id);
+      auto said = progress(id);
+      said.detail = "goes on later: " + ready.error().expected();
+      note_running(id, said);
       continue;
     }
-    return have_trainer(*contract);
+    return have_trainer(*contract, true);
   }
   return false;
 }
 
 // The market's one trainer is this contract's. False when the market is closing.
-bool Market::have_trainer(const Contract& contract) {
+bool Market::have_trainer(const Contract& contract, bool keeps) {
   const ContractId& id = contract.id;
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return false;
     training_ = id;
   }
-  auto done = run_job(contract);
+  auto done = run_job(contract, keeps);
   if (!done) {
     std::string how = "job ended: " + done.error().expected();
     if (phase_of(id) == Phase::kEscrowed) {
@@ -213,12 +226,13 @@ bool Market::have_trainer(const Contract& contract) {
 
 // Where its trainer keeps what it would take to go on; "" where there is no room for that, and the
 // run is as long as its process.
-Result<std::string> Market::state_file(const Contract& contract) const {
+Result<std::string> Market::state_file(const Contract& contract, bool keeps) const {
   if (contract.phase == Phase::kRunning) {
     auto left = runs_.find(contract.id);
     if (!left) return Error(Code::kNotFound, "expected the state that the run left");
     return *left;
   }
+  if (!keeps) return std::string();
   auto made = runs_.make(contract.id, run_file_bytes(contract.submit.spec));
   return made ? *made : std::string();
 }
@@ -227,18 +241,21 @@ Result<std::string> Market::state_file(const Contract& contract) const {
 // and it is tried again; after it, the next process takes the run up where the last one left it.
 // Deadlines, revocations and longest_run end the trainer, whatever it says or does not say, and
 // then the run: it is aborted and refunded.
-Status Market::run_job(const Contract& contract) {
+Status Market::run_job(const Contract& contract, bool keeps) {
   const ContractId& id = contract.id;
+  auto state = TRY(state_file(contract, keeps));
+  auto started = trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
+                                                config_.directory + "/platform.key", state);
+  if (!started) without_room_.failed(id);
+  auto process = TRY(std::move(started));
+  without_room_.succeeded(id);
   if (contract.phase == Phase::kRunning) taking_up_.failed(id);  // until it has come further
-  auto state = TRY(state_file(contract));
-  auto process = TRY(trainer::EnclaveProcess::start(config_.enclave_program, "trainer",
-                                                    config_.directory + "/platform.key", state));
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return Error(Code::kTryAgain, "the market is closing");
     process_ = process.get();
   }
-  Run run{id};
+  Run run{id, courses_[id].begun};
   Guard guard(*process, [&] { return must_end(run); });
   auto done = converse(*process, contract, run);
   auto why = guard.dismiss();
@@ -250,8 +267,9 @@ Status Market::run_job(const Contract& contract) {
   }
   // What a trainer refuses it would refuse again; what is to end ends.
   const bool died = !done && !why && (closing || done.error().code() == Code::kTryAgain);
-  if (!died) runs_.remove(id);
-  if (run.reported) taking_up_.succeeded(id);
+  const Phase phase = phase_of(id);
+  if (!died || (phase != Phase::kRunning && phase != Phase::kEscrowed)) runs_.remove(id);
+  if (phase != Phase::kRunning) courses_.erase(id);
   if (!done && why) return Error(Code::kRefused, *why);
   return done;
 }
@@ -418,6 +436,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
         trainer::frame(Kind::kTakeUp, Json::Object{{"genesis", genesis_leaf_}, {"contract", id}}),
         Kind::kEvidence));
     auto said = progress(id);
+    if (contract.resume) said.step = std::max<int64_t>(said.step, contract.resume->steps);
     said.detail = "taken up again";
     note_running(id, said);
   } else {
@@ -429,6 +448,7 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
   std::string note = TRY(witnessed_checkpoint());
   Fed shown = TRY(feed_ledger(*ledger_, 0, note, show));
   if (shown.kind == Kind::kResumed) {
+    TRY(runs_.sync(id));  // no ledger after a power failure is ahead of its run
     TRY(keep_trying(contract, [&] { return append_from_trainer(shown.body); }));
     note = TRY(witnessed_checkpoint());
     shown = TRY(feed_ledger(*ledger_, shown.size, note, show));
@@ -480,7 +500,11 @@ Status Market::converse(trainer::EnclaveProcess& process, const Contract& contra
       if (phase != Phase::kRunning && phase != Phase::kStopping)
         return Error(Code::kRefused, "the job ended before its result");
       TRY(note_report(id, message));
-      run.reported = true;
+      // What a former trainer had reported is no progress.
+      if (auto& course = courses_[id]; progress(id).step > course.furthest) {
+        course.furthest = progress(id).step;
+        taking_up_.succeeded(id);
+      }
       stop = TRY(show_more(process, id, shown.size, note));
     }
     if (!stop) continue;

@@ -147,9 +147,9 @@ class Market {
   Status record_step(const trainer::Frame& request, const contracts::Contract& contract);
   Result<std::optional<std::string>> in_vain(const ledger::AuthenticEntry& entry);
   bool take_up(const contracts::MarketState& state);
-  bool have_trainer(const contracts::Contract& contract);
-  Result<std::string> state_file(const contracts::Contract& contract) const;
-  Status run_job(const contracts::Contract& contract);
+  bool have_trainer(const contracts::Contract& contract, bool keeps);
+  Result<std::string> state_file(const contracts::Contract& contract, bool keeps) const;
+  Status run_job(const contracts::Contract& contract, bool keeps);
   struct Run;
   Status converse(trainer::EnclaveProcess& process, const contracts::Contract& contract, Run& run);
   Status start_anew(trainer::EnclaveProcess& process, const ContractId& id);
@@ -213,9 +213,14 @@ class Market {
   Patience deciding_;                           // Owned by the decide thread.
   Rota decide_turns_;                           // Owned by the decide thread.
   Rota train_turns_;                            // Owned by the train thread.
-  Patience taking_up_;                          // Owned by the train thread.
-  Patience starting_;                           // Owned by the train thread.
-  Patience without_room_;                       // Owned by the train thread.
+  struct Course {
+    std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
+    int64_t furthest = 0;  // step that was reported, by whichever of its trainers
+  };
+  std::map<ContractId, Course> courses_;  // Owned by the train thread. Of runs under way.
+  Patience taking_up_;                    // Owned by the train thread.
+  Patience starting_;                     // Owned by the train thread.
+  Patience without_room_;                 // Owned by the train thread.
 
   std::thread decider_;
   std::thread trainer_;

@@ -31,6 +31,14 @@ std::optional<std::string> RunFiles::find(const ContractId& id) const {
   return path(id);
 }
 
+Status RunFiles::sync(const ContractId& id) const {
+  int fd = open(path(id).c_str(), O_RDWR | O_CLOEXEC);
+  const bool synced = fd >= 0 && fdatasync(fd) == 0;
+  if (fd >= 0) close(fd);
+  if (!synced) return Error(Code::kBroken, "expected to write a run's state to the disk");
+  return Done{};
+}
+
 void RunFiles::remove(const ContractId& id) const {
   unlink(path(id).c_str());
 }

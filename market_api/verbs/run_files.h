@@ -21,6 +21,8 @@ class RunFiles {
   Result<std::string> make(const ContractId& id, uint64_t bytes) const;
   // Its path, where there is one.
   std::optional<std::string> find(const ContractId& id) const;
+  // What its trainer has written so far is on the disk. kBroken where it cannot be.
+  Status sync(const ContractId& id) const;
   void remove(const ContractId& id) const;
   std::vector<ContractId> all() const;
 

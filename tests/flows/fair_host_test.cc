@@ -109,6 +109,7 @@ TEST_F(FairHostFlow, ARunEndsAtItsDeadlineThoughItsTrainerHasNothingToSayYet) {
   pid_t trainer = relays().back();
   ASSERT_EQ(kill(trainer, 0), 0);
   EXPECT_EQ(detail(envelope), "started") << "a report came: the test shows nothing";
+  EXPECT_EQ(states_left(), 1U);
 
   manual.advance(TimeMs{61} * 60'000);
   auto at = Steady::now();
@@ -120,6 +121,7 @@ TEST_F(FairHostFlow, ARunEndsAtItsDeadlineThoughItsTrainerHasNothingToSayYet) {
   EXPECT_TRUE(within(seconds(5), [&] {
     return detail(envelope) == "job ended: its deadline has passed";
   })) << detail(envelope);
+  EXPECT_EQ(states_left(), 0U);
   // The trainer's place is free.
   auto next = contract();
   record(next);
@@ -144,8 +146,27 @@ TEST_F(FairHostFlow, AnErasureEndsARunBetweenTwoStepsAndTheRestIsGivenBack) {
   ASSERT_TRUE(ended.stop) << "the trainer has signed how far it came";
   EXPECT_LT(ended.stop->steps, ended.submit.spec.steps / 20);
   EXPECT_LT(state.dataset(dataset)->budget.committed[0], reserved[0]);
+  EXPECT_TRUE(within(seconds(5), [&] { return states_left() == 0; }));
   EXPECT_TRUE(within(seconds(5), [&] { return detail(envelope).starts_with("stopped: "); }))
       << detail(envelope);
+}
+
+// Its trainer dies after the erasure is recorded and before it has said how far it came.
+TEST_F(FairHostFlow, WhatARunLeftThatEndedWithoutItsTrainerIsGoneToo) {
+  open();
+  offer_and_fund();
+  auto envelope = contract_of(lab, dataset, long_spec(), 1000);
+  record(envelope);
+  ASSERT_TRUE(comes_to(envelope, Phase::kRunning)) << reasons(envelope);
+  std::this_thread::sleep_for(milliseconds(300));
+  pid_t trainer = relays().back();
+  ASSERT_EQ(kill(trainer, SIGSTOP), 0);
+  record(contracts::sign_record(contracts::DatasetErase{dataset}, provider.key, market->id()));
+  std::this_thread::sleep_for(milliseconds(400));
+  ASSERT_EQ(kill(trainer, SIGKILL), 0);
+  ASSERT_TRUE(comes_to(envelope, Phase::kRefunded));
+  EXPECT_TRUE(within(seconds(5), [&] { return states_left() == 0; }));
+  EXPECT_FALSE(market->state().contract(id_of(envelope))->resume);
 }
 
 TEST_F(FairHostFlow, ALongRunThatPaysNothingGivesWayToAPaidContractAndSaysWhy) {

@@ -78,6 +78,14 @@ class HostFlow : public ::testing::Test {
     record(contracts::sign_record(contracts::Deposit{lab.account(), 10'000}, treasury.key,
                                   market->id()));
   }
+  // Of runs that could be taken up.
+  size_t states_left() const {
+    size_t count = 0;
+    std::error_code none;
+    for (const auto& item : std::filesystem::directory_iterator(folder.file("market/runs"), none))
+      count += item.is_regular_file() ? 1 : 0;
+    return count;
+  }
   std::string blob_file(const DatasetId& id) {
     auto state = market->state();
     return folder.file("market/blobs/blob/" +

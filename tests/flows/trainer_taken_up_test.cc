@@ -343,7 +343,7 @@ TEST_F(TakenUpFlow, ATornStateIsTheOneBeforeIt) {
   TrainerThread trainer(market.self(), torn);
   auto resume = resume_of(trainer, at_start);
   ASSERT_TRUE(resume) << resume.error().expected();
-  EXPECT_EQ(record_in(*resume).steps, kept.steps);
+  EXPECT_EQ(record_in(*resume).steps, kept.steps - kept.steps % 2) << "of 40 in 20 reports";
   auto history = with(at_start, *resume);
   ASSERT_TRUE(market.show_more(trainer, history));
   load(trainer);

@@ -165,6 +165,11 @@ class Session {
     return Done{};
   }
 
+  // Steps from one report to the next.
+  static uint32_t report_every(const Work& work) {
+    return std::max(1U, work.contract->submit.spec.steps / kProgressReports);
+  }
+
   // Of one state one process goes on: the one that the ledger counts next.
   Status announce(const Work& work) {
     const auto& contract = *work.contract;
@@ -181,7 +186,8 @@ class Session {
     resume.contract = contract_;
     resume.job_start = contract.start_hash;
     resume.attempt = kept_.attempt;
-    resume.steps = kept_.steps;
+    // As far as was reported: how fast steps go between two reports is nobody's to see.
+    resume.steps = kept_.steps - kept_.steps % report_every(work);
     resume.boot = boot_;
     TRY(send_signed(Kind::kResumed, resume));
     TRY(read_ledger());
@@ -428,7 +434,7 @@ class Session {
     wipe(kept_.state.data(), kept_.state.size());
     Bytes().swap(kept_.state);  // from here on it is the run's
     TRY(keep(&run));
-    uint32_t every = std::max(1u, spec.steps / kProgressReports);
+    const uint32_t every = report_every(work);
     while (run.steps_done() < spec.steps) {
       TRY(run.step());
       if (slots_ && Steady::now() >= keep_again_) TRY(keep(&run));
