@@ -229,7 +229,7 @@ TEST(Canaries, DoNotMoveABitOfTheModel) {
   for (bool wide : {false, true}) {
     auto spec = audited_spec(wide, 0.2, wide ? 10 : 30);
     std::vector<Model> models;
-    for (unsigned threads : {1, 3}) {
+    for (unsigned threads : {1U, 3U}) {
       auto workers = std::move(*Workers::start(threads));
       for (uint32_t canaries : {0U, 32U, kMostCanaries}) {
         auto run = TrainingRun::create(spec, rows.examples(), testing::root_of(6), *workers);

@@ -146,10 +146,12 @@ TEST(Noise, WhatStandsBehindTakesTheFirstSinesLeftOverAndNoNormalTwice) {
   const FixedPoint fixed(grid);
   ChaCha20 source(key_of(23), 1);
   const auto all = released(source, grid, std::vector<int64_t>(10'000, 0));
-  for (size_t count : {1, 40, 62, 127, 128, 129, 200, 255, 256, 257, 300, 4000, 4095, 4096}) {
+  for (size_t count : std::initializer_list<size_t>{1, 40, 62, 127, 128, 129, 200, 255, 256, 257,
+                                                    300, 4000, 4095, 4096}) {
     // The second half of the last piece, or what is left of it.
     const size_t pieces = (count + 255) / 256, first = std::max(count, 256 * pieces - 128);
-    for (size_t behind : {0, 1, 17, 43, 62, 128, 129, 256, 300, 4096}) {
+    for (size_t behind :
+         std::initializer_list<size_t>{0, 1, 17, 43, 62, 128, 129, 256, 300, 4096}) {
       ChaCha20 random(key_of(23), 1);
       std::vector<int64_t> sums(count), more(behind);
       std::vector<float> out(count), out_behind(behind);
