@@ -169,6 +169,37 @@ TEST_F(FairHostFlow, WhatARunLeftThatEndedWithoutItsTrainerIsGoneToo) {
   EXPECT_FALSE(market->state().contract(id_of(envelope))->resume);
 }
 
+// Every trainer of it dies before it has come further than another: taken up eight times, ever more
+// seldom, and then no more. Others go on.
+TEST_F(FairHostFlow, ARunThatComesNoFurtherIsGivenUpAndItsMaximumIsCommitted) {
+  open();
+  offer_and_fund();
+  auto envelope = contract_of(lab, dataset, long_spec(), 1000);
+  record(envelope);
+  ASSERT_TRUE(comes_to(envelope, Phase::kRunning)) << reasons(envelope);
+  const auto reserved = market->state().dataset(dataset)->budget.reserved;
+  EXPECT_TRUE(within(seconds(100), [&] {
+    // The keeper has a relay too, the first.
+    if (relays().size() > 1 && kill(relays().back(), 0) == 0) {
+      std::this_thread::sleep_for(milliseconds(100));
+      kill(relays().back(), SIGKILL);
+    }
+    return phase(envelope) != Phase::kRunning;
+  }));
+  EXPECT_EQ(phase(envelope), Phase::kRefunded);
+  auto state = market->state();
+  const auto& ended = *state.contract(id_of(envelope));
+  EXPECT_EQ(ended.ended_because, "trainer_died");
+  EXPECT_EQ(state.dataset(dataset)->budget.committed, reserved);
+  EXPECT_EQ(states_left(), 0U);
+  if (ended.resume) {
+    EXPECT_LE(ended.resume->attempt, 8U);
+  }
+  auto next = contract();
+  record(next);
+  EXPECT_EQ(phase_in_the_end(next), Phase::kSettled);
+}
+
 TEST_F(FairHostFlow, ALongRunThatPaysNothingGivesWayToAPaidContractAndSaysWhy) {
   auto with = config(relay);
   with.longest_run = seconds(2);
