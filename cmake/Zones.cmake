@@ -79,6 +79,9 @@ function(souk_test name)
   set_tests_properties(${name} PROPERTIES ENVIRONMENT
     "SOUK_SHARED=${SOUK_SHARED};SOUK_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};SOUK_SOURCE=${PROJECT_SOURCE_DIR}")
   if(A_TIMEOUT)
+    if(SOUK_SANITIZE) # it takes three to ten times as long
+      math(EXPR A_TIMEOUT "4 * ${A_TIMEOUT}")
+    endif()
     set_tests_properties(${name} PROPERTIES TIMEOUT ${A_TIMEOUT})
   endif()
   if(A_LABELS)

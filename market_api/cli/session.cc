@@ -181,6 +181,13 @@ CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& h
   return group;
 }
 
+CLI::App* add_verb(CLI::App& group, const std::string& name, const std::string& help,
+                   std::function<void()> read) {
+  CLI::App* verb = group.add_subcommand(name, help);
+  verb->callback(std::move(read));
+  return verb;
+}
+
 void add_footer(CLI::App* verb, const std::string& words) {
   verb->footer(words + "\n\n" + verb->get_footer());
 }

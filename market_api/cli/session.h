@@ -123,16 +123,19 @@ CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& h
 // What the help of `verb` says above the words that all helps end with.
 void add_footer(CLI::App* verb, const std::string& words);
 
-// Options live as long as the App that fills them.
+// A verb of a group; `read` is called once its options are.
+CLI::App* add_verb(CLI::App& group, const std::string& name, const std::string& help,
+                   std::function<void()> read);
+
+// Options live as long as the App that fills them. Making an App stays out of this template: every
+// file that does it compiles all of CLI11 once more.
 template <class Options>
 CLI::App* add_verb(CLI::App& group, Session& session, const std::string& name,
                    const std::string& help, std::shared_ptr<Options> options,
                    Result<Answer> (*verb)(Session&, const Options&)) {
-  CLI::App* app = group.add_subcommand(name, help);
-  app->callback([&session, options, verb] {
+  return add_verb(group, name, help, [&session, options, verb] {
     session.verb = [&session, options, verb] { return verb(session, *options); };
   });
-  return app;
 }
 
 }  // namespace souk::market

@@ -12,7 +12,11 @@
 namespace souk::contracts {
 namespace {
 
+#ifdef SOUK_SANITIZED
+constexpr size_t kRecords = 10'000;
+#else
 constexpr size_t kRecords = 20'000;
+#endif
 
 bool is_final(Phase phase) {
   return phase != Phase::kSubmitted && phase != Phase::kEscrowed && phase != Phase::kRunning &&
