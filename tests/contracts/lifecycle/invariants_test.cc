@@ -213,7 +213,7 @@ class Author {
         return start();
       case 13:
       case 14:
-        return result();
+        return below(4) == 0 ? resume() : result();
       default:
         return abort();
     }
@@ -318,21 +318,51 @@ class Author {
     auto result = world_.result(id);
     result.steps = static_cast<uint32_t>(below(lie() ? 20 : 11));
     if (below(10) == 0) result.job_start[3] ^= 1;
-    std::string author = "mallory";
+    return {result, trainer_of(*contract)};
+  }
+
+  std::string trainer_of(const Contract& contract) {
     for (const auto& trainer : kTrainers) {
-      if (contract->start && key(trainer).public_key() == contract->start->receipt_key)
-        author = trainer;
+      if (contract.start && key(trainer).public_key() == contract.start->receipt_key)
+        return trainer;
     }
-    return {result, author};
+    return "mallory";
+  }
+
+  Plan resume() {
+    ContractId id;
+    const Contract* contract = nullptr;
+    for (int i = 0; i < 5 && (!contract || !contract->resume); ++i) {  // rather one more time
+      id = any_contract(Phase::kRunning);
+      contract = world_.state().contract(id);
+    }
+    if (!contract) return {Tick{}, "keeper"};
+    const uint32_t reached = contract->resume ? contract->resume->steps : 1;
+    auto resume = world_.resume(id, reached + static_cast<uint32_t>(below(3)));
+    if (lie()) {
+      switch (below(4)) {
+        case 0:
+          resume.job_start[3] ^= 1;
+          break;
+        case 1:
+          resume.attempt = below(2) == 0 ? resume.attempt + 1 : resume.attempt - 1;
+          break;
+        case 2:
+          resume.steps = below(2) == 0 ? reached / 2 : static_cast<uint32_t>(below(20));
+          break;
+        default:
+          resume.boot[0] = static_cast<char>(resume.boot[0] ^ 1);
+      }
+    }
+    return {resume, trainer_of(*contract)};
   }
 
   Plan abort() {
     auto stopping = any_contract(Phase::kStopping);
-    if (const Contract* contract = world_.state().contract(stopping); contract && below(2) == 0) {
-      for (const auto& trainer : kTrainers) {
-        if (!contract->start || key(trainer).public_key() != contract->start->receipt_key) continue;
-        return {world_.stop(stopping, static_cast<uint32_t>(below(lie() ? 20 : 11))), trainer};
-      }
+    if (const Contract* contract = world_.state().contract(stopping);
+        contract && contract->start && below(2) == 0) {
+      return {world_.stop(stopping, static_cast<uint32_t>(below(lie() ? 20 : 11))),
+              trainer_of(*contract)};
     }
     auto id = any_contract(below(2) == 0 ? Phase::kEscrowed : Phase::kRunning);
     return {JobAbort{id, "trainer_died"}, "keeper"};
@@ -400,11 +430,13 @@ TEST(Invariants, HoldAfterEachOfManyRandomRecordsAndReplayGivesTheSameState) {
                            "replayed",
                            "revoked",
                            "stale",
+                           "taken_up",
                            "too_many_steps",
                            "unappraised",
                            "unfunded",
                            "unknown_dataset",
                            "unknown_keeper_evidence",
+                           "went_back",
                            "wrong_decision",
                            "wrong_grants",
                            "wrong_head",
