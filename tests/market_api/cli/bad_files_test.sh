@@ -368,7 +368,7 @@ for verb in evaluate predict; do
     right=$(souk model $verb $of --data rows.csv --json | json right)
     layout '"N","Y"' '"a","b"'
     called "model $verb $of --data elsewhere.csv --csv elsewhere.json --json"
-    [ "$status" = 0 ] && [ "$right" -gt 40 ] && [ "$(json right < out)" = "$right" ] || fail "model $verb $of: expected $right right" out err
+    [ "$status" = 0 ] && [ -n "$right" ] && [ "$(json right < out)" = "$right" ] || fail "model $verb $of: expected $right right" out err
     case $of in
       model) grep -q '"receipt_covers":\[\],"receipt_leaves_out":\[\]' out ;;
       fetched) grep -q '"receipt_covers":\["classes","feature_names","label","model","spec"\],"receipt_leaves_out":\["csv","lineage"\]' out ;;

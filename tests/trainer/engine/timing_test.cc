@@ -77,6 +77,15 @@ bool told_apart(const Measured& measured) {
   return std::max(slower, faster) >= kEnough;
 }
 
+// Other work on the machine hides a leak for a while: whoever looks for one that is there looks
+// some times.
+bool told_apart_at_last(const Measured& measured) {
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    if (told_apart(measured)) return true;
+  }
+  return false;
+}
+
 // Something that compilers neither drop nor do without its branch: some nanoseconds.
 void some_work(volatile double* sink, double x) {
   for (int i = 0; i < 4; ++i) *sink = std::sqrt(*sink * *sink + x * x);
@@ -130,7 +139,8 @@ TEST_F(Timing, OfNormalsDoesNotTellLargeOnesFromSmallOnes) {
 
 TEST_F(Timing, SeesABranchThatIsTakenForLargeNormalsOnly) {
   Normals normals(key_);
-  EXPECT_TRUE(told_apart({[&](size_t which, uint64_t random) { normals.prepare(which, random); },
+  EXPECT_TRUE(
+      told_apart_at_last({[&](size_t which, uint64_t random) { normals.prepare(which, random); },
                           [&] {
                             normals.run();
                             for (double x : normals.normals()) {
@@ -178,7 +188,8 @@ TEST_F(Timing, OfTheReleaseDoesNotTellSumsOfNothingFromLargeOnes) {
 
 TEST_F(Timing, SeesSumsOfNothingThatAreSkipped) {
   Releases releases(key_);
-  EXPECT_TRUE(told_apart({[&](size_t which, uint64_t random) { releases.prepare(which, random); },
+  EXPECT_TRUE(
+      told_apart_at_last({[&](size_t which, uint64_t random) { releases.prepare(which, random); },
                           [&] {
                             for (size_t i = 0; i < 4; ++i) {
                               const int64_t sum = releases.sums()[64 * i];
@@ -268,7 +279,8 @@ TEST_F(Timing, OfADrawDoesNotTellWhoIsDrawn) {
 
 TEST_F(Timing, SeesWorkThatIsDoneForOneRowIfItIsDrawn) {
   Draws draws;
-  EXPECT_TRUE(told_apart({[&](size_t which, uint64_t random) { draws.prepare(which, random); },
+  EXPECT_TRUE(
+      told_apart_at_last({[&](size_t which, uint64_t random) { draws.prepare(which, random); },
                           [&] {
                             draws.run();
                             if (draws.drawn()) {
