@@ -22,8 +22,8 @@ struct RunState {
 uint64_t length_of(const RunState& state);
 // Behind what `out` holds; the same length for every step of one specification.
 void append_state(Bytes& out, const RunState& state);
-// Writes steps and numbers from bytes that append_state() made of such lists. kMalformed, and nothing
-// written, when they have another length.
+// Writes steps and numbers from bytes that append_state() made of such lists. kMalformed, and
+// nothing written, when they have another length.
 Status read_into(RunState& state, ByteView bytes);
 
 }  // namespace souk::trainer

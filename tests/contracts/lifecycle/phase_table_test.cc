@@ -170,9 +170,9 @@ std::string perform(InPhase& at, Act act) {
 
 TEST(PhaseTable, EveryRecordAboutAContractHasItsEffectInItsPhaseAndIsVoidInEveryOther) {
   for (Phase phase : kPhases) {
-    for (Act act :
-         {Act::kAllow, Act::kDeny, Act::kStart, Act::kResume, Act::kResult, Act::kRevokeStop, Act::kRevokeDataset,
-          Act::kEraseDataset, Act::kStop, Act::kStopUnbegun, Act::kAbort, Act::kDeadline}) {
+    for (Act act : {Act::kAllow, Act::kDeny, Act::kStart, Act::kResume, Act::kResult,
+                    Act::kRevokeStop, Act::kRevokeDataset, Act::kEraseDataset, Act::kStop,
+                    Act::kStopUnbegun, Act::kAbort, Act::kDeadline}) {
       SCOPED_TRACE(std::string(phase_name(phase)) + " act " +
                    std::to_string(static_cast<int>(act)));
       InPhase at(phase);
