@@ -96,13 +96,15 @@ World::World() : vkey_(log_vkey()), reader_(ledger::ChainReader::start(kOrigin, 
   genesis_.currency = "EUR";
   genesis_.evidence_roots = {{"test", key_named("root").public_key()}};
   genesis_.measurements = {digest_named("souk-enclave")};
-  auto envelope = sign_genesis(genesis_, log_);
+  auto envelope = ledger::sign_envelope(log_, Genesis::kType,
+                                        payload_of(genesis_, log_.public_key(), "", next_nonce()));
   market_ = market_id(envelope.payload);
   CHECK(record(envelope).empty());
   CHECK(record(boot("keeper"), "keeper").empty());
 }
 
 std::string World::record(const Record& record, const std::string& author, std::string nonce) {
+  if (nonce.empty()) nonce = next_nonce();
   return this->record(sign_record(record, key_named(author), market_, std::move(nonce)));
 }
 
@@ -111,6 +113,11 @@ std::string World::record(const ledger::Envelope& envelope) {
   for (const auto& entry : confirm()) fold(entry);
   auto found = state_.voids().find(state_.size() - 1);
   return found == state_.voids().end() ? "" : found->second;
+}
+
+std::string World::next_nonce() {
+  auto text = std::to_string(++nonces_);
+  return "f" + std::string(31 - text.size(), '0') + text;
 }
 
 void World::append(const ledger::Envelope& envelope) {
@@ -279,7 +286,8 @@ DatasetId World::publish(const std::string& provider, const std::string& name, M
 
 ContractId World::order(const std::string& consumer, const std::vector<DatasetId>& datasets,
                         Minor offered) {
-  auto envelope = sign_record(submit(datasets, offered), key_named(consumer), market_);
+  auto envelope =
+      sign_record(submit(datasets, offered), key_named(consumer), market_, next_nonce());
   CHECK(record(envelope).empty());
   return contract_id(envelope.payload);
 }

@@ -1,5 +1,6 @@
 // A whole small market for tests: a real log key, real signatures, and an
-// appraiser that believes whoever says "believe me".
+// appraiser that believes whoever says "believe me". The same calls make the same
+// market, with the same identifiers.
 #pragma once
 
 #include <map>
@@ -81,6 +82,7 @@ class World {
 
  private:
   std::string checkpoint() const;
+  std::string next_nonce();
 
   ledger::SigningKey log_ = key_named("log");
   ledger::NoteKey vkey_;
@@ -90,6 +92,7 @@ class World {
   MarketState state_{test_appraiser};
   std::vector<Bytes> leaves_;
   TimeMs now_ = 1'700'000'000'000;
+  uint64_t nonces_ = 0;
 };
 
 }  // namespace souk::contracts
