@@ -1,22 +1,19 @@
-// souk privacy epsilon|delta|noise|filter|plan|explain: what training costs in privacy,
-// before anybody is asked. All of it is computed on this machine.
-#include <cmath>
-#include <cstdio>
+#include "market_api/cli/privacy_verbs.h"
 
-#include "market_api/cli/privacy_audit_verb.h"
-#include "market_api/cli/session.h"
-#include "market_api/client/privacy_card.h"
+#include <cmath>
+
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/bounds.h"
 #include "policy/privacy/budget.h"
 #include "policy/privacy/filter.h"
 #include "policy/privacy/meaning.h"
 #include "policy/privacy/renyi.h"
+#include "policy/privacy/shown.h"
 
 namespace souk::market {
 namespace {
 
-using policy::Mechanism;
+using policy::digits, policy::digits_down, policy::digits_up, policy::Mechanism;
 
 // Numbers are read here rather than by CLI11, so that each is refused with a sentence.
 struct RunOptions {
@@ -51,12 +48,6 @@ Error usage(std::string what) {
 // null where there is no finite number.
 Json number(double value) {
   return std::isfinite(value) ? Json::real(value) : Json(nullptr);
-}
-
-std::string digits(double value, int significant = 6) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.*g", significant, value);
-  return text;
 }
 
 Result<policy::Adjacency> adjacency_of(const RunOptions& options) {
@@ -131,7 +122,7 @@ Result<policy::MechanismList> mechanisms_of(const RunOptions& options, bool asks
   return list;
 }
 
-Result<Answer> epsilon(Session&, const EpsilonOptions& options) {
+Result<Answer> epsilon(CommandLine&, const EpsilonOptions& options) {
   auto adjacency = TRY(adjacency_of(options));
   double delta = TRY(delta_of(options.delta));
   auto list = TRY(mechanisms_of(options, false));
@@ -156,7 +147,7 @@ Result<Answer> epsilon(Session&, const EpsilonOptions& options) {
   return answer;
 }
 
-Result<Answer> delta(Session&, const DeltaOptions& options) {
+Result<Answer> delta(CommandLine&, const DeltaOptions& options) {
   auto adjacency = TRY(adjacency_of(options));
   double epsilon = TRY(policy::parse_number(options.epsilon, "--epsilon"));
   if (epsilon < 0) return usage("--epsilon: expected a number that is not negative");
@@ -176,7 +167,7 @@ Result<Answer> delta(Session&, const DeltaOptions& options) {
   return answer;
 }
 
-Result<Answer> noise(Session&, const NoiseOptions& options) {
+Result<Answer> noise(CommandLine&, const NoiseOptions& options) {
   auto adjacency = TRY(adjacency_of(options));
   double epsilon = TRY(positive(options.epsilon, "--epsilon"));
   double delta = TRY(delta_of(options.delta));
@@ -197,7 +188,7 @@ Result<Answer> noise(Session&, const NoiseOptions& options) {
   return answer;
 }
 
-Result<Answer> renyi(Session&, const RenyiOptions& options) {
+Result<Answer> renyi(CommandLine&, const RenyiOptions& options) {
   auto adjacency = TRY(adjacency_of(options));
   double order = TRY(policy::parse_number(options.order, "--order"));
   if (!(order > 1 && order <= 4096))
@@ -213,7 +204,7 @@ Result<Answer> renyi(Session&, const RenyiOptions& options) {
   return answer;
 }
 
-Result<Answer> filter(Session&, const FilterOptions& options) {
+Result<Answer> filter(CommandLine&, const FilterOptions& options) {
   double epsilon = TRY(positive(options.epsilon, "--epsilon"));
   double delta = TRY(delta_of(options.delta));
   auto stream = TRY(policy::parse_stream(options.stream));
@@ -230,7 +221,7 @@ Result<Answer> filter(Session&, const FilterOptions& options) {
   return answer;
 }
 
-Result<Answer> plan(Session&, const PlanOptions& options) {
+Result<Answer> plan(CommandLine&, const PlanOptions& options) {
   double epsilon = TRY(positive(options.epsilon, "--epsilon"));
   double delta = TRY(delta_of(options.delta));
   uint64_t rows = TRY(count_of(options.rows, "--rows"));
@@ -297,7 +288,7 @@ std::string percent(double share) {
   return digits_up(value, value > 99 && value < 100 ? 5 : 3) + " %";
 }
 
-Result<Answer> explain(Session&, const ExplainOptions& options) {
+Result<Answer> explain(CommandLine&, const ExplainOptions& options) {
   double epsilon = TRY(policy::parse_number(options.epsilon, "--epsilon"));
   if (epsilon < 0) return usage("--epsilon: expected a number that is not negative");
   double delta = TRY(policy::parse_number(options.delta, "--delta"));
@@ -384,37 +375,37 @@ void add_run_options(CLI::App* verb, std::shared_ptr<Options> options, bool asks
 
 }  // namespace
 
-void add_privacy_verbs(CLI::App& app, Session& session) {
+CLI::App* add_privacy_verbs(CLI::App& app, CommandLine& line) {
   CLI::App* group =
       add_group(app, "privacy", "What training costs in privacy, computed on this machine");
 
   auto asked = std::make_shared<EpsilonOptions>();
   CLI::App* verb =
-      add_verb(*group, session, "epsilon", "Proven epsilon of a run, with a lower bound beside it",
+      add_verb(*group, line, "epsilon", "Proven epsilon of a run, with a lower bound beside it",
                asked, epsilon);
   add_run_options(verb, asked, false);
   verb->add_option("--delta", asked->delta, "delta, between 0 and 1")->required();
 
   auto delta_options = std::make_shared<DeltaOptions>();
-  verb = add_verb(*group, session, "delta", "Proven delta of a run", delta_options, delta);
+  verb = add_verb(*group, line, "delta", "Proven delta of a run", delta_options, delta);
   add_run_options(verb, delta_options, false);
   verb->add_option("--epsilon", delta_options->epsilon, "epsilon")->required();
 
   auto noise_options = std::make_shared<NoiseOptions>();
-  verb = add_verb(*group, session, "noise",
-                  "The least noise multiplier that keeps (epsilon, delta)", noise_options, noise);
+  verb = add_verb(*group, line, "noise", "The least noise multiplier that keeps (epsilon, delta)",
+                  noise_options, noise);
   add_run_options(verb, noise_options, true);
   verb->add_option("--epsilon", noise_options->epsilon, "epsilon")->required();
   verb->add_option("--delta", noise_options->delta, "delta")->required();
 
   auto renyi_options = std::make_shared<RenyiOptions>();
-  verb = add_verb(*group, session, "rdp", "Renyi divergence of a run at one order", renyi_options,
-                  renyi);
+  verb =
+      add_verb(*group, line, "rdp", "Renyi divergence of a run at one order", renyi_options, renyi);
   add_run_options(verb, renyi_options, false);
   verb->add_option("--order", renyi_options->order, "order, above 1")->required();
 
   auto filter_options = std::make_shared<FilterOptions>();
-  verb = add_verb(*group, session, "filter", "How many contracts of a stream a budget lets in",
+  verb = add_verb(*group, line, "filter", "How many contracts of a stream a budget lets in",
                   filter_options, filter);
   verb->add_option("--epsilon", filter_options->epsilon, "epsilon of the dataset's budget")
       ->required();
@@ -426,7 +417,7 @@ void add_privacy_verbs(CLI::App& app, Session& session) {
                    "renyi:ORDER, renyi-mixture8 (default; the market's) or pld-static");
 
   auto plan_options = std::make_shared<PlanOptions>();
-  verb = add_verb(*group, session, "plan", "The noise a training run needs, and what it costs",
+  verb = add_verb(*group, line, "plan", "The noise a training run needs, and what it costs",
                   plan_options, plan);
   verb->add_option("--epsilon", plan_options->epsilon, "epsilon of the run")->required();
   verb->add_option("--delta", plan_options->delta, "delta of the run")->required();
@@ -441,11 +432,11 @@ void add_privacy_verbs(CLI::App& app, Session& session) {
   verb->add_option("--budget-delta", plan_options->budget_delta, "delta of the dataset's budget");
 
   auto explain_options = std::make_shared<ExplainOptions>();
-  verb = add_verb(*group, session, "explain", "What (epsilon, delta) means, in plain words",
+  verb = add_verb(*group, line, "explain", "What (epsilon, delta) means, in plain words",
                   explain_options, explain);
   verb->add_option("--epsilon", explain_options->epsilon, "epsilon")->required();
   verb->add_option("--delta", explain_options->delta, "delta (default 0)");
-  add_privacy_audit_verb(*group, session);
+  return group;
 }
 
 }  // namespace souk::market

@@ -175,21 +175,4 @@ Result<DatasetId> find_dataset(const contracts::MarketState& state, const std::s
   return Error(Code::kMalformed, "dataset " + text + ": expected one, this may be " + list);
 }
 
-CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help) {
-  CLI::App* group = app.add_subcommand(name, help);
-  group->require_subcommand(1);
-  return group;
-}
-
-CLI::App* add_verb(CLI::App& group, const std::string& name, const std::string& help,
-                   std::function<void()> read) {
-  CLI::App* verb = group.add_subcommand(name, help);
-  verb->callback(std::move(read));
-  return verb;
-}
-
-void add_footer(CLI::App* verb, const std::string& words) {
-  verb->footer(words + "\n\n" + verb->get_footer());
-}
-
 }  // namespace souk::market

@@ -1,16 +1,12 @@
 // What every verb starts from: the home, the chosen identity, the market.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "ledger/proof/quorum.h"
-#include "market_api/arguments/arguments.h"
-#include "market_api/cli/answer.h"
+#include "market_api/cli/verb.h"
 #include "market_api/client/audit.h"
 #include "market_api/client/identity.h"
 #include "market_api/client/local_files.h"
@@ -33,14 +29,9 @@ struct MarketOptions {
   std::string url, market_id;
 };
 
-class Session {
+class Session : public CommandLine {
  public:
   explicit Session(Clock& clock) : clock_(clock) {}
-
-  // Set while the command line is read.
-  std::optional<std::string> home_flag, as;
-  bool json = false;
-  std::function<Result<Answer>()> verb;
 
   TimeMs now() { return clock_.now(); }
   Result<Home> home() const;
@@ -114,28 +105,6 @@ void add_policy_tool_verbs(CLI::App& app,
                            Session& session);  // policy new|templates|prove|diff, after policy
 void add_policy_version_verbs(
     CLI::App& app, Session& session);  // policy publish|activate|deprecate|revoke|versions
-void add_train_verbs(CLI::App& app, Session& session);    // train-local
-void add_privacy_verbs(CLI::App& app, Session& session);  // privacy epsilon|delta|noise|...
-
-// A group of verbs that asks for one of them.
-CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help);
-
-// What the help of `verb` says above the words that all helps end with.
-void add_footer(CLI::App* verb, const std::string& words);
-
-// A verb of a group; `read` is called once its options are.
-CLI::App* add_verb(CLI::App& group, const std::string& name, const std::string& help,
-                   std::function<void()> read);
-
-// Options live as long as the App that fills them. Making an App stays out of this template: every
-// file that does it compiles all of CLI11 once more.
-template <class Options>
-CLI::App* add_verb(CLI::App& group, Session& session, const std::string& name,
-                   const std::string& help, std::shared_ptr<Options> options,
-                   Result<Answer> (*verb)(Session&, const Options&)) {
-  return add_verb(group, name, help, [&session, options, verb] {
-    session.verb = [&session, options, verb] { return verb(session, *options); };
-  });
-}
+void add_train_verbs(CLI::App& app, Session& session);  // train-local
 
 }  // namespace souk::market

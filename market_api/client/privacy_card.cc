@@ -8,19 +8,15 @@
 #include "policy/privacy/accountant.h"
 #include "policy/privacy/meaning.h"
 #include "policy/privacy/run.h"
+#include "policy/privacy/shown.h"
 
 namespace souk::market {
 namespace {
 
-std::string digits(double value, int significant = 4) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*g", significant, value);
-  return text;
-}
+using policy::digits_down, policy::digits_up;
 
-// What one unit of the last of so many digits of a positive number is worth.
-double last_place(double value, int significant) {
-  return std::pow(10, std::floor(std::log10(value)) + 1 - significant);
+std::string digits(double value) {
+  return policy::digits(value, 4);
 }
 
 // What the trainer measured of itself, if it was asked to.
@@ -97,20 +93,6 @@ std::string assumptions(const contracts::TrainingSpec& spec, const PrivacyClaim&
 }
 
 }  // namespace
-
-std::string digits_up(double value, int significant) {
-  std::string text = digits(value, significant);
-  const double shown = std::strtod(text.c_str(), nullptr);
-  if (!(shown < value * (1 - 1e-14))) return text;
-  return digits(shown + last_place(value, significant), significant);
-}
-
-std::string digits_down(double value, int significant) {
-  std::string text = digits(value, significant);
-  const double shown = std::strtod(text.c_str(), nullptr);
-  if (!(shown > value * (1 + 1e-14))) return text;
-  return digits(shown - last_place(value, significant), significant);
-}
 
 PrivacyClaim claim_of(const contracts::JobResult& result, const std::string& evidence_kind) {
   return {static_cast<double>(result.epsilon_micro) / 1e6,

@@ -18,12 +18,6 @@ struct PrivacyClaim {
 };
 PrivacyClaim claim_of(const contracts::JobResult& result, const std::string& evidence_kind);
 
-// A number that something is at most, in so many significant digits: rounded up, but for the last
-// roundings of a double.
-std::string digits_up(double value, int significant = 4);
-// One that something is at least: rounded down.
-std::string digits_down(double value, int significant = 4);
-
 // "one record (row)", or a person's: what epsilon protects. With privacy only.
 std::string privacy_unit(const contracts::TrainingSpec& spec);
 

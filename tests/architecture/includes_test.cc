@@ -19,6 +19,19 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
+// Of this program, those through others too.
+std::string libraries(const std::string& program) {
+  const char* bin = std::getenv("SOUK_BIN");
+  EXPECT_NE(bin, nullptr);
+  std::string out;
+  const std::string path = std::string(bin != nullptr ? bin : ".") + "/" + program;
+  FILE* pipe = ::popen(("ldd '" + path + "'").c_str(), "r");
+  for (char buffer[256]; pipe != nullptr && std::fgets(buffer, sizeof buffer, pipe) != nullptr;)
+    out += buffer;
+  EXPECT_EQ(pipe == nullptr ? -1 : ::pclose(pipe), 0) << program;
+  return out;
+}
+
 TEST(Includes, EveryArrowOfTheTreeIsAllowed) {
   const char* root = std::getenv("SOUK_SOURCE");
   EXPECT_EQ(joined(broken_rules(root != nullptr ? root : ".")), "");
@@ -26,22 +39,21 @@ TEST(Includes, EveryArrowOfTheTreeIsAllowed) {
 
 // Not even through another library: what the loader would bring into the measured program.
 TEST(Includes, TheEnclaveLinksNeitherProtobufNorOnnx) {
-  const char* bin = std::getenv("SOUK_BIN");
-  ASSERT_NE(bin, nullptr);
-  auto libraries = [&](const std::string& program) {
-    std::string out;
-    FILE* pipe = ::popen(("ldd '" + std::string(bin) + "/" + program + "'").c_str(), "r");
-    for (char buffer[256]; pipe != nullptr && std::fgets(buffer, sizeof buffer, pipe) != nullptr;)
-      out += buffer;
-    EXPECT_EQ(pipe == nullptr ? -1 : ::pclose(pipe), 0) << program;
-    return out;
-  };
-  auto enclave = libraries("souk-enclave"), client = libraries("souk");
+  auto enclave = libraries("souk-enclave"), client = libraries("souk-client");
   EXPECT_NE(enclave.find("libdnnl"), std::string::npos);
   for (const char* library : {"protobuf", "onnx"}) {
     EXPECT_EQ(enclave.find(library), std::string::npos);
     EXPECT_NE(client.find(library), std::string::npos)
         << "the client is what this test compares with";
+  }
+}
+
+// What it answers itself takes milliseconds; any of these takes longer to load.
+TEST(Includes, TheAccountantLinksNeitherNetworkNorLedgerNorEngine) {
+  auto accountant = libraries("souk"), client = libraries("souk-client");
+  for (const char* library : {"cpprest", "dnnl", "onnx", "protobuf", "crypto", "sqlite"}) {
+    EXPECT_EQ(accountant.find(library), std::string::npos) << library;
+    EXPECT_NE(client.find(library), std::string::npos) << library;
   }
 }
 

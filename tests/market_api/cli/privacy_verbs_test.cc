@@ -236,5 +236,51 @@ TEST_F(PrivacyVerbs, WhatDeltaMeansIsNotTheProbabilityThatEpsilonIsPassed) {
   EXPECT_TRUE(has(vain, "nothing limits how sure it can become")) << vain;
 }
 
+// What `souk` answers itself and what it leaves to souk-client is told apart by nobody.
+TEST_F(PrivacyVerbs, EveryCallIsAnsweredAsTheWholeProgramAnswersIt) {
+  const std::string bin = std::getenv("SOUK_BIN") ? std::getenv("SOUK_BIN") : ".";
+  auto said = [&](const std::string& program, const std::string& arguments) {
+    std::string command =
+        "exec 2>&1; SOUK_HOME=" + folder_ + " " + bin + "/" + program + " " + arguments;
+    FILE* pipe = popen(command.c_str(), "r");
+    std::string out;
+    char buffer[4096];
+    while (size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, got);
+    return out + "\nstatus " + std::to_string(WEXITSTATUS(pclose(pipe)));
+  };
+  const std::string run = " --sample-rate 0.01 --noise-multiplier 1 --steps 10";
+  for (const std::string& arguments : {
+           "privacy epsilon --delta 1e-5" + run,
+           "--json privacy epsilon --delta 1e-5" + run,
+           "privacy --json delta --epsilon 1" + run,
+           "--as nobody privacy rdp --order 2" + run,
+           "privacy --home /nowhere rdp --order 2" + run,
+           "privacy rdp --order 2 --as nobody" + run,
+           std::string(
+               "privacy noise --epsilon 1 --delta 1e-5 --sample-rate 0.01 --steps 9 --json"),
+           std::string("privacy filter --epsilon 1 --delta 1e-6 --stream 0.01,4,100"),
+           std::string("privacy plan --epsilon 1 --delta 1e-5 --rows 999 --batch 9 --epochs 1"),
+           std::string("privacy explain --epsilon 1 --delta 1e-5"),
+           std::string("privacy explain --epsilon -1"),
+           std::string("privacy explain --epsilon"),
+           std::string("privacy explain --epsilon 1 --nonsense --json"),
+           std::string("privacy explain --epsilon 1 epsilon --delta 1e-5"),
+           std::string("privacy epsilon --help"),
+           std::string("privacy epsilon --help --json"),
+           std::string("privacy explain --version"),
+           std::string("privacy --help"),
+           std::string("privacy audit --help"),
+           std::string("privacy"),
+           std::string("privacy epsilonn"),
+           std::string("privacy '' --json"),
+           std::string("Privacy epsilon"),
+           std::string("--help"),
+           std::string("--version"),
+           std::string(""),
+       }) {
+    EXPECT_EQ(said("souk", arguments), said("souk-client", arguments)) << arguments;
+  }
+}
+
 }  // namespace
 }  // namespace souk::market

@@ -306,7 +306,7 @@ TEST(Seam, ThisTestCarriesItAndNoProgramDoes) {
 #ifndef SOUK_SANITIZED  // only what is delivered: no program is built for this test there
   const char* bin = std::getenv("SOUK_BIN");
   ASSERT_TRUE(bin);
-  for (const char* program : {"souk", "souk-enclave"}) {
+  for (const char* program : {"souk-client", "souk-enclave"}) {
     const std::string own = bytes_of(std::string(bin) + "/" + program);
     ASSERT_GT(own.size(), 100'000U) << program;
     EXPECT_EQ(own.find(mark), std::string::npos) << program;
