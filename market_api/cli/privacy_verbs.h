@@ -1,5 +1,6 @@
 // souk privacy epsilon|delta|noise|rdp|filter|plan|explain: what training costs in privacy, before
-// anybody is asked. All of it is computed on this machine, and nothing but the accountant is needed.
+// anybody is asked. All of it is computed on this machine, and nothing but the accountant is
+// needed.
 #pragma once
 
 #include "market_api/cli/verb.h"

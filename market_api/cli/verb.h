@@ -39,7 +39,8 @@ CLI::App* add_verb(CLI::App& group, const std::string& name, const std::string& 
 // command line, or more.
 template <class From, class Options>
 CLI::App* add_verb(CLI::App& group, From& from, const std::string& name, const std::string& help,
-                   std::shared_ptr<Options> options, Result<Answer> (*verb)(From&, const Options&)) {
+                   std::shared_ptr<Options> options,
+                   Result<Answer> (*verb)(From&, const Options&)) {
   return add_verb(group, name, help, [&from, options, verb] {
     from.verb = [&from, options, verb] { return verb(from, *options); };
   });

@@ -282,5 +282,20 @@ TEST_F(PrivacyVerbs, EveryCallIsAnsweredAsTheWholeProgramAnswersIt) {
   }
 }
 
+TEST_F(PrivacyVerbs, AloneTheProgramSaysWhatIsMissing) {
+  const std::string bin = std::getenv("SOUK_BIN") ? std::getenv("SOUK_BIN") : ".";
+  std::filesystem::copy_file(bin + "/souk", folder_ + "/souk");
+  auto status = [&](const std::string& arguments) {
+    return WEXITSTATUS(
+        std::system((folder_ + "/souk " + arguments + " >" + folder_ + "/out 2>&1").c_str()));
+  };
+  EXPECT_EQ(status("privacy explain --epsilon 1"), 0);
+  EXPECT_EQ(status("dataset list"), 4);
+  std::ifstream out(folder_ + "/out");
+  std::string line;
+  std::getline(out, line);
+  EXPECT_EQ(line, "souk: expected to start " + folder_ + "/souk-client: No such file or directory");
+}
+
 }  // namespace
 }  // namespace souk::market
