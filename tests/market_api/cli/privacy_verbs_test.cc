@@ -1,10 +1,10 @@
 // souk privacy as a person or a program meets it: the real souk, its JSON, its exit statuses.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -27,19 +27,27 @@ class PrivacyVerbs : public ::testing::Test {
   }
   ~PrivacyVerbs() override { std::filesystem::remove_all(folder_); }
 
-  // What it prints. Fills exit_ and seconds_.
+  // What it prints. Fills exit_ and seconds_, of processors.
   std::string souk(const std::string& arguments) {
     const char* bin = std::getenv("SOUK_BIN");
     std::string command = std::string(bin ? bin : ".") + "/souk privacy " + arguments +
                           " --json 2>" + folder_ + "/stderr";
-    const auto start = std::chrono::steady_clock::now();
+    const double before = seconds_of_children();
     FILE* pipe = popen(command.c_str(), "r");
     std::string out;
     char buffer[4096];
     while (size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) out.append(buffer, got);
     exit_ = WEXITSTATUS(pclose(pipe));
-    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    seconds_ = seconds_of_children() - before;
     return out;
+  }
+  static double seconds_of_children() {
+    rusage used{};
+    getrusage(RUSAGE_CHILDREN, &used);
+    auto seconds = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
+    return seconds(used.ru_utime) + seconds(used.ru_stime);
   }
   // NaN where it is null or absent.
   static double number(const std::string& json, const std::string& name) {
@@ -115,9 +123,9 @@ TEST_F(PrivacyVerbs, EveryFilterOfTheTableAdmitsExactlyAsManyAsItSays) {
 
 TEST_F(PrivacyVerbs, ExtremeNumbersAreAnsweredOrRefusedAtOnce) {
 #ifdef SOUK_SANITIZED
-  constexpr double kLong = 40;
+  constexpr double kLong = 120;
 #else
-  constexpr double kLong = 10;
+  constexpr double kLong = 30;
 #endif
   for (const char* asked : {
            "epsilon --events 'gauss:sigma=1e-6,T=2' --delta 1e-5",

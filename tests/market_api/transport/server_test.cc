@@ -448,7 +448,7 @@ TEST_F(ServerTest, MoreThanMayWaitAre503) {
   RawConnection second(server_->port());
   second.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha");
   // Its header should be read before the third asks, or the third takes its place.
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1000));
   int status = 0;
   for (int i = 0; i < 200 && status != 503; ++i) {
     // Two are under way once the second's header has been read.

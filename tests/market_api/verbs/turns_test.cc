@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -18,11 +20,15 @@ class TurnsTest : public ::testing::Test {
  protected:
   // A thread that waits for its turn, notes its letter and ends. Returns when it waits.
   void wait_as(Rank rank, char letter) {
-    threads_.emplace_back([this, rank, letter] {
+    auto comes = std::make_shared<std::atomic<bool>>(false);
+    threads_.emplace_back([this, comes, rank, letter] {
+      *comes = true;
+      comes->notify_one();
       auto turn = turns.take(rank);
       std::lock_guard lock(mutex_);
       order += turn ? letter : '-';
     });
+    comes->wait(false);
     std::this_thread::sleep_for(milliseconds(60));
   }
   void join() {

@@ -149,9 +149,13 @@ TEST(Scratch, TheThreadSanitizerCatchesOnePieceForTwoThreads) {
 #else
 TEST(Scratch, OnePieceForTwoThreadsGivesNormsThatTheComparisonSees) {
   if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one core: the two hardly meet";
-  int status = 0;
-  const std::string text = planted(status);
-  ASSERT_NE(text.find("wrong "), std::string::npos) << text;
+  // On a machine at work the two hardly meet either: it is tried some times.
+  std::string text = "wrong 0";
+  for (int i = 0; i < 8 && text.find("wrong 0") != std::string::npos; ++i) {
+    int status = 0;
+    text = planted(status);
+    ASSERT_NE(text.find("wrong "), std::string::npos) << text;
+  }
   EXPECT_EQ(text.find("wrong 0"), std::string::npos) << text;
 }
 #endif
