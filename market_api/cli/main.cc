@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +45,12 @@ int become_client(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace souk::market;
-  if (!asks_accountant(argc, argv)) return become_client(argc, argv);
+  try {
+    if (!asks_accountant(argc, argv)) return become_client(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "souk: bug: %s\n", error.what());
+    return 4;
+  }
   CommandLine line;
   return run_verb(argc, argv, line, [&line](CLI::App& app) { add_privacy_verbs(app, line); });
 }
