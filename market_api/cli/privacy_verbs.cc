@@ -13,7 +13,7 @@
 namespace souk::market {
 namespace {
 
-using policy::digits, policy::digits_down, policy::digits_up, policy::Mechanism;
+using policy::as_it_is, policy::digits, policy::digits_down, policy::digits_up, policy::Mechanism;
 
 // Numbers are read here rather than by CLI11, so that each is refused with a sentence.
 struct RunOptions {
@@ -141,7 +141,7 @@ Result<Answer> epsilon(CommandLine&, const EpsilonOptions& options) {
                  {"rdp_epsilon", number(renyi)},
                  {"delta", number(delta)},
                  {"adjacency", options.adjacency}};
-  answer.text = "epsilon " + digits_up(worst.upper, 6) + " at delta " + digits(delta) +
+  answer.text = "epsilon " + digits_up(worst.upper, 6) + " at delta " + as_it_is(delta) +
                 " (proven; at least " + digits_down(worst.lower, 6) +
                 "; Renyi accounting alone would say " + digits_up(renyi, 6) + ")";
   return answer;
@@ -162,7 +162,7 @@ Result<Answer> delta(CommandLine&, const DeltaOptions& options) {
                  {"accountant", "pld"},
                  {"epsilon", number(epsilon)},
                  {"adjacency", options.adjacency}};
-  answer.text = "delta " + digits_up(worst.upper, 6) + " at epsilon " + digits(epsilon) +
+  answer.text = "delta " + digits_up(worst.upper, 6) + " at epsilon " + as_it_is(epsilon) +
                 " (proven; at least " + digits_down(worst.lower, 6) + ")";
   return answer;
 }
@@ -179,7 +179,8 @@ Result<Answer> noise(CommandLine&, const NoiseOptions& options) {
       {"epsilon", number(epsilon)}, {"delta", number(delta)}, {"adjacency", options.adjacency}};
   if (!least) {
     answer.json["noise_multiplier"] = nullptr;
-    answer.text = "no noise multiplier is enough: the rest spends more than that already";
+    answer.text = least.error().expected();
+    if (list.all.size() > 1) answer.text += ": the rest may spend more than that already";
     answer.status = ExitStatus::kNo;
     return answer;
   }
@@ -200,7 +201,7 @@ Result<Answer> renyi(CommandLine&, const RenyiOptions& options) {
   Answer answer;
   answer.json = {
       {"rdp", number(total)}, {"order", number(order)}, {"adjacency", options.adjacency}};
-  answer.text = "Renyi divergence " + digits(total, 12) + " at order " + digits(order);
+  answer.text = "Renyi divergence " + digits(total, 12) + " at order " + as_it_is(order);
   return answer;
 }
 
@@ -251,7 +252,7 @@ Result<Answer> plan(CommandLine&, const PlanOptions& options) {
                  {"expected_examples", number(steps * static_cast<double>(batch))}};
   answer.text = "noise multiplier " + digits_up(*sigma, 6) + ", " + digits(steps, 12) +
                 " steps at sampling rate " + digits(rate) + "\nepsilon " + digits_up(spent, 6) +
-                " at delta " + digits(delta) + "; " +
+                " at delta " + as_it_is(delta) + "; " +
                 digits(steps * static_cast<double>(batch), 12) +
                 " examples are visited, and each coordinate of a mean gradient gets noise of " +
                 digits(*sigma / static_cast<double>(batch)) + " clipping norms";
@@ -298,7 +299,7 @@ Result<Answer> explain(CommandLine&, const ExplainOptions& options) {
   double advantage = policy::most_advantage(epsilon, delta);
   Json::Array tests, beliefs;
   std::string text =
-      "epsilon " + digits(epsilon) + ", delta " + digits(delta) +
+      "epsilon " + as_it_is(epsilon) + ", delta " + as_it_is(delta) +
       ": whatever an attacker knows and computes, from everything that was released,\n";
   text +=
       "- guessing whether one record was used, with a fair coin as the start, it is right at "

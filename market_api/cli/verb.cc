@@ -1,7 +1,6 @@
 #include "market_api/cli/verb.h"
 
-#include <cstdio>
-#include <exception>
+#include <csignal>
 
 namespace souk::market {
 namespace {
@@ -40,12 +39,20 @@ int read_and_run(int argc, char** argv, CommandLine& line,
 int run_verb(int argc, char** argv, CommandLine& line,
              const std::function<void(CLI::App&)>& add_verbs) {
   hold_standard_descriptors();
+  // An answer that nobody reads, or that outgrows a file, is not written: print() says what of it
+  // is on the ledger all the same.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return read_and_run(argc, argv, line, add_verbs);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "souk: bug: %s\n", error.what());
-    return 4;
+    return internal_fault(error, asks_for_json(argc, argv));
   }
+}
+
+int internal_fault(const std::exception& error, bool as_json) {
+  return static_cast<int>(
+      print(Error(Code::kBroken, std::string("bug: ") + error.what()), as_json));
 }
 
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,6 +24,9 @@ struct CommandLine {
 // the one that was asked for and prints its answer. The status for main().
 int run_verb(int argc, char** argv, CommandLine& line,
              const std::function<void(CLI::App&)>& add_verbs);
+
+// What nobody foresaw, said as every error is; the status for main().
+int internal_fault(const std::exception& error, bool as_json);
 
 // A group of verbs that asks for one of them.
 CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& help);

@@ -1,5 +1,6 @@
 #include "policy/privacy/shown.h"
 
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -13,6 +14,11 @@ double last_place(double value, int significant) {
 }
 
 }  // namespace
+
+std::string as_it_is(double value) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
 
 std::string digits(double value, int significant) {
   char text[40];

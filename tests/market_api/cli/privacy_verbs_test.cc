@@ -299,10 +299,52 @@ TEST_F(PrivacyVerbs, AloneTheProgramSaysWhatIsMissing) {
   };
   EXPECT_EQ(status("privacy explain --epsilon 1"), 0);
   EXPECT_EQ(status("dataset list"), 4);
-  std::ifstream out(folder_ + "/out");
-  std::string line;
-  std::getline(out, line);
-  EXPECT_EQ(line, "souk: expected to start " + folder_ + "/souk-client: No such file or directory");
+  auto line = [&] {
+    std::ifstream out(folder_ + "/out");
+    std::string text;
+    std::getline(out, text);
+    return text;
+  };
+  EXPECT_EQ(line(),
+            "souk: expected to start " + folder_ + "/souk-client: No such file or directory");
+  std::filesystem::create_symlink("souk", folder_ + "/souk-client");  // never itself again
+  EXPECT_EQ(status("dataset list"), 4);
+  EXPECT_NE(line().find("/souk-client to be another program"), std::string::npos) << line();
+}
+
+TEST_F(PrivacyVerbs, WhatABoundWasAskedForIsShownAsItIs) {
+  const std::string bin = std::getenv("SOUK_BIN") ? std::getenv("SOUK_BIN") : ".";
+  auto said = [&](const std::string& arguments) {
+    const std::string out = folder_ + "/out";
+    EXPECT_EQ(std::system((bin + "/souk privacy " + arguments + " >" + out).c_str()), 0);
+    std::ifstream file(out);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  EXPECT_NE(said("delta --epsilon 1.0000049 --events gauss:sigma=1,T=1").find("epsilon 1.0000049 "),
+            std::string::npos);
+  EXPECT_NE(
+      said("epsilon --delta 0.010000049 --events gauss:sigma=3,T=1").find("delta 0.010000049 "),
+      std::string::npos);
+}
+
+TEST_F(PrivacyVerbs, WhereNoNoiseIsEnoughItSaysUpToWhich) {
+  auto json = souk("noise --epsilon 1e-9 --delta 1e-5 --sample-rate 1 --steps 10000000");
+  EXPECT_EQ(exit_, 1);
+  EXPECT_NE(json.find("\"noise_multiplier\":null"), std::string::npos) << json;
+}
+
+// A reader that goes away kills nobody before what was done is said.
+TEST_F(PrivacyVerbs, AnAnswerThatNobodyReadsIsNotWritten) {
+  const std::string bin = std::getenv("SOUK_BIN") ? std::getenv("SOUK_BIN") : ".";
+  for (const char* program : {"souk", "souk-client"}) {
+    const std::string call = bin + "/" + program + " privacy explain --epsilon 1 2>/dev/null";
+    const std::string gone = "bash -c '{ sleep 0.3; " + call + "; echo $? >" + folder_ +
+                             "/status; } | true'; grep -q '^3$' " + folder_ + "/status";
+    EXPECT_EQ(std::system(gone.c_str()), 0) << program;
+    const std::string limited =
+        "bash -c 'ulimit -f 0; " + call + " >" + folder_ + "/limited; [ $? = 3 ]'";
+    EXPECT_EQ(std::system(limited.c_str()), 0) << program;
+  }
 }
 
 }  // namespace
