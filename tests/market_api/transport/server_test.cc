@@ -289,39 +289,6 @@ TEST_F(ServerTest, HeadHasTheHeadersOfGetAndNoBody) {
   EXPECT_EQ(raw("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").substr(0, 12), "HTTP/1.1 200");
 }
 
-// A static log may be served packed, and a proxy may pack what it passes on.
-TEST_F(ServerTest, TheClientUnpacksWhatCameInGzipAndNoMoreThanItAskedFor) {
-  // "hello" by gzip -9n.
-  const Bytes packed{0x1f, 0x8b, 0x08, 0,    0,    0,    0,    0,    0x02, 0x03, 0xcb, 0x48, 0xcd,
-                     0xc9, 0xc9, 0x07, 0x00, 0x86, 0xa6, 0x10, 0x36, 0x05, 0,    0,    0};
-  std::string coding = "gzip", accepted;
-  Bytes body = packed;
-  auto server = HttpServer::start("127.0.0.1", 0, [&](const Request& request) {
-    accepted = request.headers.at("accept-encoding");
-    Response response = text(200, "");
-    response.body = body;
-    response.headers["Content-Encoding"] = coding;
-    return response;
-  });
-  ASSERT_TRUE(server);
-  auto http = HttpClient::open("http://127.0.0.1:" + std::to_string((*server)->port())).take();
-  auto ask = [&](size_t most) { return http.send("GET", "/", {}, "", 30, most); };
-  auto hello = ask(1000);
-  ASSERT_TRUE(hello) << hello.error().expected();
-  EXPECT_EQ(as_text(hello->body), "hello");
-  EXPECT_EQ(hello->headers.count("content-encoding"), 0u);
-  EXPECT_NE(accepted.find("gzip"), std::string::npos);
-  EXPECT_EQ(ask(4).error().code(), Code::kRefused);
-  body.resize(body.size() - 1);
-  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
-  body = to_bytes("hello");
-  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
-  coding = "identity";
-  EXPECT_EQ(as_text(ask(1000)->body), "hello");
-  coding = "br";
-  EXPECT_EQ(ask(1000).error().code(), Code::kRefused);
-}
-
 TEST_F(ServerTest, ExceptionsOfTheHandlerAre500AndSayNothing) {
   auto http = client();
   for (auto* path : {"/throw", "/throw-int"}) {
@@ -487,34 +454,6 @@ TEST_F(ServerTest, ATakenPortIsAConflict) {
   EXPECT_EQ(second.error().code(), Code::kConflict);
 }
 
-TEST_F(ServerTest, AnAnswerLargerThanAskedForIsRefused) {
-  auto http = client();
-  auto response = http.send("GET", "/big", {}, "", 30, 299999);
-  ASSERT_FALSE(response);
-  EXPECT_EQ(response.error().code(), Code::kRefused);
-  auto enough = http.send("GET", "/big", {}, "", 30, 300000);
-  ASSERT_TRUE(enough) << enough.error().expected();
-  EXPECT_EQ(enough->body.size(), 300000u);
-}
-
-TEST_F(ServerTest, NoAnswerInTimeIsTryAgain) {
-  auto response = client().send("GET", "/wait", {}, "", 1);
-  ASSERT_FALSE(response);
-  EXPECT_EQ(response.error().code(), Code::kTryAgain);
-  open_gate();
-}
-
-TEST_F(ServerTest, ADeadPortIsTryAgainAndSaysWhere) {
-  auto url = "http://127.0.0.1:" + std::to_string(server_->port());
-  auto http = HttpClient::open(url).take();
-  ASSERT_TRUE(http.send("GET", "/echo"));
-  server_->stop();
-  auto response = http.send("GET", "/echo");
-  ASSERT_FALSE(response);
-  EXPECT_EQ(response.error().code(), Code::kTryAgain);
-  EXPECT_NE(response.error().expected().find(url), std::string::npos);
-}
-
 TEST(Server, ListensOnLoopbackOnly) {
   for (auto* host : {"0.0.0.0", "", "*", "+", "::", "::1", "192.168.1.1", "128.0.0.1",
                      "127.0.0.1.example.com", "localhost.example.com", "127.1"}) {
@@ -527,19 +466,6 @@ TEST(Server, ListensOnLoopbackOnly) {
     ASSERT_TRUE(server) << host;
     EXPECT_NE((*server)->port(), 0);
   }
-}
-
-TEST(Client, WantsAPlainWebUrl) {
-  for (auto* url :
-       {"", "localhost:1", "ftp://x/", "http://", "http://x/?q=1", "http://u@x/", "/"}) {
-    auto http = HttpClient::open(url);
-    ASSERT_FALSE(http) << url;
-    EXPECT_EQ(http.error().code(), Code::kMalformed);
-  }
-  auto http = HttpClient::open("http://127.0.0.1:1");
-  ASSERT_TRUE(http);
-  EXPECT_EQ(http->send("GET", "nowhere").error().code(), Code::kMalformed);
-  EXPECT_EQ(http->send("GET", "/a b").error().code(), Code::kMalformed);
 }
 
 }  // namespace
